@@ -1,0 +1,806 @@
+//! Safe handles over raw shared memory.
+//!
+//! The memory is described twice: by a [`Region`], what this process has mapped, and by an [`ArenaHeader`] inside it, what the
+//! program that made the queues says. Saying that a region is what it claims to be is the only unsafe step
+//! ([`Region::new`]). Everything after it checks: [`Arena::attach`] compares magic, version, layout and place,
+//! and every pointer that leads from the header to a queue, and from a queue to its cells or nodes, is looked at before it
+//! is followed.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::ptr::NonNull;
+use thiserror::Error;
+
+use crate::count::{CountPolicy, Counted};
+use crate::layout;
+use crate::mpmc::{self, Capacity};
+use crate::mpsc;
+use crate::payload::{KeyValue, Payload};
+use crate::platform::{Native, Plain, Platform, Word};
+use crate::pool::{Chain, GrowError, MAX_NODES, Pool};
+use crate::status::{Corruption, PopError, PushError};
+
+/// The sites of the header.
+pub mod site {
+    use crate::ordering::Ordering::{Acquire, Relaxed, Release};
+    use crate::ordering::{Site, sites};
+
+    sites! {
+        /// Everything in the header but the magic, while it is made.
+        FORMAT: Write = Site::write("arena.format.write")
+            .why("nobody attaches before the magic is there");
+        /// The header is complete.
+        FORMAT_PUBLISH: Store = Site::store(Release, "arena.format.store_magic")
+            .pairs_with(&["arena.attach.load_magic"])
+            .why("the header and the queues are there before somebody who sees the magic looks");
+        /// Whether there is a header.
+        ATTACH_MAGIC: Load = Site::load(Acquire, "arena.attach.load_magic")
+            .pairs_with(&["arena.format.store_magic"])
+            .why("the header and the queues were made before they are looked at");
+        /// The rest of the header.
+        ATTACH: Read = Site::read("arena.attach.read")
+            .why("written before the magic, and never again");
+        /// The right to be the one consumer.
+        CONSUMER_CLAIM: CompareExchange = Site::compare_exchange(Acquire, Relaxed, "arena.consumer.claim")
+            .pairs_with(&["arena.consumer.release"])
+            .why("the last consumer's tail is written before this one reads it; failure: nothing is read");
+        /// The right is given up.
+        CONSUMER_RELEASE: Store = Site::store(Release, "arena.consumer.release")
+            .pairs_with(&["arena.consumer.claim"])
+            .why("this consumer's tail is written before the next one reads it");
+    }
+}
+
+/// What the first word of an arena's header says: `arenaq` and two zero bytes, read as a little-endian number.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
+
+/// The version of the shared layout.
+pub const VERSION: u64 = 1;
+
+/// What the program that made the queues says about them.
+///
+/// Layout: eleven 64-bit words, in the order of the fields; 80 bytes. All zero is memory in which nothing has been made yet.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ArenaHeader<P: Platform> {
+    pub(crate) magic: P::Word,
+    pub(crate) version: P::Plain<u64>,
+    pub(crate) payload_size: P::Plain<u64>,
+    pub(crate) layout_hash: P::Plain<u64>,
+    /// The address of the region in the process that made it. The queues' pointers are absolute.
+    pub(crate) base: P::Plain<u64>,
+    pub(crate) length: P::Plain<u64>,
+    /// The addresses of the heads; 0 for a queue that was not made.
+    pub(crate) mpmc: P::Plain<u64>,
+    pub(crate) mpsc: P::Plain<u64>,
+    pub(crate) pool: P::Plain<u64>,
+    /// 1 while somebody is the consumer of the MPSC queue.
+    pub(crate) consumer: P::Word,
+}
+
+/// Why memory is not an arena with queues that this program can use.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ArenaError {
+    /// An address that must be aligned is not.
+    #[error("{what} at {address:#x} is not aligned to {align} bytes")]
+    Misaligned {
+        /// What should be there.
+        what: &'static str,
+        /// Its address.
+        address: usize,
+        /// The alignment that it needs.
+        align: usize,
+    },
+    /// A structure does not lie inside the region.
+    #[error("{what} at {address:#x}, {size} bytes, lies outside of the region {region:#x?}")]
+    OutOfBounds {
+        /// What should be there.
+        what: &'static str,
+        /// Its address.
+        address: usize,
+        /// Its size in bytes.
+        size: usize,
+        /// The region's addresses.
+        region: Range<usize>,
+    },
+    /// There is no header.
+    #[error("no arenaq header: found {found:#x} instead of {MAGIC:#x}; was the arena formatted?")]
+    NoHeader {
+        /// What is there instead of the magic.
+        found: u64,
+    },
+    /// The header is of another version.
+    #[error(
+        "the arena has layout version {found}, this program knows {VERSION}: build both with the same arenaq"
+    )]
+    Version {
+        /// The header's version.
+        found: u64,
+    },
+    /// The arena was made for a payload of another size.
+    #[error("the arena carries payloads of {found} bytes, this program expects {expected}")]
+    PayloadSize {
+        /// The size that the arena was made for.
+        found: u64,
+        /// The size of this program's payload.
+        expected: u64,
+    },
+    /// The arena was made by a program whose structures look different.
+    #[error(
+        "the arena's layout hash is {found:#x}, this program's {expected:#x}: build both with the same arenaq"
+    )]
+    Layout {
+        /// The header's hash.
+        found: u64,
+        /// This program's hash.
+        expected: u64,
+    },
+    /// The region is mapped at another address or with another length than when it was made.
+    #[error(
+        "the arena was made at {base:#x} with {length} bytes and is mapped here at {mapped_base:#x} with {mapped_length}: \
+         its pointers are absolute, map it at the same address with the same length"
+    )]
+    Moved {
+        /// Where it was made.
+        base: u64,
+        /// How long it was.
+        length: u64,
+        /// Where it is mapped now.
+        mapped_base: u64,
+        /// How long the mapping is.
+        mapped_length: u64,
+    },
+    /// The arena has no such queue.
+    #[error("the arena has no {0} queue")]
+    Absent(&'static str),
+    /// The arena has such a queue already.
+    #[error("the arena has an {0} queue already")]
+    Exists(&'static str),
+    /// What was asked for does not fit.
+    #[error("{what} needs {needed} bytes and {left} are left: make the arena larger or the queue smaller")]
+    NoSpace {
+        /// What does not fit.
+        what: &'static str,
+        /// How many bytes it needs.
+        needed: usize,
+        /// How many bytes are left.
+        left: usize,
+    },
+    /// A number of nodes that no pool can have.
+    #[error("{0} nodes: a pool has from 1 to 4294967294 elements and one node more, the stub")]
+    Nodes(u64),
+    /// The queue has a consumer.
+    #[error("the queue has a consumer already, and a queue of this kind can have only one")]
+    ConsumerTaken,
+    /// The queue's head is damaged.
+    #[error("the queue's head is damaged: {0}")]
+    Corrupt(#[from] Corruption),
+}
+
+/// Shared memory that this process has mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Region<'m> {
+    base: NonNull<u8>,
+    length: usize,
+    memory: PhantomData<&'m ()>,
+}
+
+// SAFETY: a region is an address and a length. What may be done with the memory from which thread is up to the types that are made from it.
+unsafe impl Send for Region<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Region<'_> {}
+
+impl<'m> Region<'m> {
+    /// The `length` bytes at `base`.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if `base` is null or `length` is more than any mapping can have.
+    ///
+    /// # Safety
+    ///
+    /// For all of `'m` the memory is mapped, readable and writable, and nothing in it is changed but by this crate's
+    /// algorithms, in whatever process or program.
+    pub const unsafe fn new(base: *mut u8, length: usize) -> Result<Self, ArenaError> {
+        match NonNull::new(base) {
+            Some(base) if length <= isize::MAX as usize => Ok(Region {
+                base,
+                length,
+                memory: PhantomData,
+            }),
+            _ => Err(ArenaError::OutOfBounds {
+                what: "the region",
+                address: 0,
+                size: length,
+                region: 0..0,
+            }),
+        }
+    }
+
+    /// The addresses of the region.
+    pub fn addresses(&self) -> Range<usize> {
+        let start = self.base.addr().get();
+        start..start + self.length
+    }
+
+    /// `count` values of type `S` at `address`, if they lie in the region.
+    fn place<S>(&self, what: &'static str, address: usize, count: usize) -> Result<NonNull<S>, ArenaError> {
+        let region = self.addresses();
+        let size = size_of::<S>().saturating_mul(count);
+        let end = address.saturating_add(size);
+        if address < region.start || end > region.end {
+            return Err(ArenaError::OutOfBounds {
+                what,
+                address,
+                size,
+                region,
+            });
+        }
+        if !address.is_multiple_of(align_of::<S>()) {
+            return Err(ArenaError::Misaligned {
+                what,
+                address,
+                align: align_of::<S>(),
+            });
+        }
+        // SAFETY: the address lies in the region, so the offset is within the mapping.
+        Ok(unsafe { self.base.add(address - region.start) }.cast())
+    }
+
+    /// [`place`](Self::place), as a shared reference.
+    ///
+    /// # Safety
+    ///
+    /// An `S` has been made there, or is valid as the zeroed memory that is there, and changes only through shared references.
+    unsafe fn reference<S>(&self, what: &'static str, address: usize) -> Result<&'m S, ArenaError> {
+        let place = self.place::<S>(what, address, 1)?;
+        // SAFETY: in bounds and aligned by `place`, mapped for 'm by the promise of `new`, and an `S` by the caller's.
+        Ok(unsafe { place.as_ref() })
+    }
+}
+
+/// Where the control blocks of an arena lie: addresses. In a BPF arena they are variables of the BPF programs, which have to find
+/// them; in other memory anywhere.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The [`ArenaHeader`].
+    pub header: usize,
+    /// The [`mpmc::Head`].
+    pub mpmc: usize,
+    /// The [`mpsc::Head`].
+    pub mpsc: usize,
+    /// The [`Pool`].
+    pub pool: usize,
+    /// What is free for cells, nodes and links.
+    pub free: Range<usize>,
+}
+
+impl Places {
+    /// All control blocks one after another at the start of the region.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::NoSpace`] if they do not fit.
+    pub fn in_plain_memory(region: Region<'_>) -> Result<Places, ArenaError> {
+        let mut space = Space(region.addresses());
+        Ok(Places {
+            header: space.take::<layout::CacheLine<ArenaHeader<Native>>>("the header", 1)?,
+            mpmc: space.take::<mpmc::Head<Native, KeyValue>>("the MPMC head", 1)?,
+            mpsc: space.take::<layout::CacheLine<mpsc::Head<Native, KeyValue>>>("the MPSC head", 1)?,
+            pool: space.take::<Pool<Native, u64>>("the node pool", 1)?,
+            free: space.0,
+        })
+    }
+}
+
+/// Addresses that nothing lies at yet.
+#[derive(Clone, Debug)]
+struct Space(Range<usize>);
+
+impl Space {
+    /// Takes room for `count` values of type `S`, on cache lines of their own.
+    fn take<S>(&mut self, what: &'static str, count: usize) -> Result<usize, ArenaError> {
+        let start = self.0.start.next_multiple_of(align_of::<S>().max(64));
+        let needed = size_of::<S>().saturating_mul(count);
+        let left = self.0.end.saturating_sub(start);
+        if needed > left {
+            return Err(ArenaError::NoSpace { what, needed, left });
+        }
+        self.0.start = start + needed;
+        Ok(start)
+    }
+}
+
+/// An arena with queues of payload `T`.
+#[derive(Debug)]
+pub struct Arena<'m, T: Payload = KeyValue, C: CountPolicy = Counted> {
+    region: Region<'m>,
+    header: &'m ArenaHeader<Native>,
+    places: Option<Places>,
+    queues: PhantomData<fn() -> (T, C)>,
+}
+
+type Node<T> = mpsc::Node<Native, T>;
+
+impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
+    /// Makes the header in memory that is all zero, or of no more use. The queues come with [`create_mpmc`](Self::create_mpmc) and
+    /// [`create_mpsc`](Self::create_mpsc), and other processes can [`attach`](Self::attach) after [`publish`](Self::publish).
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if a place is outside of the region or not aligned.
+    pub fn format(region: Region<'m>, places: Places) -> Result<Self, ArenaError> {
+        const { T::IS_WORDS }
+        // SAFETY: a header is words and plain numbers, for which any bytes are valid, and changes only as atomics or before it is published.
+        let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", places.header) }?;
+        let addresses = region.addresses();
+        // SAFETY: the magic is not there yet, so nobody has attached, and the region is ours by the promise of `Region::new`.
+        unsafe {
+            header.magic.init(0, &site::FORMAT);
+            header.version.write(VERSION, &site::FORMAT);
+            header.payload_size.write(size_of::<T>() as u64, &site::FORMAT);
+            header.layout_hash.write(layout::hash::<T>(), &site::FORMAT);
+            header.base.write(addresses.start as u64, &site::FORMAT);
+            header.length.write(addresses.len() as u64, &site::FORMAT);
+            header.mpmc.write(0, &site::FORMAT);
+            header.mpsc.write(0, &site::FORMAT);
+            header.pool.write(0, &site::FORMAT);
+            header.consumer.init(0, &site::FORMAT);
+        }
+        Ok(Arena {
+            region,
+            header,
+            places: Some(places),
+            queues: PhantomData,
+        })
+    }
+
+    /// Makes an empty MPMC queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if there is one, or the cells do not fit.
+    pub fn create_mpmc(&mut self, capacity: u64) -> Result<(), CreateError> {
+        self.create_mpmc_at(capacity, 0)
+    }
+
+    /// [`create_mpmc`](Self::create_mpmc) with positions that begin at `start`; see [`mpmc::Head::init_at`].
+    ///
+    /// # Errors
+    ///
+    /// As [`create_mpmc`](Self::create_mpmc).
+    pub fn create_mpmc_at(&mut self, capacity: u64, start: u64) -> Result<(), CreateError> {
+        let capacity = Capacity::new(capacity)?;
+        let (region, header) = (self.region, self.header);
+        // SAFETY: written only in `format` and here, with `self` borrowed exclusively, before the header is published.
+        if unsafe { header.mpmc.read(&site::ATTACH) } != 0 {
+            return Err(ArenaError::Exists("MPMC").into());
+        }
+        let places = self
+            .places
+            .as_mut()
+            .ok_or(ArenaError::Absent("unpublished MPMC"))?;
+        let cells = to_usize(capacity.get());
+        let mut space = Space(places.free.clone());
+        let buffer = space.take::<mpmc::Cell<Native, T>>("the ring of cells", cells)?;
+        let buffer = region.place::<mpmc::Cell<Native, T>>("the ring of cells", buffer, cells)?;
+        // SAFETY: a head is words and plain numbers, valid whatever the bytes.
+        let head = unsafe { region.reference::<mpmc::Head<Native, T, C>>("the MPMC head", places.mpmc) }?;
+        // SAFETY: the cells were taken from the free space, so they are this queue's alone, and nobody knows of the queue before its
+        // address is in the header.
+        unsafe {
+            head.init_at(buffer.as_ptr(), capacity, start)
+                .map_err(ArenaError::from)?;
+            header.mpmc.write(places.mpmc as u64, &site::FORMAT);
+        }
+        places.free = space.0;
+        Ok(())
+    }
+
+    /// Makes an empty MPSC queue with a pool of `elements` nodes and one more, the stub; the pool can [`grow`](MpscProducer::grow) to `limit` elements.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if there is one, or the nodes do not fit.
+    pub fn create_mpsc(&mut self, elements: u64, limit: u64) -> Result<(), CreateError> {
+        self.create_mpsc_at(elements, limit, 0)
+    }
+
+    /// [`create_mpsc`](Self::create_mpsc) with a pool whose ABA tag begins at `tag`; see [`Pool::init_at`].
+    ///
+    /// # Errors
+    ///
+    /// As [`create_mpsc`](Self::create_mpsc).
+    pub fn create_mpsc_at(&mut self, elements: u64, limit: u64, tag: u32) -> Result<(), CreateError> {
+        let limit = limit.max(elements);
+        if elements == 0 || limit >= MAX_NODES {
+            return Err(ArenaError::Nodes(limit).into());
+        }
+        let (nodes, limit) = (elements + 1, limit + 1);
+        let (region, header) = (self.region, self.header);
+        // SAFETY: as in `create_mpmc_at`.
+        if unsafe { header.mpsc.read(&site::ATTACH) } != 0 {
+            return Err(ArenaError::Exists("MPSC").into());
+        }
+        let places = self
+            .places
+            .as_mut()
+            .ok_or(ArenaError::Absent("unpublished MPSC"))?;
+        let room = to_usize(limit);
+        let mut space = Space(places.free.clone());
+        let links = space.take::<<Native as Platform>::Word>("the links of the node pool", room)?;
+        let links = region.place::<<Native as Platform>::Word>("the links of the node pool", links, room)?;
+        let first = space.take::<Node<T>>("the nodes", room)?;
+        let first = region.place::<Node<T>>("the nodes", first, room)?;
+        // SAFETY: a pool is words and plain numbers, valid whatever the bytes.
+        let pool = unsafe { region.reference::<Pool<Native, Node<T>>>("the node pool", places.pool) }?;
+        // SAFETY: as the pool.
+        let head = unsafe { region.reference::<mpsc::Head<Native, T, C>>("the MPSC head", places.mpsc) }?;
+        // SAFETY: nodes and links were taken from the free space, so they are the pool's alone; the region is mapped, so their memory is
+        // there; and nobody knows of the queue before its address is in the header.
+        unsafe {
+            pool.init_at(first.as_ptr(), links.as_ptr(), limit, tag);
+            let mut chain = pool.grow(nodes)?;
+            while let Err(again) = pool.free_chain(chain) {
+                chain = again;
+            }
+            head.init(pool)?;
+            header.pool.write(places.pool as u64, &site::FORMAT);
+            header.mpsc.write(places.mpsc as u64, &site::FORMAT);
+        }
+        places.free = space.0;
+        Ok(())
+    }
+
+    /// Lets others attach. No queue can be created any more.
+    pub fn publish(&mut self) {
+        self.places = None;
+        self.header.magic.store(MAGIC, &site::FORMAT_PUBLISH);
+    }
+
+    /// Finds the queues that somebody else has made and published.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] says what does not fit.
+    pub fn attach(region: Region<'m>, header: usize) -> Result<Self, ArenaError> {
+        const { T::IS_WORDS }
+        // SAFETY: any bytes are a valid header, and it changes only as atomics once it is published.
+        let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", header) }?;
+        let found = header.magic.load(&site::ATTACH_MAGIC);
+        if found != MAGIC {
+            return Err(ArenaError::NoHeader { found });
+        }
+        // SAFETY: written before the magic that we have acquired, and never again.
+        let (version, size, hash, base, length) = unsafe {
+            (
+                header.version.read(&site::ATTACH),
+                header.payload_size.read(&site::ATTACH),
+                header.layout_hash.read(&site::ATTACH),
+                header.base.read(&site::ATTACH),
+                header.length.read(&site::ATTACH),
+            )
+        };
+        if version != VERSION {
+            return Err(ArenaError::Version { found: version });
+        }
+        if size != size_of::<T>() as u64 {
+            return Err(ArenaError::PayloadSize {
+                found: size,
+                expected: size_of::<T>() as u64,
+            });
+        }
+        if hash != layout::hash::<T>() {
+            return Err(ArenaError::Layout {
+                found: hash,
+                expected: layout::hash::<T>(),
+            });
+        }
+        let mapped = region.addresses();
+        if (base, length) != (mapped.start as u64, mapped.len() as u64) {
+            return Err(ArenaError::Moved {
+                base,
+                length,
+                mapped_base: mapped.start as u64,
+                mapped_length: mapped.len() as u64,
+            });
+        }
+        Ok(Arena {
+            region,
+            header,
+            places: None,
+            queues: PhantomData,
+        })
+    }
+
+    /// The MPMC queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if there is none, or its head leads out of the region.
+    pub fn mpmc(&self) -> Result<Mpmc<'m, T, C>, ArenaError> {
+        // SAFETY: written before the header was published, or by us.
+        let address = to_usize(unsafe { self.header.mpmc.read(&site::ATTACH) });
+        if address == 0 {
+            return Err(ArenaError::Absent("MPMC"));
+        }
+        // SAFETY: any bytes are a valid head; the ring is looked at before it is used.
+        let head = unsafe {
+            self.region
+                .reference::<mpmc::Head<Native, T, C>>("the MPMC head", address)
+        }?;
+        let queue = Mpmc {
+            head,
+            region: self.region,
+        };
+        queue.check_ring()?;
+        Ok(queue)
+    }
+
+    /// The producing end of the MPSC queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if there is none, or its pool leads out of the region.
+    pub fn mpsc_producer(&self) -> Result<MpscProducer<'m, T, C>, ArenaError> {
+        // SAFETY: written before the header was published, or by us.
+        let (head, pool) = unsafe {
+            (
+                self.header.mpsc.read(&site::ATTACH),
+                self.header.pool.read(&site::ATTACH),
+            )
+        };
+        if head == 0 || pool == 0 {
+            return Err(ArenaError::Absent("MPSC"));
+        }
+        // SAFETY: any bytes are a valid head and a valid pool; what they lead to is looked at before it is used.
+        let (head, pool) = unsafe {
+            (
+                self.region
+                    .reference::<mpsc::Head<Native, T, C>>("the MPSC head", to_usize(head))?,
+                self.region
+                    .reference::<Pool<Native, Node<T>>>("the node pool", to_usize(pool))?,
+            )
+        };
+        // SAFETY: written before the pool was handed out, and never again.
+        let (nodes, links) = unsafe {
+            (
+                pool.nodes.read(&crate::pool::site::NODES),
+                pool.links.read(&crate::pool::site::LINKS),
+            )
+        };
+        let limit = to_usize(pool.limit());
+        self.region.place::<Node<T>>("the nodes", nodes.addr(), limit)?;
+        self.region
+            .place::<<Native as Platform>::Word>("the links of the node pool", links.addr(), limit)?;
+        Ok(MpscProducer { head, pool })
+    }
+
+    /// The consuming end of the MPSC queue, of which there is one at a time: the next can be had when this one is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::ConsumerTaken`] if it is held, or as [`mpsc_producer`](Self::mpsc_producer).
+    pub fn mpsc_consumer(&self) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        let MpscProducer { head, pool } = self.mpsc_producer()?;
+        let claim = ConsumerClaim::new(self.header)?;
+        // SAFETY: the claim makes us the only consumer, and is given up after the consumer is gone.
+        let consumer = unsafe { mpsc::Consumer::new(head, pool) }?;
+        Ok(MpscConsumer {
+            consumer,
+            _claim: claim,
+        })
+    }
+}
+
+/// Why a queue was not made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CreateError {
+    /// The capacity is not one.
+    #[error(transparent)]
+    Capacity(#[from] mpmc::CapacityError),
+    /// The arena refuses.
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
+    /// The pool could not make its nodes.
+    #[error("making the node pool: {0}")]
+    Pool(#[from] GrowError),
+    /// The stub could not be allocated.
+    #[error("allocating the stub: {0}")]
+    Stub(#[from] PushError),
+}
+
+/// An address or a number from shared memory, as this machine's. Arenas exist on 64-bit machines only, where nothing is lost.
+fn to_usize(value: u64) -> usize {
+    value as usize
+}
+
+/// An MPMC queue in an arena: any number of producers and consumers, each with a copy of this handle.
+#[derive(Debug)]
+pub struct Mpmc<'m, T: Payload, C: CountPolicy = Counted> {
+    head: &'m mpmc::Head<Native, T, C>,
+    region: Region<'m>,
+}
+
+impl<T: Payload, C: CountPolicy> Clone for Mpmc<'_, T, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Payload, C: CountPolicy> Copy for Mpmc<'_, T, C> {}
+
+impl<T: Payload, C: CountPolicy> Mpmc<'_, T, C> {
+    /// Enqueues `value`; see [`mpmc::Head::push`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn push(&self, value: T) -> Result<(), PushError> {
+        self.head.push(value)
+    }
+
+    /// Dequeues the oldest element; see [`mpmc::Head::pop`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn pop(&self) -> Result<T, PopError> {
+        self.head.pop()
+    }
+
+    /// The number of elements; see [`mpmc::Head::len`].
+    pub fn len(&self) -> u64 {
+        self.head.len()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty()
+    }
+
+    /// The number of cells.
+    pub fn capacity(&self) -> u64 {
+        self.head.ring().map_or(0, |(_, mask)| mask + 1)
+    }
+
+    /// The seeds' counter; see [`mpmc::Head::count`].
+    pub fn count(&self) -> u64 {
+        self.head.count()
+    }
+
+    /// Looks for an element; see [`mpmc::Head::search`].
+    ///
+    /// # Safety
+    ///
+    /// No pop runs at the same time.
+    pub unsafe fn search(&self, found: impl FnMut(&T) -> bool) -> Option<T> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.head.search(found) }
+    }
+
+    /// Checks the queue at any moment; see [`mpmc::Head::verify`].
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn verify(&self) -> Result<(), Corruption> {
+        self.check_ring()?;
+        self.head.verify()
+    }
+
+    /// Checks the resting queue; see [`mpmc::Head::verify_quiesced`].
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn verify_quiesced(&self) -> Result<(), Corruption> {
+        self.check_ring()?;
+        self.head.verify_quiesced()
+    }
+
+    /// Whether the whole ring lies in the region.
+    fn check_ring(&self) -> Result<(), Corruption> {
+        let (buffer, mask) = self.head.ring()?;
+        self.region
+            .place::<mpmc::Cell<Native, T>>("the ring of cells", buffer.addr(), to_usize(mask + 1))
+            .map(|_| ())
+            .map_err(|_| Corruption::OutOfBounds("the ring of cells"))
+    }
+}
+
+/// The producing end of an MPSC queue in an arena; any number of copies.
+#[derive(Debug)]
+pub struct MpscProducer<'m, T: Payload, C: CountPolicy = Counted> {
+    head: &'m mpsc::Head<Native, T, C>,
+    pool: &'m Pool<Native, Node<T>>,
+}
+
+impl<T: Payload, C: CountPolicy> Clone for MpscProducer<'_, T, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Payload, C: CountPolicy> Copy for MpscProducer<'_, T, C> {}
+
+impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
+    /// Enqueues `value`; see [`mpsc::Head::push`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn push(&self, value: T) -> Result<(), PushError> {
+        self.head.push(self.pool, value)
+    }
+
+    /// The seeds' counter; see [`mpsc::Head::count`].
+    pub fn count(&self) -> u64 {
+        self.head.count()
+    }
+
+    /// The pool from which the nodes come.
+    pub fn pool(&self) -> &'m Pool<Native, Node<T>> {
+        self.pool
+    }
+
+    /// Makes `count` more nodes. Their memory is touched here, so that the arena has pages for them before a producer in the kernel, which cannot fault
+    /// them in, gets one.
+    ///
+    /// # Errors
+    ///
+    /// [`GrowError`] if there is no room, or others were faster.
+    pub fn grow(&self, count: u64) -> Result<(), GrowError> {
+        // SAFETY: the nodes and the links up to the limit lie in the region (`mpsc_producer`), which is mapped.
+        let mut chain: Chain = unsafe { self.pool.grow(count) }?;
+        while let Err(again) = self.pool.free_chain(chain) {
+            chain = again;
+            Native::relax();
+        }
+        Ok(())
+    }
+}
+
+/// The consuming end of an MPSC queue in an arena. There is one.
+#[derive(Debug)]
+pub struct MpscConsumer<'m, T: Payload, C: CountPolicy = Counted> {
+    // Dropped in this order: the right to consume is given up last.
+    consumer: mpsc::Consumer<'m, Native, T, C>,
+    _claim: ConsumerClaim<'m>,
+}
+
+impl<'m, T: Payload, C: CountPolicy> core::ops::Deref for MpscConsumer<'m, T, C> {
+    type Target = mpsc::Consumer<'m, Native, T, C>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.consumer
+    }
+}
+
+impl<T: Payload, C: CountPolicy> core::ops::DerefMut for MpscConsumer<'_, T, C> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.consumer
+    }
+}
+
+/// The right to be the one consumer.
+#[derive(Debug)]
+struct ConsumerClaim<'m>(&'m ArenaHeader<Native>);
+
+impl<'m> ConsumerClaim<'m> {
+    fn new(header: &'m ArenaHeader<Native>) -> Result<Self, ArenaError> {
+        match header.consumer.compare_exchange(0, 1, &site::CONSUMER_CLAIM) {
+            Ok(_) => Ok(ConsumerClaim(header)),
+            Err(_) => Err(ArenaError::ConsumerTaken),
+        }
+    }
+}
+
+impl Drop for ConsumerClaim<'_> {
+    fn drop(&mut self) {
+        self.0.consumer.store(0, &site::CONSUMER_RELEASE);
+    }
+}

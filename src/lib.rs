@@ -1,0 +1,59 @@
+//! Lock-free queues that live in a BPF arena and are shared, without a copy or a system call, by BPF programs in the
+//! kernel and by Rust in userspace.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`mpmc`] | Vyukov's bounded queue: many producers, many consumers, a ring of cells |
+//! | [`mpsc`] | Vyukov's unbounded intrusive queue: many producers, one consumer, a list of nodes |
+//! | [`pool`] | the nodes of the second: a free list with an ABA tag |
+//! | [`arena`] | safe handles over raw shared memory |
+//! | [`platform`] | the one trait through which all of them touch memory |
+//! | [`ordering`] | the name, the ordering and the reason of every such access |
+//! | [`layout`] | where every field lies, as a table |
+//!
+//! The algorithms are written once, over [`platform::Platform`]. The same functions run in userspace
+//! ([`platform::Native`]), in the kernel (the crate `arenaq-bpf`), under loom (feature `loom`) and under shuttle
+//! (feature `shuttle`).
+//!
+//! # Example
+//!
+//! Any memory that all sides map can hold the queues; a BPF arena is the memory for which they were made.
+//!
+//! ```
+//! use arenaq::{KeyValue, arena::{Arena, Places, Region}};
+//!
+//! let mut memory = vec![0u64; 4096];
+//! // SAFETY: the vector is writable, outlives every handle below, and is touched only through them.
+//! let region = unsafe { Region::new(memory.as_mut_ptr().cast(), memory.len() * 8) }?;
+//! let mut arena = Arena::<KeyValue>::format(region, Places::in_plain_memory(region)?)?;
+//! arena.create_mpmc(64)?;
+//!
+//! let queue = arena.mpmc()?;
+//! queue.push(KeyValue { key: 1, value: 2 })?;
+//! assert_eq!(queue.pop()?, KeyValue { key: 1, value: 2 });
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! # What the queues do not promise
+//!
+//! Neither queue is a linearizable FIFO queue while somebody stalls in the middle of an operation. A producer that has claimed a place
+//! and not published it hides every later element, so a consumer may report *empty* (MPMC) or *busy* (MPSC) although
+//! a later push has returned; and a consumer that has claimed a cell of a full ring and not freed it makes a producer
+//! report *full* although a later pop has returned. Elements of one producer always come out in its order, and none
+//! is lost or seen twice.
+
+#![no_std]
+
+pub mod arena;
+pub mod count;
+pub mod layout;
+pub mod mpmc;
+pub mod mpsc;
+pub mod ordering;
+pub mod payload;
+pub mod platform;
+pub mod pool;
+pub mod status;
+
+pub use crate::payload::KeyValue;
+pub use crate::status::{Corruption, PopError, PushError, Status};

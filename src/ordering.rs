@@ -1,0 +1,322 @@
+//! Sites: every access to shared memory has a name, an ordering, a partner and a reason.
+//!
+//! An algorithm never passes a bare [`Ordering`]: it passes the [`Site`] of the access. From the sites come the
+//! ordering tables, the labels of a counterexample and the weakening experiments, so a claim about an ordering
+//! stands in one place only, next to the code that relies on it.
+//!
+//! A site's kind is part of its type, and its constructor is evaluated at compile time: a load with `Release`, or a
+//! swap's site passed to a load, does not compile.
+//!
+//! ```
+//! use arenaq::ordering::{Ordering, Site, Load};
+//!
+//! const TAKE: Site<Load> = Site::load(Ordering::Acquire, "example.take")
+//!     .pairs_with(&["example.give"])
+//!     .why("the reader must see what was written before the flag");
+//! assert_eq!(TAKE.info().order, Ordering::Acquire);
+//! ```
+//!
+//! ```compile_fail
+//! use arenaq::ordering::{Ordering, Site, Load};
+//!
+//! const WRONG: Site<Load> = Site::load(Ordering::Release, "example.wrong");
+//! let _ = WRONG;
+//! ```
+
+pub use core::sync::atomic::Ordering;
+
+use core::marker::PhantomData;
+
+/// What a site does to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A non-atomic read of memory that this thread owns or that nobody writes.
+    Read,
+    /// A non-atomic write to memory that only this thread can reach.
+    Write,
+    /// An atomic load.
+    Load,
+    /// An atomic store.
+    Store,
+    /// An atomic exchange.
+    Swap,
+    /// An atomic compare-exchange.
+    CompareExchange,
+    /// An atomic addition or subtraction whose result is not used.
+    Add,
+}
+
+/// Everything there is to know about one access; what is left of a [`Site`] when its kind is a value.
+#[derive(Clone, Copy, Debug)]
+pub struct SiteInfo {
+    /// `structure.operation.access`, unique in the crate: `mpsc.push.swap_head`.
+    pub name: &'static str,
+    /// What the site does to memory.
+    pub access: Access,
+    /// The ordering; for a compare-exchange, the one on success. `Relaxed` for plain accesses, which have none.
+    pub order: Ordering,
+    /// The ordering of a compare-exchange that fails, and `None` for everything else.
+    pub failure: Option<Ordering>,
+    /// The names of the sites on the other end of the happens-before edge; empty for a site that makes no edge.
+    pub pairs_with: &'static [&'static str],
+    /// Why this ordering is right, and enough.
+    pub why: &'static str,
+    /// The labels in the seed documents, such as `insert m04`; empty if they have none.
+    pub seed: &'static str,
+}
+
+/// A named access of kind `K`.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<K> {
+    info: SiteInfo,
+    kind: PhantomData<K>,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub enum $kind {}
+    )*};
+}
+
+kinds! {
+    /// Kind of a plain read.
+    Read
+    /// Kind of a plain write.
+    Write
+    /// Kind of an atomic load.
+    Load
+    /// Kind of an atomic store.
+    Store
+    /// Kind of an atomic exchange.
+    Swap
+    /// Kind of an atomic compare-exchange.
+    CompareExchange
+    /// Kind of an atomic addition or subtraction without a result.
+    Add
+}
+
+impl<K> Site<K> {
+    const fn new(access: Access, order: Ordering, failure: Option<Ordering>, name: &'static str) -> Self {
+        let info = SiteInfo {
+            name,
+            access,
+            order,
+            failure,
+            pairs_with: &[],
+            why: "",
+            seed: "",
+        };
+        Site {
+            info,
+            kind: PhantomData,
+        }
+    }
+
+    /// Names the other end of the edge that this site makes.
+    #[must_use]
+    pub const fn pairs_with(mut self, partners: &'static [&'static str]) -> Self {
+        self.info.pairs_with = partners;
+        self
+    }
+
+    /// Says why the ordering is right.
+    #[must_use]
+    pub const fn why(mut self, why: &'static str) -> Self {
+        self.info.why = why;
+        self
+    }
+
+    /// Names the operation in the seed documents that this site stands for.
+    #[must_use]
+    pub const fn seed(mut self, seed: &'static str) -> Self {
+        self.info.seed = seed;
+        self
+    }
+
+    /// The site without its kind.
+    pub const fn info(&self) -> &SiteInfo {
+        &self.info
+    }
+
+    /// The ordering; for a compare-exchange, the one on success.
+    #[inline(always)]
+    pub const fn order(&self) -> Ordering {
+        self.info.order
+    }
+}
+
+impl Site<Read> {
+    /// A plain read.
+    pub const fn read(name: &'static str) -> Self {
+        Site::new(Access::Read, Ordering::Relaxed, None, name)
+    }
+}
+
+impl Site<Write> {
+    /// A plain write.
+    pub const fn write(name: &'static str) -> Self {
+        Site::new(Access::Write, Ordering::Relaxed, None, name)
+    }
+}
+
+impl Site<Load> {
+    /// An atomic load.
+    ///
+    /// # Panics
+    ///
+    /// If `order` is not one that a load can have; in a constant, at compile time.
+    pub const fn load(order: Ordering, name: &'static str) -> Self {
+        assert!(is_load_order(order), "a load is Relaxed, Acquire or SeqCst");
+        Site::new(Access::Load, order, None, name)
+    }
+}
+
+impl Site<Store> {
+    /// An atomic store.
+    ///
+    /// # Panics
+    ///
+    /// If `order` is not one that a store can have; in a constant, at compile time.
+    pub const fn store(order: Ordering, name: &'static str) -> Self {
+        assert!(
+            matches!(order, Ordering::Relaxed | Ordering::Release | Ordering::SeqCst),
+            "a store is Relaxed, Release or SeqCst"
+        );
+        Site::new(Access::Store, order, None, name)
+    }
+}
+
+impl Site<Swap> {
+    /// An atomic exchange.
+    pub const fn swap(order: Ordering, name: &'static str) -> Self {
+        Site::new(Access::Swap, order, None, name)
+    }
+}
+
+impl Site<CompareExchange> {
+    /// An atomic compare-exchange with its orderings on success and on failure.
+    ///
+    /// # Panics
+    ///
+    /// If `failure` is not one that a load can have; in a constant, at compile time.
+    pub const fn compare_exchange(success: Ordering, failure: Ordering, name: &'static str) -> Self {
+        assert!(
+            is_load_order(failure),
+            "a failed compare-exchange only loads: Relaxed, Acquire or SeqCst"
+        );
+        Site::new(Access::CompareExchange, success, Some(failure), name)
+    }
+
+    /// The ordering of a compare-exchange that fails.
+    #[inline(always)]
+    pub const fn failure(&self) -> Ordering {
+        match self.info.failure {
+            Some(order) => order,
+            None => Ordering::Relaxed,
+        }
+    }
+}
+
+impl Site<Add> {
+    /// An atomic addition or subtraction whose result nobody uses.
+    pub const fn add(order: Ordering, name: &'static str) -> Self {
+        Site::new(Access::Add, order, None, name)
+    }
+}
+
+const fn is_load_order(order: Ordering) -> bool {
+    matches!(order, Ordering::Relaxed | Ordering::Acquire | Ordering::SeqCst)
+}
+
+/// Declares the sites of a module and the list of them all, so that none can be left out of the list.
+macro_rules! sites {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident = $site:expr;)*) => {
+        $($(#[$doc])* pub const $name: $crate::ordering::Site<$crate::ordering::$kind> = $site;)*
+
+        /// Every site of this module, in the order of the algorithm.
+        pub const ALL: &[&$crate::ordering::SiteInfo] = &[$($name.info()),*];
+    };
+}
+pub(crate) use sites;
+
+/// Every site of the crate, a slice a module.
+pub const SITES: &[&[&SiteInfo]] = &[
+    crate::mpmc::site::ALL,
+    crate::mpsc::site::ALL,
+    crate::pool::site::ALL,
+    crate::arena::site::ALL,
+];
+
+/// All sites, one after another.
+pub fn all_sites() -> impl Iterator<Item = &'static SiteInfo> {
+    SITES.iter().copied().flatten().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::{Access, Ordering, all_sites};
+    use std::collections::HashMap;
+
+    #[test]
+    fn names_are_unique_and_say_where_the_site_is() {
+        let mut seen = HashMap::new();
+        for site in all_sites() {
+            assert_eq!(
+                site.name.split('.').count(),
+                3,
+                "{}: structure.operation.access",
+                site.name
+            );
+            assert!(
+                seen.insert(site.name, site).is_none(),
+                "{} is there twice",
+                site.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_site_has_a_reason() {
+        for site in all_sites() {
+            assert!(!site.why.is_empty(), "{} says not why", site.name);
+        }
+    }
+
+    #[test]
+    fn every_edge_has_two_ends_and_each_names_the_other() {
+        let sites: HashMap<_, _> = all_sites().map(|site| (site.name, site)).collect();
+        for site in all_sites() {
+            for partner in site.pairs_with {
+                let other = sites
+                    .get(partner)
+                    .unwrap_or_else(|| panic!("{}: no site {partner}", site.name));
+                assert!(
+                    other.pairs_with.contains(&site.name),
+                    "{} does not name {}",
+                    partner,
+                    site.name
+                );
+            }
+            let synchronises = [Some(site.order), site.failure]
+                .into_iter()
+                .flatten()
+                .any(|o| o != Ordering::Relaxed);
+            let plain = matches!(site.access, Access::Read | Access::Write);
+            assert!(
+                !plain || !synchronises,
+                "{}: a plain access has no ordering",
+                site.name
+            );
+            assert_eq!(
+                synchronises,
+                !site.pairs_with.is_empty(),
+                "{}: an ordering has a partner, and a partner an ordering",
+                site.name
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The platform: everything that an algorithm may do to memory that somebody else can see.
+//!
+//! The algorithms of this crate are generic over [`Platform`] and name no other way to touch shared memory. What an
+//! access becomes is the platform's business: an instruction ([`Native`]), a step of a model checker (`Loom`,
+//! `Shuttle`) or an arena access in the kernel (the `Bpf` platform of the crate `arenaq-bpf`). So the function that is model-checked is
+//! the function that runs.
+//!
+//! Layout is a property of `Native` and `Bpf` only, whose words and links are 8 bytes; the model checkers' are not.
+
+#[cfg(feature = "loom")]
+mod loom;
+mod native;
+#[cfg(feature = "shuttle")]
+mod shuttle;
+
+#[cfg(feature = "loom")]
+pub use self::loom::Loom;
+pub use self::native::Native;
+#[cfg(feature = "shuttle")]
+pub use self::shuttle::Shuttle;
+
+use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+
+/// A place where the algorithms run.
+pub trait Platform: Sized + 'static {
+    /// An atomic 64-bit word.
+    type Word: Word;
+    /// An atomic pointer to a `T` in shared memory.
+    type Link<T>: Link<T>;
+    /// Memory that is not atomic: payloads, and what is written once before anybody else can look.
+    type Plain<T: Copy>: Plain<T>;
+    /// Counts the passes of a loop; see [`steps`](Self::steps).
+    type Steps: Iterator<Item = u64>;
+
+    /// How often an operation tries again before it reports contention.
+    fn retry_budget() -> u64;
+
+    /// Yields `0, 1, 2, …` and ends at `limit`, or earlier if the platform will not let a loop run that long: the
+    /// kernel ends loops that take too many passes or too much time. A caller to whom the difference matters counts.
+    fn steps(limit: u64) -> Self::Steps;
+
+    /// Lets others go on before the next attempt.
+    fn relax();
+}
+
+/// An atomic 64-bit word in shared memory.
+///
+/// All methods take `&self`, and none panics: a shared word never refuses an access.
+pub trait Word {
+    /// A word that holds `value`.
+    fn new(value: u64) -> Self;
+
+    /// Reads the word.
+    fn load(&self, site: &'static Site<Load>) -> u64;
+
+    /// Writes the word.
+    fn store(&self, value: u64, site: &'static Site<Store>);
+
+    /// Replaces `current` by `new`, or returns what the word holds instead. It does not fail spuriously.
+    ///
+    /// # Errors
+    ///
+    /// The value found, if it is not `current`.
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<u64, u64>;
+
+    /// Adds `value` and wraps around; subtraction is the addition of [`u64::wrapping_neg`].
+    fn add(&self, value: u64, site: &'static Site<Add>);
+
+    /// Writes the word with a plain, non-atomic write.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else can reach the word: it has not been published, or its owner has it back.
+    unsafe fn init(&self, value: u64, site: &'static Site<Write>);
+}
+
+/// An atomic pointer in shared memory.
+pub trait Link<T> {
+    /// A link to `target`.
+    fn new(target: *mut T) -> Self;
+
+    /// Reads the link.
+    fn load(&self, site: &'static Site<Load>) -> *mut T;
+
+    /// Writes the link.
+    fn store(&self, target: *mut T, site: &'static Site<Store>);
+
+    /// Writes the link and returns what it held.
+    fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T;
+
+    /// Writes the link with a plain, non-atomic write.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else can reach the link.
+    unsafe fn init(&self, target: *mut T, site: &'static Site<Write>);
+}
+
+/// Memory that is not atomic. Who may touch it when is the algorithm's promise, and a model checker reports it when it
+/// is broken: that is why it is not a relaxed atomic, with which the same mistake would be invisible.
+///
+/// The value is copied in and out as a whole instead of being lent out: BPF reaches arena memory through address-space casts
+/// that a Rust reference does not make.
+pub trait Plain<T: Copy> {
+    /// Memory that holds `value`.
+    fn new(value: T) -> Self;
+
+    /// Copies the value out.
+    ///
+    /// # Safety
+    ///
+    /// Every write to this memory happens before or after this read; none runs at the same time. The memory holds a valid `T`.
+    unsafe fn read(&self, site: &'static Site<Read>) -> T;
+
+    /// Copies `value` in.
+    ///
+    /// # Safety
+    ///
+    /// Every other access to this memory happens before or after this write; none runs at the same time.
+    unsafe fn write(&self, value: T, site: &'static Site<Write>);
+}

@@ -1,0 +1,143 @@
+//! loom: every interleaving and every reordering that the C11 model allows and loom implements.
+
+use super::{Link, Plain, Platform, Word};
+use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::ops::Range;
+use loom::sync::atomic::{AtomicPtr, AtomicU64};
+
+/// The model checker loom. Its plain memory is loom's `UnsafeCell`, so an access that the orderings do not protect is
+/// reported as a race.
+#[derive(Clone, Copy, Debug)]
+pub enum Loom {}
+
+impl Platform for Loom {
+    type Word = LoomWord;
+    type Link<T> = LoomLink<T>;
+    type Plain<T: Copy> = LoomPlain<T>;
+    type Steps = Range<u64>;
+
+    /// Small enough that a model reaches the end of it.
+    fn retry_budget() -> u64 {
+        2
+    }
+
+    fn steps(limit: u64) -> Range<u64> {
+        0..limit
+    }
+
+    fn relax() {
+        loom::thread::yield_now();
+    }
+}
+
+/// loom's atomic word. The outer cell is what lets `init` through a shared reference reach loom's check of unsynchronised
+/// writes, which wants `&mut`.
+pub struct LoomWord(UnsafeCell<AtomicU64>);
+
+impl LoomWord {
+    fn atomic(&self) -> &AtomicU64 {
+        // SAFETY: a `&mut` to the atomic exists only inside `init`, whose caller promises that nobody else is here, and
+        // loom runs one thread at a time and never switches inside it.
+        unsafe { &*self.0.get() }
+    }
+}
+
+impl Word for LoomWord {
+    fn new(value: u64) -> Self {
+        LoomWord(UnsafeCell::new(AtomicU64::new(value)))
+    }
+
+    fn load(&self, site: &'static Site<Load>) -> u64 {
+        self.atomic().load(site.order())
+    }
+
+    fn store(&self, value: u64, site: &'static Site<Store>) {
+        self.atomic().store(value, site.order());
+    }
+
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<u64, u64> {
+        self.atomic()
+            .compare_exchange(current, new, site.order(), site.failure())
+    }
+
+    fn add(&self, value: u64, site: &'static Site<Add>) {
+        self.atomic().fetch_add(value, site.order());
+    }
+
+    unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
+        // SAFETY: the caller promises that nobody else reaches the word, and loom's `with_mut` reports it if that is not so.
+        unsafe { (*self.0.get()).with_mut(|word| *word = value) }
+    }
+}
+
+/// loom's atomic pointer.
+pub struct LoomLink<T>(UnsafeCell<AtomicPtr<T>>);
+
+impl<T> LoomLink<T> {
+    fn atomic(&self) -> &AtomicPtr<T> {
+        // SAFETY: as for `LoomWord::atomic`.
+        unsafe { &*self.0.get() }
+    }
+}
+
+impl<T> Link<T> for LoomLink<T> {
+    fn new(target: *mut T) -> Self {
+        LoomLink(UnsafeCell::new(AtomicPtr::new(target)))
+    }
+
+    fn load(&self, site: &'static Site<Load>) -> *mut T {
+        self.atomic().load(site.order())
+    }
+
+    fn store(&self, target: *mut T, site: &'static Site<Store>) {
+        self.atomic().store(target, site.order());
+    }
+
+    fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
+        self.atomic().swap(target, site.order())
+    }
+
+    unsafe fn init(&self, target: *mut T, _site: &'static Site<Write>) {
+        // SAFETY: as for `LoomWord::init`.
+        unsafe { (*self.0.get()).with_mut(|link| *link = target) }
+    }
+}
+
+/// loom's checked cell.
+#[derive(Debug)]
+pub struct LoomPlain<T>(loom::cell::UnsafeCell<T>);
+
+impl<T: Copy> Plain<T> for LoomPlain<T> {
+    fn new(value: T) -> Self {
+        LoomPlain(loom::cell::UnsafeCell::new(value))
+    }
+
+    unsafe fn read(&self, _site: &'static Site<Read>) -> T {
+        // SAFETY: the pointer is valid inside `with`; loom reports a write that is not ordered with this read.
+        self.0.with(|value| unsafe { value.read() })
+    }
+
+    unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
+        // SAFETY: the pointer is valid inside `with_mut`; loom reports an access that is not ordered with this write.
+        self.0.with_mut(|place| unsafe { place.write(value) });
+    }
+}
+
+impl fmt::Debug for LoomWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoomWord").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for LoomLink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoomLink").finish_non_exhaustive()
+    }
+}

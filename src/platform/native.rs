@@ -1,0 +1,140 @@
+//! Userspace: `core::sync::atomic`, inlined until nothing of the trait is left.
+
+use super::{Link, Plain, Platform, Word};
+use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+use core::cell::UnsafeCell;
+use core::ops::Range;
+use core::sync::atomic::{AtomicPtr, AtomicU64};
+
+/// Userspace. A site's ordering is a constant, so each access compiles to the instruction that it would be without the trait.
+#[derive(Clone, Copy, Debug)]
+pub enum Native {}
+
+/// The seeds' retry bound, `DS_VYUKHOV_MAX_RETRIES`.
+pub(crate) const RETRY_BUDGET: u64 = 100;
+
+impl Platform for Native {
+    type Word = NativeWord;
+    type Link<T> = NativeLink<T>;
+    type Plain<T: Copy> = NativePlain<T>;
+    type Steps = Range<u64>;
+
+    #[inline(always)]
+    fn retry_budget() -> u64 {
+        RETRY_BUDGET
+    }
+
+    #[inline(always)]
+    fn steps(limit: u64) -> Range<u64> {
+        0..limit
+    }
+
+    #[inline(always)]
+    fn relax() {
+        core::hint::spin_loop();
+    }
+}
+
+/// A word in userspace: an [`AtomicU64`], with its layout.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct NativeWord(AtomicU64);
+
+impl Word for NativeWord {
+    #[inline(always)]
+    fn new(value: u64) -> Self {
+        NativeWord(AtomicU64::new(value))
+    }
+
+    #[inline(always)]
+    fn load(&self, site: &'static Site<Load>) -> u64 {
+        self.0.load(site.order())
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u64, site: &'static Site<Store>) {
+        self.0.store(value, site.order());
+    }
+
+    #[inline(always)]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<u64, u64> {
+        self.0
+            .compare_exchange(current, new, site.order(), site.failure())
+    }
+
+    #[inline(always)]
+    fn add(&self, value: u64, site: &'static Site<Add>) {
+        self.0.fetch_add(value, site.order());
+    }
+
+    #[inline(always)]
+    unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
+        // SAFETY: the pointer is valid and aligned because it comes from `self`, writes through it are allowed because
+        // an atomic is interior mutable, and the caller promises that nobody else touches the word.
+        unsafe { self.0.as_ptr().write(value) }
+    }
+}
+
+/// A link in userspace: an [`AtomicPtr`], with its layout.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct NativeLink<T>(AtomicPtr<T>);
+
+impl<T> Link<T> for NativeLink<T> {
+    #[inline(always)]
+    fn new(target: *mut T) -> Self {
+        NativeLink(AtomicPtr::new(target))
+    }
+
+    #[inline(always)]
+    fn load(&self, site: &'static Site<Load>) -> *mut T {
+        self.0.load(site.order())
+    }
+
+    #[inline(always)]
+    fn store(&self, target: *mut T, site: &'static Site<Store>) {
+        self.0.store(target, site.order());
+    }
+
+    #[inline(always)]
+    fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
+        self.0.swap(target, site.order())
+    }
+
+    #[inline(always)]
+    unsafe fn init(&self, target: *mut T, _site: &'static Site<Write>) {
+        // SAFETY: as for a word's `init`: valid, interior mutable, and nobody else's by the caller's promise.
+        unsafe { self.0.as_ptr().write(target) }
+    }
+}
+
+/// Plain memory in userspace: an [`UnsafeCell`], with the layout of `T`.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct NativePlain<T>(UnsafeCell<T>);
+
+impl<T: Copy> Plain<T> for NativePlain<T> {
+    #[inline(always)]
+    fn new(value: T) -> Self {
+        NativePlain(UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    unsafe fn read(&self, _site: &'static Site<Read>) -> T {
+        // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no write runs at the
+        // same time, so this read races with nothing.
+        unsafe { self.0.get().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
+        // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no other access
+        // runs at the same time.
+        unsafe { self.0.get().write(value) }
+    }
+}

@@ -1,0 +1,116 @@
+//! shuttle: large programs under random schedules. Its atomics are sequentially consistent whatever the site says, so it
+//! checks interleavings, never orderings.
+
+use super::{Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
+use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+use core::ops::Range;
+use shuttle::sync::atomic::{AtomicPtr, AtomicU64};
+
+/// The randomised scheduler shuttle.
+#[derive(Clone, Copy, Debug)]
+pub enum Shuttle {}
+
+impl Platform for Shuttle {
+    type Word = ShuttleWord;
+    type Link<T> = ShuttleLink<T>;
+    type Plain<T: Copy> = ShuttlePlain<T>;
+    type Steps = Range<u64>;
+
+    fn retry_budget() -> u64 {
+        RETRY_BUDGET
+    }
+
+    fn steps(limit: u64) -> Range<u64> {
+        0..limit
+    }
+
+    fn relax() {
+        shuttle::thread::yield_now();
+    }
+}
+
+/// shuttle's atomic word.
+#[derive(Debug)]
+pub struct ShuttleWord(AtomicU64);
+
+impl Word for ShuttleWord {
+    fn new(value: u64) -> Self {
+        ShuttleWord(AtomicU64::new(value))
+    }
+
+    fn load(&self, site: &'static Site<Load>) -> u64 {
+        self.0.load(site.order())
+    }
+
+    fn store(&self, value: u64, site: &'static Site<Store>) {
+        self.0.store(value, site.order());
+    }
+
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<u64, u64> {
+        self.0
+            .compare_exchange(current, new, site.order(), site.failure())
+    }
+
+    fn add(&self, value: u64, site: &'static Site<Add>) {
+        self.0.fetch_add(value, site.order());
+    }
+
+    /// A store: shuttle has no plain accesses, and a point where it may switch threads costs nothing here.
+    unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
+        self.0.store(value, core::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// shuttle's atomic pointer.
+#[derive(Debug)]
+pub struct ShuttleLink<T>(AtomicPtr<T>);
+
+impl<T> Link<T> for ShuttleLink<T> {
+    fn new(target: *mut T) -> Self {
+        ShuttleLink(AtomicPtr::new(target))
+    }
+
+    fn load(&self, site: &'static Site<Load>) -> *mut T {
+        self.0.load(site.order())
+    }
+
+    fn store(&self, target: *mut T, site: &'static Site<Store>) {
+        self.0.store(target, site.order());
+    }
+
+    fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
+        self.0.swap(target, site.order())
+    }
+
+    unsafe fn init(&self, target: *mut T, _site: &'static Site<Write>) {
+        self.0.store(target, core::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Plain memory under shuttle: ordinary memory between two points where the scheduler may switch, so that a consumer can see
+/// a payload too early if the algorithm lets it.
+#[derive(Debug)]
+pub struct ShuttlePlain<T>(NativePlain<T>);
+
+impl<T: Copy> Plain<T> for ShuttlePlain<T> {
+    fn new(value: T) -> Self {
+        ShuttlePlain(NativePlain::new(value))
+    }
+
+    unsafe fn read(&self, site: &'static Site<Read>) -> T {
+        shuttle::thread::yield_now();
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.read(site) }
+    }
+
+    unsafe fn write(&self, value: T, site: &'static Site<Write>) {
+        shuttle::thread::yield_now();
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.write(value, site) }
+    }
+}

@@ -1,0 +1,492 @@
+//! The node pool: the nodes of an intrusive queue, kept on a lock-free free list.
+//!
+//! A Treiber stack of node numbers (R. K. Treiber, *Systems programming: coping with parallelism*, IBM RJ 5118, 1986). Two
+//! things keep it right where nodes are reused at once:
+//!
+//! - **An ABA tag.** The top of the list is one word, a node number and a tag. Every `alloc` advances the tag, so a
+//!   thread that has read a top, and slept while the node left and came back, fails its compare-exchange. Between two
+//!   advances of the tag nodes are only added, each a different one; so equal words mean the same moment, unless
+//!   exactly 2^32 allocations fit between a load and its compare-exchange.
+//! - **Links of their own.** The free list runs through an array beside the nodes, never through the nodes. From `alloc` until its node is
+//!   published a producer is the only one that touches it, so a late reader of the list never reads a payload.
+//!
+//! All writes to the top are read-modify-writes, so each continues the release sequences of those before it: an
+//! `alloc` that reads the top synchronises with every `free` whose node is still on the list, whoever changed the
+//! top in between. That is why the compare-exchange of `alloc` can be relaxed on success.
+//!
+//! # Layout
+//!
+//! `top` 0x00 (node number in the low half, 0 for none; tag in the high half), `created` 0x40, `limit` 0x48, `nodes` 0x50, `links` 0x58; 128
+//! bytes. Links are 64-bit words. All zero is a pool that was never initialised.
+
+use thiserror::Error;
+
+use crate::layout::CacheLine;
+use crate::platform::{Plain, Platform, Word};
+use crate::status::{Corruption, PushError, Status};
+
+/// The sites of the pool.
+pub mod site {
+    use crate::ordering::Ordering::{Acquire, Relaxed, Release};
+    use crate::ordering::{Site, sites};
+
+    sites! {
+        /// Where the nodes are; null in a pool that was never initialised.
+        NODES: Read = Site::read("pool.any.read_nodes")
+            .why("written once, before the pool is handed out");
+        /// Where the links of the free list are.
+        LINKS: Read = Site::read("pool.any.read_links")
+            .why("written once, before the pool is handed out");
+        /// How many nodes there is room for.
+        LIMIT: Read = Site::read("pool.any.read_limit")
+            .why("written once, before the pool is handed out");
+
+        /// The first free node.
+        ALLOC_TOP: Load = Site::load(Acquire, "pool.alloc.load_top")
+            .pairs_with(&["pool.free.push_chain"])
+            .why("what the last owner did to the node happens before the next owner writes it, and its link is there");
+        /// The free node after it.
+        ALLOC_LINK: Load = Site::load(Relaxed, "pool.alloc.load_link")
+            .why("may be anything if the node was taken meanwhile: then the tag has moved, and the claim fails");
+        /// The claim of the first free node.
+        ALLOC_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Acquire, "pool.alloc.claim_node")
+            .pairs_with(&["pool.free.push_chain"])
+            .why("success: a read-modify-write continues the release sequences of the frees below, and the top was acquired \
+                  when it was read; failure: this is the load of the next attempt");
+
+        /// The top onto which a chain will be pushed.
+        FREE_TOP: Load = Site::load(Relaxed, "pool.free.load_top")
+            .why("only its value goes into the last link: nothing is read through it");
+        /// A link inside a chain, or from its last node to the list below.
+        FREE_LINK: Store = Site::store(Relaxed, "pool.free.store_link")
+            .why("released by the push of the chain; atomic because a late alloc may still look at it");
+        /// The chain becomes anybody's.
+        FREE_PUSH: CompareExchange = Site::compare_exchange(Release, Relaxed, "pool.free.push_chain")
+            .pairs_with(&["pool.alloc.load_top", "pool.alloc.claim_node", "pool.inspect.load_top"])
+            .why("the links, and what the owner did to the nodes, happen before whoever takes them; failure: as the first load");
+
+        /// The number of nodes made so far.
+        GROW_CREATED: Load = Site::load(Relaxed, "pool.grow.load_created")
+            .why("only a guess: the claim fails if it is old");
+        /// The claim of numbers for new nodes.
+        GROW_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "pool.grow.claim_numbers")
+            .why("decides who makes which nodes; they are published by the push of their chain");
+
+        /// The number of nodes made so far, as an observer reads it.
+        INSPECT_CREATED: Load = Site::load(Relaxed, "pool.inspect.load_created")
+            .why("the result is old by the time that it is returned, whatever the ordering");
+        /// The free list, as an observer of a resting pool follows it.
+        INSPECT_TOP: Load = Site::load(Acquire, "pool.inspect.load_top")
+            .pairs_with(&["pool.free.push_chain"])
+            .why("the links of the chain are there");
+        /// A link, as an observer of a resting pool follows it.
+        INSPECT_LINK: Load = Site::load(Relaxed, "pool.inspect.load_link")
+            .why("released with the top that leads to it");
+
+        /// Everything that is written before the pool is handed out.
+        INIT: Write = Site::write("pool.init.write")
+            .why("nobody else knows of the pool yet");
+    }
+}
+
+/// The largest number of nodes: their numbers are 32 bits wide, and 0 means none.
+pub const MAX_NODES: u64 = u32::MAX as u64;
+
+/// Why no node was allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum AllocError {
+    /// No node is free.
+    #[error("no node is free")]
+    Exhausted,
+    /// Others won every attempt of the retry budget.
+    #[error("the retry budget is spent: others were faster every time")]
+    Contended,
+    /// The pool was never initialised, or its list is damaged.
+    #[error("the pool is not initialised")]
+    Invalid,
+}
+
+impl From<AllocError> for PushError {
+    #[inline]
+    fn from(error: AllocError) -> PushError {
+        match error {
+            AllocError::Exhausted => PushError::Exhausted,
+            AllocError::Contended => PushError::Contended,
+            AllocError::Invalid => PushError::Invalid,
+        }
+    }
+}
+
+/// Why the pool did not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum GrowError {
+    /// There is no room for so many nodes.
+    #[error("{asked} more nodes do not fit: {room} is the most")]
+    Limit {
+        /// How many were asked for.
+        asked: u64,
+        /// How many there is room for.
+        room: u64,
+    },
+    /// Others won every attempt of the retry budget.
+    #[error("the retry budget is spent: others grew the pool every time")]
+    Contended,
+    /// The pool was never initialised.
+    #[error("the pool is not initialised")]
+    Invalid,
+}
+
+impl From<GrowError> for Status {
+    #[inline]
+    fn from(error: GrowError) -> Status {
+        match error {
+            GrowError::Limit { .. } => Status::NoMemory,
+            GrowError::Contended => Status::Busy,
+            GrowError::Invalid => Status::Invalid,
+        }
+    }
+}
+
+/// Nodes that one owner is about to give back, linked to each other. A chain that is dropped is lost to the pool.
+#[must_use = "a chain that is dropped is lost to the pool"]
+#[derive(Debug)]
+pub struct Chain {
+    first: u64,
+    last: u64,
+}
+
+/// The shared control block of a pool of nodes of type `N`.
+#[repr(C)]
+pub struct Pool<P: Platform, N> {
+    pub(crate) top: CacheLine<P::Word>,
+    pub(crate) created: P::Word,
+    pub(crate) limit: P::Plain<u64>,
+    pub(crate) nodes: P::Plain<*mut N>,
+    pub(crate) links: P::Plain<*mut P::Word>,
+}
+
+// SAFETY: the pool itself is atomic words and three values that never change after initialisation. It hands each node to one
+// owner at a time, and a node's way from one owner to the next is an acquire of what the other released (ALLOC_TOP, FREE_PUSH).
+unsafe impl<P: Platform, N: Send> Sync for Pool<P, N> {}
+// SAFETY: as above; the raw pointers are not tied to a thread.
+unsafe impl<P: Platform, N: Send> Send for Pool<P, N> {}
+
+impl<P: Platform, N> Pool<P, N> {
+    /// A pool without room, as zeroed memory is one.
+    pub fn empty() -> Self {
+        Pool {
+            top: CacheLine(P::Word::new(0)),
+            created: P::Word::new(0),
+            limit: P::Plain::new(0),
+            nodes: P::Plain::new(core::ptr::null_mut()),
+            links: P::Plain::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// Makes a pool with room for `limit` nodes and none made yet: [`grow`](Self::grow) makes them.
+    ///
+    /// `limit` is cut to [`MAX_NODES`].
+    ///
+    /// # Safety
+    ///
+    /// `nodes` and `links` lead to room for `limit` nodes and words that is the pool's alone for as long as it is used, and nobody
+    /// uses the pool before this function has returned. A node needs not be initialised before it is made by `grow`.
+    #[inline]
+    pub unsafe fn init(&self, nodes: *mut N, links: *mut P::Word, limit: u64) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.init_at(nodes, links, limit, 0) }
+    }
+
+    /// [`init`](Self::init) with the tag at `tag` instead of 0, as if there had been so many allocations. The tag wraps around at 2^32.
+    ///
+    /// # Safety
+    ///
+    /// As [`init`](Self::init).
+    #[inline]
+    pub unsafe fn init_at(&self, nodes: *mut N, links: *mut P::Word, limit: u64, tag: u32) {
+        // SAFETY: nobody uses the pool before we return.
+        unsafe {
+            self.top.0.init(Top { tag, first: 0 }.pack(), &site::INIT);
+            self.created.init(0, &site::INIT);
+            self.limit.write(limit.min(MAX_NODES), &site::INIT);
+            self.links.write(links, &site::INIT);
+            self.nodes.write(nodes, &site::INIT);
+        }
+    }
+
+    /// Takes a node off the free list. Its contents are whatever the last owner left, or nothing if it is new.
+    ///
+    /// Lock-free: an attempt fails only because another alloc or free succeeded.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] says why there is none.
+    #[inline]
+    pub fn alloc(&self) -> Result<*mut N, AllocError> {
+        let nodes = self.nodes();
+        if nodes.is_null() {
+            return Err(AllocError::Invalid);
+        }
+        let mut seen = self.top.0.load(&site::ALLOC_TOP);
+
+        for _ in P::steps(P::retry_budget()) {
+            let top = Top::unpack(seen);
+            if top.first == 0 {
+                return Err(AllocError::Exhausted);
+            }
+            let second = self
+                .link(top.first)
+                .ok_or(AllocError::Invalid)?
+                .load(&site::ALLOC_LINK);
+            let below = Top {
+                tag: top.tag.wrapping_add(1),
+                first: second,
+            };
+
+            match self
+                .top
+                .0
+                .compare_exchange(seen, below.pack(), &site::ALLOC_CLAIM)
+            {
+                // SAFETY: `link` has checked the number: it is that of a node inside the room.
+                Ok(_) => return Ok(unsafe { nodes.add(slot(top.first)) }),
+                Err(now) => seen = now,
+            }
+            P::relax();
+        }
+        Err(AllocError::Contended)
+    }
+
+    /// Gives one node back.
+    ///
+    /// # Errors
+    ///
+    /// The node, as a chain, if the retry budget is spent; try [`free_chain`](Self::free_chain) again later.
+    ///
+    /// # Safety
+    ///
+    /// `node` came from this pool's [`alloc`](Self::alloc), and nobody uses it any more.
+    #[inline]
+    pub unsafe fn free(&self, node: *mut N) -> Result<(), Chain> {
+        // SAFETY: the caller's promise is the same.
+        self.free_chain(unsafe { self.chain(node) })
+    }
+
+    /// A chain of one node.
+    ///
+    /// # Safety
+    ///
+    /// `node` came from this pool's [`alloc`](Self::alloc), and nobody uses it any more.
+    #[inline]
+    pub unsafe fn chain(&self, node: *mut N) -> Chain {
+        let number = self.number(node);
+        debug_assert!(number.is_some(), "a node of another pool");
+        let number = number.unwrap_or(0);
+        Chain {
+            first: number,
+            last: number,
+        }
+    }
+
+    /// Puts the nodes of `front` before those of `back`.
+    #[inline]
+    pub fn join(&self, front: Chain, back: Chain) -> Chain {
+        self.set_link(front.last, back.first);
+        Chain {
+            first: front.first,
+            last: back.last,
+        }
+    }
+
+    /// Gives a whole chain back, with one compare-exchange however long it is.
+    ///
+    /// Lock-free: an attempt fails only because another alloc or free succeeded.
+    ///
+    /// # Errors
+    ///
+    /// The chain, if the retry budget is spent.
+    #[inline]
+    pub fn free_chain(&self, chain: Chain) -> Result<(), Chain> {
+        let mut seen = self.top.0.load(&site::FREE_TOP);
+
+        for _ in P::steps(P::retry_budget()) {
+            let top = Top::unpack(seen);
+            self.set_link(chain.last, top.first);
+            let above = Top {
+                tag: top.tag,
+                first: chain.first,
+            };
+
+            match self.top.0.compare_exchange(seen, above.pack(), &site::FREE_PUSH) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+            P::relax();
+        }
+        Err(chain)
+    }
+
+    /// Makes `count` new nodes, linked to a chain that [`free_chain`](Self::free_chain) puts on the free list. Any number of threads may
+    /// grow a pool at once.
+    ///
+    /// # Errors
+    ///
+    /// [`GrowError`] says why the pool stays as it is.
+    ///
+    /// # Safety
+    ///
+    /// The memory of the next `count` nodes and links is there: where the arena is populated page by page, their pages are.
+    #[inline]
+    pub unsafe fn grow(&self, count: u64) -> Result<Chain, GrowError> {
+        if self.nodes().is_null() {
+            return Err(GrowError::Invalid);
+        }
+        let mut created = self.created.load(&site::GROW_CREATED);
+        for _ in P::steps(P::retry_budget()) {
+            let room = self.limit().saturating_sub(created);
+            if count == 0 || count > room {
+                return Err(GrowError::Limit { asked: count, room });
+            }
+            match self
+                .created
+                .compare_exchange(created, created + count, &site::GROW_CLAIM)
+            {
+                Ok(_) => return self.link_up(created + 1, count),
+                Err(now) => created = now,
+            }
+            P::relax();
+        }
+        Err(GrowError::Contended)
+    }
+
+    /// Links the nodes with the numbers from `first` on.
+    #[inline]
+    fn link_up(&self, first: u64, count: u64) -> Result<Chain, GrowError> {
+        let last = first + count - 1;
+        let mut linked = first;
+        for step in P::steps(count - 1) {
+            self.set_link(first + step, first + step + 1);
+            linked = first + step + 1;
+        }
+        // A platform that ends the loop early has made fewer nodes; the numbers of the others are lost, which costs room, not safety.
+        debug_assert!(linked <= last, "a chain within its claim");
+        Ok(Chain { first, last: linked })
+    }
+
+    /// The number of nodes made so far.
+    #[inline]
+    pub fn created(&self) -> u64 {
+        self.created.load(&site::INSPECT_CREATED)
+    }
+
+    /// The number of nodes that there is room for.
+    #[inline]
+    pub fn limit(&self) -> u64 {
+        // SAFETY: written before the pool was handed out, and never again.
+        unsafe { self.limit.read(&site::LIMIT) }
+    }
+
+    /// Counts the nodes on the free list of a resting pool. While others allocate or free, the result is
+    /// anything, or an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Corruption`] if the list leads out of the pool or in a circle.
+    #[inline]
+    pub fn free_nodes(&self) -> Result<u64, Corruption> {
+        if self.nodes().is_null() {
+            return Err(Corruption::NotInitialised);
+        }
+        let limit = self.limit();
+        let mut number = Top::unpack(self.top.0.load(&site::INSPECT_TOP)).first;
+        for step in P::steps(limit + 1) {
+            if number == 0 {
+                return Ok(step);
+            }
+            number = self
+                .link(number)
+                .ok_or(Corruption::Link(number))?
+                .load(&site::INSPECT_LINK);
+        }
+        Err(Corruption::Cycle(limit))
+    }
+
+    /// Whether `node` is a node of this pool.
+    #[inline]
+    pub fn owns(&self, node: *mut N) -> bool {
+        self.number(node).is_some()
+    }
+
+    #[inline(always)]
+    fn nodes(&self) -> *mut N {
+        // SAFETY: written before the pool was handed out, and never again.
+        unsafe { self.nodes.read(&site::NODES) }
+    }
+
+    /// The number of a node: from 1 to the limit.
+    #[inline(always)]
+    fn number(&self, node: *mut N) -> Option<u64> {
+        let offset = node.addr().wrapping_sub(self.nodes().addr()) as u64;
+        let size = size_of::<N>() as u64;
+        let slot = offset / size;
+        (offset % size == 0 && slot < self.limit()).then_some(slot + 1)
+    }
+
+    /// The link of a node that is on the free list, if there is such a number.
+    #[inline(always)]
+    fn link(&self, number: u64) -> Option<&P::Word> {
+        if number.wrapping_sub(1) >= self.limit() {
+            return None;
+        }
+        // SAFETY: written before the pool was handed out, and never again.
+        let links = unsafe { self.links.read(&site::LINKS) };
+        // SAFETY: the number is from 1 to the limit, and there is a link for each.
+        Some(unsafe { &*links.add(slot(number)) })
+    }
+
+    /// Sets the link of a node of which this thread is the owner.
+    #[inline(always)]
+    fn set_link(&self, number: u64, next: u64) {
+        if let Some(link) = self.link(number) {
+            link.store(next, &site::FREE_LINK);
+        }
+    }
+}
+
+/// Where a node lies in the arrays. Numbers are below 2^32, so the conversion loses nothing on 64-bit machines.
+#[inline(always)]
+fn slot(number: u64) -> usize {
+    (number - 1) as usize
+}
+
+/// The top of the free list: the first node's number, or 0, and the ABA tag.
+#[derive(Clone, Copy)]
+struct Top {
+    tag: u32,
+    first: u64,
+}
+
+impl Top {
+    #[inline(always)]
+    fn unpack(word: u64) -> Top {
+        Top {
+            tag: (word >> 32) as u32,
+            first: word & MAX_NODES,
+        }
+    }
+
+    /// A number that a wild write has made too large is cut; `link` refuses it when it is used.
+    #[inline(always)]
+    fn pack(self) -> u64 {
+        u64::from(self.tag) << 32 | self.first & MAX_NODES
+    }
+}
+
+impl<P: Platform, N> core::fmt::Debug for Pool<P, N> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pool")
+            .field("created", &self.created())
+            .field("limit", &self.limit())
+            .finish_non_exhaustive()
+    }
+}
