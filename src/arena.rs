@@ -78,6 +78,10 @@ pub struct ArenaHeader<P: Platform> {
     pub(crate) consumer: P::Word,
 }
 
+// SAFETY: the magic and the claim are atomic words. The rest is written only through the `Arena` that formats, exclusively borrowed, before the
+// magic releases it to those who attach, and from then on only read.
+unsafe impl<P: Platform> Sync for ArenaHeader<P> {}
+
 /// Why memory is not an arena with queues that this program can use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ArenaError {
@@ -440,10 +444,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         // there; and nobody knows of the queue before its address is in the header.
         unsafe {
             pool.init_at(first.as_ptr(), links.as_ptr(), limit, tag);
-            let mut chain = pool.grow(nodes)?;
-            while let Err(again) = pool.free_chain(chain) {
-                chain = again;
-            }
+            MpscProducer::<T, C> { head, pool }.grow(nodes)?;
             head.init(pool)?;
             header.pool.write(places.pool as u64, &site::FORMAT);
             header.mpsc.write(places.mpsc as u64, &site::FORMAT);
@@ -747,8 +748,8 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
         self.pool
     }
 
-    /// Makes `count` more nodes. Their memory is touched here, so that the arena has pages for them before a producer in the kernel, which cannot fault
-    /// them in, gets one.
+    /// Makes `count` more nodes. All their memory is written here, so that the arena has pages for them before a producer in the
+    /// kernel gets one: it cannot fault them in, and what it wrote would be lost.
     ///
     /// # Errors
     ///
@@ -756,6 +757,9 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
     pub fn grow(&self, count: u64) -> Result<(), GrowError> {
         // SAFETY: the nodes and the links up to the limit lie in the region (`mpsc_producer`), which is mapped.
         let mut chain: Chain = unsafe { self.pool.grow(count) }?;
+        // SAFETY: the nodes of the chain are ours until it is on the free list.
+        self.pool
+            .each_node(&chain, |node| unsafe { node.write(Node::empty()) });
         while let Err(again) = self.pool.free_chain(chain) {
             chain = again;
             Native::relax();

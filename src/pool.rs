@@ -373,6 +373,19 @@ impl<P: Platform, N> Pool<P, N> {
         Ok(Chain { first, last: linked })
     }
 
+    /// Calls `visit` with every node of a chain, which is its owner's to do with as it likes.
+    pub(crate) fn each_node(&self, chain: &Chain, mut visit: impl FnMut(*mut N)) {
+        let mut number = chain.first;
+        while let Some(link) = self.link(number) {
+            // SAFETY: `link` has checked the number: it is that of a node inside the room.
+            visit(unsafe { self.nodes().add(slot(number)) });
+            if number == chain.last {
+                break;
+            }
+            number = link.load(&site::INSPECT_LINK);
+        }
+    }
+
     /// The number of nodes made so far.
     #[inline]
     pub fn created(&self) -> u64 {

@@ -1,1 +1,39 @@
+//! Loads BPF programs that push events into arenaq's queues, drains them in userspace, and accounts for every event.
+//!
+//! ```no_run
+//! use arenaq_harness::{Config, Hook, Kernel, QueueKind};
+//!
+//! let config = Config { queue: QueueKind::Mpsc, hook: Hook::ExtCreate, ..Config::default() };
+//! let kernel = Kernel::load(&config)?;
+//! kernel.trace(std::process::id())?;
+//! kernel.attach()?;
+//! let mut consumer = kernel.arena()?.mpsc_consumer()?;
+//! std::fs::write("/var/tmp/traced", "")?;
+//! while let Ok(event) = consumer.pop() {
+//!     println!("process {} created a file at {} ns", event.key >> 32, event.value);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Dropping a [`Kernel`] detaches its programs and frees everything that it had in the kernel; nothing is pinned, so the kernel does the same for a
+//! process that is killed.
 
+pub mod account;
+pub mod doctor;
+mod error;
+mod hook;
+mod kernel;
+pub mod launch;
+pub mod layout;
+mod object;
+pub mod run;
+pub mod threads;
+pub mod workload;
+
+mod consume;
+mod log;
+
+pub use error::Error;
+pub use hook::{Hook, UprobeTarget};
+pub use kernel::{Config, Kernel, QueueKind};
+pub use object::{Counters, Instructions, checksum};

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * arenaq: lock-free queues in a BPF arena, for BPF programs in C.
+ *
+ * No algorithm is in this header: the functions are Rust, compiled to BPF and linked to your program by arenaq-bpf-build. What is
+ * here are the layouts that both sides share, and the names by which the seed documents call the operations.
+ *
+ * Before this header your program includes <vmlinux.h>, or <linux/bpf.h>, and <bpf/bpf_helpers.h>. Your program defines the arena, called `arena`:
+ *
+ *	struct {
+ *		__uint(type, BPF_MAP_TYPE_ARENA);
+ *		__uint(map_flags, BPF_F_MMAPABLE);
+ *		__uint(max_entries, 1024);		// pages
+ *	} arena SEC(".maps");
+ *
+ * An `__arena` pointer is an address as userspace sees it; the compiler casts it before each access. Functions return a DS_* code.
+ */
+#ifndef ARENAQ_H
+#define ARENAQ_H
+
+#ifndef __arena
+#define __arena __attribute__((address_space(1)))
+#endif
+
+/* The compiler casts arena pointers by itself; programs written for compilers that do not may say so all the same. */
+#ifndef cast_kern
+#define cast_kern(ptr) ((void)(ptr))
+#define cast_user(ptr) ((void)(ptr))
+#endif
+
+#define DS_SUCCESS 0
+#define DS_ERROR_NOT_FOUND -1 /* empty, or no such key */
+#define DS_ERROR_EXISTS -2
+#define DS_ERROR_NOMEM -3   /* full, or no node or page is left */
+#define DS_ERROR_INVALID -4 /* a null or wrong argument, or never initialised */
+#define DS_ERROR_CORRUPT -5
+#define DS_ERROR_BUSY -6 /* try again: the retries are spent, or a producer has not linked its node yet */
+
+#define DS_VYUKHOV_MIN_CAPACITY 2ULL
+#define DS_VYUKHOV_MAX_CAPACITY (1ULL << 31)
+
+/* An element. */
+struct ds_kv {
+	__u64 key;
+	__u64 value;
+};
+
+/* The bounded MPMC queue. */
+
+struct ds_vyukhov_cell {
+	__u64 sequence;
+	struct ds_kv data;
+};
+
+struct ds_vyukhov_head {
+	__u64 enqueue_pos __attribute__((aligned(64)));
+	__u64 dequeue_pos __attribute__((aligned(64)));
+	__u64 buffer_mask __attribute__((aligned(64)));
+	struct ds_vyukhov_cell __arena *buffer;
+	__u64 count; /* approximate, and below zero for a moment: read it with ds_vyukhov_count() */
+};
+
+/* The unbounded MPSC queue. */
+
+struct ds_mpsc_node {
+	struct ds_mpsc_node __arena *next;
+	__u64 key;
+	__u64 value;
+};
+
+struct ds_mpsc_head {
+	struct ds_mpsc_node __arena *head; /* the back, where producers add */
+	struct ds_mpsc_node __arena *tail; /* the front: the consumer's */
+	__u64 count;			   /* approximate, as above */
+};
+
+/* The free nodes of MPSC queues. */
+struct ds_pool {
+	__u64 top __attribute__((aligned(64))); /* tag << 32 | number of the first free node, 0 for none */
+	__u64 created __attribute__((aligned(64)));
+	__u64 limit;
+	struct ds_mpsc_node __arena *nodes;
+	__u64 __arena *links;
+};
+
+/* What userspace checks before it uses the queues of an arena. */
+struct arenaq_header {
+	__u64 magic;
+	__u64 version;
+	__u64 payload_size;
+	__u64 layout_hash;
+	__u64 base;
+	__u64 length;
+	__u64 mpmc;
+	__u64 mpsc;
+	__u64 pool;
+	__u64 consumer;
+};
+
+_Static_assert(sizeof(struct ds_kv) == 16, "ds_kv");
+_Static_assert(sizeof(struct ds_vyukhov_cell) == 24, "ds_vyukhov_cell");
+_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, enqueue_pos) == 0x00, "enqueue_pos");
+_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, dequeue_pos) == 0x40, "dequeue_pos");
+_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, buffer_mask) == 0x80, "buffer_mask");
+_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, buffer) == 0x88, "buffer");
+_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, count) == 0x90, "count");
+_Static_assert(sizeof(struct ds_vyukhov_head) == 192, "ds_vyukhov_head");
+_Static_assert(sizeof(struct ds_mpsc_node) == 24, "ds_mpsc_node");
+_Static_assert(__builtin_offsetof(struct ds_mpsc_head, tail) == 8, "tail");
+_Static_assert(__builtin_offsetof(struct ds_mpsc_head, count) == 16, "count");
+_Static_assert(sizeof(struct ds_mpsc_head) == 24, "ds_mpsc_head");
+_Static_assert(__builtin_offsetof(struct ds_pool, created) == 0x40, "created");
+_Static_assert(__builtin_offsetof(struct ds_pool, limit) == 0x48, "limit");
+_Static_assert(__builtin_offsetof(struct ds_pool, nodes) == 0x50, "nodes");
+_Static_assert(__builtin_offsetof(struct ds_pool, links) == 0x58, "links");
+_Static_assert(sizeof(struct ds_pool) == 128, "ds_pool");
+_Static_assert(sizeof(struct arenaq_header) == 80, "arenaq_header");
+
+/* The nodes that ds_mpsc_init() makes if ds_pool_init() was not called before. */
+#ifndef DS_POOL_NODES
+#define DS_POOL_NODES 4096ULL
+#endif
+
+/* The pool of all MPSC queues of the object. */
+extern struct ds_pool __arena ds_pool;
+
+/* The Rust functions behind the names below. Addresses are numbers, as userspace sees them. */
+int arenaq_mpmc_check_capacity(__u64 capacity);
+int arenaq_mpmc_init(__u64 head, __u64 buffer, __u64 capacity);
+int arenaq_mpmc_push(__u64 head, __u64 key, __u64 value);
+int arenaq_mpmc_pop(__u64 head, struct ds_kv *out);
+int arenaq_mpmc_search(__u64 head, __u64 key);
+int arenaq_mpmc_verify(__u64 head);
+int arenaq_pool_init(__u64 pool, __u64 nodes, __u64 links, __u64 limit);
+int arenaq_pool_grow(__u64 pool, __u64 count);
+int arenaq_pool_is_initialised(__u64 pool);
+int arenaq_mpsc_init(__u64 head, __u64 pool);
+int arenaq_mpsc_push(__u64 head, __u64 pool, __u64 key, __u64 value);
+int arenaq_mpsc_pop(__u64 head, struct ds_kv *out);
+int arenaq_mpsc_search(__u64 head, __u64 pool, __u64 key);
+int arenaq_mpsc_verify(__u64 head, __u64 pool);
+
+/* ---- Operations: from any BPF program ---- */
+
+/* Enqueues. NOMEM if the queue is full, BUSY if the retries are spent, INVALID if it was never initialised. */
+static inline __attribute__((always_inline)) int
+ds_vyukhov_insert(struct ds_vyukhov_head __arena *head, __u64 key, __u64 value)
+{
+	return arenaq_mpmc_push((__u64)head, key, value);
+}
+
+/* Dequeues into `output`, which is on the stack. NOT_FOUND if the queue is empty, BUSY if the retries are spent. */
+static inline __attribute__((always_inline)) int
+ds_vyukhov_pop(struct ds_vyukhov_head __arena *head, struct ds_kv *output)
+{
+	return arenaq_mpmc_pop((__u64)head, output);
+}
+
+/* The other name of ds_vyukhov_pop(). */
+static inline __attribute__((always_inline)) int
+ds_vyukhov_delete(struct ds_vyukhov_head __arena *head, struct ds_kv *output)
+{
+	return ds_vyukhov_pop(head, output);
+}
+
+/* SUCCESS if an element has this key. No pop may run at the same time. */
+static inline __attribute__((always_inline)) int
+ds_vyukhov_search(struct ds_vyukhov_head __arena *head, __u64 key)
+{
+	return arenaq_mpmc_search((__u64)head, key);
+}
+
+/* CORRUPT if the structure cannot be right at any moment. BUSY if the kernel ended the loop before the end. */
+static inline __attribute__((always_inline)) int ds_vyukhov_verify(struct ds_vyukhov_head __arena *head)
+{
+	return arenaq_mpmc_verify((__u64)head);
+}
+
+/* The approximate number of elements, never below zero. */
+static inline __attribute__((always_inline)) __u64 ds_vyukhov_count(struct ds_vyukhov_head __arena *head)
+{
+	__s64 count = head ? (__s64)head->count : 0;
+
+	return count < 0 ? 0 : count;
+}
+
+/* Enqueues. NOMEM if no node is free, BUSY if the allocation spent its retries, INVALID if never initialised. */
+static inline __attribute__((always_inline)) int
+ds_mpsc_insert(struct ds_mpsc_head __arena *ctx, __u64 key, __u64 value)
+{
+	return arenaq_mpsc_push((__u64)ctx, (__u64)&ds_pool, key, value);
+}
+
+/* INVALID: the one consumer is in userspace. */
+static inline __attribute__((always_inline)) int
+ds_mpsc_delete(struct ds_mpsc_head __arena *ctx, struct ds_kv *output)
+{
+	return arenaq_mpsc_pop((__u64)ctx, output);
+}
+
+/* SUCCESS if an element has this key. The consumer must rest. */
+static inline __attribute__((always_inline)) int ds_mpsc_search(struct ds_mpsc_head __arena *ctx, __u64 key)
+{
+	return arenaq_mpsc_search((__u64)ctx, (__u64)&ds_pool, key);
+}
+
+/* CORRUPT if a link leads out of the pool or in a circle; a producer that has not linked its node yet is no corruption. The consumer must rest. */
+static inline __attribute__((always_inline)) int ds_mpsc_verify(struct ds_mpsc_head __arena *ctx)
+{
+	return arenaq_mpsc_verify((__u64)ctx, (__u64)&ds_pool);
+}
+
+/* The approximate number of elements, never below zero. */
+static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_head __arena *ctx)
+{
+	__s64 count = ctx ? (__s64)ctx->count : 0;
+
+	return count < 0 ? 0 : count;
+}
+
+/*
+ * ---- Initialisation: allocates arena pages, so only from a sleepable program (before Linux 7.0) ----
+ *
+ * The map must be called `arena`. Define ARENAQ_NO_ALLOC before the include in a program that only uses queues that
+ * somebody else has made, and has no such map.
+ */
+#ifndef ARENAQ_NO_ALLOC
+
+void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, unsigned int page_cnt, int node_id,
+				    __u64 flags) __attribute__((section(".ksyms"))) __attribute__((weak));
+
+#define ARENAQ_ALLOC(bytes) \
+	bpf_arena_alloc_pages(&arena, (void __arena *)0, ((bytes) + 4095) / 4096, -1 /* any NUMA node */, 0)
+
+/* An empty queue of `capacity` cells. INVALID unless that is a power of two from 2 to 2^31, NOMEM if there are not so many pages. */
+#define ds_vyukhov_init(head, capacity)                                                                     \
+	({                                                                                                  \
+		struct ds_vyukhov_head __arena *__head = (head);                                            \
+		__u64 __cells = (capacity);                                                                 \
+		int __status = __head ? arenaq_mpmc_check_capacity(__cells) : DS_ERROR_INVALID;             \
+                                                                                                            \
+		if (__status == DS_SUCCESS) {                                                               \
+			void __arena *__buffer = ARENAQ_ALLOC(__cells * sizeof(struct ds_vyukhov_cell));    \
+			__status = __buffer ? arenaq_mpmc_init((__u64)__head, (__u64)__buffer, __cells)     \
+					    : DS_ERROR_NOMEM;                                               \
+		}                                                                                           \
+		__status;                                                                                   \
+	})
+
+/* The pool of all MPSC queues, with `count` nodes: one for each element, and one for each queue's stub. */
+#define ds_pool_init(count)                                                                                 \
+	({                                                                                                  \
+		__u64 __nodes = (count);                                                                    \
+		void __arena *__memory = ARENAQ_ALLOC(__nodes * sizeof(struct ds_mpsc_node));               \
+		void __arena *__links = __memory ? ARENAQ_ALLOC(__nodes * sizeof(__u64)) : (void __arena *)0; \
+		int __status = DS_ERROR_NOMEM;                                                              \
+                                                                                                            \
+		if (__links) {                                                                              \
+			__status = arenaq_pool_init((__u64)&ds_pool, (__u64)__memory, (__u64)__links, __nodes); \
+			if (__status == DS_SUCCESS)                                                         \
+				__status = arenaq_pool_grow((__u64)&ds_pool, __nodes);                      \
+		}                                                                                           \
+		__status;                                                                                   \
+	})
+
+/* An empty queue, whose stub is a node of the pool. Makes the pool, with DS_POOL_NODES nodes, if there is none. */
+#define ds_mpsc_init(ctx)                                                                                   \
+	({                                                                                                  \
+		struct ds_mpsc_head __arena *__ctx = (ctx);                                                 \
+		int __ready = __ctx ? DS_SUCCESS : DS_ERROR_INVALID;                                        \
+                                                                                                            \
+		if (__ready == DS_SUCCESS && !arenaq_pool_is_initialised((__u64)&ds_pool))                  \
+			__ready = ds_pool_init(DS_POOL_NODES);                                              \
+		if (__ready == DS_SUCCESS)                                                                  \
+			__ready = arenaq_mpsc_init((__u64)__ctx, (__u64)&ds_pool);                          \
+		__ready;                                                                                    \
+	})
+
+#endif /* ARENAQ_NO_ALLOC */
+
+#endif /* ARENAQ_H */

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The programs of the harness: hooks that push (task, time) into a queue, and programs that userspace runs directly.
+ *
+ * Userspace makes the queues before it attaches anything, so nothing is allocated here.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+#include "programs.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024); /* pages; userspace sets it before the load */
+} arena SEC(".maps");
+
+struct arenaq_header __arena arenaq_header;
+struct ds_vyukhov_head __arena ds_vyukhov;
+struct ds_mpsc_head __arena ds_mpsc;
+
+/* Of a structure that is only pointed to, BTF has the name and nothing else; of a variable's, everything. */
+struct {
+	struct ds_vyukhov_cell cell;
+	struct ds_mpsc_node node;
+} __arena arenaq_types;
+
+/* Set before the load; the verifier drops the code of the other queue. */
+const volatile struct arenaq_settings settings SEC(".rodata.settings") = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct arenaq_counters);
+} counters SEC(".maps");
+
+/* A task has a value here if it is traced: what userspace has marked, and what that has forked since. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} traced SEC(".maps");
+
+/*
+ * The counters are per CPU, and still added to atomically: a program that sleeps, or is interrupted by another, leaves its
+ * CPU to a second one in the middle of an addition.
+ */
+#define COUNT(field, by) __atomic_fetch_add(&counters->field, (by), __ATOMIC_RELAXED)
+
+static __always_inline struct arenaq_counters *this_cpu(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+/* One event: pushed, or counted as dropped for the reason why not. */
+static __always_inline int push(__u64 key)
+{
+	struct arenaq_counters *counters = this_cpu();
+	__u64 value;
+	int status;
+
+	if (!counters)
+		return DS_ERROR_INVALID;
+	COUNT(produced, 1);
+	value = bpf_ktime_get_ns();
+	if (settings.queue == ARENAQ_QUEUE_MPMC)
+		status = ds_vyukhov_insert(&ds_vyukhov, key, value);
+	else
+		status = ds_mpsc_insert(&ds_mpsc, key, value);
+
+	switch (status) {
+	case DS_SUCCESS:
+		COUNT(checksum, ARENAQ_CHECKSUM(key, value));
+		COUNT(pushed, 1);
+		break;
+	case DS_ERROR_NOMEM:
+		COUNT(nomem, 1);
+		break;
+	case DS_ERROR_BUSY:
+		COUNT(busy, 1);
+		break;
+	default:
+		COUNT(invalid, 1);
+	}
+	return status;
+}
+
+/* The event of a hook, if the current task is traced. */
+static __always_inline int event(void)
+{
+	if (bpf_task_storage_get(&traced, bpf_get_current_task_btf(), 0, 0))
+		push(bpf_get_current_pid_tgid());
+	return 0;
+}
+
+/* ---- Hooks ---- */
+
+SEC("lsm.s/inode_create")
+int on_inode_create(void *ctx)
+{
+	return event();
+}
+
+SEC("tp_btf/ext4_allocate_inode")
+int on_ext4_create(void *ctx)
+{
+	return event();
+}
+
+SEC("raw_tp/sys_enter")
+int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	return ctx->args[1] == settings.syscall ? event() : 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(void *ctx)
+{
+	return event();
+}
+
+SEC("uprobe")
+int on_uprobe(void *ctx)
+{
+	return event();
+}
+
+/* The child of a traced task is traced, before it runs for the first time. */
+SEC("tp_btf/sched_process_fork")
+int follow_fork(__u64 *ctx)
+{
+	struct task_struct *parent = (struct task_struct *)ctx[0];
+	struct task_struct *child = (struct task_struct *)ctx[1];
+
+	if (!bpf_task_storage_get(&traced, parent, 0, 0))
+		return 0;
+	if (!bpf_task_storage_get(&traced, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
+		struct arenaq_counters *counters = this_cpu();
+
+		if (counters)
+			COUNT(untraced, 1);
+	}
+	return 0;
+}
+
+/* ---- Run by userspace ---- */
+
+/* Pushes `count` events of one key, as fast as it can. The kernel may end the loop early: `done` says how far it came. */
+SEC("syscall")
+int drive(struct arenaq_drive *args)
+{
+	__u64 count = args->count;
+	__u64 key = args->key;
+	__u64 i;
+
+	for (i = 0; i < count && arenaq_can_loop(); i++)
+		push(key);
+	args->done = i;
+	return 0;
+}
+
+/* Takes one element off the MPMC queue: the way back, from userspace to the kernel. */
+SEC("syscall")
+int pop(struct arenaq_pop *args)
+{
+	struct ds_kv element = {};
+
+	args->status = ds_vyukhov_pop(&ds_vyukhov, &element);
+	args->key = element.key;
+	args->value = element.value;
+	return 0;
+}
+
+/* What the kernel's verification says of the queues. */
+SEC("syscall")
+int verify(struct arenaq_verify *args)
+{
+	args->mpmc = ds_vyukhov_verify(&ds_vyukhov);
+	args->mpsc = ds_mpsc_verify(&ds_mpsc);
+	return 0;
+}
+
+/* Where the control blocks are: on which end of the arena is up to libbpf and the kernel. */
+SEC("syscall")
+int locate(struct arenaq_places *args)
+{
+	args->header = (__u64)&arenaq_header;
+	args->mpmc = (__u64)&ds_vyukhov;
+	args->mpsc = (__u64)&ds_mpsc;
+	args->pool = (__u64)&ds_pool;
+	return 0;
+}

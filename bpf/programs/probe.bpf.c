@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Programs that do as little as they can, one for each thing that a kernel may refuse. They are loaded, one by one, never
+ * attached for longer than it takes to see that they can be, and record nothing.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("syscall")
+int probe_syscall(void *ctx)
+{
+	return 0;
+}
+
+/* The instructions of Linux 6.15, on the stack: no arena is needed. */
+SEC("syscall")
+int probe_acquire_release(void *ctx)
+{
+	__u64 word = 0;
+
+	__atomic_store_n(&word, 1, __ATOMIC_RELEASE);
+	return __atomic_load_n(&word, __ATOMIC_ACQUIRE);
+}
+
+SEC("lsm.s/inode_create")
+int probe_inode_create(void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/ext4_allocate_inode")
+int probe_ext4_create(void *ctx)
+{
+	return 0;
+}
+
+SEC("raw_tp/sys_enter")
+int probe_sys_enter(void *ctx)
+{
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int probe_exec(void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int probe_fork(void *ctx)
+{
+	return 0;
+}
+
+SEC("uprobe")
+int probe_uprobe(void *ctx)
+{
+	return 0;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The shim: what Rust cannot say to the BPF backend. Rust calls these functions with addresses as numbers; a pointer into address space
+ * 1 makes the backend put a cast before each access. They are inlined into the algorithms, and then disappear.
+ *
+ * ARENAQ_FALLBACK selects instructions for kernels before 6.15, which have neither load_acquire nor store_release. Its
+ * volatile accesses between compiler barriers order enough on x86 only.
+ */
+#include "kernel.h"
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+
+#define WORD(address) ((volatile __u64 __arena *)(address))
+#define compiler_barrier() asm volatile("" ::: "memory")
+
+/* Plain accesses: to memory that one side owns. */
+
+__u64 arenaq_read(__u64 address)
+{
+	return *(__u64 __arena *)address;
+}
+
+void arenaq_write(__u64 address, __u64 value)
+{
+	*(__u64 __arena *)address = value;
+}
+
+/* Atomic accesses: an aligned 8-byte access is one instruction, and volatile keeps it one. */
+
+__u64 arenaq_load_relaxed(__u64 address)
+{
+	return *WORD(address);
+}
+
+void arenaq_store_relaxed(__u64 address, __u64 value)
+{
+	*WORD(address) = value;
+}
+
+#ifndef ARENAQ_FALLBACK
+
+__u64 arenaq_load_acquire(__u64 address)
+{
+	return __atomic_load_n((__u64 __arena *)address, __ATOMIC_ACQUIRE);
+}
+
+void arenaq_store_release(__u64 address, __u64 value)
+{
+	__atomic_store_n((__u64 __arena *)address, value, __ATOMIC_RELEASE);
+}
+
+#else
+
+__u64 arenaq_load_acquire(__u64 address)
+{
+	__u64 value = *WORD(address);
+
+	compiler_barrier();
+	return value;
+}
+
+void arenaq_store_release(__u64 address, __u64 value)
+{
+	compiler_barrier();
+	*WORD(address) = value;
+}
+
+#endif
+
+/* Read-modify-writes that return something are fully ordered in BPF. */
+
+__u64 arenaq_swap(__u64 address, __u64 value)
+{
+	return __sync_lock_test_and_set((__u64 __arena *)address, value);
+}
+
+__u64 arenaq_compare_exchange(__u64 address, __u64 current, __u64 new)
+{
+	return __sync_val_compare_and_swap((__u64 __arena *)address, current, new);
+}
+
+/* Relaxed, and the result is not used, so this becomes BPF_ADD without BPF_FETCH, which orders nothing. */
+void arenaq_add(__u64 address, __u64 value)
+{
+	__atomic_fetch_add((__u64 __arena *)address, value, __ATOMIC_RELAXED);
+}
+
+/* Loops. */
+
+_Bool arenaq_can_loop(void)
+{
+	asm volatile goto("may_goto %l[out]" :::: out);
+	return 1;
+out:
+	return 0;
+}
+
+/* The seeds' DS_VYUKHOV_MAX_RETRIES. Not const, so that the verifier must take it for any number. */
+volatile __u64 arenaq_retry_limit = 100;
+
+__u64 arenaq_retry_budget(void)
+{
+	return arenaq_retry_limit;
+}
+
+/*
+ * Zero, from where the verifier cannot see it. A counter that starts from a number that it knows has another value in each pass, and so
+ * the verifier walks every pass of a loop.
+ */
+volatile __u64 arenaq_zero_word = 0;
+
+__u64 arenaq_zero(void)
+{
+	return arenaq_zero_word;
+}
+
+/* The pool from which ds_mpsc_insert takes its nodes: one for all MPSC queues of an object. */
+struct ds_pool __arena ds_pool;

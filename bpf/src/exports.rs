@@ -1,0 +1,180 @@
+//! The functions that BPF programs call, for the seeds' `(key, value)` payload.
+//!
+//! Arena addresses are numbers, as userspace sees them; `out` is on the caller's stack. Each returns one of the seeds'
+//! status codes. The public header wraps them in the seeds' names and types.
+
+use core::ptr;
+
+use arenaq::mpmc::{self, Capacity};
+use arenaq::mpsc::{self, Node};
+use arenaq::pool::Pool;
+use arenaq::{KeyValue, PopError, PushError, Status};
+
+use crate::platform::{Bpf, BpfWord};
+
+type MpmcHead = mpmc::Head<Bpf, KeyValue>;
+type MpscHead = mpsc::Head<Bpf, KeyValue>;
+type MpscNode = Node<Bpf, KeyValue>;
+type NodePool = Pool<Bpf, MpscNode>;
+
+/// The structure at an arena address, or `None` for null.
+#[inline(always)]
+fn at<'a, S>(address: u64) -> Option<&'a S> {
+    // SAFETY: the reference is never loaded through (see `platform`), so nothing has to be there: an address outside of the arena's pages
+    // reads as zero in the kernel and swallows what is written.
+    unsafe { ptr::with_exposed_provenance::<S>(address as usize).as_ref() }
+}
+
+#[inline(always)]
+fn code(status: impl Into<Status>) -> i32 {
+    status.into().code()
+}
+
+/// `ds_vyukhov_init` after the allocation of the cells: makes an empty queue over `capacity` cells at `buffer`.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpmc_init(head: u64, buffer: u64, capacity: u64) -> i32 {
+    let (Some(head), Ok(capacity)) = (at::<MpmcHead>(head), Capacity::new(capacity)) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: the caller has just allocated the cells, and initialises the queue before it hands it out.
+    code(unsafe { head.init(ptr::with_exposed_provenance_mut(buffer as usize), capacity) })
+}
+
+/// Whether a queue can have so many cells: 0, or the status that says why not.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpmc_check_capacity(capacity: u64) -> i32 {
+    code(Capacity::new(capacity).map_or(Status::Invalid, |_| Status::Success))
+}
+
+/// `ds_vyukhov_insert`.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpmc_push(head: u64, key: u64, value: u64) -> i32 {
+    match at::<MpmcHead>(head) {
+        Some(head) => code(head.push(KeyValue { key, value })),
+        None => code(PushError::Invalid),
+    }
+}
+
+/// `ds_vyukhov_pop`.
+///
+/// # Safety
+///
+/// `out` is null, or leads to room for one pair on the caller's stack.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_mpmc_pop(head: u64, out: *mut KeyValue) -> i32 {
+    let (Some(head), false) = (at::<MpmcHead>(head), out.is_null()) else {
+        return code(PopError::Invalid);
+    };
+    match head.pop() {
+        Ok(element) => {
+            // SAFETY: not null, and so room for a pair by the caller's promise.
+            unsafe { out.write(element) };
+            code(Status::Success)
+        }
+        Err(error) => code(error),
+    }
+}
+
+/// `ds_vyukhov_search`: no pop may run at the same time.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpmc_search(head: u64, key: u64) -> i32 {
+    let Some(head) = at::<MpmcHead>(head) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: that no pop runs is the C caller's promise; in the kernel a broken one gives a wrong answer, and nothing worse.
+    code(unsafe { head.search(|element| element.key == key) }.map_or(Status::NotFound, |_| Status::Success))
+}
+
+/// `ds_vyukhov_verify`: what holds at every moment.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpmc_verify(head: u64) -> i32 {
+    at::<MpmcHead>(head).map_or(code(Status::Invalid), |head| code(head.verify()))
+}
+
+/// Makes a pool with room for `limit` nodes and links, and no node.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_pool_init(pool: u64, nodes: u64, links: u64, limit: u64) -> i32 {
+    let (Some(pool), true) = (at::<NodePool>(pool), nodes != 0 && links != 0 && limit != 0) else {
+        return code(Status::Invalid);
+    };
+    let nodes = ptr::with_exposed_provenance_mut::<MpscNode>(nodes as usize);
+    let links = ptr::with_exposed_provenance_mut::<BpfWord>(links as usize);
+    // SAFETY: the caller has just allocated nodes and links, and initialises the pool before it hands it out.
+    unsafe { pool.init(nodes, links, limit) };
+    code(Status::Success)
+}
+
+/// Makes `count` more nodes, whose pages are allocated, and puts them on the free list.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_pool_grow(pool: u64, count: u64) -> i32 {
+    let Some(pool) = at::<NodePool>(pool) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: that the pages are there is the C caller's promise; if one is not, its nodes read as zero.
+    let mut chain = match unsafe { pool.grow(count) } {
+        Ok(chain) => chain,
+        Err(error) => return code(error),
+    };
+    // The chain is in no list yet, so giving up would lose it: the kernel's own bound of a loop is the only one here.
+    while let Err(again) = pool.free_chain(chain) {
+        if !crate::shim::arenaq_can_loop() {
+            return code(Status::Busy);
+        }
+        chain = again;
+    }
+    code(Status::Success)
+}
+
+/// Whether the pool has been initialised: 1 or 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_pool_is_initialised(pool: u64) -> i32 {
+    at::<NodePool>(pool).map_or(0, |pool| i32::from(pool.limit() != 0))
+}
+
+/// `ds_mpsc_init` after the allocation of the pool.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpsc_init(head: u64, pool: u64) -> i32 {
+    let (Some(head), Some(pool)) = (at::<MpscHead>(head), at::<NodePool>(pool)) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: the caller initialises the queue before it hands it out.
+    code(unsafe { head.init(pool) })
+}
+
+/// `ds_mpsc_insert`, with nodes of `pool`.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpsc_push(head: u64, pool: u64, key: u64, value: u64) -> i32 {
+    match (at::<MpscHead>(head), at::<NodePool>(pool)) {
+        (Some(head), Some(pool)) => code(head.push(pool, KeyValue { key, value })),
+        _ => code(PushError::Invalid),
+    }
+}
+
+/// `ds_mpsc_delete`: the kernel never consumes.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpsc_pop(_head: u64, _out: *mut KeyValue) -> i32 {
+    code(PopError::Invalid)
+}
+
+/// `ds_mpsc_search`: the consumer must rest.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpsc_search(head: u64, pool: u64, key: u64) -> i32 {
+    let (Some(head), Some(pool)) = (at::<MpscHead>(head), at::<NodePool>(pool)) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: that the consumer rests is the C caller's promise; in the kernel a broken one gives a wrong answer, and nothing worse.
+    code(
+        unsafe { mpsc::search(head, pool, |element| element.key == key) }
+            .map_or(Status::NotFound, |_| Status::Success),
+    )
+}
+
+/// `ds_mpsc_verify`: the consumer must rest.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpsc_verify(head: u64, pool: u64) -> i32 {
+    let (Some(head), Some(pool)) = (at::<MpscHead>(head), at::<NodePool>(pool)) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: as for the search.
+    code(unsafe { mpsc::verify(head, pool) })
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * A program as somebody writes it who has only the seed documents: their names, their signatures, their status codes. It
+ * checks what each operation returns, in the kernel, and says on which line something else came.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+} arena SEC(".maps");
+
+#define DS_POOL_NODES 8ULL
+#include "arenaq.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct ds_vyukhov_head __arena mpmc;
+struct ds_mpsc_head __arena mpsc;
+
+struct result {
+	__u64 line;   /* of the first check that failed, 0 if none did */
+	__s64 status; /* what came instead */
+};
+
+#define EXPECT(expected, call)                             \
+	do {                                               \
+		__s64 __got = (call);                      \
+		if (__got != (expected)) {                 \
+			result->line = __LINE__;           \
+			result->status = __got;            \
+			return 0;                          \
+		}                                          \
+	} while (0)
+
+SEC("syscall")
+int check_vyukhov(struct result *result)
+{
+	struct ds_vyukhov_head __arena *head = &mpmc;
+	struct ds_kv output = {};
+
+	cast_kern(head);
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_insert(0, 1, 1));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_insert(head, 1, 1));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_pop(head, &output));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_verify(head));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(0, 4));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(head, 0));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(head, 1));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(head, 3));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(head, 1ULL << 32));
+	EXPECT(DS_ERROR_NOMEM, ds_vyukhov_init(head, 1ULL << 20));
+	EXPECT(DS_SUCCESS, ds_vyukhov_init(head, 4));
+
+	EXPECT(DS_ERROR_NOT_FOUND, ds_vyukhov_pop(head, &output));
+	/* Three laps, full each time. */
+	for (__u64 lap = 0; lap < 3; lap++) {
+		for (__u64 i = 0; i < 4; i++)
+			EXPECT(DS_SUCCESS, ds_vyukhov_insert(head, 10 * lap + i, i));
+		EXPECT(DS_ERROR_NOMEM, ds_vyukhov_insert(head, 99, 0));
+		EXPECT(4, ds_vyukhov_count(head));
+		EXPECT(DS_SUCCESS, ds_vyukhov_search(head, 10 * lap + 2));
+		EXPECT(DS_ERROR_NOT_FOUND, ds_vyukhov_search(head, 99));
+		EXPECT(DS_SUCCESS, ds_vyukhov_verify(head));
+		for (__u64 i = 0; i < 4; i++) {
+			EXPECT(DS_SUCCESS, ds_vyukhov_pop(head, &output));
+			EXPECT(10 * lap + i, output.key);
+			EXPECT(i, output.value);
+		}
+		EXPECT(DS_ERROR_NOT_FOUND, ds_vyukhov_delete(head, &output));
+	}
+	EXPECT(0, ds_vyukhov_count(head));
+
+	/* Damage: a sequence that no lap gives. */
+	head->buffer[1].sequence += 2;
+	EXPECT(DS_ERROR_CORRUPT, ds_vyukhov_verify(head));
+	return 0;
+}
+
+SEC("syscall")
+int check_mpsc(struct result *result)
+{
+	struct ds_mpsc_head __arena *ctx = &mpsc;
+	struct ds_mpsc_node __arena *stub;
+	struct ds_kv output = {};
+
+	cast_kern(ctx);
+	EXPECT(DS_ERROR_INVALID, ds_mpsc_insert(0, 1, 1));
+	EXPECT(DS_ERROR_INVALID, ds_mpsc_insert(ctx, 1, 1));
+	EXPECT(DS_ERROR_INVALID, ds_mpsc_init(0));
+	EXPECT(DS_SUCCESS, ds_mpsc_init(ctx));
+
+	/* The kernel never consumes. */
+	EXPECT(DS_ERROR_INVALID, ds_mpsc_delete(ctx, &output));
+	EXPECT(DS_SUCCESS, ds_mpsc_verify(ctx));
+	EXPECT(DS_ERROR_NOT_FOUND, ds_mpsc_search(ctx, 1));
+	/* One of the nodes is the stub. */
+	for (__u64 i = 1; i < DS_POOL_NODES; i++)
+		EXPECT(DS_SUCCESS, ds_mpsc_insert(ctx, i, i * i));
+	EXPECT(DS_ERROR_NOMEM, ds_mpsc_insert(ctx, 99, 0));
+	EXPECT(DS_POOL_NODES - 1, ds_mpsc_count(ctx));
+	EXPECT(DS_SUCCESS, ds_mpsc_search(ctx, 7));
+	EXPECT(DS_ERROR_NOT_FOUND, ds_mpsc_search(ctx, 99));
+	EXPECT(DS_ERROR_NOT_FOUND, ds_mpsc_search(ctx, 0));
+	EXPECT(DS_SUCCESS, ds_mpsc_verify(ctx));
+
+	/* Damage: a circle, then a link to nowhere. */
+	stub = ctx->tail;
+	stub->next->next = stub;
+	EXPECT(DS_ERROR_CORRUPT, ds_mpsc_verify(ctx));
+	stub->next->next = (struct ds_mpsc_node __arena *)0x10;
+	EXPECT(DS_ERROR_CORRUPT, ds_mpsc_verify(ctx));
+	return 0;
+}

@@ -1,0 +1,61 @@
+//! Compiles the BPF objects that the harness carries.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs, process};
+
+use arenaq_bpf_build::{Instructions, Pipeline, Toolchain, source_dir};
+
+fn main() {
+    if let Err(error) = build() {
+        eprintln!("\narenaq-harness: cannot compile the BPF programs.\n\n{error}\n");
+        process::exit(1);
+    }
+}
+
+fn build() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
+    let bpf = source_dir();
+    for input in [
+        "src",
+        "include",
+        "programs",
+        "tests",
+        "shim.bpf.c",
+        "Cargo.toml",
+        "../src",
+        "../Cargo.toml",
+    ] {
+        println!("cargo::rerun-if-changed={}", bpf.join(input).display());
+    }
+
+    let headers = out.join("include/bpf");
+    fs::create_dir_all(&headers)?;
+    for (name, text) in libbpf_sys::API_HEADERS {
+        fs::write(headers.join(name), text)?;
+    }
+
+    let pipeline = Pipeline::new(Toolchain::find()?, out.join("bpf"))?.include(out.join("include"));
+    for instructions in Instructions::ALL {
+        let variable = instructions.name().replace('-', "_").to_uppercase();
+        let programs = pipeline.object(bpf.join("programs/arenaq.bpf.c"), instructions)?;
+        println!("cargo::rustc-env=ARENAQ_OBJECT_{variable}={}", programs.display());
+        let seeds = pipeline.object(bpf.join("tests/seeds.bpf.c"), instructions)?;
+        println!("cargo::rustc-env=ARENAQ_SEEDS_{variable}={}", seeds.display());
+        let functions = pipeline.functions(instructions)?;
+        println!(
+            "cargo::rustc-env=ARENAQ_FUNCTIONS_{variable}={}",
+            functions.display()
+        );
+    }
+    let probe = pipeline.object(bpf.join("programs/probe.bpf.c"), Instructions::AcquireRelease)?;
+    println!("cargo::rustc-env=ARENAQ_PROBE={}", probe.display());
+
+    println!("cargo::rerun-if-changed=src/layout.c");
+    cc::Build::new()
+        .file("src/layout.c")
+        .include(bpf.join("include"))
+        .warnings_into_errors(true)
+        .compile("arenaq_layout");
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The account of a run: where every event went.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Events that a producer had and could not push, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    /// The bounded queue was full.
+    pub full: u64,
+    /// The node pool was empty.
+    pub nomem: u64,
+    /// The retries were spent.
+    pub busy: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.full + self.nomem + self.busy
+    }
+}
+
+/// Times from push to pop, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// The median.
+    pub p50: u64,
+    /// The 99th percentile.
+    pub p99: u64,
+    /// The 99.9th percentile.
+    pub p999: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl From<&Histogram<u64>> for Latency {
+    fn from(histogram: &Histogram<u64>) -> Latency {
+        Latency {
+            p50: histogram.value_at_quantile(0.5),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
+/// What a run ends with.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// `mpsc` or `mpmc`.
+    pub queue: &'static str,
+    /// `kernel` or `threads`.
+    pub backend: &'static str,
+    /// Where the events came from; `threads` for that backend.
+    pub hook: &'static str,
+    /// Which object ran in the kernel; nothing for threads.
+    pub instructions: Option<&'static str>,
+    /// The number of elements that the queue holds.
+    pub capacity: u64,
+    /// The number of consumers.
+    pub consumers: u32,
+    /// Events that producers had.
+    pub produced: u64,
+    /// Events that were popped.
+    pub consumed: u64,
+    /// Events that could not be pushed.
+    pub dropped: Dropped,
+    /// Events that were pushed and are in the queue still.
+    pub left: u64,
+    /// Pops that found a producer between its swap and its link, or others faster.
+    pub busy_seen: u64,
+    /// Events that came after a later one of the same task.
+    pub fifo_violations: u64,
+    /// What `verify` says of the resting queue: `SUCCESS`, or what is wrong.
+    pub verify: String,
+    /// From push to pop.
+    pub latency_ns: Latency,
+    /// How long producers were running.
+    pub seconds: f64,
+    /// How many operations the built-in workload says that it did; nothing for a command, or if a worker was killed.
+    pub operations: Option<u64>,
+    /// How the command ended: its exit code, or 128 and the signal that ended it.
+    pub command_status: Option<i32>,
+    /// Whatever does not add up. Empty is what it should be.
+    pub problems: Vec<String>,
+}
+
+impl Summary {
+    /// Whether every event is accounted for.
+    pub fn is_accounted(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let object = self
+            .instructions
+            .map_or_else(String::new, |name| format!(", object {name}"));
+        writeln!(
+            f,
+            "{} queue of {}, hook {}{object}",
+            self.queue.to_uppercase(),
+            self.capacity,
+            self.hook
+        )?;
+        if let Some(operations) = self.operations {
+            writeln!(f, "  operations {operations:>12}   done by the workload")?;
+        }
+        let rate = if self.seconds > 0.0 {
+            self.produced as f64 / self.seconds
+        } else {
+            0.0
+        };
+        writeln!(
+            f,
+            "  produced   {:>12}   in {:.2} s, {rate:.0} a second",
+            self.produced, self.seconds
+        )?;
+        writeln!(
+            f,
+            "  consumed   {:>12}   by {} consumer(s)",
+            self.consumed, self.consumers
+        )?;
+        let Dropped { full, nomem, busy } = self.dropped;
+        writeln!(
+            f,
+            "  dropped    {:>12}   queue full {full}, no node {nomem}, retries spent {busy}",
+            self.dropped.total()
+        )?;
+        writeln!(f, "  left       {:>12}   in the queue", self.left)?;
+        writeln!(
+            f,
+            "  busy seen  {:>12}   pops that met a push in progress",
+            self.busy_seen
+        )?;
+        writeln!(
+            f,
+            "  FIFO       {:>12}   events out of their task's order",
+            self.fifo_violations
+        )?;
+        writeln!(f, "  verify     {:>12}", self.verify)?;
+        let Latency { p50, p99, p999, max } = self.latency_ns;
+        let micros = |ns: u64| ns as f64 / 1000.0;
+        writeln!(
+            f,
+            "  latency    {:>12.1}   µs from push to pop (median); 99% {:.1}, 99.9% {:.1}, longest {:.1}",
+            micros(p50),
+            micros(p99),
+            micros(p999),
+            micros(max)
+        )?;
+        if self.is_accounted() {
+            write!(
+                f,
+                "  produced = consumed + dropped + left: every event is accounted for"
+            )
+        } else {
+            write!(f, "  NOT ACCOUNTED FOR:")?;
+            self.problems
+                .iter()
+                .try_for_each(|problem| write!(f, "\n    {problem}"))
+        }
+    }
+}

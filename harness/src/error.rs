@@ -1,0 +1,130 @@
+//! What can go wrong, what it means, and with which code the command ends.
+
+use std::path::PathBuf;
+
+use arenaq::arena::{ArenaError, CreateError};
+
+/// Why the harness cannot do what it was asked for. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not use BPF.
+    #[error(
+        "no privileges for BPF: {missing} missing. Run as root, or give the binary the capabilities:\n    \
+         sudo setcap cap_bpf,cap_perfmon+ep {binary}\nWithout either, `arenaq run --backend threads` shows the same queues with threads as producers."
+    )]
+    Privileges {
+        /// The capabilities that are missing.
+        missing: String,
+        /// This binary.
+        binary: String,
+    },
+    /// The kernel has no type information about itself.
+    #[error(
+        "the kernel has no BTF (no /sys/kernel/btf/vmlinux): arenas need it. Use a kernel with CONFIG_DEBUG_INFO_BTF=y, or \
+         `arenaq run --backend threads`."
+    )]
+    NoBtf,
+    /// The kernel refuses a hook.
+    #[error(
+        "hook {hook}: the kernel refuses it: {reason}\n`arenaq doctor` says which hooks this kernel allows; `--hook drive` needs none."
+    )]
+    Hook {
+        /// The hook.
+        hook: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// No hook works here.
+    #[error(
+        "this kernel allows none of the hooks ({tried}). `--hook drive` needs none, and `--backend threads` no kernel at all."
+    )]
+    NoHook {
+        /// What was tried, and what the kernel said.
+        tried: String,
+    },
+    /// A BPF object was not loaded.
+    #[error("{what}: {reason}{}", log_hint(log))]
+    Load {
+        /// What was tried.
+        what: String,
+        /// What the kernel or libbpf said.
+        reason: String,
+        /// Where the whole log lies.
+        log: Option<PathBuf>,
+    },
+    /// A BPF operation failed.
+    #[error("{what}: {source}")]
+    Bpf {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: libbpf_rs::Error,
+    },
+    /// The queue does not fit into an arena.
+    #[error(
+        "a queue of {capacity} elements needs {needed} bytes, and an arena has at most 4294967296 (4 GiB): choose a smaller --capacity"
+    )]
+    TooLarge {
+        /// The capacity that was asked for.
+        capacity: u64,
+        /// What it would need.
+        needed: u64,
+    },
+    /// The queues could not be made in the arena.
+    #[error("{0}")]
+    Create(#[from] CreateError),
+    /// The arena is not what it should be.
+    #[error("the arena: {0}")]
+    Arena(#[from] ArenaError),
+    /// The options contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// The command to trace cannot be started.
+    #[error("cannot run `{command}`: {reason}")]
+    Command {
+        /// The command.
+        command: String,
+        /// Why.
+        reason: String,
+    },
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+fn log_hint(log: &Option<PathBuf>) -> String {
+    log.as_ref().map_or_else(String::new, |log| {
+        format!("\nThe whole log is in {}.", log.display())
+    })
+}
+
+impl Error {
+    /// The exit code of the command: 2 for what the user can put right in the command line, 3 for what this machine refuses, 4 for a command that
+    /// cannot be started.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::TooLarge { .. } | Error::Create(CreateError::Capacity(_)) => 2,
+            Error::Create(CreateError::Arena(ArenaError::Nodes(_))) => 2,
+            Error::Command { .. } => 4,
+            _ => 3,
+        }
+    }
+
+    pub(crate) fn bpf(what: impl Into<String>) -> impl FnOnce(libbpf_rs::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Bpf { what, source }
+    }
+
+    pub(crate) fn system<E: Into<std::io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
+        let what = what.into();
+        move |source| Error::System {
+            what,
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Where events come from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use libbpf_rs::{Link, Object, ObjectBuilder, UprobeOpts};
+
+use crate::error::Error;
+use crate::log;
+use crate::object::PROBE;
+
+/// A place in the kernel, or in a program, where an event is pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hook {
+    /// `lsm.s/inode_create`, the seeds' hook: before a file is created, on any file system.
+    InodeCreate,
+    /// BTF tracepoint `ext4_allocate_inode`: when ext4 makes an inode.
+    #[value(name = "ext4-create")]
+    ExtCreate,
+    /// Raw tracepoint `sys_enter`, for one system call.
+    SysEnter,
+    /// Raw tracepoint `sched_process_exec`: when a process starts a program.
+    Exec,
+    /// A function of a program.
+    Uprobe,
+    /// No hook: a `syscall` program that userspace runs, with exact counts.
+    Drive,
+}
+
+impl Hook {
+    /// Every hook, the seeds' first: in the order in which a default is looked for.
+    pub const ALL: [Hook; 6] = [
+        Hook::InodeCreate,
+        Hook::ExtCreate,
+        Hook::SysEnter,
+        Hook::Exec,
+        Hook::Uprobe,
+        Hook::Drive,
+    ];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Hook::InodeCreate => "inode-create",
+            Hook::ExtCreate => "ext4-create",
+            Hook::SysEnter => "sys-enter",
+            Hook::Exec => "exec",
+            Hook::Uprobe => "uprobe",
+            Hook::Drive => "drive",
+        }
+    }
+
+    /// The BPF program that pushes.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Hook::InodeCreate => "on_inode_create",
+            Hook::ExtCreate => "on_ext4_create",
+            Hook::SysEnter => "on_sys_enter",
+            Hook::Exec => "on_exec",
+            Hook::Uprobe => "on_uprobe",
+            Hook::Drive => "drive",
+        }
+    }
+
+    /// The program of the same type that does nothing.
+    pub(crate) const fn probe(self) -> &'static str {
+        match self {
+            Hook::InodeCreate => "probe_inode_create",
+            Hook::ExtCreate => "probe_ext4_create",
+            Hook::SysEnter => "probe_sys_enter",
+            Hook::Exec => "probe_exec",
+            Hook::Uprobe => "probe_uprobe",
+            Hook::Drive => "probe_syscall",
+        }
+    }
+
+    /// Whether creating a file on the file system of `folder` is an event here.
+    pub fn sees_files_in(self, folder: &Path) -> bool {
+        const EXT4_SUPER_MAGIC: u64 = 0xef53;
+        match self {
+            Hook::InodeCreate | Hook::SysEnter => true,
+            Hook::ExtCreate => {
+                rustix::fs::statfs(folder).is_ok_and(|fs| fs.f_type as u64 == EXT4_SUPER_MAGIC)
+            }
+            Hook::Exec | Hook::Uprobe | Hook::Drive => false,
+        }
+    }
+
+    /// Loads and attaches a program that does nothing, and takes it away again.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn allowed(self) -> Result<(), String> {
+        let object = load_probe(self.probe())?;
+        if self == Hook::Drive {
+            return Ok(());
+        }
+        let attached = attach(&object, self.probe(), &UprobeTarget::own_function());
+        attached.map(drop)
+    }
+
+    /// The first hook that this kernel allows and that sees files in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoHook`] if it refuses them all.
+    pub fn default_for(folder: &Path) -> Result<Hook, Error> {
+        let mut tried = Vec::new();
+        for hook in Hook::ALL.into_iter().filter(|hook| hook.sees_files_in(folder)) {
+            match hook.allowed() {
+                Ok(()) => return Ok(hook),
+                Err(reason) => tried.push(format!("{}: {reason}", hook.name())),
+            }
+        }
+        Err(Error::NoHook {
+            tried: tried.join("; "),
+        })
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Loads one program of the probe object.
+pub(crate) fn load_probe(program: &str) -> Result<Object, String> {
+    let (result, log) = log::capture(|| {
+        let mut open = ObjectBuilder::default()
+            .name("arenaq_probe")?
+            .open_memory(PROBE)?;
+        for mut candidate in open.progs_mut() {
+            let wanted = candidate.name() == program;
+            candidate.set_autoload(wanted);
+        }
+        open.load()
+    });
+    result.map_err(|error| reason(&error, &log))
+}
+
+/// Attaches a program to where its section says, or a uprobe to its target.
+pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> Result<Link, String> {
+    let program = object
+        .progs_mut()
+        .find(|p| p.name() == program)
+        .ok_or_else(|| format!("the object has no program {program}"))?;
+    let (link, log) = log::capture(|| {
+        if program.section() == "uprobe" {
+            let options = UprobeOpts {
+                func_name: Some(target.function.clone()),
+                ..UprobeOpts::default()
+            };
+            program.attach_uprobe_with_opts(-1, &target.binary, 0, options)
+        } else {
+            program.attach()
+        }
+    });
+    link.map_err(|error| reason(&error, &log))
+}
+
+/// An error in one line: its whole chain, and what libbpf said last if that says more.
+pub(crate) fn reason(error: &libbpf_rs::Error, log: &str) -> String {
+    let chain = format!("{error:#}");
+    match log
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty() && line.contains("libbpf: "))
+    {
+        Some(last) => format!("{chain} ({})", last.trim().trim_start_matches("libbpf: ")),
+        None => chain,
+    }
+}
+
+/// A function of a program, written `BINARY:FUNCTION`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UprobeTarget {
+    /// The file of the program or library.
+    pub binary: PathBuf,
+    /// The function's symbol.
+    pub function: String,
+}
+
+impl UprobeTarget {
+    /// The function that the built-in workload calls.
+    pub fn own_function() -> UprobeTarget {
+        UprobeTarget {
+            binary: PathBuf::from("/proc/self/exe"),
+            function: "arenaq_uprobe_target".to_owned(),
+        }
+    }
+}
+
+impl FromStr for UprobeTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.rsplit_once(':') {
+            Some((binary, function)) if !binary.is_empty() && !function.is_empty() => {
+                if !Path::new(binary).is_file() {
+                    return Err(format!("there is no file {binary}"));
+                }
+                Ok(UprobeTarget {
+                    binary: PathBuf::from(binary),
+                    function: function.to_owned(),
+                })
+            }
+            _ => Err("write it as BINARY:FUNCTION, for example /bin/bash:readline".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The kernel side at work: an object that is loaded, with queues in its arena and programs attached.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Mutex, PoisonError};
+
+use arenaq::KeyValue;
+use arenaq::arena::{Arena, Places, Region};
+use arenaq::status::Status;
+use bytemuck::{Pod, bytes_of, bytes_of_mut, pod_read_unaligned};
+use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, ProgramInput};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::doctor;
+use crate::error::Error;
+use crate::hook::{self, Hook, UprobeTarget};
+use crate::log;
+use crate::object::{self, Counters, Drive, Instructions, Pop, Settings, Verify};
+
+/// Which of the two queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum QueueKind {
+    /// Unbounded, many producers, one consumer.
+    Mpsc,
+    /// Bounded, many producers, many consumers.
+    Mpmc,
+}
+
+impl QueueKind {
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            QueueKind::Mpsc => "mpsc",
+            QueueKind::Mpmc => "mpmc",
+        }
+    }
+}
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The queue that the programs push to.
+    pub queue: QueueKind,
+    /// Where the events come from.
+    pub hook: Hook,
+    /// How many elements the queue holds: for MPMC a power of two, for MPSC the nodes of the pool without the stub.
+    pub capacity: u64,
+    /// How many elements the MPSC pool may be grown to later; at least `capacity`.
+    pub limit: u64,
+    /// Which object; `None` takes the one that this kernel can run.
+    pub instructions: Option<Instructions>,
+    /// The function of the hook `uprobe`.
+    pub uprobe: UprobeTarget,
+    /// The number of the system call of the hook `sys-enter`.
+    pub syscall: i64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            queue: QueueKind::Mpsc,
+            hook: Hook::Drive,
+            capacity: 1 << 16,
+            limit: 0,
+            instructions: None,
+            uprobe: UprobeTarget::own_function(),
+            syscall: libc::SYS_openat,
+        }
+    }
+}
+
+/// A loaded object. The kernel objects live as long as this.
+#[derive(Debug)]
+pub struct Kernel {
+    // Dropped in this order: first nothing pushes any more, then the maps go.
+    links: Mutex<Vec<Link>>,
+    object: Object,
+    /// The addresses of the mapping and of the header in it.
+    base: usize,
+    length: usize,
+    header: usize,
+    hook: Hook,
+    queue: QueueKind,
+    instructions: Instructions,
+    uprobe: UprobeTarget,
+}
+
+const PAGE: u64 = 4096;
+/// The largest arena: pointers into it differ in their low 32 bits only.
+const LARGEST_ARENA: u64 = 1 << 32;
+
+impl Kernel {
+    /// Loads the programs of a configuration and makes its queue. Nothing is attached yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says what is refused, and by whom.
+    pub fn load(config: &Config) -> Result<Kernel, Error> {
+        let pages = arena_pages(config)?;
+        doctor::require_privileges()?;
+        doctor::require_btf()?;
+        let instructions = config.instructions.unwrap_or_else(choose_instructions);
+
+        let (result, messages) =
+            log::capture(|| open(config, instructions, pages).and_then(OpenObject::load));
+        let object = result.map_err(|error| Error::Load {
+            what: format!(
+                "loading the BPF programs for hook {} ({})",
+                config.hook,
+                instructions.name()
+            ),
+            reason: format!("{error:#}\n{}", log::tail(&messages, 12)),
+            log: log::save(&messages),
+        })?;
+
+        let mut places = object::Places::default();
+        run_program(&object, "locate", &mut places)?;
+        let header = places.header as usize;
+        let mapping = mapping_around(header)?;
+        let kernel = Kernel {
+            links: Mutex::new(Vec::new()),
+            object,
+            base: mapping.start,
+            length: mapping.len(),
+            header,
+            hook: config.hook,
+            queue: config.queue,
+            instructions,
+            uprobe: config.uprobe.clone(),
+        };
+        kernel.make_queue(config, &places)?;
+        Ok(kernel)
+    }
+
+    fn region(&self) -> Result<Region<'_>, Error> {
+        // SAFETY: libbpf has mapped the arena for as long as the object lives, which the region borrows. It is written only by
+        // arenaq's algorithms: here, and in the programs that we have loaded.
+        Ok(unsafe { Region::new(self.base as *mut u8, self.length) }?)
+    }
+
+    /// The queues are made here rather than in the kernel: a page that userspace touches is there for the programs too, and no limit on a
+    /// program's loops limits the capacity.
+    fn make_queue(&self, config: &Config, places: &object::Places) -> Result<(), Error> {
+        let region = self.region()?;
+        let globals = [places.header, places.mpmc, places.mpsc, places.pool];
+        let lowest = globals.iter().min().copied().unwrap_or(0) & !(PAGE - 1);
+        let highest = (globals.iter().max().copied().unwrap_or(0) + PAGE).next_multiple_of(PAGE);
+        // The programs' variables lie at one end of the arena; which one differs between kernels.
+        let all = region.addresses();
+        let (before, after) = (all.start..lowest as usize, highest as usize..all.end);
+        let free = if before.len() > after.len() { before } else { after };
+
+        let places = Places {
+            header: places.header as usize,
+            mpmc: places.mpmc as usize,
+            mpsc: places.mpsc as usize,
+            pool: places.pool as usize,
+            free,
+        };
+        let mut arena = Arena::<KeyValue>::format(region, places)?;
+        match config.queue {
+            QueueKind::Mpmc => arena.create_mpmc(config.capacity)?,
+            QueueKind::Mpsc => arena.create_mpsc(config.capacity, config.limit)?,
+        }
+        arena.publish();
+        Ok(())
+    }
+
+    /// The queues, for as long as the object is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Arena`] if the header is not what `load` has written.
+    pub fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
+        Ok(Arena::attach(self.region()?, self.header)?)
+    }
+
+    /// Which object was loaded.
+    pub fn instructions(&self) -> Instructions {
+        self.instructions
+    }
+
+    /// Marks a process as traced, and with it every process and thread that it starts from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if there is no such process, or the kernel refuses.
+    pub fn trace(&self, process: u32) -> Result<(), Error> {
+        let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Error::Usage(format!("{process} is no process id")))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())
+            .map_err(Error::system(format!("finding process {process}")))?;
+        let traced = self.map("traced")?;
+        traced
+            .update(
+                &pidfd.as_fd().as_raw_fd().to_ne_bytes(),
+                &1u32.to_ne_bytes(),
+                MapFlags::ANY,
+            )
+            .map_err(Error::bpf(format!("marking process {process} as traced")))
+    }
+
+    /// Attaches the hook, and what follows traced processes to their children.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Hook`] if the kernel refuses; what was attached before is detached.
+    pub fn attach(&self) -> Result<(), Error> {
+        if self.hook == Hook::Drive {
+            return Ok(());
+        }
+        let mut links = Vec::new();
+        for program in ["follow_fork", self.hook.program()] {
+            let link = hook::attach(&self.object, program, &self.uprobe).map_err(|reason| Error::Hook {
+                hook: self.hook.name(),
+                reason: format!("{program}: {reason}"),
+            })?;
+            links.push(link);
+        }
+        *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
+        Ok(())
+    }
+
+    /// Detaches everything, and waits until no program is in the middle of a push.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the counters cannot be read.
+    pub fn detach(&self) -> Result<(), Error> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // Programs that are not sleepable run in RCU read sections, and this waits for those. Where the kernel does not know it, the
+        // wait below has to do.
+        let _ = rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global);
+        let backoff = crossbeam_utils::Backoff::new();
+        for _ in 0..1000 {
+            if self.counters()?.in_flight() == 0 {
+                return Ok(());
+            }
+            if backoff.is_completed() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            } else {
+                backoff.snooze();
+            }
+        }
+        Ok(())
+    }
+
+    /// The sum of all CPUs' counters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the map cannot be read.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        let cpus = self
+            .map("counters")?
+            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(Error::bpf("reading the counters"))?
+            .unwrap_or_default();
+        let counters = cpus
+            .iter()
+            .map(|cpu| pod_read_unaligned::<Counters>(&cpu[..size_of::<Counters>()]));
+        Ok(counters.fold(Counters::default(), Counters::plus))
+    }
+
+    /// Runs the hook `drive`: pushes up to `count` events with one key from the kernel, on this thread's CPU. Returns how many were pushed or
+    /// dropped before the kernel ended the loop.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the program does not run.
+    pub fn drive(&self, key: u64, count: u64) -> Result<u64, Error> {
+        let mut arguments = Drive { key, count, done: 0 };
+        run_program(&self.object, "drive", &mut arguments)?;
+        Ok(arguments.done)
+    }
+
+    /// Pops one element of the MPMC queue in the kernel. `Err` is the status that the kernel's pop returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the program does not run.
+    pub fn pop(&self) -> Result<Result<KeyValue, Status>, Error> {
+        let mut result = Pop::default();
+        run_program(&self.object, "pop", &mut result)?;
+        match status(result.status)? {
+            Status::Success => Ok(Ok(KeyValue {
+                key: result.key,
+                value: result.value,
+            })),
+            error => Ok(Err(error)),
+        }
+    }
+
+    /// What the kernel's own verification says of the queue, whose consumer rests.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the program does not run.
+    pub fn verify(&self) -> Result<Status, Error> {
+        let mut result = Verify::default();
+        run_program(&self.object, "verify", &mut result)?;
+        status(match self.queue {
+            QueueKind::Mpmc => result.mpmc,
+            QueueKind::Mpsc => result.mpsc,
+        })
+    }
+
+    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, Error> {
+        self.object
+            .maps()
+            .find(|map| map.name() == name)
+            .ok_or_else(|| Error::Usage(format!("the BPF object has no map {name}")))
+    }
+}
+
+fn status(code: i64) -> Result<Status, Error> {
+    let status = i32::try_from(code).ok().and_then(Status::from_code);
+    status.ok_or_else(|| Error::Usage(format!("the kernel side returned {code}, which is no status")))
+}
+
+/// The object with acquire and release instructions if the kernel has them.
+fn choose_instructions() -> Instructions {
+    match hook::load_probe("probe_acquire_release") {
+        Ok(_) => Instructions::AcquireRelease,
+        Err(_) => Instructions::Fallback,
+    }
+}
+
+/// How many pages the arena needs: for the queue, and for the variables of the programs.
+fn arena_pages(config: &Config) -> Result<u32, Error> {
+    let element = match config.queue {
+        QueueKind::Mpmc => size_of::<arenaq::mpmc::Cell<arenaq::platform::Native, KeyValue>>(),
+        // A node, and its link in the pool.
+        QueueKind::Mpsc => {
+            size_of::<arenaq::mpsc::Node<arenaq::platform::Native, KeyValue>>() + size_of::<u64>()
+        }
+    } as u64;
+    if config.queue == QueueKind::Mpmc {
+        arenaq::mpmc::Capacity::new(config.capacity).map_err(arenaq::arena::CreateError::from)?;
+    }
+    let elements = config.capacity.max(config.limit).saturating_add(1);
+    let needed = elements.saturating_mul(element).saturating_add(4 * PAGE);
+    if needed > LARGEST_ARENA {
+        return Err(Error::TooLarge {
+            capacity: config.capacity,
+            needed,
+        });
+    }
+    Ok(needed.div_ceil(PAGE) as u32)
+}
+
+fn open(config: &Config, instructions: Instructions, pages: u32) -> libbpf_rs::Result<OpenObject> {
+    let mut open = ObjectBuilder::default()
+        .name("arenaq")?
+        .open_memory(object::programs(instructions))?;
+    let mut wanted = vec!["locate", "verify", config.hook.program()];
+    match (config.hook, config.queue) {
+        (Hook::Drive, QueueKind::Mpmc) => wanted.push("pop"),
+        (Hook::Drive, QueueKind::Mpsc) => {}
+        _ => wanted.push("follow_fork"),
+    }
+    for mut program in open.progs_mut() {
+        let load = wanted.iter().any(|name| program.name() == *name);
+        program.set_autoload(load);
+    }
+    for mut map in open.maps_mut() {
+        if map.name() == "arena" {
+            map.set_max_entries(pages)?;
+        } else if map.name().to_string_lossy().ends_with(".rodata.settings") {
+            let settings = Settings {
+                queue: match config.queue {
+                    QueueKind::Mpsc => 0,
+                    QueueKind::Mpmc => 1,
+                },
+                syscall: config.syscall as u64,
+            };
+            map.set_initial_value(bytes_of(&settings))?;
+        }
+    }
+    Ok(open)
+}
+
+/// Runs a `syscall` program with `arguments`, which it may change.
+fn run_program<A: Pod>(object: &Object, name: &str, arguments: &mut A) -> Result<(), Error> {
+    let program = object
+        .progs_mut()
+        .find(|program| program.name() == name)
+        .ok_or_else(|| Error::Usage(format!("the BPF object has no program {name}")))?;
+    debug_assert!(!bytes_of(arguments).is_empty(), "a program has a context");
+    let input = ProgramInput {
+        context_in: Some(bytes_of_mut(arguments)),
+        ..ProgramInput::default()
+    };
+    program
+        .test_run(input)
+        .map_err(Error::bpf(format!("running the BPF program {name}")))?;
+    Ok(())
+}
+
+/// The mapping of this process in which an address lies.
+fn mapping_around(address: usize) -> Result<std::ops::Range<usize>, Error> {
+    let fail = |reason: String| Error::System {
+        what: "finding the arena in /proc/self/maps".to_owned(),
+        source: std::io::Error::other(reason),
+    };
+    let maps = procfs::process::Process::myself()
+        .and_then(|me| me.maps())
+        .map_err(|e| fail(e.to_string()))?;
+    maps.iter()
+        .map(|map| map.address.0 as usize..map.address.1 as usize)
+        .find(|range| range.contains(&address))
+        .ok_or_else(|| fail(format!("nothing is mapped at {address:#x}")))
+}

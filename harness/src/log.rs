@@ -1,0 +1,48 @@
+//! libbpf's messages: kept while something is tried, shown only if it fails.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+use libbpf_rs::{PrintLevel, set_print};
+
+static MESSAGES: Mutex<String> = Mutex::new(String::new());
+/// One attempt at a time, so that its messages are its own.
+static ATTEMPT: Mutex<()> = Mutex::new(());
+
+fn messages() -> MutexGuard<'static, String> {
+    MESSAGES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn keep(_level: PrintLevel, message: String) {
+    messages().push_str(&message);
+}
+
+/// Runs `attempt` and returns what libbpf said meanwhile, the kernel's verifier included.
+pub(crate) fn capture<T>(attempt: impl FnOnce() -> T) -> (T, String) {
+    static KEEP: Once = Once::new();
+    KEEP.call_once(|| {
+        set_print(Some((PrintLevel::Info, keep)));
+    });
+    let _attempt = ATTEMPT.lock().unwrap_or_else(PoisonError::into_inner);
+    messages().clear();
+    let result = attempt();
+    (result, std::mem::take(&mut messages()))
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &str, lines: usize) -> String {
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Writes a log to a file that stays, if that works.
+pub(crate) fn save(log: &str) -> Option<PathBuf> {
+    let mut file = tempfile::Builder::new()
+        .prefix("arenaq-")
+        .suffix(".log")
+        .tempfile()
+        .ok()?;
+    file.write_all(log.as_bytes()).ok()?;
+    file.keep().ok().map(|(_, path)| path)
+}

@@ -1,0 +1,237 @@
+//! The `arenaq` command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context;
+use arenaq_harness::run::{Backend, Options, run};
+use arenaq_harness::workload::{WORKER, Work, work};
+use arenaq_harness::{Error, Hook, Instructions, QueueKind, UprobeTarget, doctor, launch, layout};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exit codes beyond those of `Error::exit_code`.
+const NOT_ACCOUNTED: u8 = 1;
+const COMMAND_FAILED: u8 = 5;
+
+#[derive(Parser)]
+#[command(name = "arenaq", version, about, long_about = None, after_help = AFTER_HELP)]
+/// Lock-free queues shared by BPF programs and userspace: runs them on real events and accounts for every one.
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 all is accounted for; 1 something is not; 2 wrong usage; 3 refused by the kernel or for lack of \
+                          privileges; 4 the command cannot be started; 5 the command failed.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says what this kernel allows, and what follows from it.
+    Doctor {
+        /// Prints one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Traces a command, or a built-in workload, through a queue.
+    Run(RunArgs),
+    /// Shows the shared layouts as Rust, the C header and the BPF object see them.
+    Layout {
+        /// Prints one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(name = WORKER, hide = true)]
+    Worker {
+        work: Work,
+        folder: PathBuf,
+        operations: Option<u64>,
+    },
+    #[command(name = launch::TRAMPOLINE, hide = true)]
+    Trampoline {
+        program: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The queue.
+    #[arg(long, value_enum, default_value = "mpsc")]
+    queue: QueueKind,
+    /// Who produces: BPF programs, or threads of this process.
+    #[arg(long, value_enum, default_value = "kernel")]
+    backend: Backend,
+    /// Where the events come from [default: the first that this kernel allows].
+    #[arg(long, value_enum)]
+    hook: Option<Hook>,
+    /// How many elements the queue holds; for mpmc a power of two.
+    #[arg(long, default_value_t = 1 << 18)]
+    capacity: u64,
+    /// How many threads pop; the mpsc queue has one.
+    #[arg(long, default_value_t = 1)]
+    consumers: u32,
+    /// Ends after so many seconds (or 500ms, 2m ...).
+    #[arg(long, value_parser = seconds, conflicts_with = "events")]
+    duration: Option<Duration>,
+    /// Ends after so many events are consumed.
+    #[arg(long)]
+    events: Option<u64>,
+    /// How many processes or threads the built-in workload has.
+    #[arg(long, default_value_t = 4)]
+    processes: u32,
+    /// How many operations the built-in workload does in all [default: 100000, or no limit with --duration].
+    #[arg(long)]
+    operations: Option<u64>,
+    /// Lets consumers begin so much later than producers.
+    #[arg(long, value_parser = seconds, default_value = "0")]
+    hold_back: Duration,
+    /// Where the built-in workload creates its files [default: the folder for temporary files].
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Which BPF object [default: the one that this kernel can run].
+    #[arg(long, value_enum)]
+    instructions: Option<InstructionsArg>,
+    /// The function of the hook uprobe, as BINARY:FUNCTION.
+    #[arg(long)]
+    uprobe: Option<UprobeTarget>,
+    /// The number of the system call of the hook sys-enter [default: openat].
+    #[arg(long, default_value_t = libc::SYS_openat, hide_default_value = true)]
+    syscall: i64,
+    /// Prints one JSON object at the end, and the command's output to standard error.
+    #[arg(long)]
+    json: bool,
+    /// The command to trace, with its arguments.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum InstructionsArg {
+    AcquireRelease,
+    Fallback,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let plain = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
+    match plain {
+        Some(duration) => duration.map_err(|error| error.to_string()),
+        None => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    }
+}
+
+impl RunArgs {
+    fn options(self) -> Options {
+        let unlimited = self.duration.is_some() || self.events.is_some();
+        Options {
+            backend: self.backend,
+            queue: self.queue,
+            hook: self.hook,
+            capacity: self.capacity,
+            consumers: self.consumers,
+            duration: self.duration,
+            events: self.events,
+            processes: self.processes,
+            operations: self.operations.or((!unlimited).then_some(100_000)),
+            hold_back: self.hold_back,
+            folder: self.folder.unwrap_or_else(std::env::temp_dir),
+            instructions: self.instructions.map(|instructions| match instructions {
+                InstructionsArg::AcquireRelease => Instructions::AcquireRelease,
+                InstructionsArg::Fallback => Instructions::Fallback,
+            }),
+            uprobe: self.uprobe,
+            syscall: self.syscall,
+            command: self.command,
+            command_to_stderr: self.json,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("arenaq: {error:#}");
+            let code = error.downcast_ref::<Error>().map_or(3, Error::exit_code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Doctor { json } => {
+            let report = doctor::examine();
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            } else {
+                println!("{report}");
+            }
+            Ok(if report.can_run {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(3)
+            })
+        }
+        Command::Run(arguments) => trace(arguments),
+        Command::Layout { json } => {
+            let rows = layout::table().map_err(anyhow::Error::msg)?;
+            if json {
+                println!("{}", serde_json::to_string(&rows)?);
+            } else {
+                print!("{}", layout::Table(&rows));
+            }
+            let agree = rows.iter().all(layout::Row::agrees);
+            Ok(if agree {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(NOT_ACCOUNTED)
+            })
+        }
+        Command::Worker {
+            work: kind,
+            folder,
+            operations,
+        } => {
+            work(kind, &folder, operations).with_context(|| format!("worker in {}", folder.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Trampoline { program, command } => {
+            let error = launch::trampoline(&program, &command);
+            Err(Error::Command {
+                command: program,
+                reason: error.to_string(),
+            }
+            .into())
+        }
+    }
+}
+
+fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
+    let json = arguments.json;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second one does not wait for the summary.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let options = arguments.options();
+    let summary = run(&options, &interrupted)?;
+    if json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else {
+        println!("{summary}");
+    }
+    if !summary.is_accounted() {
+        return Ok(ExitCode::from(NOT_ACCOUNTED));
+    }
+    if let Some(status) = summary.command_status.filter(|&status| status != 0) {
+        let command = options.command.join(" ");
+        eprintln!("arenaq: the command `{command}` ended with status {status}; its events are accounted for");
+        return Ok(ExitCode::from(COMMAND_FAILED));
+    }
+    Ok(ExitCode::SUCCESS)
+}

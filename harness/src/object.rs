@@ -1,0 +1,104 @@
+//! The compiled BPF objects, and the Rust twins of the structures in `bpf/programs/programs.h`.
+
+use bytemuck::{Pod, Zeroable};
+
+pub use arenaq_bpf_build::Instructions;
+
+/// The harness's programs.
+pub(crate) fn programs(instructions: Instructions) -> &'static [u8] {
+    match instructions {
+        Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_OBJECT_ACQUIRE_RELEASE")),
+        Instructions::Fallback => include_bytes!(env!("ARENAQ_OBJECT_FALLBACK")),
+    }
+}
+
+/// The programs that only see what the kernel allows.
+pub(crate) const PROBE: &[u8] = include_bytes!(env!("ARENAQ_PROBE"));
+
+/// One CPU's counts, or the sum over all CPUs. When no program runs, `produced` is the sum of the four after it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Counters {
+    /// Events that a program wanted to push.
+    pub produced: u64,
+    /// Events that are, or were, in the queue.
+    pub pushed: u64,
+    /// Events dropped because the queue was full or no node was left.
+    pub nomem: u64,
+    /// Events dropped because the retries were spent.
+    pub busy: u64,
+    /// Events dropped because the queue was not initialised.
+    pub invalid: u64,
+    /// Child processes that could not be marked as traced.
+    pub untraced: u64,
+    /// The sum of the pushed elements' [`checksum`]s.
+    pub checksum: u64,
+}
+
+impl Counters {
+    /// Adds another CPU's counts.
+    #[must_use]
+    pub fn plus(self, other: Counters) -> Counters {
+        Counters {
+            produced: self.produced + other.produced,
+            pushed: self.pushed + other.pushed,
+            nomem: self.nomem + other.nomem,
+            busy: self.busy + other.busy,
+            invalid: self.invalid + other.invalid,
+            untraced: self.untraced + other.untraced,
+            checksum: self.checksum.wrapping_add(other.checksum),
+        }
+    }
+
+    /// Events for which it is not decided yet whether they are pushed or dropped.
+    pub fn in_flight(&self) -> u64 {
+        self.produced
+            .saturating_sub(self.pushed + self.nomem + self.busy + self.invalid)
+    }
+}
+
+/// What an element adds to a checksum, `ARENAQ_CHECKSUM` in C: two wrapping sums over the same elements are equal in whatever order, and over others as
+/// good as surely not.
+pub fn checksum(key: u64, value: u64) -> u64 {
+    key.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ value
+}
+
+/// What is set before the load: the contents of `.rodata.settings`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(crate) struct Settings {
+    pub(crate) queue: u64,
+    pub(crate) syscall: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(crate) struct Drive {
+    pub(crate) key: u64,
+    pub(crate) count: u64,
+    pub(crate) done: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(crate) struct Pop {
+    pub(crate) status: i64,
+    pub(crate) key: u64,
+    pub(crate) value: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(crate) struct Verify {
+    pub(crate) mpmc: i64,
+    pub(crate) mpsc: i64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(crate) struct Places {
+    pub(crate) header: u64,
+    pub(crate) mpmc: u64,
+    pub(crate) mpsc: u64,
+    pub(crate) pool: u64,
+}
