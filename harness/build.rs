@@ -16,16 +16,9 @@ fn main() {
 fn build() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
     let bpf = source_dir();
-    for input in [
-        "src",
-        "include",
-        "programs",
-        "tests",
-        "shim.bpf.c",
-        "Cargo.toml",
-        "../src",
-        "../Cargo.toml",
-    ] {
+    for input in
+        ["src", "include", "programs", "tests", "shim.bpf.c", "Cargo.toml", "../src", "../Cargo.toml"]
+    {
         println!("cargo::rerun-if-changed={}", bpf.join(input).display());
     }
 
@@ -43,10 +36,7 @@ fn build() -> Result<(), Box<dyn Error>> {
         let seeds = pipeline.object(bpf.join("tests/seeds.bpf.c"), instructions)?;
         println!("cargo::rustc-env=ARENAQ_SEEDS_{variable}={}", seeds.display());
         let functions = pipeline.functions(instructions)?;
-        println!(
-            "cargo::rustc-env=ARENAQ_FUNCTIONS_{variable}={}",
-            functions.display()
-        );
+        println!("cargo::rustc-env=ARENAQ_FUNCTIONS_{variable}={}", functions.display());
     }
     let probe = pipeline.object(bpf.join("programs/probe.bpf.c"), Instructions::AcquireRelease)?;
     println!("cargo::rustc-env=ARENAQ_PROBE={}", probe.display());

@@ -171,7 +171,9 @@ pub enum ArenaError {
         left: usize,
     },
     /// A number of nodes that no pool can have.
-    #[error("{0} nodes: a pool has from 1 to 4294967294 elements and one node more, the stub")]
+    #[error(
+        "an MPSC queue of {0} elements is not possible: it has from 1 to 4294967293, and one node more, the stub"
+    )]
     Nodes(u64),
     /// The queue has a consumer.
     #[error("the queue has a consumer already, and a queue of this kind can have only one")]
@@ -207,17 +209,8 @@ impl<'m> Region<'m> {
     /// algorithms, in whatever process or program.
     pub const unsafe fn new(base: *mut u8, length: usize) -> Result<Self, ArenaError> {
         match NonNull::new(base) {
-            Some(base) if length <= isize::MAX as usize => Ok(Region {
-                base,
-                length,
-                memory: PhantomData,
-            }),
-            _ => Err(ArenaError::OutOfBounds {
-                what: "the region",
-                address: 0,
-                size: length,
-                region: 0..0,
-            }),
+            Some(base) if length <= isize::MAX as usize => Ok(Region { base, length, memory: PhantomData }),
+            _ => Err(ArenaError::OutOfBounds { what: "the region", address: 0, size: length, region: 0..0 }),
         }
     }
 
@@ -233,19 +226,10 @@ impl<'m> Region<'m> {
         let size = size_of::<S>().saturating_mul(count);
         let end = address.saturating_add(size);
         if address < region.start || end > region.end {
-            return Err(ArenaError::OutOfBounds {
-                what,
-                address,
-                size,
-                region,
-            });
+            return Err(ArenaError::OutOfBounds { what, address, size, region });
         }
         if !address.is_multiple_of(align_of::<S>()) {
-            return Err(ArenaError::Misaligned {
-                what,
-                address,
-                align: align_of::<S>(),
-            });
+            return Err(ArenaError::Misaligned { what, address, align: align_of::<S>() });
         }
         // SAFETY: the address lies in the region, so the offset is within the mapping.
         Ok(unsafe { self.base.add(address - region.start) }.cast())
@@ -351,12 +335,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
             header.pool.write(0, &site::FORMAT);
             header.consumer.init(0, &site::FORMAT);
         }
-        Ok(Arena {
-            region,
-            header,
-            places: Some(places),
-            queues: PhantomData,
-        })
+        Ok(Arena { region, header, places: Some(places), queues: PhantomData })
     }
 
     /// Makes an empty MPMC queue.
@@ -380,10 +359,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         if unsafe { header.mpmc.read(&site::ATTACH) } != 0 {
             return Err(ArenaError::Exists("MPMC").into());
         }
-        let places = self
-            .places
-            .as_mut()
-            .ok_or(ArenaError::Absent("unpublished MPMC"))?;
+        let places = self.places.as_mut().ok_or(ArenaError::Absent("unpublished MPMC"))?;
         let cells = to_usize(capacity.get());
         let mut space = Space(places.free.clone());
         let buffer = space.take::<mpmc::Cell<Native, T>>("the ring of cells", cells)?;
@@ -393,8 +369,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         // SAFETY: the cells were taken from the free space, so they are this queue's alone, and nobody knows of the queue before its
         // address is in the header.
         unsafe {
-            head.init_at(buffer.as_ptr(), capacity, start)
-                .map_err(ArenaError::from)?;
+            head.init_at(buffer.as_ptr(), capacity, start).map_err(ArenaError::from)?;
             header.mpmc.write(places.mpmc as u64, &site::FORMAT);
         }
         places.free = space.0;
@@ -426,10 +401,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         if unsafe { header.mpsc.read(&site::ATTACH) } != 0 {
             return Err(ArenaError::Exists("MPSC").into());
         }
-        let places = self
-            .places
-            .as_mut()
-            .ok_or(ArenaError::Absent("unpublished MPSC"))?;
+        let places = self.places.as_mut().ok_or(ArenaError::Absent("unpublished MPSC"))?;
         let room = to_usize(limit);
         let mut space = Space(places.free.clone());
         let links = space.take::<<Native as Platform>::Word>("the links of the node pool", room)?;
@@ -486,16 +458,10 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
             return Err(ArenaError::Version { found: version });
         }
         if size != size_of::<T>() as u64 {
-            return Err(ArenaError::PayloadSize {
-                found: size,
-                expected: size_of::<T>() as u64,
-            });
+            return Err(ArenaError::PayloadSize { found: size, expected: size_of::<T>() as u64 });
         }
         if hash != layout::hash::<T>() {
-            return Err(ArenaError::Layout {
-                found: hash,
-                expected: layout::hash::<T>(),
-            });
+            return Err(ArenaError::Layout { found: hash, expected: layout::hash::<T>() });
         }
         let mapped = region.addresses();
         if (base, length) != (mapped.start as u64, mapped.len() as u64) {
@@ -506,12 +472,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
                 mapped_length: mapped.len() as u64,
             });
         }
-        Ok(Arena {
-            region,
-            header,
-            places: None,
-            queues: PhantomData,
-        })
+        Ok(Arena { region, header, places: None, queues: PhantomData })
     }
 
     /// The MPMC queue.
@@ -526,14 +487,8 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
             return Err(ArenaError::Absent("MPMC"));
         }
         // SAFETY: any bytes are a valid head; the ring is looked at before it is used.
-        let head = unsafe {
-            self.region
-                .reference::<mpmc::Head<Native, T, C>>("the MPMC head", address)
-        }?;
-        let queue = Mpmc {
-            head,
-            region: self.region,
-        };
+        let head = unsafe { self.region.reference::<mpmc::Head<Native, T, C>>("the MPMC head", address) }?;
+        let queue = Mpmc { head, region: self.region };
         queue.check_ring()?;
         Ok(queue)
     }
@@ -545,35 +500,25 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     /// [`ArenaError`] if there is none, or its pool leads out of the region.
     pub fn mpsc_producer(&self) -> Result<MpscProducer<'m, T, C>, ArenaError> {
         // SAFETY: written before the header was published, or by us.
-        let (head, pool) = unsafe {
-            (
-                self.header.mpsc.read(&site::ATTACH),
-                self.header.pool.read(&site::ATTACH),
-            )
-        };
+        let (head, pool) =
+            unsafe { (self.header.mpsc.read(&site::ATTACH), self.header.pool.read(&site::ATTACH)) };
         if head == 0 || pool == 0 {
             return Err(ArenaError::Absent("MPSC"));
         }
         // SAFETY: any bytes are a valid head and a valid pool; what they lead to is looked at before it is used.
         let (head, pool) = unsafe {
             (
-                self.region
-                    .reference::<mpsc::Head<Native, T, C>>("the MPSC head", to_usize(head))?,
-                self.region
-                    .reference::<Pool<Native, Node<T>>>("the node pool", to_usize(pool))?,
+                self.region.reference::<mpsc::Head<Native, T, C>>("the MPSC head", to_usize(head))?,
+                self.region.reference::<Pool<Native, Node<T>>>("the node pool", to_usize(pool))?,
             )
         };
         // SAFETY: written before the pool was handed out, and never again.
         let (nodes, links) = unsafe {
-            (
-                pool.nodes.read(&crate::pool::site::NODES),
-                pool.links.read(&crate::pool::site::LINKS),
-            )
+            (pool.nodes.read(&crate::pool::site::NODES), pool.links.read(&crate::pool::site::LINKS))
         };
         let limit = to_usize(pool.limit());
         self.region.place::<Node<T>>("the nodes", nodes.addr(), limit)?;
-        self.region
-            .place::<<Native as Platform>::Word>("the links of the node pool", links.addr(), limit)?;
+        self.region.place::<<Native as Platform>::Word>("the links of the node pool", links.addr(), limit)?;
         Ok(MpscProducer { head, pool })
     }
 
@@ -587,10 +532,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         let claim = ConsumerClaim::new(self.header)?;
         // SAFETY: the claim makes us the only consumer, and is given up after the consumer is gone.
         let consumer = unsafe { mpsc::Consumer::new(head, pool) }?;
-        Ok(MpscConsumer {
-            consumer,
-            _claim: claim,
-        })
+        Ok(MpscConsumer { consumer, _claim: claim })
     }
 }
 
@@ -758,8 +700,7 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
         // SAFETY: the nodes and the links up to the limit lie in the region (`mpsc_producer`), which is mapped.
         let mut chain: Chain = unsafe { self.pool.grow(count) }?;
         // SAFETY: the nodes of the chain are ours until it is on the free list.
-        self.pool
-            .each_node(&chain, |node| unsafe { node.write(Node::empty()) });
+        self.pool.each_node(&chain, |node| unsafe { node.write(Node::empty()) });
         while let Err(again) = self.pool.free_chain(chain) {
             chain = again;
             Native::relax();

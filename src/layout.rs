@@ -108,24 +108,12 @@ mod tests {
     use crate::KeyValue;
 
     fn offset(structure: &str, field: &str) -> usize {
-        let structure = STRUCTS
-            .iter()
-            .find(|s| s.name == structure)
-            .expect("a structure of the table");
-        structure
-            .fields
-            .iter()
-            .find(|(name, _)| *name == field)
-            .expect("a field of the table")
-            .1
+        let structure = STRUCTS.iter().find(|s| s.name == structure).expect("a structure of the table");
+        structure.fields.iter().find(|(name, _)| *name == field).expect("a field of the table").1
     }
 
     fn size(structure: &str) -> usize {
-        STRUCTS
-            .iter()
-            .find(|s| s.name == structure)
-            .expect("a structure of the table")
-            .size
+        STRUCTS.iter().find(|s| s.name == structure).expect("a structure of the table").size
     }
 
     #[test]

@@ -167,10 +167,7 @@ impl Capacity {
         } else if cells > Self::MAX.0 {
             Err(CapacityError::TooLarge(cells))
         } else if !cells.is_power_of_two() {
-            Err(CapacityError::NotPowerOfTwo {
-                cells,
-                next: cells.next_power_of_two(),
-            })
+            Err(CapacityError::NotPowerOfTwo { cells, next: cells.next_power_of_two() })
         } else {
             Ok(Capacity(cells))
         }
@@ -220,10 +217,7 @@ pub struct Cell<P: Platform, T: Payload> {
 impl<P: Platform, T: Payload> Cell<P, T> {
     /// A cell that belongs to no queue yet.
     pub fn empty() -> Self {
-        Cell {
-            sequence: P::Word::new(0),
-            data: P::Plain::new(T::zeroed()),
-        }
+        Cell { sequence: P::Word::new(0), data: P::Plain::new(T::zeroed()) }
     }
 }
 
@@ -302,11 +296,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         for step in P::steps(capacity.get()) {
             let position = start.wrapping_add(step);
             // SAFETY: `position & mask` is below the capacity, and the caller gives that many cells, to us alone.
-            unsafe {
-                (*buffer.add(index(position, capacity.mask())))
-                    .sequence
-                    .init(position, &site::INIT)
-            };
+            unsafe { (*buffer.add(index(position, capacity.mask()))).sequence.init(position, &site::INIT) };
             done = step + 1;
         }
         if done < capacity.get() {
@@ -350,12 +340,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
 
             if turn == 0 {
                 let next = position.wrapping_add(1);
-                if self
-                    .enqueue_pos
-                    .0
-                    .compare_exchange(position, next, &site::PUSH_CLAIM)
-                    .is_ok()
-                {
+                if self.enqueue_pos.0.compare_exchange(position, next, &site::PUSH_CLAIM).is_ok() {
                     // SAFETY: the sequence said that the cell is free in this lap, and the claim that it is ours: no other
                     // producer has this position, and no consumer reads the cell before its sequence is position + 1.
                     unsafe { cell.data.write(value, &site::PUSH_DATA) };
@@ -399,12 +384,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             let turn = distance(sequence, next);
 
             if turn == 0 {
-                if self
-                    .dequeue_pos
-                    .0
-                    .compare_exchange(position, next, &site::POP_CLAIM)
-                    .is_ok()
-                {
+                if self.dequeue_pos.0.compare_exchange(position, next, &site::POP_CLAIM).is_ok() {
                     // SAFETY: the sequence said that the cell is published, and the claim that it is ours: no other consumer has this
                     // position, and no producer writes the cell before its sequence is a lap further.
                     let value = unsafe { cell.data.read(&site::POP_DATA) };
@@ -429,9 +409,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         let enqueue = self.enqueue_pos.0.load(&site::INSPECT_POSITION);
         // SAFETY: written before the queue was handed out, and never again.
         let mask = unsafe { self.buffer_mask.read(&site::INSPECT_RING) };
-        u64::try_from(distance(enqueue, dequeue))
-            .unwrap_or(0)
-            .min(mask.wrapping_add(1))
+        u64::try_from(distance(enqueue, dequeue)).unwrap_or(0).min(mask.wrapping_add(1))
     }
 
     /// Whether [`len`](Self::len) is 0.
@@ -457,9 +435,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         let (buffer, mask) = self.ring().ok()?;
         let dequeue = self.dequeue_pos.0.load(&site::INSPECT_POSITION);
         let enqueue = self.enqueue_pos.0.load(&site::INSPECT_POSITION);
-        let length = u64::try_from(distance(enqueue, dequeue))
-            .unwrap_or(0)
-            .min(mask.wrapping_add(1));
+        let length = u64::try_from(distance(enqueue, dequeue)).unwrap_or(0).min(mask.wrapping_add(1));
         for step in P::steps(length) {
             let position = dequeue.wrapping_add(step);
             // SAFETY: an initialised ring has mask + 1 cells.
@@ -487,20 +463,14 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         let mut done = 0;
         for cell in P::steps(mask + 1) {
             // SAFETY: an initialised ring has mask + 1 cells.
-            let sequence = unsafe { &*buffer.add(index(cell, mask)) }
-                .sequence
-                .load(&site::INSPECT_SEQUENCE);
+            let sequence = unsafe { &*buffer.add(index(cell, mask)) }.sequence.load(&site::INSPECT_SEQUENCE);
             let state = sequence.wrapping_sub(cell) & mask;
             if state > 1 {
                 return Err(Corruption::Sequence { cell, sequence });
             }
             done = cell + 1;
         }
-        if done == mask + 1 {
-            Ok(())
-        } else {
-            Err(Corruption::Unfinished)
-        }
+        if done == mask + 1 { Ok(()) } else { Err(Corruption::Unfinished) }
     }
 
     /// Checks a queue on which no operation runs: every cell is exactly as the positions say, and so is the counter. An
@@ -524,9 +494,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             let position = dequeue.wrapping_add(step);
             let cell = position & mask;
             // SAFETY: an initialised ring has mask + 1 cells.
-            let sequence = unsafe { &*buffer.add(index(position, mask)) }
-                .sequence
-                .load(&site::INSPECT_SEQUENCE);
+            let sequence =
+                unsafe { &*buffer.add(index(position, mask)) }.sequence.load(&site::INSPECT_SEQUENCE);
             let published = step < length;
             if sequence != position.wrapping_add(u64::from(published)) {
                 return Err(Corruption::Sequence { cell, sequence });
@@ -547,12 +516,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     #[inline]
     pub(crate) fn ring(&self) -> Result<(*mut Cell<P, T>, u64), Corruption> {
         // SAFETY: written before the queue was handed out, and never again.
-        let (buffer, mask) = unsafe {
-            (
-                self.buffer.read(&site::INSPECT_RING),
-                self.buffer_mask.read(&site::INSPECT_RING),
-            )
-        };
+        let (buffer, mask) =
+            unsafe { (self.buffer.read(&site::INSPECT_RING), self.buffer_mask.read(&site::INSPECT_RING)) };
         if buffer.is_null() {
             return Err(Corruption::NotInitialised);
         }
@@ -577,8 +542,6 @@ fn distance(a: u64, b: u64) -> i64 {
 
 impl<P: Platform, T: Payload, C: CountPolicy> core::fmt::Debug for Head<P, T, C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("mpmc::Head")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("mpmc::Head").field("len", &self.len()).finish_non_exhaustive()
     }
 }

@@ -129,10 +129,7 @@ pub struct Node<P: Platform, T: Payload> {
 impl<P: Platform, T: Payload> Node<P, T> {
     /// A node that belongs to no queue yet.
     pub fn empty() -> Self {
-        Node {
-            next: P::Link::new(core::ptr::null_mut()),
-            data: P::Plain::new(T::zeroed()),
-        }
+        Node { next: P::Link::new(core::ptr::null_mut()), data: P::Plain::new(T::zeroed()) }
     }
 }
 
@@ -270,12 +267,7 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         if !pool.owns(tail) {
             return Err(Corruption::Link(tail.addr() as u64));
         }
-        Ok(Consumer {
-            head,
-            pool,
-            unreturned: None,
-            one_thread: PhantomData,
-        })
+        Ok(Consumer { head, pool, unreturned: None, one_thread: PhantomData })
     }
 
     /// Dequeues the oldest element.
@@ -453,17 +445,11 @@ pub unsafe fn verify<P: Platform, T: Payload, C: CountPolicy>(
         node = next;
         done = length + 1;
     }
-    Err(if done == nodes {
-        Corruption::Cycle(nodes)
-    } else {
-        Corruption::Unfinished
-    })
+    Err(if done == nodes { Corruption::Cycle(nodes) } else { Corruption::Unfinished })
 }
 
 impl<P: Platform, T: Payload, C: CountPolicy> core::fmt::Debug for Head<P, T, C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("mpsc::Head")
-            .field("count", &self.count())
-            .finish_non_exhaustive()
+        f.debug_struct("mpsc::Head").field("count", &self.count()).finish_non_exhaustive()
     }
 }

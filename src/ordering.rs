@@ -99,19 +99,8 @@ kinds! {
 
 impl<K> Site<K> {
     const fn new(access: Access, order: Ordering, failure: Option<Ordering>, name: &'static str) -> Self {
-        let info = SiteInfo {
-            name,
-            access,
-            order,
-            failure,
-            pairs_with: &[],
-            why: "",
-            seed: "",
-        };
-        Site {
-            info,
-            kind: PhantomData,
-        }
+        let info = SiteInfo { name, access, order, failure, pairs_with: &[], why: "", seed: "" };
+        Site { info, kind: PhantomData }
     }
 
     /// Names the other end of the edge that this site makes.
@@ -202,10 +191,7 @@ impl Site<CompareExchange> {
     ///
     /// If `failure` is not one that a load can have; in a constant, at compile time.
     pub const fn compare_exchange(success: Ordering, failure: Ordering, name: &'static str) -> Self {
-        assert!(
-            is_load_order(failure),
-            "a failed compare-exchange only loads: Relaxed, Acquire or SeqCst"
-        );
+        assert!(is_load_order(failure), "a failed compare-exchange only loads: Relaxed, Acquire or SeqCst");
         Site::new(Access::CompareExchange, success, Some(failure), name)
     }
 
@@ -242,12 +228,8 @@ macro_rules! sites {
 pub(crate) use sites;
 
 /// Every site of the crate, a slice a module.
-pub const SITES: &[&[&SiteInfo]] = &[
-    crate::mpmc::site::ALL,
-    crate::mpsc::site::ALL,
-    crate::pool::site::ALL,
-    crate::arena::site::ALL,
-];
+pub const SITES: &[&[&SiteInfo]] =
+    &[crate::mpmc::site::ALL, crate::mpsc::site::ALL, crate::pool::site::ALL, crate::arena::site::ALL];
 
 /// All sites, one after another.
 pub fn all_sites() -> impl Iterator<Item = &'static SiteInfo> {
@@ -265,17 +247,8 @@ mod tests {
     fn names_are_unique_and_say_where_the_site_is() {
         let mut seen = HashMap::new();
         for site in all_sites() {
-            assert_eq!(
-                site.name.split('.').count(),
-                3,
-                "{}: structure.operation.access",
-                site.name
-            );
-            assert!(
-                seen.insert(site.name, site).is_none(),
-                "{} is there twice",
-                site.name
-            );
+            assert_eq!(site.name.split('.').count(), 3, "{}: structure.operation.access", site.name);
+            assert!(seen.insert(site.name, site).is_none(), "{} is there twice", site.name);
         }
     }
 
@@ -291,26 +264,13 @@ mod tests {
         let sites: HashMap<_, _> = all_sites().map(|site| (site.name, site)).collect();
         for site in all_sites() {
             for partner in site.pairs_with {
-                let other = sites
-                    .get(partner)
-                    .unwrap_or_else(|| panic!("{}: no site {partner}", site.name));
-                assert!(
-                    other.pairs_with.contains(&site.name),
-                    "{} does not name {}",
-                    partner,
-                    site.name
-                );
+                let other = sites.get(partner).unwrap_or_else(|| panic!("{}: no site {partner}", site.name));
+                assert!(other.pairs_with.contains(&site.name), "{} does not name {}", partner, site.name);
             }
-            let synchronises = [Some(site.order), site.failure]
-                .into_iter()
-                .flatten()
-                .any(|o| o != Ordering::Relaxed);
+            let synchronises =
+                [Some(site.order), site.failure].into_iter().flatten().any(|o| o != Ordering::Relaxed);
             let plain = matches!(site.access, Access::Read | Access::Write);
-            assert!(
-                !plain || !synchronises,
-                "{}: a plain access has no ordering",
-                site.name
-            );
+            assert!(!plain || !synchronises, "{}: a plain access has no ordering", site.name);
             assert_eq!(
                 synchronises,
                 !site.pairs_with.is_empty(),

@@ -234,20 +234,10 @@ impl<P: Platform, N> Pool<P, N> {
             if top.first == 0 {
                 return Err(AllocError::Exhausted);
             }
-            let second = self
-                .link(top.first)
-                .ok_or(AllocError::Invalid)?
-                .load(&site::ALLOC_LINK);
-            let below = Top {
-                tag: top.tag.wrapping_add(1),
-                first: second,
-            };
+            let second = self.link(top.first).ok_or(AllocError::Invalid)?.load(&site::ALLOC_LINK);
+            let below = Top { tag: top.tag.wrapping_add(1), first: second };
 
-            match self
-                .top
-                .0
-                .compare_exchange(seen, below.pack(), &site::ALLOC_CLAIM)
-            {
+            match self.top.0.compare_exchange(seen, below.pack(), &site::ALLOC_CLAIM) {
                 // SAFETY: `link` has checked the number: it is that of a node inside the room.
                 Ok(_) => return Ok(unsafe { nodes.add(slot(top.first)) }),
                 Err(now) => seen = now,
@@ -282,20 +272,14 @@ impl<P: Platform, N> Pool<P, N> {
         let number = self.number(node);
         debug_assert!(number.is_some(), "a node of another pool");
         let number = number.unwrap_or(0);
-        Chain {
-            first: number,
-            last: number,
-        }
+        Chain { first: number, last: number }
     }
 
     /// Puts the nodes of `front` before those of `back`.
     #[inline]
     pub fn join(&self, front: Chain, back: Chain) -> Chain {
         self.set_link(front.last, back.first);
-        Chain {
-            first: front.first,
-            last: back.last,
-        }
+        Chain { first: front.first, last: back.last }
     }
 
     /// Gives a whole chain back, with one compare-exchange however long it is.
@@ -312,10 +296,7 @@ impl<P: Platform, N> Pool<P, N> {
         for _ in P::steps(P::retry_budget()) {
             let top = Top::unpack(seen);
             self.set_link(chain.last, top.first);
-            let above = Top {
-                tag: top.tag,
-                first: chain.first,
-            };
+            let above = Top { tag: top.tag, first: chain.first };
 
             match self.top.0.compare_exchange(seen, above.pack(), &site::FREE_PUSH) {
                 Ok(_) => return Ok(()),
@@ -347,10 +328,7 @@ impl<P: Platform, N> Pool<P, N> {
             if count == 0 || count > room {
                 return Err(GrowError::Limit { asked: count, room });
             }
-            match self
-                .created
-                .compare_exchange(created, created + count, &site::GROW_CLAIM)
-            {
+            match self.created.compare_exchange(created, created + count, &site::GROW_CLAIM) {
                 Ok(_) => return self.link_up(created + 1, count),
                 Err(now) => created = now,
             }
@@ -416,10 +394,7 @@ impl<P: Platform, N> Pool<P, N> {
             if number == 0 {
                 return Ok(step);
             }
-            number = self
-                .link(number)
-                .ok_or(Corruption::Link(number))?
-                .load(&site::INSPECT_LINK);
+            number = self.link(number).ok_or(Corruption::Link(number))?.load(&site::INSPECT_LINK);
         }
         Err(Corruption::Cycle(limit))
     }
@@ -482,10 +457,7 @@ struct Top {
 impl Top {
     #[inline(always)]
     fn unpack(word: u64) -> Top {
-        Top {
-            tag: (word >> 32) as u32,
-            first: word & MAX_NODES,
-        }
+        Top { tag: (word >> 32) as u32, first: word & MAX_NODES }
     }
 
     /// A number that a wild write has made too large is cut; `link` refuses it when it is used.

@@ -30,10 +30,7 @@ impl Platform for Bpf {
 
     #[inline(always)]
     fn steps(limit: u64) -> BpfSteps {
-        BpfSteps {
-            next: shim::arenaq_zero(),
-            limit,
-        }
+        BpfSteps { next: shim::arenaq_zero(), limit }
     }
 
     /// Nothing: a BPF program cannot yield, and its retries are bounded.
@@ -195,10 +192,7 @@ pub struct BpfPlain<T>(UnsafeCell<T>);
 
 impl<T> BpfPlain<T> {
     const WORDS: usize = {
-        assert!(
-            size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8,
-            "plain memory is whole words"
-        );
+        assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8, "plain memory is whole words");
         size_of::<T>() / 8
     };
 

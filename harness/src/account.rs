@@ -97,34 +97,14 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let object = self
-            .instructions
-            .map_or_else(String::new, |name| format!(", object {name}"));
-        writeln!(
-            f,
-            "{} queue of {}, hook {}{object}",
-            self.queue.to_uppercase(),
-            self.capacity,
-            self.hook
-        )?;
+        let object = self.instructions.map_or_else(String::new, |name| format!(", object {name}"));
+        writeln!(f, "{} queue of {}, hook {}{object}", self.queue.to_uppercase(), self.capacity, self.hook)?;
         if let Some(operations) = self.operations {
             writeln!(f, "  operations {operations:>12}   done by the workload")?;
         }
-        let rate = if self.seconds > 0.0 {
-            self.produced as f64 / self.seconds
-        } else {
-            0.0
-        };
-        writeln!(
-            f,
-            "  produced   {:>12}   in {:.2} s, {rate:.0} a second",
-            self.produced, self.seconds
-        )?;
-        writeln!(
-            f,
-            "  consumed   {:>12}   by {} consumer(s)",
-            self.consumed, self.consumers
-        )?;
+        let rate = if self.seconds > 0.0 { self.produced as f64 / self.seconds } else { 0.0 };
+        writeln!(f, "  produced   {:>12}   in {:.2} s, {rate:.0} a second", self.produced, self.seconds)?;
+        writeln!(f, "  consumed   {:>12}   by {} consumer(s)", self.consumed, self.consumers)?;
         let Dropped { full, nomem, busy } = self.dropped;
         writeln!(
             f,
@@ -132,16 +112,8 @@ impl fmt::Display for Summary {
             self.dropped.total()
         )?;
         writeln!(f, "  left       {:>12}   in the queue", self.left)?;
-        writeln!(
-            f,
-            "  busy seen  {:>12}   pops that met a push in progress",
-            self.busy_seen
-        )?;
-        writeln!(
-            f,
-            "  FIFO       {:>12}   events out of their task's order",
-            self.fifo_violations
-        )?;
+        writeln!(f, "  busy seen  {:>12}   pops that met a push in progress", self.busy_seen)?;
+        writeln!(f, "  FIFO       {:>12}   events out of their task's order", self.fifo_violations)?;
         writeln!(f, "  verify     {:>12}", self.verify)?;
         let Latency { p50, p99, p999, max } = self.latency_ns;
         let micros = |ns: u64| ns as f64 / 1000.0;
@@ -154,15 +126,10 @@ impl fmt::Display for Summary {
             micros(max)
         )?;
         if self.is_accounted() {
-            write!(
-                f,
-                "  produced = consumed + dropped + left: every event is accounted for"
-            )
+            write!(f, "  produced = consumed + dropped + left: every event is accounted for")
         } else {
             write!(f, "  NOT ACCOUNTED FOR:")?;
-            self.problems
-                .iter()
-                .try_for_each(|problem| write!(f, "\n    {problem}"))
+            self.problems.iter().try_for_each(|problem| write!(f, "\n    {problem}"))
         }
     }
 }

@@ -47,9 +47,7 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(limit: Option<u64>) -> Control {
-        let budget = limit
-            .and_then(|limit| i64::try_from(limit).ok())
-            .unwrap_or(i64::MAX);
+        let budget = limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(i64::MAX);
         Control {
             no_more: AtomicBool::new(false),
             abandon: AtomicBool::new(false),
@@ -113,8 +111,7 @@ impl Seen {
     fn take(&mut self, event: KeyValue, now: u64) {
         self.consumed += 1;
         self.checksum = self.checksum.wrapping_add(checksum(event.key, event.value));
-        self.latency
-            .saturating_record(now.saturating_sub(event.value).max(1));
+        self.latency.saturating_record(now.saturating_sub(event.value).max(1));
         let last = self.last.entry(event.key).or_insert(0);
         if event.value < *last {
             self.fifo_violations += 1;

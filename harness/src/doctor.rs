@@ -63,19 +63,17 @@ pub fn examine() -> Report {
     let mut works = !checks.iter().any(|check| check.verdict == Verdict::Bad);
     let mut hooks = Vec::new();
     for hook in Hook::ALL {
-        let allowed = hook.allowed();
+        let allowed = tried(|| hook.allowed());
         if allowed.is_ok() {
             hooks.push(hook);
         }
         checks.push(hook_check(hook, allowed));
     }
-    let follow = load_probe("probe_fork");
+    let follow = tried(|| load_probe("probe_fork"));
     checks.push(match follow {
-        Ok(_) => good(
-            "follow children",
-            "sched_process_fork loads",
-            "what a traced process starts is traced too",
-        ),
+        Ok(_) => {
+            good("follow children", "sched_process_fork loads", "what a traced process starts is traced too")
+        }
         Err(reason) => Check {
             name: "follow children",
             verdict: Verdict::Limited,
@@ -86,43 +84,29 @@ pub fn examine() -> Report {
     works &= !hooks.is_empty();
     checks.push(toolchain());
     let folder = std::env::temp_dir();
-    let default_hook = hooks
-        .iter()
-        .find(|hook| hook.sees_files_in(&folder))
-        .map(|hook| hook.name());
-    Report {
-        can_run: works,
-        default_hook,
-        checks,
-    }
+    let default_hook = hooks.iter().find(|hook| hook.sees_files_in(&folder)).map(|hook| hook.name());
+    Report { can_run: works, default_hook, checks }
+}
+
+/// A probe, unless its failure would only repeat that the privileges are missing.
+fn tried<T>(probe: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    if missing_capabilities().is_empty() { probe() } else { Err("not tried without privileges".to_owned()) }
 }
 
 fn good(name: &'static str, found: impl Into<String>, consequence: impl Into<String>) -> Check {
-    Check {
-        name,
-        verdict: Verdict::Good,
-        found: found.into(),
-        consequence: consequence.into(),
-    }
+    Check { name, verdict: Verdict::Good, found: found.into(), consequence: consequence.into() }
 }
 
 fn kernel_version() -> Check {
     let name = "kernel";
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|n| n.parse::<u32>().ok());
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let found = format!("Linux {release} on {}", uname.machine().to_string_lossy());
     if version < (6, 9) {
         let consequence = "BPF arenas are there from Linux 6.9 on: only `--backend threads` works".to_owned();
-        Check {
-            name,
-            verdict: Verdict::Bad,
-            found,
-            consequence,
-        }
+        Check { name, verdict: Verdict::Bad, found, consequence }
     } else if version < (6, 15) {
         good(
             name,
@@ -130,11 +114,7 @@ fn kernel_version() -> Check {
             "arenas (6.9); load_acquire and store_release come with 6.15: the fallback object is used",
         )
     } else {
-        good(
-            name,
-            found,
-            "new enough for arenas (6.9) and for load_acquire and store_release (6.15)",
-        )
+        good(name, found, "new enough for arenas (6.9) and for load_acquire and store_release (6.15)")
     }
 }
 
@@ -149,21 +129,13 @@ fn missing_capabilities() -> Vec<&'static str> {
     if effective >> CAP_SYS_ADMIN & 1 == 1 {
         return Vec::new();
     }
-    NEEDED
-        .into_iter()
-        .filter(|(_, bit)| effective >> bit & 1 == 0)
-        .map(|(name, _)| name)
-        .collect()
+    NEEDED.into_iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| name).collect()
 }
 
 fn privileges() -> Check {
     let missing = missing_capabilities();
     if missing.is_empty() {
-        return good(
-            "privileges",
-            "CAP_BPF and CAP_PERFMON",
-            "programs can be loaded and attached",
-        );
+        return good("privileges", "CAP_BPF and CAP_PERFMON", "programs can be loaded and attached");
     }
     Check {
         name: "privileges",
@@ -182,21 +154,14 @@ pub(crate) fn require_privileges() -> Result<(), Error> {
     }
     let binary =
         std::env::current_exe().map_or_else(|_| "arenaq".to_owned(), |path| path.display().to_string());
-    Err(Error::Privileges {
-        missing: missing.join(" and "),
-        binary,
-    })
+    Err(Error::Privileges { missing: missing.join(" and "), binary })
 }
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Fails with advice if the kernel has no BTF.
 pub(crate) fn require_btf() -> Result<(), Error> {
-    if Path::new(VMLINUX).exists() {
-        Ok(())
-    } else {
-        Err(Error::NoBtf)
-    }
+    if Path::new(VMLINUX).exists() { Ok(()) } else { Err(Error::NoBtf) }
 }
 
 fn btf() -> Check {
@@ -221,11 +186,7 @@ fn jit() -> Check {
             found: "net.core.bpf_jit_enable = 0".to_owned(),
             consequence: "arenas need the JIT: sysctl net.core.bpf_jit_enable=1".to_owned(),
         },
-        Ok(value) => good(
-            name,
-            format!("net.core.bpf_jit_enable = {}", value.trim()),
-            "arenas can work",
-        ),
+        Ok(value) => good(name, format!("net.core.bpf_jit_enable = {}", value.trim()), "arenas can work"),
         Err(error) => good(name, format!("not readable: {error}"), "seen by the next check"),
     }
 }
@@ -240,11 +201,7 @@ fn arena() -> Check {
     let (created, _) =
         log::capture(|| MapHandle::create(MapType::Arena, Some("arenaq_probe"), 0, 0, 1, &options));
     match created {
-        Ok(_) => good(
-            "arena",
-            "a map of type ARENA was made",
-            "queues can be shared with the kernel",
-        ),
+        Ok(_) => good("arena", "a map of type ARENA was made", "queues can be shared with the kernel"),
         Err(error) => Check {
             name: "arena",
             verdict: Verdict::Bad,
@@ -276,19 +233,11 @@ fn arena_functions() -> Check {
 
 fn acquire_release() -> Check {
     let name = "acquire/release";
-    match load_probe("probe_acquire_release") {
-        Ok(_) => good(
-            name,
-            "load_acquire and store_release load",
-            "the object acquire-release is used",
-        ),
+    match tried(|| load_probe("probe_acquire_release")) {
+        Ok(_) => good(name, "load_acquire and store_release load", "the object acquire-release is used"),
         Err(reason) => Check {
             name,
-            verdict: if cfg!(target_arch = "x86_64") {
-                Verdict::Limited
-            } else {
-                Verdict::Bad
-            },
+            verdict: if cfg!(target_arch = "x86_64") { Verdict::Limited } else { Verdict::Bad },
             found: reason,
             consequence: "the object fallback is used: ordinary loads and stores, right on x86 only"
                 .to_owned(),
@@ -299,11 +248,9 @@ fn acquire_release() -> Check {
 fn lsm() -> Check {
     let name = "LSM";
     match std::fs::read_to_string("/sys/kernel/security/lsm") {
-        Ok(list) if list.trim().split(',').any(|module| module == "bpf") => good(
-            name,
-            list.trim(),
-            "bpf is among the LSMs: whether a program can attach is tried below",
-        ),
+        Ok(list) if list.trim().split(',').any(|module| module == "bpf") => {
+            good(name, list.trim(), "bpf is among the LSMs: whether a program can attach is tried below")
+        }
         Ok(list) => Check {
             name,
             verdict: Verdict::Limited,
@@ -333,13 +280,9 @@ fn hook_check(hook: Hook, allowed: Result<(), String>) -> Check {
         Ok(()) => good(name, "loads and attaches", format!("`run --hook {hook}` works")),
         Err(reason) => Check {
             name,
-            verdict: if hook == Hook::Drive {
-                Verdict::Bad
-            } else {
-                Verdict::Limited
-            },
+            verdict: if hook == Hook::Drive { Verdict::Bad } else { Verdict::Limited },
             found: reason,
-            consequence: format!("`run --hook {hook}` does not work here; another hook does"),
+            consequence: format!("`run --hook {hook}` does not work here"),
         },
     }
 }
@@ -351,10 +294,10 @@ fn toolchain() -> Check {
             format!("LLVM {} (rustc has {})", tools.llvm, tools.rustc_llvm),
             "the BPF programs can be compiled; `run` needs no compiler",
         ),
-        Err(_) => Check {
+        Err(error) => Check {
             name: "toolchain",
             verdict: Verdict::Limited,
-            found: "no complete LLVM that is new enough for rustc's".to_owned(),
+            found: error.to_string().lines().next().unwrap_or_default().to_owned(),
             consequence: format!("needed only to compile: apt-get install {}", PACKAGES.join(" ")),
         },
     }

@@ -71,10 +71,10 @@ pub enum Error {
         needed: u64,
     },
     /// The queues could not be made in the arena.
-    #[error("{0}")]
+    #[error(transparent)]
     Create(#[from] CreateError),
     /// The arena is not what it should be.
-    #[error("the arena: {0}")]
+    #[error(transparent)]
     Arena(#[from] ArenaError),
     /// The options contradict each other.
     #[error("{0}")]
@@ -98,9 +98,7 @@ pub enum Error {
 }
 
 fn log_hint(log: &Option<PathBuf>) -> String {
-    log.as_ref().map_or_else(String::new, |log| {
-        format!("\nThe whole log is in {}.", log.display())
-    })
+    log.as_ref().map_or_else(String::new, |log| format!("\nThe whole log is in {}.", log.display()))
 }
 
 impl Error {
@@ -122,9 +120,6 @@ impl Error {
 
     pub(crate) fn system<E: Into<std::io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
         let what = what.into();
-        move |source| Error::System {
-            what,
-            source: source.into(),
-        }
+        move |source| Error::System { what, source: source.into() }
     }
 }

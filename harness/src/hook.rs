@@ -30,14 +30,8 @@ pub enum Hook {
 
 impl Hook {
     /// Every hook, the seeds' first: in the order in which a default is looked for.
-    pub const ALL: [Hook; 6] = [
-        Hook::InodeCreate,
-        Hook::ExtCreate,
-        Hook::SysEnter,
-        Hook::Exec,
-        Hook::Uprobe,
-        Hook::Drive,
-    ];
+    pub const ALL: [Hook; 6] =
+        [Hook::InodeCreate, Hook::ExtCreate, Hook::SysEnter, Hook::Exec, Hook::Uprobe, Hook::Drive];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
@@ -114,9 +108,7 @@ impl Hook {
                 Err(reason) => tried.push(format!("{}: {reason}", hook.name())),
             }
         }
-        Err(Error::NoHook {
-            tried: tried.join("; "),
-        })
+        Err(Error::NoHook { tried: tried.join("; ") })
     }
 }
 
@@ -129,9 +121,7 @@ impl fmt::Display for Hook {
 /// Loads one program of the probe object.
 pub(crate) fn load_probe(program: &str) -> Result<Object, String> {
     let (result, log) = log::capture(|| {
-        let mut open = ObjectBuilder::default()
-            .name("arenaq_probe")?
-            .open_memory(PROBE)?;
+        let mut open = ObjectBuilder::default().name("arenaq_probe")?.open_memory(PROBE)?;
         for mut candidate in open.progs_mut() {
             let wanted = candidate.name() == program;
             candidate.set_autoload(wanted);
@@ -149,10 +139,7 @@ pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> R
         .ok_or_else(|| format!("the object has no program {program}"))?;
     let (link, log) = log::capture(|| {
         if program.section() == "uprobe" {
-            let options = UprobeOpts {
-                func_name: Some(target.function.clone()),
-                ..UprobeOpts::default()
-            };
+            let options = UprobeOpts { func_name: Some(target.function.clone()), ..UprobeOpts::default() };
             program.attach_uprobe_with_opts(-1, &target.binary, 0, options)
         } else {
             program.attach()
@@ -164,11 +151,7 @@ pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> R
 /// An error in one line: its whole chain, and what libbpf said last if that says more.
 pub(crate) fn reason(error: &libbpf_rs::Error, log: &str) -> String {
     let chain = format!("{error:#}");
-    match log
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty() && line.contains("libbpf: "))
-    {
+    match log.lines().rev().find(|line| !line.trim().is_empty() && line.contains("libbpf: ")) {
         Some(last) => format!("{chain} ({})", last.trim().trim_start_matches("libbpf: ")),
         None => chain,
     }
@@ -186,10 +169,9 @@ pub struct UprobeTarget {
 impl UprobeTarget {
     /// The function that the built-in workload calls.
     pub fn own_function() -> UprobeTarget {
-        UprobeTarget {
-            binary: PathBuf::from("/proc/self/exe"),
-            function: "arenaq_uprobe_target".to_owned(),
-        }
+        // Named here, it is in whatever binary can ask for it, whether or not that has the workload.
+        std::hint::black_box(crate::workload::arenaq_uprobe_target as extern "C" fn(u64) -> u64);
+        UprobeTarget { binary: PathBuf::from("/proc/self/exe"), function: "arenaq_uprobe_target".to_owned() }
     }
 }
 
@@ -202,10 +184,7 @@ impl FromStr for UprobeTarget {
                 if !Path::new(binary).is_file() {
                     return Err(format!("there is no file {binary}"));
                 }
-                Ok(UprobeTarget {
-                    binary: PathBuf::from(binary),
-                    function: function.to_owned(),
-                })
+                Ok(UprobeTarget { binary: PathBuf::from(binary), function: function.to_owned() })
             }
             _ => Err("write it as BINARY:FUNCTION, for example /bin/bash:readline".to_owned()),
         }

@@ -102,14 +102,16 @@ impl Kernel {
 
         let (result, messages) =
             log::capture(|| open(config, instructions, pages).and_then(OpenObject::load));
-        let object = result.map_err(|error| Error::Load {
-            what: format!(
-                "loading the BPF programs for hook {} ({})",
-                config.hook,
-                instructions.name()
-            ),
-            reason: format!("{error:#}\n{}", log::tail(&messages, 12)),
-            log: log::save(&messages),
+        let object = result.map_err(|error| match error.kind() {
+            // The privileges are there, so it is this kind of program that may not be loaded.
+            libbpf_rs::ErrorKind::PermissionDenied => {
+                Error::Hook { hook: config.hook.name(), reason: hook::reason(&error, &messages) }
+            }
+            _ => Error::Load {
+                what: format!("loading the BPF programs for hook {} ({})", config.hook, instructions.name()),
+                reason: format!("{error:#}\n{}", log::tail(&messages, 12)),
+                log: log::save(&messages),
+            },
         })?;
 
         let mut places = object::Places::default();
@@ -179,7 +181,7 @@ impl Kernel {
         self.instructions
     }
 
-    /// Marks a process as traced, and with it every process and thread that it starts from now on.
+    /// Marks the main thread of a process as traced, and with it every process and thread that it starts from now on.
     ///
     /// # Errors
     ///
@@ -191,11 +193,7 @@ impl Kernel {
             .map_err(Error::system(format!("finding process {process}")))?;
         let traced = self.map("traced")?;
         traced
-            .update(
-                &pidfd.as_fd().as_raw_fd().to_ne_bytes(),
-                &1u32.to_ne_bytes(),
-                MapFlags::ANY,
-            )
+            .update(&pidfd.as_fd().as_raw_fd().to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)
             .map_err(Error::bpf(format!("marking process {process} as traced")))
     }
 
@@ -255,9 +253,7 @@ impl Kernel {
             .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
             .map_err(Error::bpf("reading the counters"))?
             .unwrap_or_default();
-        let counters = cpus
-            .iter()
-            .map(|cpu| pod_read_unaligned::<Counters>(&cpu[..size_of::<Counters>()]));
+        let counters = cpus.iter().map(|cpu| pod_read_unaligned::<Counters>(&cpu[..size_of::<Counters>()]));
         Ok(counters.fold(Counters::default(), Counters::plus))
     }
 
@@ -282,10 +278,7 @@ impl Kernel {
         let mut result = Pop::default();
         run_program(&self.object, "pop", &mut result)?;
         match status(result.status)? {
-            Status::Success => Ok(Ok(KeyValue {
-                key: result.key,
-                value: result.value,
-            })),
+            Status::Success => Ok(Ok(KeyValue { key: result.key, value: result.value })),
             error => Ok(Err(error)),
         }
     }
@@ -340,18 +333,13 @@ fn arena_pages(config: &Config) -> Result<u32, Error> {
     let elements = config.capacity.max(config.limit).saturating_add(1);
     let needed = elements.saturating_mul(element).saturating_add(4 * PAGE);
     if needed > LARGEST_ARENA {
-        return Err(Error::TooLarge {
-            capacity: config.capacity,
-            needed,
-        });
+        return Err(Error::TooLarge { capacity: config.capacity, needed });
     }
     Ok(needed.div_ceil(PAGE) as u32)
 }
 
 fn open(config: &Config, instructions: Instructions, pages: u32) -> libbpf_rs::Result<OpenObject> {
-    let mut open = ObjectBuilder::default()
-        .name("arenaq")?
-        .open_memory(object::programs(instructions))?;
+    let mut open = ObjectBuilder::default().name("arenaq")?.open_memory(object::programs(instructions))?;
     let mut wanted = vec!["locate", "verify", config.hook.program()];
     match (config.hook, config.queue) {
         (Hook::Drive, QueueKind::Mpmc) => wanted.push("pop"),
@@ -386,13 +374,8 @@ fn run_program<A: Pod>(object: &Object, name: &str, arguments: &mut A) -> Result
         .find(|program| program.name() == name)
         .ok_or_else(|| Error::Usage(format!("the BPF object has no program {name}")))?;
     debug_assert!(!bytes_of(arguments).is_empty(), "a program has a context");
-    let input = ProgramInput {
-        context_in: Some(bytes_of_mut(arguments)),
-        ..ProgramInput::default()
-    };
-    program
-        .test_run(input)
-        .map_err(Error::bpf(format!("running the BPF program {name}")))?;
+    let input = ProgramInput { context_in: Some(bytes_of_mut(arguments)), ..ProgramInput::default() };
+    program.test_run(input).map_err(Error::bpf(format!("running the BPF program {name}")))?;
     Ok(())
 }
 
@@ -402,9 +385,8 @@ fn mapping_around(address: usize) -> Result<std::ops::Range<usize>, Error> {
         what: "finding the arena in /proc/self/maps".to_owned(),
         source: std::io::Error::other(reason),
     };
-    let maps = procfs::process::Process::myself()
-        .and_then(|me| me.maps())
-        .map_err(|e| fail(e.to_string()))?;
+    let maps =
+        procfs::process::Process::myself().and_then(|me| me.maps()).map_err(|e| fail(e.to_string()))?;
     maps.iter()
         .map(|map| map.address.0 as usize..map.address.1 as usize)
         .find(|range| range.contains(&address))

@@ -132,10 +132,7 @@ impl Drop for Process {
 /// [`Error::Command`] if there is none.
 pub fn find_command(command: &[String]) -> Result<PathBuf, Error> {
     let Some(name) = command.first() else {
-        return Err(Error::Command {
-            command: String::new(),
-            reason: "it is empty".to_owned(),
-        });
+        return Err(Error::Command { command: String::new(), reason: "it is empty".to_owned() });
     };
     which::which(name).map_err(|_| Error::Command {
         command: name.clone(),
@@ -143,7 +140,7 @@ pub fn find_command(command: &[String]) -> Result<PathBuf, Error> {
     })
 }
 
-/// Stops this process until it is told to go on. If its parent ends meanwhile, so does it.
+/// Stops this process until it is told to go on. If its parent ends meanwhile, so does this; if it ends later, this is asked to end.
 ///
 /// # Errors
 ///
@@ -151,6 +148,7 @@ pub fn find_command(command: &[String]) -> Result<PathBuf, Error> {
 pub fn wait_to_be_traced() -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     kill_process(getpid(), Signal::STOP)?;
+    set_parent_process_death_signal(Some(Signal::TERM))?;
     Ok(())
 }
 

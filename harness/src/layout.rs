@@ -58,11 +58,7 @@ fn header(structure: &str, field: &str) -> Option<usize> {
             if entry.structure.is_null() {
                 return None;
             }
-            (
-                entry,
-                CStr::from_ptr(entry.structure),
-                CStr::from_ptr(entry.field),
-            )
+            (entry, CStr::from_ptr(entry.structure), CStr::from_ptr(entry.field))
         };
         if name.to_bytes() == structure.as_bytes() && member.to_bytes() == field.as_bytes() {
             return usize::try_from(entry.bytes).ok();
@@ -79,13 +75,12 @@ fn btf(types: &Btf<'_>, structure: &str, field: &str) -> Option<usize> {
         use libbpf_rs::btf::HasSize;
         return Some(structure.size());
     }
-    structure
-        .iter()
-        .find(|member| member.name.is_some_and(|name| name == field))
-        .and_then(|member| match member.attr {
+    structure.iter().find(|member| member.name.is_some_and(|name| name == field)).and_then(|member| {
+        match member.attr {
             MemberAttr::Normal { offset } => Some(offset as usize / 8),
             MemberAttr::BitField { .. } => None,
-        })
+        }
+    })
 }
 
 /// Every field of every shared structure.
@@ -99,9 +94,7 @@ pub fn table() -> Result<Vec<Row>, String> {
         .ok_or("the BPF object has no BTF")?;
     let rows = STRUCTS.iter().flat_map(|structure| {
         let fields = structure.fields.iter().copied();
-        fields
-            .chain([(SIZE, structure.size)])
-            .map(|(field, rust)| (structure.name, field, rust))
+        fields.chain([(SIZE, structure.size)]).map(|(field, rust)| (structure.name, field, rust))
     });
     Ok(rows
         .map(|(structure, field, rust)| Row {
@@ -120,11 +113,7 @@ pub struct Table<'a>(pub &'a [Row]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<17} {:<13} {:>6} {:>9} {:>6}",
-            "structure", "field", "Rust", "C header", "BTF"
-        )?;
+        writeln!(f, "{:<17} {:<13} {:>6} {:>9} {:>6}", "structure", "field", "Rust", "C header", "BTF")?;
         let number = |value: Option<usize>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let mut last = "";
         for row in self.0 {
@@ -132,11 +121,7 @@ impl fmt::Display for Table<'_> {
             last = row.structure;
             let mark = if row.agrees() { "" } else { "   DIFFERENT" };
             let (header, btf) = (number(row.header), number(row.btf));
-            writeln!(
-                f,
-                "{structure:<17} {:<13} {:>6} {header:>9} {btf:>6}{mark}",
-                row.field, row.rust
-            )?;
+            writeln!(f, "{structure:<17} {:<13} {:>6} {header:>9} {btf:>6}{mark}", row.field, row.rust)?;
         }
         Ok(())
     }

@@ -38,11 +38,7 @@ pub(crate) fn tail(log: &str, lines: usize) -> String {
 
 /// Writes a log to a file that stays, if that works.
 pub(crate) fn save(log: &str) -> Option<PathBuf> {
-    let mut file = tempfile::Builder::new()
-        .prefix("arenaq-")
-        .suffix(".log")
-        .tempfile()
-        .ok()?;
+    let mut file = tempfile::Builder::new().prefix("arenaq-").suffix(".log").tempfile().ok()?;
     file.write_all(log.as_bytes()).ok()?;
     file.keep().ok().map(|(_, path)| path)
 }

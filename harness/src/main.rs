@@ -44,11 +44,7 @@ enum Command {
         json: bool,
     },
     #[command(name = WORKER, hide = true)]
-    Worker {
-        work: Work,
-        folder: PathBuf,
-        operations: Option<u64>,
-    },
+    Worker { work: Work, folder: PathBuf, operations: Option<u64> },
     #[command(name = launch::TRAMPOLINE, hide = true)]
     Trampoline {
         program: String,
@@ -170,11 +166,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 println!("{report}");
             }
-            Ok(if report.can_run {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(3)
-            })
+            Ok(if report.can_run { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
         Command::Run(arguments) => trace(arguments),
         Command::Layout { json } => {
@@ -185,27 +177,15 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 print!("{}", layout::Table(&rows));
             }
             let agree = rows.iter().all(layout::Row::agrees);
-            Ok(if agree {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(NOT_ACCOUNTED)
-            })
+            Ok(if agree { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCOUNTED) })
         }
-        Command::Worker {
-            work: kind,
-            folder,
-            operations,
-        } => {
+        Command::Worker { work: kind, folder, operations } => {
             work(kind, &folder, operations).with_context(|| format!("worker in {}", folder.display()))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Trampoline { program, command } => {
             let error = launch::trampoline(&program, &command);
-            Err(Error::Command {
-                command: program,
-                reason: error.to_string(),
-            }
-            .into())
+            Err(Error::Command { command: program, reason: error.to_string() }.into())
         }
     }
 }
@@ -224,6 +204,9 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
         println!("{summary}");
+    }
+    if summary.produced == 0 {
+        eprintln!("arenaq: the hook {} saw no event: does what ran pass there?", summary.hook);
     }
     if !summary.is_accounted() {
         return Ok(ExitCode::from(NOT_ACCOUNTED));

@@ -52,8 +52,7 @@ impl Counters {
 
     /// Events for which it is not decided yet whether they are pushed or dropped.
     pub fn in_flight(&self) -> u64 {
-        self.produced
-            .saturating_sub(self.pushed + self.nomem + self.busy + self.invalid)
+        self.produced.saturating_sub(self.pushed + self.nomem + self.busy + self.invalid)
     }
 }
 

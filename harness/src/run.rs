@@ -7,7 +7,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use arenaq::arena::Arena;
-use arenaq::{Corruption, KeyValue};
+use arenaq::{Corruption, KeyValue, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::account::{Dropped, Latency, Summary};
@@ -91,10 +91,7 @@ impl Options {
             }
         }
         if !self.folder.is_dir() {
-            return usage(&format!(
-                "--folder {}: there is no such folder",
-                self.folder.display()
-            ));
+            return usage(&format!("--folder {}: there is no such folder", self.folder.display()));
         }
         Ok(())
     }
@@ -145,19 +142,19 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
     summary.hook = hook.name();
     summary.instructions = Some(kernel.instructions().name());
 
+    match kernel.verify()? {
+        // The kernel may end the loop over a long queue.
+        Status::Success | Status::Busy => {}
+        status => summary.problems.push(format!("the kernel's own verify says {status:?}")),
+    }
     // One operation is one event at the hooks that see nothing else of the workers.
-    let one_to_one = matches!(
-        hook,
-        Hook::InodeCreate | Hook::ExtCreate | Hook::Exec | Hook::Uprobe | Hook::Drive
-    ) && options.uprobe.is_none();
-    if let Some(operations) = summary
-        .operations
-        .filter(|&operations| one_to_one && operations != summary.produced)
+    let one_to_one =
+        matches!(hook, Hook::InodeCreate | Hook::ExtCreate | Hook::Exec | Hook::Uprobe | Hook::Drive)
+            && options.uprobe.is_none();
+    if let Some(operations) =
+        summary.operations.filter(|&operations| one_to_one && operations != summary.produced)
     {
-        summary.problems.push(format!(
-            "{operations} operations made {} events",
-            summary.produced
-        ));
+        summary.problems.push(format!("{operations} operations made {} events", summary.produced));
     }
     Ok(summary)
 }
@@ -172,14 +169,8 @@ fn run_threads(options: &Options, interrupted: &AtomicBool) -> Result<Summary, E
     })?;
     summary.backend = "threads";
     summary.hook = "threads";
-    if let Some(operations) = summary
-        .operations
-        .filter(|&operations| operations != summary.produced)
-    {
-        summary.problems.push(format!(
-            "{operations} operations made {} events",
-            summary.produced
-        ));
+    if let Some(operations) = summary.operations.filter(|&operations| operations != summary.produced) {
+        summary.problems.push(format!("{operations} operations made {} events", summary.produced));
     }
     Ok(summary)
 }
@@ -239,11 +230,8 @@ impl<'scope, 'env> KernelProducers<'scope, 'env> {
             workload.go()?;
             Kind::Workload(workload)
         } else {
-            let stdout = if options.command_to_stderr {
-                Stdio::from(std::io::stderr())
-            } else {
-                Stdio::inherit()
-            };
+            let stdout =
+                if options.command_to_stderr { Stdio::from(std::io::stderr()) } else { Stdio::inherit() };
             let command = Process::start_command(&options.command, stdout)?;
             kernel.trace(command.id())?;
             kernel.attach()?;
@@ -289,20 +277,14 @@ impl Producers for KernelProducers<'_, '_> {
             Kind::Drive(threads) => {
                 let mut done = 0;
                 for thread in threads {
-                    let result = thread
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                     done += result?;
                 }
                 operations = Some(done);
             }
         }
         self.kernel.detach()?;
-        Ok(Finished {
-            counters: self.kernel.counters()?,
-            operations,
-            command,
-        })
+        Ok(Finished { counters: self.kernel.counters()?, operations, command })
     }
 }
 
@@ -341,9 +323,7 @@ fn observe<'scope, 'env, P: Producers>(
         let is_over = |producers: &mut P| {
             producers.is_done()
                 || interrupted.load(Ordering::Relaxed)
-                || options
-                    .duration
-                    .is_some_and(|duration| begin.elapsed() >= duration)
+                || options.duration.is_some_and(|duration| begin.elapsed() >= duration)
                 || control.is_limit_reached()
         };
         while !is_over(&mut producers) {
@@ -357,9 +337,7 @@ fn observe<'scope, 'env, P: Producers>(
         control.no_more.store(true, Ordering::Release);
         let mut seen = Seen::nothing();
         for thread in threads {
-            let part = thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             seen = seen.merge(&part);
         }
         Ok((finished, seconds, seen))
@@ -397,11 +375,7 @@ fn examine(queue: QueueKind, arena: &Arena<'_, KeyValue>) -> Result<Rest, Error>
             verify
         }
     };
-    Ok(Rest {
-        length,
-        checksum: sum,
-        verify,
-    })
+    Ok(Rest { length, checksum: sum, verify })
 }
 
 fn summarise(
@@ -414,16 +388,8 @@ fn summarise(
     let rest = examine(options.queue, arena)?;
     let counters = finished.counters;
     let dropped = match options.queue {
-        QueueKind::Mpmc => Dropped {
-            full: counters.nomem,
-            nomem: 0,
-            busy: counters.busy,
-        },
-        QueueKind::Mpsc => Dropped {
-            full: 0,
-            nomem: counters.nomem,
-            busy: counters.busy,
-        },
+        QueueKind::Mpmc => Dropped { full: counters.nomem, nomem: 0, busy: counters.busy },
+        QueueKind::Mpsc => Dropped { full: 0, nomem: counters.nomem, busy: counters.busy },
     };
     let mut problems = Vec::new();
     let mut expect = |holds: bool, problem: String| {
@@ -434,31 +400,16 @@ fn summarise(
     let (produced, consumed, left) = (counters.produced, seen.consumed, rest.length);
     expect(
         produced == consumed + dropped.total() + left,
-        format!(
-            "produced {produced} is not consumed {consumed} + dropped {} + left {left}",
-            dropped.total()
-        ),
+        format!("produced {produced} is not consumed {consumed} + dropped {} + left {left}", dropped.total()),
     );
-    expect(
-        counters.pushed == consumed + left,
-        format!("pushed {} is not consumed + left", counters.pushed),
-    );
+    expect(counters.pushed == consumed + left, format!("pushed {} is not consumed + left", counters.pushed));
     expect(
         counters.checksum == seen.checksum.wrapping_add(rest.checksum),
         "the elements that came out are not those that went in".to_owned(),
     );
-    expect(
-        seen.fifo_violations == 0,
-        format!("{} events out of order", seen.fifo_violations),
-    );
-    expect(
-        counters.invalid == 0,
-        format!("{} pushes found no queue", counters.invalid),
-    );
-    expect(
-        counters.untraced == 0,
-        format!("{} child processes were not traced", counters.untraced),
-    );
+    expect(seen.fifo_violations == 0, format!("{} events out of order", seen.fifo_violations));
+    expect(counters.invalid == 0, format!("{} pushes found no queue", counters.invalid));
+    expect(counters.untraced == 0, format!("{} child processes were not traced", counters.untraced));
     if let Some(error) = seen.stuck {
         problems.push(format!("the consumer could not go on: {error}"));
     }
@@ -494,9 +445,7 @@ fn summarise(
 /// As a shell reports it.
 fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// The live display; nothing where standard error is no terminal.
@@ -507,31 +456,19 @@ struct Progress {
 
 impl Progress {
     fn new(options: &Options) -> Progress {
-        let total = options
-            .events
-            .or(options.operations)
-            .filter(|_| options.command.is_empty());
+        let total = options.events.or(options.operations).filter(|_| options.command.is_empty());
         let bar = match total {
             Some(total) => ProgressBar::new(total).with_style(style("{bar:30} {pos}/{len} consumed  {msg}")),
             None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} consumed  {msg}")),
         };
-        Progress {
-            bar,
-            last_drop: AtomicU64::new(0),
-        }
+        Progress { bar, last_drop: AtomicU64::new(0) }
     }
 
     fn show(&self, counters: &Counters, consumed: u64) {
         let dropped = counters.nomem + counters.busy;
-        let falling = if self.last_drop.swap(dropped, Ordering::Relaxed) < dropped {
-            " and rising"
-        } else {
-            ""
-        };
-        self.bar.set_message(format!(
-            "produced {}  dropped {dropped}{falling}",
-            counters.produced
-        ));
+        let falling =
+            if self.last_drop.swap(dropped, Ordering::Relaxed) < dropped { " and rising" } else { "" };
+        self.bar.set_message(format!("produced {}  dropped {dropped}{falling}", counters.produced));
         self.bar.set_position(consumed);
         self.bar.tick();
     }

@@ -36,21 +36,14 @@ impl Memory {
         }
         let element =
             size_of::<Cell<Native, KeyValue>>().max(size_of::<Node<Native, KeyValue>>() + size_of::<u64>());
-        let needed = capacity
-            .saturating_add(1)
-            .saturating_mul(element as u64)
-            .saturating_add(4096);
+        let needed = capacity.saturating_add(1).saturating_mul(element as u64).saturating_add(4096);
         // As an arena: what does not fit there is refused here too.
         if needed > 1 << 32 {
             return Err(Error::TooLarge { capacity, needed });
         }
         let mut words = vec![0u64; needed.div_ceil(8) as usize];
         let base = words.as_mut_ptr().cast::<u8>();
-        let mut memory = Memory {
-            words,
-            base,
-            header: 0,
-        };
+        let mut memory = Memory { words, base, header: 0 };
         let header = {
             let region = memory.region()?;
             let places = Places::in_plain_memory(region)?;
@@ -108,12 +101,7 @@ impl ThreadProducers {
     pub fn new(threads: u32, operations: Option<u64>) -> ThreadProducers {
         let counts = (0..threads).map(|_| CachePadded::default()).collect();
         let running = AtomicUsize::new(threads as usize);
-        ThreadProducers {
-            counts,
-            operations,
-            running,
-            stop: AtomicBool::new(false),
-        }
+        ThreadProducers { counts, operations, running, stop: AtomicBool::new(false) }
     }
 
     /// Starts them.
@@ -129,9 +117,7 @@ impl ThreadProducers {
     ) -> Result<(), Error> {
         let threads = self.counts.len() as u64;
         for (thread, counts) in (0..).zip(&self.counts) {
-            let share = self
-                .operations
-                .map(|all| all / threads + u64::from(thread < all % threads));
+            let share = self.operations.map(|all| all / threads + u64::from(thread < all % threads));
             match queue {
                 QueueKind::Mpmc => {
                     let queue = arena.mpmc()?;
@@ -155,10 +141,7 @@ impl ThreadProducers {
     ) {
         // Only this thread writes its counts.
         let add = |counter: &AtomicU64, by: u64| {
-            counter.store(
-                counter.load(Ordering::Relaxed).wrapping_add(by),
-                Ordering::Relaxed,
-            )
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed)
         };
         let mut done = 0;
         while share.is_none_or(|share| done < share) && !self.stop.load(Ordering::Relaxed) {
@@ -204,10 +187,6 @@ impl Producers for &ThreadProducers {
             std::thread::yield_now();
         }
         let counters = self.counters()?;
-        Ok(Finished {
-            counters,
-            operations: Some(counters.produced),
-            command: None,
-        })
+        Ok(Finished { counters, operations: Some(counters.produced), command: None })
     }
 }

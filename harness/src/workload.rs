@@ -73,11 +73,7 @@ impl Workload {
         for worker in 0..processes {
             let own = folder.path().join(worker.to_string());
             fs::create_dir(&own).map_err(Error::system(format!("making {}", own.display())))?;
-            let mut arguments = vec![
-                WORKER.to_owned(),
-                work.name().to_owned(),
-                own.display().to_string(),
-            ];
+            let mut arguments = vec![WORKER.to_owned(), work.name().to_owned(), own.display().to_string()];
             if let Some(all) = operations {
                 // The first ones do what cannot be divided.
                 let share =
@@ -118,11 +114,8 @@ impl Workload {
             if let Some(mut stdout) = worker.take_stdout() {
                 let _ = stdout.read_to_string(&mut said);
             }
-            let operations = said
-                .trim()
-                .parse::<u64>()
-                .ok()
-                .filter(|_| ended.is_some_and(|status| status.success()));
+            let operations =
+                said.trim().parse::<u64>().ok().filter(|_| ended.is_some_and(|status| status.success()));
             done = done.zip(operations).map(|(all, more)| all + more);
         }
         let _ = self.folder.close();
@@ -146,7 +139,14 @@ pub fn work(work: Work, folder: &Path, operations: Option<u64>) -> io::Result<()
         operate(work, folder, done)?;
         done += 1;
     }
-    writeln!(io::stdout(), "{done}")
+    // If the one who started us was killed, nobody else cleans up: the last worker removes the folder that they share.
+    fs::remove_dir(folder)?;
+    if let Some(shared) = folder.parent() {
+        let _ = fs::remove_dir(shared);
+    }
+    // Nobody to tell is no error of ours.
+    let _ = writeln!(io::stdout(), "{done}");
+    Ok(())
 }
 
 fn operate(work: Work, folder: &Path, number: u64) -> io::Result<()> {
@@ -157,10 +157,7 @@ fn operate(work: Work, folder: &Path, number: u64) -> io::Result<()> {
             fs::remove_file(path)
         }
         Work::Programs => {
-            let status = Command::new("/proc/self/exe")
-                .arg("--version")
-                .stdout(Stdio::null())
-                .status()?;
+            let status = Command::new("/proc/self/exe").arg("--version").stdout(Stdio::null()).status()?;
             if status.success() {
                 Ok(())
             } else {

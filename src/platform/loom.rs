@@ -63,8 +63,7 @@ impl Word for LoomWord {
         new: u64,
         site: &'static Site<CompareExchange>,
     ) -> Result<u64, u64> {
-        self.atomic()
-            .compare_exchange(current, new, site.order(), site.failure())
+        self.atomic().compare_exchange(current, new, site.order(), site.failure())
     }
 
     fn add(&self, value: u64, site: &'static Site<Add>) {

@@ -63,8 +63,7 @@ impl Word for NativeWord {
         new: u64,
         site: &'static Site<CompareExchange>,
     ) -> Result<u64, u64> {
-        self.0
-            .compare_exchange(current, new, site.order(), site.failure())
+        self.0.compare_exchange(current, new, site.order(), site.failure())
     }
 
     #[inline(always)]

@@ -52,8 +52,7 @@ impl Word for ShuttleWord {
         new: u64,
         site: &'static Site<CompareExchange>,
     ) -> Result<u64, u64> {
-        self.0
-            .compare_exchange(current, new, site.order(), site.failure())
+        self.0.compare_exchange(current, new, site.order(), site.failure())
     }
 
     fn add(&self, value: u64, site: &'static Site<Add>) {

@@ -10,15 +10,8 @@ pub(crate) struct Target {
 impl Target {
     /// The target of a module that clang has compiled for BPF.
     pub(crate) fn of(ir: &str) -> Option<Target> {
-        let line = |prefix: &str| {
-            ir.lines()
-                .find(|line| line.starts_with(prefix))
-                .map(str::to_owned)
-        };
-        Some(Target {
-            layout: line("target datalayout")?,
-            triple: line("target triple")?,
-        })
+        let line = |prefix: &str| ir.lines().find(|line| line.starts_with(prefix)).map(str::to_owned);
+        Some(Target { layout: line("target datalayout")?, triple: line("target triple")? })
     }
 }
 

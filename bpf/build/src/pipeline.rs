@@ -55,17 +55,9 @@ impl Pipeline {
     /// [`Error`] if cargo fails or the folder cannot be written.
     pub fn new(tools: Toolchain, out: impl Into<PathBuf>) -> Result<Pipeline, Error> {
         let out = out.into();
-        fs::create_dir_all(&out).map_err(|source| Error::File {
-            path: out.clone(),
-            source,
-        })?;
+        fs::create_dir_all(&out).map_err(|source| Error::File { path: out.clone(), source })?;
         let rust = compile_rust(&out)?;
-        Ok(Pipeline {
-            tools,
-            out,
-            includes: vec![source_dir().join("include")],
-            rust,
-        })
+        Ok(Pipeline { tools, out, includes: vec![source_dir().join("include")], rust })
     }
 
     /// Adds a folder in which clang looks for headers; arenaq's own is there already.
@@ -97,11 +89,8 @@ impl Pipeline {
     /// As [`object`](Self::object).
     pub fn functions(&self, instructions: Instructions) -> Result<PathBuf, Error> {
         let name = format!("functions.{}", instructions.name());
-        let shim = self.compile_c(
-            &source_dir().join("shim.bpf.c"),
-            instructions,
-            &format!("{name}.shim.ll"),
-        )?;
+        let shim =
+            self.compile_c(&source_dir().join("shim.bpf.c"), instructions, &format!("{name}.shim.ll"))?;
         let linked = self.link(&shim, instructions, &name, false)?;
         self.generate(&linked, &name)
     }
@@ -109,17 +98,7 @@ impl Pipeline {
     fn compile_c(&self, source: &Path, instructions: Instructions, name: &str) -> Result<PathBuf, Error> {
         let output = self.out.join(name);
         let mut clang = Command::new(&self.tools.clang);
-        clang.args([
-            "-g",
-            "-O2",
-            "-Wall",
-            "-Werror",
-            "-target",
-            "bpf",
-            "-mcpu=v4",
-            "-emit-llvm",
-            "-S",
-        ]);
+        clang.args(["-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
         if instructions == Instructions::Fallback {
             clang.arg("-DARENAQ_FALLBACK");
         }
@@ -140,9 +119,8 @@ impl Pipeline {
         is_program: bool,
     ) -> Result<PathBuf, Error> {
         let first_ir = read(first)?;
-        let target = Target::of(&first_ir).ok_or_else(|| Error::Unresolved {
-            symbols: vec!["target triple".into()],
-        })?;
+        let target = Target::of(&first_ir)
+            .ok_or_else(|| Error::Unresolved { symbols: vec!["target triple".into()] })?;
         let rust = self.out.join(format!("{name}.rust.ll"));
         write(&rust, &retarget(&self.rust, &target))?;
 
@@ -150,11 +128,8 @@ impl Pipeline {
         let mut link = Command::new(&self.tools.llvm_link);
         link.arg(first);
         if is_program {
-            let shim = self.compile_c(
-                &source_dir().join("shim.bpf.c"),
-                instructions,
-                &format!("{name}.shim.ll"),
-            )?;
+            let shim =
+                self.compile_c(&source_dir().join("shim.bpf.c"), instructions, &format!("{name}.shim.ll"))?;
             link.args(["--internalize", "--only-needed"]).arg(&rust).arg(shim);
         } else {
             link.arg(&rust);
@@ -171,37 +146,22 @@ impl Pipeline {
             .into_iter()
             .filter(|symbol| !kernel.contains(symbol) || symbol.starts_with("arenaq_"))
             .collect();
-        if symbols.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Unresolved { symbols })
-        }
+        if symbols.is_empty() { Ok(()) } else { Err(Error::Unresolved { symbols }) }
     }
 
     fn undefined(&self, module: &Path) -> Result<BTreeSet<String>, Error> {
         // llvm-nm reads bitcode, not text.
         let bitcode = module.with_extension("nm.bc");
-        run(Command::new(&self.tools.llvm_link)
-            .arg(module)
-            .arg("-o")
-            .arg(&bitcode))?;
+        run(Command::new(&self.tools.llvm_link).arg(module).arg("-o").arg(&bitcode))?;
         let listing = run(Command::new(&self.tools.llvm_nm)
             .args(["--undefined-only", "--just-symbol-name"])
             .arg(&bitcode))?;
-        Ok(listing
-            .lines()
-            .map(|line| line.trim().to_owned())
-            .filter(|line| !line.is_empty())
-            .collect())
+        Ok(listing.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
     }
 
     fn generate(&self, linked: &Path, name: &str) -> Result<PathBuf, Error> {
         let optimised = self.out.join(format!("{name}.opt.bc"));
-        run(Command::new(&self.tools.opt)
-            .arg("-passes=default<O2>")
-            .arg(linked)
-            .arg("-o")
-            .arg(&optimised))?;
+        run(Command::new(&self.tools.opt).arg("-passes=default<O2>").arg(linked).arg("-o").arg(&optimised))?;
         let object = self.out.join(format!("{name}.bpf.o"));
         run(Command::new(&self.tools.llc)
             .args(["-march=bpf", "-mcpu=v4", "-filetype=obj"])
@@ -209,9 +169,7 @@ impl Pipeline {
             .arg("-o")
             .arg(&object))?;
         // BTF stays; DWARF is of no use to the kernel.
-        run(Command::new(&self.tools.llvm_strip)
-            .arg("--strip-debug")
-            .arg(&object))?;
+        run(Command::new(&self.tools.llvm_strip).arg("--strip-debug").arg(&object))?;
         Ok(object)
     }
 }
@@ -224,16 +182,13 @@ fn compile_rust(out: &Path) -> Result<String, Error> {
     // What the outer cargo says about its own compilation (flags, wrappers such as clippy's) is not meant for this one.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        let is_outer = ["CARGO_", "RUSTFLAGS", "RUSTC_", "RUSTDOC"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+        let is_outer =
+            ["CARGO_", "RUSTFLAGS", "RUSTC_", "RUSTDOC"].iter().any(|prefix| name.starts_with(prefix));
         if is_outer && name != "CARGO_HOME" {
             cargo.env_remove(name.as_ref());
         }
     }
-    cargo
-        .args(["rustc", "--quiet", "--lib", "--profile", "bpf", "--manifest-path"])
-        .arg(&manifest);
+    cargo.args(["rustc", "--quiet", "--lib", "--profile", "bpf", "--manifest-path"]).arg(&manifest);
     cargo.arg("--target-dir").arg(out.join("rust"));
     // The vectorisers would make types that BPF does not have.
     cargo.args(["--", "-C", "no-vectorize-slp", "-C", "no-vectorize-loops"]);
@@ -244,40 +199,24 @@ fn compile_rust(out: &Path) -> Result<String, Error> {
 }
 
 fn stem(program: &Path) -> String {
-    let name = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy();
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
     name.trim_end_matches(".c").trim_end_matches(".bpf").to_owned()
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| Error::File {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(|source| Error::File {
-        path: path.to_owned(),
-        source,
-    })
+    fs::write(path, text).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 fn run(command: &mut Command) -> Result<String, Error> {
     let tool = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|source| Error::Start {
-        tool: tool.clone(),
-        source,
-    })?;
+    let output = command.output().map_err(|source| Error::Start { tool: tool.clone(), source })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::Failed {
-        tool,
-        status: output.status,
-        stderr,
-    })
+    Err(Error::Failed { tool, status: output.status, stderr })
 }

@@ -80,11 +80,7 @@ impl Toolchain {
                 Err(_) => {}
             }
         }
-        Err(ToolchainError::Missing {
-            missing,
-            needed,
-            rustc_llvm,
-        })
+        Err(ToolchainError::Missing { missing, needed, rustc_llvm })
     }
 
     fn of_version(llvm: u32, rustc_llvm: u32) -> Result<Toolchain, String> {
@@ -106,24 +102,14 @@ impl Toolchain {
             llvm_strip: tool("llvm-strip"),
             llvm_objdump: tool("llvm-objdump"),
         };
-        if missing.is_empty() {
-            Ok(tools)
-        } else {
-            Err(missing.join(", "))
-        }
+        if missing.is_empty() { Ok(tools) } else { Err(missing.join(", ")) }
     }
 }
 
 fn rustc_llvm() -> Result<u32, ToolchainError> {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let fail = |reason: String| ToolchainError::Rustc {
-        rustc: rustc.clone(),
-        reason,
-    };
-    let output = Command::new(&rustc)
-        .arg("-vV")
-        .output()
-        .map_err(|error| fail(error.to_string()))?;
+    let fail = |reason: String| ToolchainError::Rustc { rustc: rustc.clone(), reason };
+    let output = Command::new(&rustc).arg("-vV").output().map_err(|error| fail(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .find_map(|line| line.strip_prefix("LLVM version: "))
@@ -146,9 +132,7 @@ fn find_tool(name: &str, llvm: u32) -> Option<PathBuf> {
 
 fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|tool| tool.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|tool| tool.is_file())
 }
 
 /// All the tools print a line with `version 22.1.8`.
@@ -173,11 +157,7 @@ mod tests {
     fn a_version_that_nobody_has_lacks_every_tool() {
         let lacks = Toolchain::of_version(1, 1).expect_err("no LLVM 1 here");
         assert!(lacks.contains("clang") && lacks.contains("llc"), "{lacks}");
-        let error = ToolchainError::Missing {
-            missing: lacks,
-            needed: 22,
-            rustc_llvm: 22,
-        };
+        let error = ToolchainError::Missing { missing: lacks, needed: 22, rustc_llvm: 22 };
         assert!(error.to_string().contains("apt-get install clang-22"), "{error}");
     }
 }
