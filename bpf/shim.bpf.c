@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The shim: what Rust cannot say to the BPF backend. Rust calls these functions with addresses as numbers; a pointer into address space
- * 1 makes the backend put a cast before each access. They are inlined into the algorithms, and then disappear.
+ * The shim: what Rust cannot say to the BPF backend. Rust calls these functions with addresses as
+ * numbers; a pointer into address space 1 makes the backend put a cast before each access. They are
+ * inlined into the algorithms, and then disappear.
  *
- * ARENAQ_FALLBACK selects instructions for kernels before 6.15, which have neither load_acquire nor store_release. Its
- * volatile accesses between compiler barriers order enough on x86 only.
+ * ARENAQ_FALLBACK selects instructions for kernels before 6.15, which have neither load_acquire nor
+ * store_release. Its volatile accesses between compiler barriers order enough on x86 only.
  */
 #include "kernel.h"
 #define ARENAQ_NO_ALLOC
@@ -79,7 +80,10 @@ __u64 arenaq_compare_exchange(__u64 address, __u64 current, __u64 new)
 	return __sync_val_compare_and_swap((__u64 __arena *)address, current, new);
 }
 
-/* Relaxed, and the result is not used, so this becomes BPF_ADD without BPF_FETCH, which orders nothing. */
+/*
+ * Relaxed, and the result is not used, so this becomes BPF_ADD without BPF_FETCH, which orders
+ * nothing.
+ */
 void arenaq_add(__u64 address, __u64 value)
 {
 	__atomic_fetch_add((__u64 __arena *)address, value, __ATOMIC_RELAXED);
@@ -95,7 +99,9 @@ out:
 	return 0;
 }
 
-/* The seeds' DS_VYUKHOV_MAX_RETRIES. Not const, so that the verifier must take it for any number. */
+/*
+ * The seeds' DS_VYUKHOV_MAX_RETRIES. Not const, so that the verifier must take it for any number.
+ */
 volatile __u64 arenaq_retry_limit = 100;
 
 __u64 arenaq_retry_budget(void)
@@ -104,8 +110,8 @@ __u64 arenaq_retry_budget(void)
 }
 
 /*
- * Zero, from where the verifier cannot see it. A counter that starts from a number that it knows has another value in each pass, and so
- * the verifier walks every pass of a loop.
+ * Zero, from where the verifier cannot see it. A counter that starts from a number that it knows
+ * has another value in each pass, and so the verifier walks every pass of a loop.
  */
 volatile __u64 arenaq_zero_word = 0;
 

@@ -1,10 +1,10 @@
 //! Safe handles over raw shared memory.
 //!
-//! The memory is described twice: by a [`Region`], what this process has mapped, and by an [`ArenaHeader`] inside it, what the
-//! program that made the queues says. Saying that a region is what it claims to be is the only unsafe step
-//! ([`Region::new`]). Everything after it checks: [`Arena::attach`] compares magic, version, layout and place,
-//! and every pointer that leads from the header to a queue, and from a queue to its cells or nodes, is looked at before it
-//! is followed.
+//! The memory is described twice: by a [`Region`], what this process has mapped, and by an [`ArenaHeader`]
+//! inside it, what the program that made the queues says. Saying that a region is what it claims to be is the
+//! only unsafe step ([`Region::new`]). Everything after it checks: [`Arena::attach`] compares magic, version,
+//! layout and place, and every pointer that leads from the header to a queue, and from a queue to its cells
+//! or nodes, is looked at before it is followed.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -16,7 +16,7 @@ use crate::layout;
 use crate::mpmc::{self, Capacity};
 use crate::mpsc;
 use crate::payload::{KeyValue, Payload};
-use crate::platform::{Native, Plain, Platform, Word};
+use crate::platform::{Link, Native, Plain, Platform, Word};
 use crate::pool::{Chain, GrowError, MAX_NODES, Pool};
 use crate::status::{Corruption, PopError, PushError};
 
@@ -51,7 +51,8 @@ pub mod site {
     }
 }
 
-/// What the first word of an arena's header says: `arenaq` and two zero bytes, read as a little-endian number.
+/// What the first word of an arena's header says: `arenaq` and two zero bytes, read as a little-endian
+/// number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
 
 /// The version of the shared layout.
@@ -59,7 +60,8 @@ pub const VERSION: u64 = 1;
 
 /// What the program that made the queues says about them.
 ///
-/// Layout: eleven 64-bit words, in the order of the fields; 80 bytes. All zero is memory in which nothing has been made yet.
+/// Layout: ten 64-bit words, in the order of the fields; 80 bytes. All zero is memory in which nothing has
+/// been made yet.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ArenaHeader<P: Platform> {
@@ -78,8 +80,9 @@ pub struct ArenaHeader<P: Platform> {
     pub(crate) consumer: P::Word,
 }
 
-// SAFETY: the magic and the claim are atomic words. The rest is written only through the `Arena` that formats, exclusively borrowed, before the
-// magic releases it to those who attach, and from then on only read.
+// SAFETY: the magic and the claim are atomic words. The rest is written only through the `Arena` that
+// formats, exclusively borrowed, before the magic releases it to those who attach, and from then on only
+// read.
 unsafe impl<P: Platform> Sync for ArenaHeader<P> {}
 
 /// Why memory is not an arena with queues that this program can use.
@@ -183,18 +186,11 @@ pub enum ArenaError {
     Corrupt(#[from] Corruption),
 }
 
-/// Shared memory that this process has mapped.
-#[derive(Clone, Copy, Debug)]
-pub struct Region<'m> {
-    base: NonNull<u8>,
-    length: usize,
-    memory: PhantomData<&'m ()>,
-}
-
-// SAFETY: a region is an address and a length. What may be done with the memory from which thread is up to the types that are made from it.
-unsafe impl Send for Region<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Region<'_> {}
+/// Shared memory that this process has mapped, for one [`Arena`] to be made of or found in.
+///
+/// It is neither `Clone` nor `Copy`: memory with live handles cannot be formatted again.
+#[derive(Debug)]
+pub struct Region<'m>(Span<'m>);
 
 impl<'m> Region<'m> {
     /// The `length` bytes at `base`.
@@ -205,17 +201,40 @@ impl<'m> Region<'m> {
     ///
     /// # Safety
     ///
-    /// For all of `'m` the memory is mapped, readable and writable, and nothing in it is changed but by this crate's
-    /// algorithms, in whatever process or program.
+    /// For all of `'m` the memory is mapped, readable and writable, and nothing in it is changed but by this
+    /// crate's algorithms, in whatever process or program. If the region is given to [`Arena::format`],
+    /// nobody else uses the memory until that arena is published or has handed out its first queue.
     pub const unsafe fn new(base: *mut u8, length: usize) -> Result<Self, ArenaError> {
         match NonNull::new(base) {
-            Some(base) if length <= isize::MAX as usize => Ok(Region { base, length, memory: PhantomData }),
+            Some(base) if length <= isize::MAX as usize => {
+                Ok(Region(Span { base, length, memory: PhantomData }))
+            }
             _ => Err(ArenaError::OutOfBounds { what: "the region", address: 0, size: length, region: 0..0 }),
         }
     }
 
     /// The addresses of the region.
     pub fn addresses(&self) -> Range<usize> {
+        self.0.addresses()
+    }
+}
+
+/// A region, as all handles to one arena share it.
+#[derive(Clone, Copy, Debug)]
+struct Span<'m> {
+    base: NonNull<u8>,
+    length: usize,
+    memory: PhantomData<&'m ()>,
+}
+
+// SAFETY: a span is an address and a length. What may be done with the memory from which thread is up to the
+// types that are made from it.
+unsafe impl Send for Span<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Span<'_> {}
+
+impl<'m> Span<'m> {
+    fn addresses(&self) -> Range<usize> {
         let start = self.base.addr().get();
         start..start + self.length
     }
@@ -239,16 +258,18 @@ impl<'m> Region<'m> {
     ///
     /// # Safety
     ///
-    /// An `S` has been made there, or is valid as the zeroed memory that is there, and changes only through shared references.
+    /// An `S` has been made there, or is valid as the zeroed memory that is there, and changes only through
+    /// shared references.
     unsafe fn reference<S>(&self, what: &'static str, address: usize) -> Result<&'m S, ArenaError> {
         let place = self.place::<S>(what, address, 1)?;
-        // SAFETY: in bounds and aligned by `place`, mapped for 'm by the promise of `new`, and an `S` by the caller's.
+        // SAFETY: in bounds and aligned by `place`, mapped for 'm by the promise of `new`, and an `S` by the
+        // caller's.
         Ok(unsafe { place.as_ref() })
     }
 }
 
-/// Where the control blocks of an arena lie: addresses. In a BPF arena they are variables of the BPF programs, which have to find
-/// them; in other memory anywhere.
+/// Where the control blocks of an arena lie: addresses. In a BPF arena they are variables of the BPF
+/// programs, which have to find them; in other memory anywhere.
 #[derive(Clone, Debug)]
 pub struct Places {
     /// The [`ArenaHeader`].
@@ -269,7 +290,7 @@ impl Places {
     /// # Errors
     ///
     /// [`ArenaError::NoSpace`] if they do not fit.
-    pub fn in_plain_memory(region: Region<'_>) -> Result<Places, ArenaError> {
+    pub fn in_plain_memory(region: &Region<'_>) -> Result<Places, ArenaError> {
         let mut space = Space(region.addresses());
         Ok(Places {
             header: space.take::<layout::CacheLine<ArenaHeader<Native>>>("the header", 1)?,
@@ -302,7 +323,7 @@ impl Space {
 /// An arena with queues of payload `T`.
 #[derive(Debug)]
 pub struct Arena<'m, T: Payload = KeyValue, C: CountPolicy = Counted> {
-    region: Region<'m>,
+    region: Span<'m>,
     header: &'m ArenaHeader<Native>,
     places: Option<Places>,
     queues: PhantomData<fn() -> (T, C)>,
@@ -311,18 +332,22 @@ pub struct Arena<'m, T: Payload = KeyValue, C: CountPolicy = Counted> {
 type Node<T> = mpsc::Node<Native, T>;
 
 impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
-    /// Makes the header in memory that is all zero, or of no more use. The queues come with [`create_mpmc`](Self::create_mpmc) and
-    /// [`create_mpsc`](Self::create_mpsc), and other processes can [`attach`](Self::attach) after [`publish`](Self::publish).
+    /// Makes the header in memory that is all zero, or of no more use. The queues come with
+    /// [`create_mpmc`](Self::create_mpmc) and [`create_mpsc`](Self::create_mpsc), and other processes can
+    /// [`attach`](Self::attach) after [`publish`](Self::publish).
     ///
     /// # Errors
     ///
     /// [`ArenaError`] if a place is outside of the region or not aligned.
     pub fn format(region: Region<'m>, places: Places) -> Result<Self, ArenaError> {
         const { T::IS_WORDS }
-        // SAFETY: a header is words and plain numbers, for which any bytes are valid, and changes only as atomics or before it is published.
+        let region = region.0;
+        // SAFETY: a header is words and plain numbers, for which any bytes are valid, and changes only as
+        // atomics or before it is published.
         let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", places.header) }?;
         let addresses = region.addresses();
-        // SAFETY: the magic is not there yet, so nobody has attached, and the region is ours by the promise of `Region::new`.
+        // SAFETY: the magic is not there yet, so nobody has attached, and the region is ours by the promise
+        // of `Region::new`.
         unsafe {
             header.magic.init(0, &site::FORMAT);
             header.version.write(VERSION, &site::FORMAT);
@@ -355,7 +380,8 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     pub fn create_mpmc_at(&mut self, capacity: u64, start: u64) -> Result<(), CreateError> {
         let capacity = Capacity::new(capacity)?;
         let (region, header) = (self.region, self.header);
-        // SAFETY: written only in `format` and here, with `self` borrowed exclusively, before the header is published.
+        // SAFETY: written only in `format` and here, with `self` borrowed exclusively, before the header is
+        // published.
         if unsafe { header.mpmc.read(&site::ATTACH) } != 0 {
             return Err(ArenaError::Exists("MPMC").into());
         }
@@ -366,8 +392,8 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         let buffer = region.place::<mpmc::Cell<Native, T>>("the ring of cells", buffer, cells)?;
         // SAFETY: a head is words and plain numbers, valid whatever the bytes.
         let head = unsafe { region.reference::<mpmc::Head<Native, T, C>>("the MPMC head", places.mpmc) }?;
-        // SAFETY: the cells were taken from the free space, so they are this queue's alone, and nobody knows of the queue before its
-        // address is in the header.
+        // SAFETY: the cells were taken from the free space, so they are this queue's alone, and nobody knows
+        // of the queue before its address is in the header.
         unsafe {
             head.init_at(buffer.as_ptr(), capacity, start).map_err(ArenaError::from)?;
             header.mpmc.write(places.mpmc as u64, &site::FORMAT);
@@ -376,7 +402,8 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         Ok(())
     }
 
-    /// Makes an empty MPSC queue with a pool of `elements` nodes and one more, the stub; the pool can [`grow`](MpscProducer::grow) to `limit` elements.
+    /// Makes an empty MPSC queue with a pool of `elements` nodes and one more, the stub; the pool can
+    /// [`grow`](MpscProducer::grow) to `limit` elements.
     ///
     /// # Errors
     ///
@@ -412,8 +439,9 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         let pool = unsafe { region.reference::<Pool<Native, Node<T>>>("the node pool", places.pool) }?;
         // SAFETY: as the pool.
         let head = unsafe { region.reference::<mpsc::Head<Native, T, C>>("the MPSC head", places.mpsc) }?;
-        // SAFETY: nodes and links were taken from the free space, so they are the pool's alone; the region is mapped, so their memory is
-        // there; and nobody knows of the queue before its address is in the header.
+        // SAFETY: nodes and links were taken from the free space, so they are the pool's alone; the region is
+        // mapped, so their memory is there; and nobody knows of the queue before its address is in the
+        // header.
         unsafe {
             pool.init_at(first.as_ptr(), links.as_ptr(), limit, tag);
             MpscProducer::<T, C> { head, pool }.grow(nodes)?;
@@ -438,6 +466,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     /// [`ArenaError`] says what does not fit.
     pub fn attach(region: Region<'m>, header: usize) -> Result<Self, ArenaError> {
         const { T::IS_WORDS }
+        let region = region.0;
         // SAFETY: any bytes are a valid header, and it changes only as atomics once it is published.
         let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", header) }?;
         let found = header.magic.load(&site::ATTACH_MAGIC);
@@ -505,7 +534,8 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         if head == 0 || pool == 0 {
             return Err(ArenaError::Absent("MPSC"));
         }
-        // SAFETY: any bytes are a valid head and a valid pool; what they lead to is looked at before it is used.
+        // SAFETY: any bytes are a valid head and a valid pool; what they lead to is looked at before it is
+        // used.
         let (head, pool) = unsafe {
             (
                 self.region.reference::<mpsc::Head<Native, T, C>>("the MPSC head", to_usize(head))?,
@@ -519,10 +549,15 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         let limit = to_usize(pool.limit());
         self.region.place::<Node<T>>("the nodes", nodes.addr(), limit)?;
         self.region.place::<<Native as Platform>::Word>("the links of the node pool", links.addr(), limit)?;
-        Ok(MpscProducer { head, pool })
+        match head.head.load(&crate::mpsc::site::INSPECT_HEAD) {
+            last if last.is_null() => Err(Corruption::NotInitialised.into()),
+            last if !pool.owns(last) => Err(Corruption::Link(last.addr() as u64).into()),
+            _ => Ok(MpscProducer { head, pool }),
+        }
     }
 
-    /// The consuming end of the MPSC queue, of which there is one at a time: the next can be had when this one is dropped.
+    /// The consuming end of the MPSC queue, of which there is one at a time: the next can be had when this
+    /// one is dropped.
     ///
     /// # Errors
     ///
@@ -553,7 +588,8 @@ pub enum CreateError {
     Stub(#[from] PushError),
 }
 
-/// An address or a number from shared memory, as this machine's. Arenas exist on 64-bit machines only, where nothing is lost.
+/// An address or a number from shared memory, as this machine's. Arenas exist on 64-bit machines only, where
+/// nothing is lost.
 fn to_usize(value: u64) -> usize {
     value as usize
 }
@@ -562,7 +598,7 @@ fn to_usize(value: u64) -> usize {
 #[derive(Debug)]
 pub struct Mpmc<'m, T: Payload, C: CountPolicy = Counted> {
     head: &'m mpmc::Head<Native, T, C>,
-    region: Region<'m>,
+    region: Span<'m>,
 }
 
 impl<T: Payload, C: CountPolicy> Clone for Mpmc<'_, T, C> {
@@ -690,14 +726,15 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
         self.pool
     }
 
-    /// Makes `count` more nodes. All their memory is written here, so that the arena has pages for them before a producer in the
-    /// kernel gets one: it cannot fault them in, and what it wrote would be lost.
+    /// Makes `count` more nodes. All their memory is written here, so that the arena has pages for them
+    /// before a producer in the kernel gets one: it cannot fault them in, and what it wrote would be lost.
     ///
     /// # Errors
     ///
     /// [`GrowError`] if there is no room, or others were faster.
     pub fn grow(&self, count: u64) -> Result<(), GrowError> {
-        // SAFETY: the nodes and the links up to the limit lie in the region (`mpsc_producer`), which is mapped.
+        // SAFETY: the nodes and the links up to the limit lie in the region (`mpsc_producer`), which is
+        // mapped.
         let mut chain: Chain = unsafe { self.pool.grow(count) }?;
         // SAFETY: the nodes of the chain are ours until it is on the free list.
         self.pool.each_node(&chain, |node| unsafe { node.write(Node::empty()) });

@@ -1,7 +1,7 @@
 //! The approximate element counter, as a compile-time policy.
 //!
-//! The seeds keep a counter in the head of each queue. It is one more locked instruction on every operation, on a cache line
-//! that all sides share. Its field is part of the layout whatever the policy.
+//! The seeds keep a counter in the head of each queue. It is one more locked instruction on every operation,
+//! on a cache line that all sides share. Its field is part of the layout whatever the policy.
 
 use crate::ordering::{Add, Site};
 use crate::platform::Word;
@@ -44,8 +44,9 @@ impl CountPolicy for Uncounted {
     const COUNTED: bool = false;
 }
 
-/// What a reader may make of the counter. A producer counts its element after it has published it, so a consumer may take it off first and the
-/// word is then below zero: as an unsigned number it would be huge, so it is read as a signed one, and less than none is none.
+/// What a reader may make of the counter. A producer counts its element after it has published it, so a
+/// consumer may take it off first and the word is then below zero: as an unsigned number it would be huge, so
+/// it is read as a signed one, and less than none is none.
 #[inline]
 pub fn clamp(count: u64) -> u64 {
     u64::try_from(count.cast_signed()).unwrap_or(0)

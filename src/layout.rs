@@ -1,6 +1,7 @@
 //! Where every field lies: what C, the kernel and Rust must agree on.
 //!
-//! Offsets and sizes are in bytes. They hold for the platforms with 8-byte words and links, `Native` and `Bpf`.
+//! Offsets and sizes are in bytes. They hold for the platforms with 8-byte words and links, `Native` and
+//! `Bpf`.
 
 use core::mem::offset_of;
 
@@ -9,8 +10,8 @@ use crate::payload::{KeyValue, Payload};
 use crate::platform::Native;
 use crate::{mpmc, mpsc, pool};
 
-/// A value on a cache line of its own, 64 bytes: what the seeds' compiled code has. (crossbeam's `CachePadded` is 128 bytes on
-/// x86-64, where it would move every field behind it.)
+/// A value on a cache line of its own, 64 bytes: what the seeds' compiled code has. (crossbeam's
+/// `CachePadded` is 128 bytes on x86-64, where it would move every field behind it.)
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct CacheLine<T>(pub T);
@@ -81,8 +82,9 @@ pub const STRUCTS: &[StructLayout] = &[
     }),
 ];
 
-/// A number that changes when any offset or size does, or the size of the payload `T`: FNV-1a over all of them. It stands in the arena's
-/// header, so that two programs that were built apart find out before they touch a queue.
+/// A number that changes when any offset or size does, or the size of the payload `T`: FNV-1a over all of
+/// them. It stands in the arena's header, so that two programs that were built apart find out before they
+/// touch a queue.
 pub const fn hash<T: Payload>() -> u64 {
     let mut hash = fnv(0xcbf2_9ce4_8422_2325, size_of::<T>());
     let mut i = 0;

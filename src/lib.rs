@@ -1,5 +1,5 @@
-//! Lock-free queues that live in a BPF arena and are shared, without a copy or a system call, by BPF programs in the
-//! kernel and by Rust in userspace.
+//! Lock-free queues that live in a BPF arena and are shared, without a copy or a system call, by BPF programs
+//! in the kernel and by Rust in userspace.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | [`layout`] | where every field lies, as a table |
 //!
 //! The algorithms are written once, over [`platform::Platform`]. The same functions run in userspace
-//! ([`platform::Native`]), in the kernel (the crate `arenaq-bpf`), under loom (feature `loom`) and under shuttle
-//! (feature `shuttle`).
+//! ([`platform::Native`]), in the kernel (the crate `arenaq-bpf`), under loom (feature `loom`) and under
+//! shuttle (feature `shuttle`).
 //!
 //! # Example
 //!
@@ -25,7 +25,8 @@
 //! let mut memory = vec![0u64; 4096];
 //! // SAFETY: the vector is writable, outlives every handle below, and is touched only through them.
 //! let region = unsafe { Region::new(memory.as_mut_ptr().cast(), memory.len() * 8) }?;
-//! let mut arena = Arena::<KeyValue>::format(region, Places::in_plain_memory(region)?)?;
+//! let places = Places::in_plain_memory(&region)?;
+//! let mut arena = Arena::<KeyValue>::format(region, places)?;
 //! arena.create_mpmc(64)?;
 //!
 //! let queue = arena.mpmc()?;
@@ -36,11 +37,11 @@
 //!
 //! # What the queues do not promise
 //!
-//! Neither queue is a linearizable FIFO queue while somebody stalls in the middle of an operation. A producer that has claimed a place
-//! and not published it hides every later element, so a consumer may report *empty* (MPMC) or *busy* (MPSC) although
-//! a later push has returned; and a consumer that has claimed a cell of a full ring and not freed it makes a producer
-//! report *full* although a later pop has returned. Elements of one producer always come out in its order, and none
-//! is lost or seen twice.
+//! Neither queue is a linearizable FIFO queue while somebody stalls in the middle of an operation. A producer
+//! that has claimed a place and not published it hides every later element, so a consumer may report *empty*
+//! (MPMC) or *busy* (MPSC) although a later push has returned; and a consumer that has claimed a cell of a
+//! full ring and not freed it makes a producer report *full* although a later pop has returned. Elements of
+//! one producer always come out in its order, and none is lost or seen twice.
 
 #![no_std]
 

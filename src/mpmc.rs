@@ -1,12 +1,13 @@
 //! The bounded queue: many producers, many consumers, a ring of cells.
 //!
-//! Dmitry Vyukov, [Bounded MPMC queue](https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue);
-//! the seeds' `ds_vyukhov`.
+//! Dmitry Vyukov, [Bounded MPMC
+//! queue](https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue); the seeds'
+//! `ds_vyukhov`.
 //!
 //! # How it works
 //!
-//! The enqueue and the dequeue position only grow; a position's cell is `buffer[position & mask]`. Each cell has a
-//! *sequence* that says whose turn it is:
+//! The enqueue and the dequeue position only grow; a position's cell is `buffer[position & mask]`. Each cell
+//! has a *sequence* that says whose turn it is:
 //!
 //! | sequence of the cell of position `p` | the cell | who moves next |
 //! |---|---|---|
@@ -14,18 +15,18 @@
 //! | `p + 1` | published | the consumer that claims dequeue position `p` |
 //! | `p + capacity` | free again, one lap later | the producer that claims `p + capacity` |
 //!
-//! A thread reads the sequence, and if it is its turn, claims the position with a compare-exchange. From there to its
-//! store of the sequence the cell is its own. The sequence alone carries the data from thread to thread: its stores
-//! release what was done to the cell, its loads acquire it. The positions carry nothing but the claim, so all accesses to
-//! them are relaxed.
+//! A thread reads the sequence, and if it is its turn, claims the position with a compare-exchange. From
+//! there to its store of the sequence the cell is its own. The sequence alone carries the data from thread to
+//! thread: its stores release what was done to the cell, its loads acquire it. The positions carry nothing
+//! but the claim, so all accesses to them are relaxed.
 //!
 //! Positions, sequences and their differences wrap around at 2^64.
 //!
 //! # What a stalled thread does
 //!
-//! Between its claim and its store of the sequence a thread can be preempted, or die. Nothing breaks; but its cell stays as it is, and
-//! consumers that arrive there report [`PopError::Empty`] although later cells hold elements, or producers that
-//! arrive there [`PushError::Full`] although other cells are free.
+//! Between its claim and its store of the sequence a thread can be preempted, or die. Nothing breaks; but its
+//! cell stays as it is, and consumers that arrive there report [`PopError::Empty`] although later cells hold
+//! elements, or producers that arrive there [`PushError::Full`] although other cells are free.
 
 use core::marker::PhantomData;
 use thiserror::Error;
@@ -145,8 +146,8 @@ pub mod site {
 
 /// The number of cells: a power of two from 2 to 2^31.
 ///
-/// With one cell, *published* (`p + 1`) and *free for the next lap* (`p + capacity`) would be the same sequence, and a
-/// full queue would overwrite its element.
+/// With one cell, *published* (`p + 1`) and *free for the next lap* (`p + capacity`) would be the same
+/// sequence, and a full queue would overwrite its element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capacity(u64);
 
@@ -223,8 +224,9 @@ impl<P: Platform, T: Payload> Cell<P, T> {
 
 /// The shared control block of a queue.
 ///
-/// Layout: `enqueue_pos` 0x00, `dequeue_pos` 0x40, `buffer_mask` 0x80, `buffer` 0x88, `count` 0x90; 192 bytes, in lines of 64. All zero is a
-/// queue that was never initialised: every operation on it reports `Invalid`.
+/// Layout: `enqueue_pos` 0x00, `dequeue_pos` 0x40, `buffer_mask` 0x80, `buffer` 0x88, `count` 0x90; 192
+/// bytes, in lines of 64. All zero is a queue that was never initialised: every operation on it reports
+/// `Invalid`.
 ///
 /// Whoever holds a reference can push and pop, from any number of threads.
 #[repr(C)]
@@ -237,9 +239,10 @@ pub struct Head<P: Platform, T: Payload, C: CountPolicy = Counted> {
     policy: PhantomData<C>,
 }
 
-// SAFETY: everything that changes after initialisation is an atomic word, except for the data in the cells. A cell's data is touched
-// only between a claim and the store of the cell's sequence, by the one thread that claimed, and the sequence orders
-// one owner after another (PUSH_SEQUENCE, POP_SEQUENCE). The payload is plain old data, so it may change threads.
+// SAFETY: everything that changes after initialisation is an atomic word, except for the data in the cells. A
+// cell's data is touched only between a claim and the store of the cell's sequence, by the one thread that
+// claimed, and the sequence orders one owner after another (PUSH_SEQUENCE, POP_SEQUENCE). The payload is
+// plain old data, so it may change threads.
 unsafe impl<P: Platform, T: Payload, C: CountPolicy> Sync for Head<P, T, C> {}
 // SAFETY: as above; the raw pointer to the ring is not tied to a thread.
 unsafe impl<P: Platform, T: Payload, C: CountPolicy> Send for Head<P, T, C> {}
@@ -262,7 +265,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     ///
     /// # Errors
     ///
-    /// [`Corruption::Unfinished`] if the platform ended the loop over the cells; the queue is not initialised then.
+    /// [`Corruption::Unfinished`] if the platform ended the loop over the cells; the queue is not initialised
+    /// then.
     ///
     /// # Safety
     ///
@@ -274,8 +278,9 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         unsafe { self.init_at(buffer, capacity, 0) }
     }
 
-    /// [`init`](Self::init) with the positions at `start` instead of 0, as if so many elements had come and gone. Positions wrap
-    /// around at 2^64, which nobody waits for; a start just below it shows what happens there.
+    /// [`init`](Self::init) with the positions at `start` instead of 0, as if so many elements had come and
+    /// gone. Positions wrap around at 2^64, which nobody waits for; a start just below it shows what happens
+    /// there.
     ///
     /// # Errors
     ///
@@ -295,7 +300,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         let mut done = 0;
         for step in P::steps(capacity.get()) {
             let position = start.wrapping_add(step);
-            // SAFETY: `position & mask` is below the capacity, and the caller gives that many cells, to us alone.
+            // SAFETY: `position & mask` is below the capacity, and the caller gives that many cells, to us
+            // alone.
             unsafe { (*buffer.add(index(position, capacity.mask()))).sequence.init(position, &site::INIT) };
             done = step + 1;
         }
@@ -341,8 +347,9 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             if turn == 0 {
                 let next = position.wrapping_add(1);
                 if self.enqueue_pos.0.compare_exchange(position, next, &site::PUSH_CLAIM).is_ok() {
-                    // SAFETY: the sequence said that the cell is free in this lap, and the claim that it is ours: no other
-                    // producer has this position, and no consumer reads the cell before its sequence is position + 1.
+                    // SAFETY: the sequence said that the cell is free in this lap, and the claim that it is
+                    // ours: no other producer has this position, and no consumer reads the cell before its
+                    // sequence is position + 1.
                     unsafe { cell.data.write(value, &site::PUSH_DATA) };
                     cell.sequence.store(next, &site::PUSH_PUBLISH);
                     C::increment(&self.count, &site::PUSH_COUNT);
@@ -363,8 +370,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     ///
     /// # Errors
     ///
-    /// [`PopError::Empty`] if the cell of the dequeue position is not published, [`PopError::Contended`] if the retry
-    /// budget is spent, [`PopError::Invalid`] if there is no ring.
+    /// [`PopError::Empty`] if the cell of the dequeue position is not published, [`PopError::Contended`] if
+    /// the retry budget is spent, [`PopError::Invalid`] if there is no ring.
     #[inline]
     pub fn pop(&self) -> Result<T, PopError> {
         // SAFETY: written before the queue was handed out, and never again.
@@ -385,8 +392,9 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
 
             if turn == 0 {
                 if self.dequeue_pos.0.compare_exchange(position, next, &site::POP_CLAIM).is_ok() {
-                    // SAFETY: the sequence said that the cell is published, and the claim that it is ours: no other consumer has this
-                    // position, and no producer writes the cell before its sequence is a lap further.
+                    // SAFETY: the sequence said that the cell is published, and the claim that it is ours: no
+                    // other consumer has this position, and no producer writes the cell before its sequence
+                    // is a lap further.
                     let value = unsafe { cell.data.read(&site::POP_DATA) };
                     cell.sequence.store(next.wrapping_add(mask), &site::POP_FREE);
                     C::decrement(&self.count, &site::POP_COUNT);
@@ -401,8 +409,9 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         Err(PopError::Contended)
     }
 
-    /// How many positions are claimed by producers and not by consumers: the number of elements if nobody is in the middle of
-    /// an operation. Between 0 and the capacity, however the positions move while they are read.
+    /// How many positions are claimed by producers and not by consumers: the number of elements if nobody is
+    /// in the middle of an operation. Between 0 and the capacity, however the positions move while they are
+    /// read.
     #[inline]
     pub fn len(&self) -> u64 {
         let dequeue = self.dequeue_pos.0.load(&site::INSPECT_POSITION);
@@ -418,7 +427,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         self.len() == 0
     }
 
-    /// The seeds' counter, approximate while operations run. Always 0 under [`Uncounted`](crate::count::Uncounted).
+    /// The seeds' counter, approximate while operations run. Always 0 under
+    /// [`Uncounted`](crate::count::Uncounted).
     #[inline]
     pub fn count(&self) -> u64 {
         crate::count::clamp(self.count.load(&site::INSPECT_COUNT))
@@ -428,8 +438,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     ///
     /// # Safety
     ///
-    /// No pop runs at the same time: an element that is popped while it is looked at may be overwritten by the next
-    /// lap. Pushes may run.
+    /// No pop runs at the same time: an element that is popped while it is looked at may be overwritten by
+    /// the next lap. Pushes may run.
     #[inline]
     pub unsafe fn search(&self, mut found: impl FnMut(&T) -> bool) -> Option<T> {
         let (buffer, mask) = self.ring().ok()?;
@@ -441,7 +451,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             // SAFETY: an initialised ring has mask + 1 cells.
             let cell = unsafe { &*buffer.add(index(position, mask)) };
             if cell.sequence.load(&site::SEARCH_SEQUENCE) == position.wrapping_add(1) {
-                // SAFETY: the cell is published, which happened before the load above, and stays so: only a pop ends it, and none runs.
+                // SAFETY: the cell is published, which happened before the load above, and stays so: only a
+                // pop ends it, and none runs.
                 let value = unsafe { cell.data.read(&site::SEARCH_DATA) };
                 if found(&value) {
                     return Some(value);
@@ -451,8 +462,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         None
     }
 
-    /// Checks what holds at every moment, also while pushes and pops run: there is a ring, its mask is that of a
-    /// capacity, and each cell's sequence is one of the two that some lap gives it.
+    /// Checks what holds at every moment, also while pushes and pops run: there is a ring, its mask is that
+    /// of a capacity, and each cell's sequence is one of the two that some lap gives it.
     ///
     /// # Errors
     ///
@@ -473,8 +484,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         if done == mask + 1 { Ok(()) } else { Err(Corruption::Unfinished) }
     }
 
-    /// Checks a queue on which no operation runs: every cell is exactly as the positions say, and so is the counter. An
-    /// operation that runs, or died, in the middle is reported as corruption.
+    /// Checks a queue on which no operation runs: every cell is exactly as the positions say, and so is the
+    /// counter. An operation that runs, or died, in the middle is reported as corruption.
     ///
     /// # Errors
     ///
@@ -528,13 +539,15 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     }
 }
 
-/// The cell of a position. The result is below 2^31, so the conversion loses nothing on 64-bit machines, the only ones with arenas.
+/// The cell of a position. The result is below 2^31, so the conversion loses nothing on 64-bit machines, the
+/// only ones with arenas.
 #[inline(always)]
 fn index(position: u64, mask: u64) -> usize {
     (position & mask) as usize
 }
 
-/// How far `a` is ahead of `b`, across the wrap-around: positions and sequences that meet are never 2^63 apart.
+/// How far `a` is ahead of `b`, across the wrap-around: positions and sequences that meet are never 2^63
+/// apart.
 #[inline(always)]
 fn distance(a: u64, b: u64) -> i64 {
     a.wrapping_sub(b).cast_signed()

@@ -1,32 +1,36 @@
 //! The unbounded queue: many producers, one consumer, a list of nodes.
 //!
-//! Dmitry Vyukov, [Intrusive MPSC node-based queue](https://www.1024cores.net/home/lock-free-algorithms/queues/intrusive-mpsc-node-based-queue);
-//! the seeds' `ds_mpsc`.
+//! Dmitry Vyukov, [Intrusive MPSC node-based
+//! queue](https://www.1024cores.net/home/lock-free-algorithms/queues/intrusive-mpsc-node-based-queue); the
+//! seeds' `ds_mpsc`.
 //!
 //! # How it works
 //!
-//! The list always has at least one node, the *stub*, whose payload is spent. `tail` points to it, `head` to the last node.
-//! A producer makes a node, *swaps* it into `head`, and *links* the node that was there to its own. The consumer
-//! follows the link of the stub; the node that it finds gives up its payload and is the next stub.
+//! The list always has at least one node, the *stub*, whose payload is spent. `tail` points to it, `head` to
+//! the last node. A producer makes a node, *swaps* it into `head`, and *links* the node that was there to its
+//! own. The consumer follows the link of the stub; the node that it finds gives up its payload and is the
+//! next stub.
 //!
 //! ```text
-//!   tail                      head            tail                                head
-//!    |                         |               |                                   |
-//!    v                         v               v                                   v
-//!  stub --> a --> b --> null   (b)            stub --> a --> b      null (not linked yet)   c --> null
+//! tail           head             tail                        head
+//!  |              |                |                           |
+//!  v              v                v                           v
+//! stub --> a --> b --> null       stub --> a --> b --> null   c --> null
 //! ```
 //!
-//! On the right a producer has swapped `c` in and not linked it yet. A push is two steps, and between them the
-//! list is in two pieces. Nothing is broken: the consumer takes `a` and `b`, then finds that its stub has no next node
-//! although it is not the head, and says [`PopError::Busy`]. When the producer goes on, the pieces join. If it never
-//! does, everything behind stays there: a stalled producer blocks the consumer, and never another producer.
+//! On the right a producer has swapped `c` in and not linked it yet. A push is two steps, and between them
+//! the list is in two pieces. Nothing is broken: the consumer takes `a` and `b`, then finds that its stub has
+//! no next node although it is not the head, and says [`PopError::Busy`]. When the producer goes on, the
+//! pieces join. If it never does, everything behind stays there: a stalled producer blocks the consumer, and
+//! never another producer.
 //!
 //! # Who owns a node
 //!
-//! From [`Pool::alloc`] to the swap, the producer. From the link to the pop, the queue: a node that is linked is only read. The node that
-//! the consumer moves off was the stub; its next is set, so no producer will ever look at it again, and it goes back to the
-//! pool. The one node that several may reach is the head: the producer that swaps it out is the only one that links it, and
-//! the consumer does not free it before it is linked.
+//! From [`Pool::alloc`] to the swap, the producer. From the link to the pop, the queue: a node that is linked
+//! is only read. The node that the consumer moves off was the stub; its next is set, so no producer will ever
+//! look at it again, and it goes back to the pool. The one node that several may reach is the head: the
+//! producer that swaps it out is the only one that links it, and the consumer does not free it before it is
+//! linked.
 
 use core::marker::PhantomData;
 
@@ -56,6 +60,9 @@ pub mod site {
             .why("release: this node's null next is written before the next producer links it; acquire: the previous node's null next was \
                   written before this producer links it. With release alone the link can come first and be lost")
             .seed("3.2 step 3");
+        /// The head of a queue that was never initialised is null again.
+        PUSH_UNDO: Store = Site::store(Relaxed, "mpsc.push.undo_swap")
+            .why("nobody may use such a queue; what the next push finds there is all that matters");
         /// The previous node leads to this one.
         PUSH_LINK: Store = Site::store(Release, "mpsc.push.link_node")
             .pairs_with(&["mpsc.pop.load_next", "mpsc.search.load_next"])
@@ -133,7 +140,8 @@ impl<P: Platform, T: Payload> Node<P, T> {
     }
 }
 
-// SAFETY: a node is plain old data and a pointer that is followed only as the queue allows; neither is tied to a thread.
+// SAFETY: a node is plain old data and a pointer that is followed only as the queue allows; neither is tied
+// to a thread.
 unsafe impl<P: Platform, T: Payload> Send for Node<P, T> {}
 
 /// The shared control block of a queue.
@@ -149,8 +157,9 @@ pub struct Head<P: Platform, T: Payload, C: CountPolicy = Counted> {
     policy: PhantomData<C>,
 }
 
-// SAFETY: producers touch only the atomic head and counter. The tail is touched only through a `Consumer`, of which there is
-// one (`Consumer::new`). Nodes pass from the producer to the consumer by a release and an acquire (PUSH_LINK, POP_NEXT).
+// SAFETY: producers touch only the atomic head and counter. The tail is touched only through a `Consumer`, of
+// which there is one (`Consumer::new`). Nodes pass from the producer to the consumer by a release and an
+// acquire (PUSH_LINK, POP_NEXT).
 unsafe impl<P: Platform, T: Payload, C: CountPolicy> Sync for Head<P, T, C> {}
 // SAFETY: as above; the raw pointers are not tied to a thread.
 unsafe impl<P: Platform, T: Payload, C: CountPolicy> Send for Head<P, T, C> {}
@@ -197,8 +206,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     ///
     /// # Errors
     ///
-    /// [`PushError::Exhausted`] if no node is free, [`PushError::Contended`] if the allocation spent its retry budget,
-    /// [`PushError::Invalid`] if the pool or the queue was never initialised.
+    /// [`PushError::Exhausted`] if no node is free, [`PushError::Contended`] if the allocation spent its
+    /// retry budget, [`PushError::Invalid`] if the pool or the queue was never initialised.
     #[inline]
     pub fn push(&self, pool: &Pool<P, Node<P, T>>, value: T) -> Result<(), PushError> {
         let node = pool.alloc()?;
@@ -210,16 +219,22 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         // The serialization point: the order of the swaps is the order of the queue.
         let previous = self.head.swap(node, &site::PUSH_SWAP);
         if previous.is_null() {
+            // A queue that was never initialised stays one, and the node goes back; or is lost if others are
+            // faster all the time, for a wrong call is not worth an endless loop.
+            self.head.store(core::ptr::null_mut(), &site::PUSH_UNDO);
+            // SAFETY: nothing leads to the node any more.
+            drop(unsafe { pool.free(node) });
             return Err(PushError::Invalid);
         }
-        // SAFETY: the node was the head until our swap, so it is the stub or was pushed and is not linked. The consumer frees neither
-        // before its link is set, and only we, who swapped it out, will set it.
+        // SAFETY: the node was the head until our swap, so it is the stub or was pushed and is not linked.
+        // The consumer frees neither before its link is set, and only we, who swapped it out, will set it.
         unsafe { &*previous }.next.store(node, &site::PUSH_LINK);
         C::increment(&self.count, &site::PUSH_COUNT);
         Ok(())
     }
 
-    /// The seeds' counter, approximate while operations run. Always 0 under [`Uncounted`](crate::count::Uncounted).
+    /// The seeds' counter, approximate while operations run. Always 0 under
+    /// [`Uncounted`](crate::count::Uncounted).
     #[inline]
     pub fn count(&self) -> u64 {
         crate::count::clamp(self.count.load(&site::INSPECT_COUNT))
@@ -237,7 +252,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     }
 }
 
-/// The consuming end of a queue. It is neither `Clone` nor `Sync`: that there is one consumer is a matter of types.
+/// The consuming end of a queue. It is neither `Clone` nor `Sync`: that there is one consumer is a matter of
+/// types.
 #[derive(Debug)]
 pub struct Consumer<'a, P: Platform, T: Payload, C: CountPolicy = Counted> {
     head: &'a Head<P, T, C>,
@@ -253,7 +269,8 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
     ///
     /// # Errors
     ///
-    /// [`Corruption::NotInitialised`] if there is no stub, [`Corruption::Link`] if it is not one of the pool's nodes.
+    /// [`Corruption::NotInitialised`] if there is no stub, [`Corruption::Link`] if it is not one of the
+    /// pool's nodes.
     ///
     /// # Safety
     ///
@@ -272,13 +289,13 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
 
     /// Dequeues the oldest element.
     ///
-    /// If the stub is linked, this does not read the producers' head: as long as elements are there, the consumer and the producers share only the
-    /// nodes.
+    /// If the stub is linked, this does not read the producers' head: as long as elements are there, the
+    /// consumer and the producers share only the nodes.
     ///
     /// # Errors
     ///
-    /// [`PopError::Empty`] if the stub is the head, [`PopError::Busy`] if it is not and a producer has still to link it,
-    /// [`PopError::Corrupt`] if it is linked to something that is no node of the pool.
+    /// [`PopError::Empty`] if the stub is the head, [`PopError::Busy`] if it is not and a producer has still
+    /// to link it, [`PopError::Corrupt`] if it is linked to something that is no node of the pool.
     #[inline]
     pub fn pop(&mut self) -> Result<T, PopError> {
         // SAFETY: we are the consumer.
@@ -292,7 +309,8 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         if !self.pool.owns(next) {
             return Err(PopError::Corrupt);
         }
-        // SAFETY: the node is the pool's; its data was written before the link that we have acquired, and a linked node is only read.
+        // SAFETY: the node is the pool's; its data was written before the link that we have acquired, and a
+        // linked node is only read.
         let value = unsafe { (*next).data.read(&site::POP_DATA) };
         // SAFETY: we are the consumer.
         unsafe { self.head.tail.write(next, &site::POP_ADVANCE) };
@@ -312,8 +330,8 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         self.unreturned = self.pool.free_chain(chain).err();
     }
 
-    /// The first element, in queue order, for which `found` is true. It stays in the queue. Producers may go on; elements that are not linked
-    /// yet are not seen.
+    /// The first element, in queue order, for which `found` is true. It stays in the queue. Producers may go
+    /// on; elements that are not linked yet are not seen.
     #[inline]
     pub fn search(&self, mut found: impl FnMut(&T) -> bool) -> Option<T> {
         // SAFETY: we are the consumer, and we rest.
@@ -348,8 +366,8 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         unsafe { verify(self.head, self.pool) }.map(|_| ())
     }
 
-    /// Checks a queue on which no operation runs: the list ends at the head, and the counter is its length. A producer that
-    /// is, or died, between swap and link is reported.
+    /// Checks a queue on which no operation runs: the list ends at the head, and the counter is its length. A
+    /// producer that is, or died, between swap and link is reported.
     ///
     /// # Errors
     ///
@@ -400,7 +418,8 @@ pub unsafe fn search<P: Platform, T: Payload, C: CountPolicy>(
         // SAFETY: the node is the pool's, and linked: the consumer rests, so it is not freed.
         let current = unsafe { &*node };
         if !is_stub {
-            // SAFETY: the data was written before the link through which we came, and a linked node is only read.
+            // SAFETY: the data was written before the link through which we came, and a linked node is only
+            // read.
             let value = unsafe { current.data.read(&site::SEARCH_DATA) };
             if found(&value) {
                 return Some(value);
@@ -412,7 +431,8 @@ pub unsafe fn search<P: Platform, T: Payload, C: CountPolicy>(
     None
 }
 
-/// [`Consumer::verify`] without a consumer. Returns the last node that can be reached and the number of those behind the stub.
+/// [`Consumer::verify`] without a consumer. Returns the last node that can be reached and the number of those
+/// behind the stub.
 ///
 /// # Errors
 ///

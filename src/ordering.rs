@@ -1,11 +1,11 @@
 //! Sites: every access to shared memory has a name, an ordering, a partner and a reason.
 //!
-//! An algorithm never passes a bare [`Ordering`]: it passes the [`Site`] of the access. From the sites come the
-//! ordering tables, the labels of a counterexample and the weakening experiments, so a claim about an ordering
-//! stands in one place only, next to the code that relies on it.
+//! An algorithm never passes a bare [`Ordering`]: it passes the [`Site`] of the access. From the sites come
+//! the ordering tables, the labels of a counterexample and the weakening experiments, so a claim about an
+//! ordering stands in one place only, next to the code that relies on it.
 //!
-//! A site's kind is part of its type, and its constructor is evaluated at compile time: a load with `Release`, or a
-//! swap's site passed to a load, does not compile.
+//! A site's kind is part of its type, and its constructor is evaluated at compile time: a load with
+//! `Release`, or a swap's site passed to a load, does not compile.
 //!
 //! ```
 //! use arenaq::ordering::{Ordering, Site, Load};
@@ -53,11 +53,13 @@ pub struct SiteInfo {
     pub name: &'static str,
     /// What the site does to memory.
     pub access: Access,
-    /// The ordering; for a compare-exchange, the one on success. `Relaxed` for plain accesses, which have none.
+    /// The ordering; for a compare-exchange, the one on success. `Relaxed` for plain accesses, which have
+    /// none.
     pub order: Ordering,
     /// The ordering of a compare-exchange that fails, and `None` for everything else.
     pub failure: Option<Ordering>,
-    /// The names of the sites on the other end of the happens-before edge; empty for a site that makes no edge.
+    /// The names of the sites on the other end of the happens-before edge; empty for a site that makes no
+    /// edge.
     pub pairs_with: &'static [&'static str],
     /// Why this ordering is right, and enough.
     pub why: &'static str,

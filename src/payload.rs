@@ -2,8 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// What a queue can carry: plain old data. Both ends of the queue are different programs, so every bit pattern must be a
-/// value and no byte may be padding, which is what [`Pod`] means; and the kernel copies it word by word.
+/// What a queue can carry: plain old data. Both ends of the queue are different programs, so every bit
+/// pattern must be a value and no byte may be padding, which is what [`Pod`] means; and the kernel copies it
+/// word by word.
 ///
 /// # Layout
 ///

@@ -1,11 +1,12 @@
 //! The platform: everything that an algorithm may do to memory that somebody else can see.
 //!
-//! The algorithms of this crate are generic over [`Platform`] and name no other way to touch shared memory. What an
-//! access becomes is the platform's business: an instruction ([`Native`]), a step of a model checker (`Loom`,
-//! `Shuttle`) or an arena access in the kernel (the `Bpf` platform of the crate `arenaq-bpf`). So the function that is model-checked is
-//! the function that runs.
+//! The algorithms of this crate are generic over [`Platform`] and name no other way to touch shared memory.
+//! What an access becomes is the platform's business: an instruction ([`Native`]), a step of a model checker
+//! (`Loom`, `Shuttle`) or an arena access in the kernel (the `Bpf` platform of the crate `arenaq-bpf`). So
+//! the function that is model-checked is the function that runs.
 //!
-//! Layout is a property of `Native` and `Bpf` only, whose words and links are 8 bytes; the model checkers' are not.
+//! Layout is a property of `Native` and `Bpf` only, whose words and links are 8 bytes; the model checkers'
+//! are not.
 
 #[cfg(feature = "loom")]
 mod loom;
@@ -35,8 +36,9 @@ pub trait Platform: Sized + 'static {
     /// How often an operation tries again before it reports contention.
     fn retry_budget() -> u64;
 
-    /// Yields `0, 1, 2, …` and ends at `limit`, or earlier if the platform will not let a loop run that long: the
-    /// kernel ends loops that take too many passes or too much time. A caller to whom the difference matters counts.
+    /// Yields `0, 1, 2, …` and ends at `limit`, or earlier if the platform will not let a loop run that long:
+    /// the kernel ends loops that take too many passes or too much time. A caller to whom the difference
+    /// matters counts.
     fn steps(limit: u64) -> Self::Steps;
 
     /// Lets others go on before the next attempt.
@@ -101,11 +103,12 @@ pub trait Link<T> {
     unsafe fn init(&self, target: *mut T, site: &'static Site<Write>);
 }
 
-/// Memory that is not atomic. Who may touch it when is the algorithm's promise, and a model checker reports it when it
-/// is broken: that is why it is not a relaxed atomic, with which the same mistake would be invisible.
+/// Memory that is not atomic. Who may touch it when is the algorithm's promise, and a model checker reports
+/// it when it is broken: that is why it is not a relaxed atomic, with which the same mistake would be
+/// invisible.
 ///
-/// The value is copied in and out as a whole instead of being lent out: BPF reaches arena memory through address-space casts
-/// that a Rust reference does not make.
+/// The value is copied in and out as a whole instead of being lent out: BPF reaches arena memory through
+/// address-space casts that a Rust reference does not make.
 pub trait Plain<T: Copy> {
     /// Memory that holds `value`.
     fn new(value: T) -> Self;
@@ -114,7 +117,8 @@ pub trait Plain<T: Copy> {
     ///
     /// # Safety
     ///
-    /// Every write to this memory happens before or after this read; none runs at the same time. The memory holds a valid `T`.
+    /// Every write to this memory happens before or after this read; none runs at the same time. The memory
+    /// holds a valid `T`.
     unsafe fn read(&self, site: &'static Site<Read>) -> T;
 
     /// Copies `value` in.

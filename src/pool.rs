@@ -1,23 +1,25 @@
 //! The node pool: the nodes of an intrusive queue, kept on a lock-free free list.
 //!
-//! A Treiber stack of node numbers (R. K. Treiber, *Systems programming: coping with parallelism*, IBM RJ 5118, 1986). Two
-//! things keep it right where nodes are reused at once:
+//! A Treiber stack of node numbers (R. K. Treiber, *Systems programming: coping with parallelism*, IBM RJ
+//! 5118, 1986). Two things keep it right where nodes are reused at once:
 //!
-//! - **An ABA tag.** The top of the list is one word, a node number and a tag. Every `alloc` advances the tag, so a
-//!   thread that has read a top, and slept while the node left and came back, fails its compare-exchange. Between two
-//!   advances of the tag nodes are only added, each a different one; so equal words mean the same moment, unless
-//!   exactly 2^32 allocations fit between a load and its compare-exchange.
-//! - **Links of their own.** The free list runs through an array beside the nodes, never through the nodes. From `alloc` until its node is
-//!   published a producer is the only one that touches it, so a late reader of the list never reads a payload.
+//! - **An ABA tag.** The top of the list is one word, a node number and a tag. Every `alloc` advances the
+//!   tag, so a thread that has read a top, and slept while the node left and came back, fails its
+//!   compare-exchange. Between two advances of the tag nodes are only added, each a different one; so equal
+//!   words mean the same moment, unless exactly 2^32 allocations fit between a load and its compare-exchange.
+//! - **Links of their own.** The free list runs through an array beside the nodes, never through the nodes.
+//!   From `alloc` until its node is published a producer is the only one that touches it, so a late reader of
+//!   the list never reads a payload.
 //!
-//! All writes to the top are read-modify-writes, so each continues the release sequences of those before it: an
-//! `alloc` that reads the top synchronises with every `free` whose node is still on the list, whoever changed the
-//! top in between. That is why the compare-exchange of `alloc` can be relaxed on success.
+//! All writes to the top are read-modify-writes, so each continues the release sequences of those before it:
+//! an `alloc` that reads the top synchronises with every `free` whose node is still on the list, whoever
+//! changed the top in between. That is why the compare-exchange of `alloc` can be relaxed on success.
 //!
 //! # Layout
 //!
-//! `top` 0x00 (node number in the low half, 0 for none; tag in the high half), `created` 0x40, `limit` 0x48, `nodes` 0x50, `links` 0x58; 128
-//! bytes. Links are 64-bit words. All zero is a pool that was never initialised.
+//! `top` 0x00 (node number in the low half, 0 for none; tag in the high half), `created` 0x40, `limit` 0x48,
+//! `nodes` 0x50, `links` 0x58; 128 bytes. Links are 64-bit words. All zero is a pool that was never
+//! initialised.
 
 use thiserror::Error;
 
@@ -147,7 +149,8 @@ impl From<GrowError> for Status {
     }
 }
 
-/// Nodes that one owner is about to give back, linked to each other. A chain that is dropped is lost to the pool.
+/// Nodes that one owner is about to give back, linked to each other. A chain that is dropped is lost to the
+/// pool.
 #[must_use = "a chain that is dropped is lost to the pool"]
 #[derive(Debug)]
 pub struct Chain {
@@ -165,8 +168,9 @@ pub struct Pool<P: Platform, N> {
     pub(crate) links: P::Plain<*mut P::Word>,
 }
 
-// SAFETY: the pool itself is atomic words and three values that never change after initialisation. It hands each node to one
-// owner at a time, and a node's way from one owner to the next is an acquire of what the other released (ALLOC_TOP, FREE_PUSH).
+// SAFETY: the pool itself is atomic words and three values that never change after initialisation. It hands
+// each node to one owner at a time, and a node's way from one owner to the next is an acquire of what the
+// other released (ALLOC_TOP, FREE_PUSH).
 unsafe impl<P: Platform, N: Send> Sync for Pool<P, N> {}
 // SAFETY: as above; the raw pointers are not tied to a thread.
 unsafe impl<P: Platform, N: Send> Send for Pool<P, N> {}
@@ -189,15 +193,17 @@ impl<P: Platform, N> Pool<P, N> {
     ///
     /// # Safety
     ///
-    /// `nodes` and `links` lead to room for `limit` nodes and words that is the pool's alone for as long as it is used, and nobody
-    /// uses the pool before this function has returned. A node needs not be initialised before it is made by `grow`.
+    /// `nodes` and `links` lead to room for `limit` nodes and words that is the pool's alone for as long as
+    /// it is used, and nobody uses the pool before this function has returned. A node needs not be
+    /// initialised before it is made by `grow`.
     #[inline]
     pub unsafe fn init(&self, nodes: *mut N, links: *mut P::Word, limit: u64) {
         // SAFETY: the caller's promise is the same.
         unsafe { self.init_at(nodes, links, limit, 0) }
     }
 
-    /// [`init`](Self::init) with the tag at `tag` instead of 0, as if there had been so many allocations. The tag wraps around at 2^32.
+    /// [`init`](Self::init) with the tag at `tag` instead of 0, as if there had been so many allocations. The
+    /// tag wraps around at 2^32.
     ///
     /// # Safety
     ///
@@ -214,7 +220,8 @@ impl<P: Platform, N> Pool<P, N> {
         }
     }
 
-    /// Takes a node off the free list. Its contents are whatever the last owner left, or nothing if it is new.
+    /// Takes a node off the free list. Its contents are whatever the last owner left, or nothing if it is
+    /// new.
     ///
     /// Lock-free: an attempt fails only because another alloc or free succeeded.
     ///
@@ -277,6 +284,7 @@ impl<P: Platform, N> Pool<P, N> {
 
     /// Puts the nodes of `front` before those of `back`.
     #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "both chains are given up for the longer one")]
     pub fn join(&self, front: Chain, back: Chain) -> Chain {
         self.set_link(front.last, back.first);
         Chain { first: front.first, last: back.last }
@@ -307,8 +315,8 @@ impl<P: Platform, N> Pool<P, N> {
         Err(chain)
     }
 
-    /// Makes `count` new nodes, linked to a chain that [`free_chain`](Self::free_chain) puts on the free list. Any number of threads may
-    /// grow a pool at once.
+    /// Makes `count` new nodes, linked to a chain that [`free_chain`](Self::free_chain) puts on the free
+    /// list. Any number of threads may grow a pool at once.
     ///
     /// # Errors
     ///
@@ -316,7 +324,8 @@ impl<P: Platform, N> Pool<P, N> {
     ///
     /// # Safety
     ///
-    /// The memory of the next `count` nodes and links is there: where the arena is populated page by page, their pages are.
+    /// The memory of the next `count` nodes and links is there: where the arena is populated page by page,
+    /// their pages are.
     #[inline]
     pub unsafe fn grow(&self, count: u64) -> Result<Chain, GrowError> {
         if self.nodes().is_null() {
@@ -346,7 +355,8 @@ impl<P: Platform, N> Pool<P, N> {
             self.set_link(first + step, first + step + 1);
             linked = first + step + 1;
         }
-        // A platform that ends the loop early has made fewer nodes; the numbers of the others are lost, which costs room, not safety.
+        // A platform that ends the loop early has made fewer nodes; the numbers of the others are lost, which
+        // costs room, not safety.
         debug_assert!(linked <= last, "a chain within its claim");
         Ok(Chain { first, last: linked })
     }
@@ -417,7 +427,7 @@ impl<P: Platform, N> Pool<P, N> {
         let offset = node.addr().wrapping_sub(self.nodes().addr()) as u64;
         let size = size_of::<N>() as u64;
         let slot = offset / size;
-        (offset % size == 0 && slot < self.limit()).then_some(slot + 1)
+        (offset.is_multiple_of(size) && slot < self.limit()).then_some(slot + 1)
     }
 
     /// The link of a node that is on the free list, if there is such a number.
@@ -441,7 +451,8 @@ impl<P: Platform, N> Pool<P, N> {
     }
 }
 
-/// Where a node lies in the arrays. Numbers are below 2^32, so the conversion loses nothing on 64-bit machines.
+/// Where a node lies in the arrays. Numbers are below 2^32, so the conversion loses nothing on 64-bit
+/// machines.
 #[inline(always)]
 fn slot(number: u64) -> usize {
     (number - 1) as usize

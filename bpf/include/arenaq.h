@@ -2,10 +2,12 @@
 /*
  * arenaq: lock-free queues in a BPF arena, for BPF programs in C.
  *
- * No algorithm is in this header: the functions are Rust, compiled to BPF and linked to your program by arenaq-bpf-build. What is
- * here are the layouts that both sides share, and the names by which the seed documents call the operations.
+ * No algorithm is in this header: the functions are Rust, compiled to BPF and linked to your
+ * program by arenaq-bpf-build. What is here are the layouts that both sides share, and the names by
+ * which the seed documents call the operations.
  *
- * Before this header your program includes <vmlinux.h>, or <linux/bpf.h>, and <bpf/bpf_helpers.h>. Your program defines the arena, called `arena`:
+ * Before this header your program includes <vmlinux.h>, or <linux/bpf.h>, and <bpf/bpf_helpers.h>.
+ * Your program defines the arena, called `arena`:
  *
  *	struct {
  *		__uint(type, BPF_MAP_TYPE_ARENA);
@@ -13,7 +15,8 @@
  *		__uint(max_entries, 1024);		// pages
  *	} arena SEC(".maps");
  *
- * An `__arena` pointer is an address as userspace sees it; the compiler casts it before each access. Functions return a DS_* code.
+ * An `__arena` pointer is an address as userspace sees it; the compiler casts it before each
+ * access. Functions return a DS_* code.
  */
 #ifndef ARENAQ_H
 #define ARENAQ_H
@@ -22,7 +25,10 @@
 #define __arena __attribute__((address_space(1)))
 #endif
 
-/* The compiler casts arena pointers by itself; programs written for compilers that do not may say so all the same. */
+/*
+ * The compiler casts arena pointers by itself; programs written for compilers that do not may say
+ * so all the same.
+ */
 #ifndef cast_kern
 #define cast_kern(ptr) ((void)(ptr))
 #define cast_user(ptr) ((void)(ptr))
@@ -142,14 +148,20 @@ int arenaq_mpsc_verify(__u64 head, __u64 pool);
 
 /* ---- Operations: from any BPF program ---- */
 
-/* Enqueues. NOMEM if the queue is full, BUSY if the retries are spent, INVALID if it was never initialised. */
+/*
+ * Enqueues. NOMEM if the queue is full, BUSY if the retries are spent, INVALID if it was never
+ * initialised.
+ */
 static inline __attribute__((always_inline)) int
 ds_vyukhov_insert(struct ds_vyukhov_head __arena *head, __u64 key, __u64 value)
 {
 	return arenaq_mpmc_push((__u64)head, key, value);
 }
 
-/* Dequeues into `output`, which is on the stack. NOT_FOUND if the queue is empty, BUSY if the retries are spent. */
+/*
+ * Dequeues into `output`, which is on the stack. NOT_FOUND if the queue is empty, BUSY if the
+ * retries are spent.
+ */
 static inline __attribute__((always_inline)) int
 ds_vyukhov_pop(struct ds_vyukhov_head __arena *head, struct ds_kv *output)
 {
@@ -170,7 +182,10 @@ ds_vyukhov_search(struct ds_vyukhov_head __arena *head, __u64 key)
 	return arenaq_mpmc_search((__u64)head, key);
 }
 
-/* CORRUPT if the structure cannot be right at any moment. BUSY if the kernel ended the loop before the end. */
+/*
+ * CORRUPT if the structure cannot be right at any moment. BUSY if the kernel ended the loop before
+ * the end.
+ */
 static inline __attribute__((always_inline)) int ds_vyukhov_verify(struct ds_vyukhov_head __arena *head)
 {
 	return arenaq_mpmc_verify((__u64)head);
@@ -184,7 +199,10 @@ static inline __attribute__((always_inline)) __u64 ds_vyukhov_count(struct ds_vy
 	return count < 0 ? 0 : count;
 }
 
-/* Enqueues. NOMEM if no node is free, BUSY if the allocation spent its retries, INVALID if never initialised. */
+/*
+ * Enqueues. NOMEM if no node is free, BUSY if the allocation spent its retries, INVALID if never
+ * initialised.
+ */
 static inline __attribute__((always_inline)) int
 ds_mpsc_insert(struct ds_mpsc_head __arena *ctx, __u64 key, __u64 value)
 {
@@ -204,7 +222,10 @@ static inline __attribute__((always_inline)) int ds_mpsc_search(struct ds_mpsc_h
 	return arenaq_mpsc_search((__u64)ctx, (__u64)&ds_pool, key);
 }
 
-/* CORRUPT if a link leads out of the pool or in a circle; a producer that has not linked its node yet is no corruption. The consumer must rest. */
+/*
+ * CORRUPT if a link leads out of the pool or in a circle; a producer that has not linked its node
+ * yet is no corruption. The consumer must rest.
+ */
 static inline __attribute__((always_inline)) int ds_mpsc_verify(struct ds_mpsc_head __arena *ctx)
 {
 	return arenaq_mpsc_verify((__u64)ctx, (__u64)&ds_pool);
@@ -219,10 +240,12 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
 }
 
 /*
- * ---- Initialisation: allocates arena pages, so only from a sleepable program (before Linux 7.0) ----
+ * ---- Initialisation ----
  *
- * The map must be called `arena`. Define ARENAQ_NO_ALLOC before the include in a program that only uses queues that
- * somebody else has made, and has no such map.
+ * It allocates arena pages: before Linux 7.0 only a sleepable program can do that.
+ *
+ * The map must be called `arena`. Define ARENAQ_NO_ALLOC before the include in a program that only
+ * uses queues that somebody else has made, and has no such map.
  */
 #ifndef ARENAQ_NO_ALLOC
 
@@ -232,7 +255,10 @@ void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, unsigned int 
 #define ARENAQ_ALLOC(bytes) \
 	bpf_arena_alloc_pages(&arena, (void __arena *)0, ((bytes) + 4095) / 4096, -1 /* any NUMA node */, 0)
 
-/* An empty queue of `capacity` cells. INVALID unless that is a power of two from 2 to 2^31, NOMEM if there are not so many pages. */
+/*
+ * An empty queue of `capacity` cells. INVALID unless that is a power of two from 2 to 2^31, NOMEM
+ * if there are not so many pages.
+ */
 #define ds_vyukhov_init(head, capacity)                                                                     \
 	({                                                                                                  \
 		struct ds_vyukhov_head __arena *__head = (head);                                            \
@@ -247,7 +273,10 @@ void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, unsigned int 
 		__status;                                                                                   \
 	})
 
-/* The pool of all MPSC queues, with `count` nodes: one for each element, and one for each queue's stub. */
+/*
+ * The pool of all MPSC queues, with `count` nodes: one for each element, and one for each queue's
+ * stub.
+ */
 #define ds_pool_init(count)                                                                                 \
 	({                                                                                                  \
 		__u64 __nodes = (count);                                                                    \
@@ -263,7 +292,10 @@ void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, unsigned int 
 		__status;                                                                                   \
 	})
 
-/* An empty queue, whose stub is a node of the pool. Makes the pool, with DS_POOL_NODES nodes, if there is none. */
+/*
+ * An empty queue, whose stub is a node of the pool. Makes the pool, with DS_POOL_NODES nodes, if
+ * there is none.
+ */
 #define ds_mpsc_init(ctx)                                                                                   \
 	({                                                                                                  \
 		struct ds_mpsc_head __arena *__ctx = (ctx);                                                 \

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The little of the kernel's types that the programs here need. All of it is stable ABI, so neither a vmlinux.h nor kernel headers
- * of some version are needed to build; the header's names are the kernel's.
+ * The little of the kernel's types that the programs here need. All of it is stable ABI, so neither
+ * a vmlinux.h nor kernel headers of some version are needed to build; the header's names are the
+ * kernel's.
  */
 #ifndef KERNEL_H
 #define KERNEL_H

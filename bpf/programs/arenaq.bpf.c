@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The programs of the harness: hooks that push (task, time) into a queue, and programs that userspace runs directly.
+ * The programs of the harness: hooks that push (task, time) into a queue, and programs that
+ * userspace runs directly.
  *
  * Userspace makes the queues before it attaches anything, so nothing is allocated here.
  */
@@ -22,7 +23,10 @@ struct arenaq_header __arena arenaq_header;
 struct ds_vyukhov_head __arena ds_vyukhov;
 struct ds_mpsc_head __arena ds_mpsc;
 
-/* Of a structure that is only pointed to, BTF has the name and nothing else; of a variable's, everything. */
+/*
+ * Of a structure that is only pointed to, BTF has the name and nothing else; of a variable's,
+ * everything.
+ */
 struct {
 	struct ds_vyukhov_cell cell;
 	struct ds_mpsc_node node;
@@ -38,7 +42,10 @@ struct {
 	__type(value, struct arenaq_counters);
 } counters SEC(".maps");
 
-/* A task has a value here if it is traced: what userspace has marked, and what that has forked since. */
+/*
+ * A task has a value here if it is traced: what userspace has marked, and what that has forked
+ * since.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -47,8 +54,8 @@ struct {
 } traced SEC(".maps");
 
 /*
- * The counters are per CPU, and still added to atomically: a program that sleeps, or is interrupted by another, leaves its
- * CPU to a second one in the middle of an addition.
+ * The counters are per CPU, and still added to atomically: a program that sleeps, or is interrupted
+ * by another, leaves its CPU to a second one in the middle of an addition.
  */
 #define COUNT(field, by) __atomic_fetch_add(&counters->field, (by), __ATOMIC_RELAXED)
 
@@ -152,7 +159,10 @@ int follow_fork(__u64 *ctx)
 
 /* ---- Run by userspace ---- */
 
-/* Pushes `count` events of one key, as fast as it can. The kernel may end the loop early: `done` says how far it came. */
+/*
+ * Pushes `count` events of one key, as fast as it can. The kernel may end the loop early: `done`
+ * says how far it came.
+ */
 SEC("syscall")
 int drive(struct arenaq_drive *args)
 {

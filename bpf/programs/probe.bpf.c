@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Programs that do as little as they can, one for each thing that a kernel may refuse. They are loaded, one by one, never
- * attached for longer than it takes to see that they can be, and record nothing.
+ * Programs that do as little as they can, one for each thing that a kernel may refuse. They are
+ * loaded, one by one, never attached for longer than it takes to see that they can be, and record
+ * nothing.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>

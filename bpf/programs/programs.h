@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the programs and their userspace say to each other; the Rust twins are in harness/src/object.rs. */
+/*
+ * What the programs and their userspace say to each other; the Rust twins are in
+ * harness/src/object.rs.
+ */
 #ifndef ARENAQ_PROGRAMS_H
 #define ARENAQ_PROGRAMS_H
 
@@ -24,7 +27,9 @@ struct arenaq_counters {
 	__u64 checksum; /* of what was pushed: the sum of ARENAQ_CHECKSUM() */
 };
 
-/* Sums of this are equal only if the same elements were counted on both sides, as good as surely. */
+/*
+ * Sums of this are equal only if the same elements were counted on both sides, as good as surely.
+ */
 #define ARENAQ_CHECKSUM(key, value) (((key) * 0x9e3779b97f4a7c15ULL) ^ (value))
 
 struct arenaq_drive {

@@ -1,7 +1,7 @@
 //! The functions that BPF programs call, for the seeds' `(key, value)` payload.
 //!
-//! Arena addresses are numbers, as userspace sees them; `out` is on the caller's stack. Each returns one of the seeds'
-//! status codes. The public header wraps them in the seeds' names and types.
+//! Arena addresses are numbers, as userspace sees them; `out` is on the caller's stack. Each returns one of
+//! the seeds' status codes. The public header wraps them in the seeds' names and types.
 
 use core::ptr;
 
@@ -20,8 +20,8 @@ type NodePool = Pool<Bpf, MpscNode>;
 /// The structure at an arena address, or `None` for null.
 #[inline(always)]
 fn at<'a, S>(address: u64) -> Option<&'a S> {
-    // SAFETY: the reference is never loaded through (see `platform`), so nothing has to be there: an address outside of the arena's pages
-    // reads as zero in the kernel and swallows what is written.
+    // SAFETY: the reference is never loaded through (see `platform`), so nothing has to be there: an address
+    // outside of the arena's pages reads as zero in the kernel and swallows what is written.
     unsafe { ptr::with_exposed_provenance::<S>(address as usize).as_ref() }
 }
 
@@ -30,7 +30,8 @@ fn code(status: impl Into<Status>) -> i32 {
     status.into().code()
 }
 
-/// `ds_vyukhov_init` after the allocation of the cells: makes an empty queue over `capacity` cells at `buffer`.
+/// `ds_vyukhov_init` after the allocation of the cells: makes an empty queue over `capacity` cells at
+/// `buffer`.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpmc_init(head: u64, buffer: u64, capacity: u64) -> i32 {
     let (Some(head), Ok(capacity)) = (at::<MpmcHead>(head), Capacity::new(capacity)) else {
@@ -81,7 +82,8 @@ pub extern "C" fn arenaq_mpmc_search(head: u64, key: u64) -> i32 {
     let Some(head) = at::<MpmcHead>(head) else {
         return code(Status::Invalid);
     };
-    // SAFETY: that no pop runs is the C caller's promise; in the kernel a broken one gives a wrong answer, and nothing worse.
+    // SAFETY: that no pop runs is the C caller's promise; in the kernel a broken one gives a wrong answer,
+    // and nothing worse.
     code(unsafe { head.search(|element| element.key == key) }.map_or(Status::NotFound, |_| Status::Success))
 }
 
@@ -115,7 +117,8 @@ pub extern "C" fn arenaq_pool_grow(pool: u64, count: u64) -> i32 {
         Ok(chain) => chain,
         Err(error) => return code(error),
     };
-    // The chain is in no list yet, so giving up would lose it: the kernel's own bound of a loop is the only one here.
+    // The chain is in no list yet, so giving up would lose it: the kernel's own bound of a loop is the only
+    // one here.
     while let Err(again) = pool.free_chain(chain) {
         if !crate::shim::arenaq_can_loop() {
             return code(Status::Busy);
@@ -162,7 +165,8 @@ pub extern "C" fn arenaq_mpsc_search(head: u64, pool: u64, key: u64) -> i32 {
     let (Some(head), Some(pool)) = (at::<MpscHead>(head), at::<NodePool>(pool)) else {
         return code(Status::Invalid);
     };
-    // SAFETY: that the consumer rests is the C caller's promise; in the kernel a broken one gives a wrong answer, and nothing worse.
+    // SAFETY: that the consumer rests is the C caller's promise; in the kernel a broken one gives a wrong
+    // answer, and nothing worse.
     code(
         unsafe { mpsc::search(head, pool, |element| element.key == key) }
             .map_or(Status::NotFound, |_| Status::Success),

@@ -1,8 +1,9 @@
 //! The platform of the kernel: every access is a call of the shim, which is inlined.
 //!
-//! A reference to arena memory is, in the kernel, the *user's* address of that memory: nothing is there for a plain
-//! load. No code here or in the algorithms loads through one. They compute the addresses of fields, which is arithmetic, and give them to the shim.
-//! All fields lie in an `UnsafeCell`, so the compiler is not told either that it may load.
+//! A reference to arena memory is, in the kernel, the *user's* address of that memory: nothing is there for a
+//! plain load. No code here or in the algorithms loads through one. They compute the addresses of fields,
+//! which is arithmetic, and give them to the shim. All fields lie in an `UnsafeCell`, so the compiler is not
+//! told either that it may load.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -212,14 +213,9 @@ impl<T: Copy> Plain<T> for BpfPlain<T> {
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
         let mut value = MaybeUninit::<T>::uninit();
         for word in 0..Self::WORDS {
-            // SAFETY: `value` has WORDS words, and is on the stack; a pointer to it may be less than 8-aligned only if T is.
-            unsafe {
-                value
-                    .as_mut_ptr()
-                    .cast::<u64>()
-                    .add(word)
-                    .write_unaligned(shim::arenaq_read(self.address(word)))
-            };
+            let bits = shim::arenaq_read(self.address(word));
+            // SAFETY: `value` has WORDS words, and is on the stack; it may be aligned to less than 8, as T is.
+            unsafe { value.as_mut_ptr().cast::<u64>().add(word).write_unaligned(bits) };
         }
         // SAFETY: every word has been written, with those of a valid `T` by the caller's promise.
         unsafe { value.assume_init() }
@@ -228,7 +224,8 @@ impl<T: Copy> Plain<T> for BpfPlain<T> {
     #[inline(always)]
     unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
         for word in 0..Self::WORDS {
-            // SAFETY: `value` has WORDS words, all initialised: payloads have no padding, and pointers and numbers neither.
+            // SAFETY: `value` has WORDS words, all initialised: payloads have no padding, and pointers and
+            // numbers neither.
             let bits = unsafe { (&raw const value).cast::<u64>().add(word).read_unaligned() };
             shim::arenaq_write(self.address(word), bits);
         }

@@ -1,6 +1,7 @@
 //! What the shim, `shim.bpf.c`, gives: accesses to arena memory, and what only BPF's C compiler can say.
 //!
-//! An address is a number here. The shim makes an arena pointer of it, on which the BPF backend does what it must before each access.
+//! An address is a number here. The shim makes an arena pointer of it, on which the BPF backend does what it
+//! must before each access.
 
 unsafe extern "C" {
     /// A plain load of one word.
@@ -25,7 +26,8 @@ unsafe extern "C" {
     pub(crate) safe fn arenaq_can_loop() -> bool;
     /// Zero, which the verifier cannot see either: for the counters of loops.
     pub(crate) safe fn arenaq_zero() -> u64;
-    /// How often an operation tries again. The verifier cannot see the value, so it does not walk every attempt.
+    /// How often an operation tries again. The verifier cannot see the value, so it does not walk every
+    /// attempt.
     pub(crate) safe fn arenaq_retry_budget() -> u64;
     /// Defined nowhere: an access whose ordering BPF does not have fails the link.
     pub(crate) safe fn arenaq_no_such_ordering() -> u64;

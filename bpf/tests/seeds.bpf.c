@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * A program as somebody writes it who has only the seed documents: their names, their signatures, their status codes. It
- * checks what each operation returns, in the kernel, and says on which line something else came.
+ * A program as somebody writes it who has only the seed documents: their names, their signatures,
+ * their status codes. It checks what each operation returns, in the kernel, and says on which line
+ * something else came.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>

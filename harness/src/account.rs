@@ -80,7 +80,8 @@ pub struct Summary {
     pub latency_ns: Latency,
     /// How long producers were running.
     pub seconds: f64,
-    /// How many operations the built-in workload says that it did; nothing for a command, or if a worker was killed.
+    /// How many operations the built-in workload says that it did; nothing for a command, or if a worker was
+    /// killed.
     pub operations: Option<u64>,
     /// How the command ended: its exit code, or 128 and the signal that ended it.
     pub command_status: Option<i32>,

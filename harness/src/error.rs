@@ -102,8 +102,8 @@ fn log_hint(log: &Option<PathBuf>) -> String {
 }
 
 impl Error {
-    /// The exit code of the command: 2 for what the user can put right in the command line, 3 for what this machine refuses, 4 for a command that
-    /// cannot be started.
+    /// The exit code of the command: 2 for what the user can put right in the command line, 3 for what this
+    /// machine refuses, 4 for a command that cannot be started.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::TooLarge { .. } | Error::Create(CreateError::Capacity(_)) => 2,

@@ -42,7 +42,8 @@ pub struct Config {
     pub queue: QueueKind,
     /// Where the events come from.
     pub hook: Hook,
-    /// How many elements the queue holds: for MPMC a power of two, for MPSC the nodes of the pool without the stub.
+    /// How many elements the queue holds: for MPMC a power of two, for MPSC the nodes of the pool without the
+    /// stub.
     pub capacity: u64,
     /// How many elements the MPSC pool may be grown to later; at least `capacity`.
     pub limit: u64,
@@ -134,13 +135,13 @@ impl Kernel {
     }
 
     fn region(&self) -> Result<Region<'_>, Error> {
-        // SAFETY: libbpf has mapped the arena for as long as the object lives, which the region borrows. It is written only by
-        // arenaq's algorithms: here, and in the programs that we have loaded.
+        // SAFETY: libbpf has mapped the arena for as long as the object lives, which the region borrows. It
+        // is written only by arenaq's algorithms: here, and in the programs that we have loaded.
         Ok(unsafe { Region::new(self.base as *mut u8, self.length) }?)
     }
 
-    /// The queues are made here rather than in the kernel: a page that userspace touches is there for the programs too, and no limit on a
-    /// program's loops limits the capacity.
+    /// The queues are made here rather than in the kernel: a page that userspace touches is there for the
+    /// programs too, and no limit on a program's loops limits the capacity.
     fn make_queue(&self, config: &Config, places: &object::Places) -> Result<(), Error> {
         let region = self.region()?;
         let globals = [places.header, places.mpmc, places.mpsc, places.pool];
@@ -181,7 +182,8 @@ impl Kernel {
         self.instructions
     }
 
-    /// Marks the main thread of a process as traced, and with it every process and thread that it starts from now on.
+    /// Marks the main thread of a process as traced, and with it every process and thread that it starts from
+    /// now on.
     ///
     /// # Errors
     ///
@@ -225,8 +227,8 @@ impl Kernel {
     /// [`Error`] if the counters cannot be read.
     pub fn detach(&self) -> Result<(), Error> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        // Programs that are not sleepable run in RCU read sections, and this waits for those. Where the kernel does not know it, the
-        // wait below has to do.
+        // Programs that are not sleepable run in RCU read sections, and this waits for those. Where the
+        // kernel does not know it, the wait below has to do.
         let _ = rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global);
         let backoff = crossbeam_utils::Backoff::new();
         for _ in 0..1000 {
@@ -257,8 +259,8 @@ impl Kernel {
         Ok(counters.fold(Counters::default(), Counters::plus))
     }
 
-    /// Runs the hook `drive`: pushes up to `count` events with one key from the kernel, on this thread's CPU. Returns how many were pushed or
-    /// dropped before the kernel ended the loop.
+    /// Runs the hook `drive`: pushes up to `count` events with one key from the kernel, on this thread's CPU.
+    /// Returns how many were pushed or dropped before the kernel ended the loop.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Starts processes so that they are traced from their first instruction on.
 //!
-//! A process is started as this binary, stops itself, is marked as traced, and goes on: with the command that was asked
-//! for, or with its part of the built-in workload.
+//! A process is started as this binary, stops itself, is marked as traced, and goes on: with the command that
+//! was asked for, or with its part of the built-in workload.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -140,7 +140,8 @@ pub fn find_command(command: &[String]) -> Result<PathBuf, Error> {
     })
 }
 
-/// Stops this process until it is told to go on. If its parent ends meanwhile, so does this; if it ends later, this is asked to end.
+/// Stops this process until it is told to go on. If its parent ends meanwhile, so does this; if it ends
+/// later, this is asked to end.
 ///
 /// # Errors
 ///

@@ -52,7 +52,8 @@ unsafe extern "C" {
 fn header(structure: &str, field: &str) -> Option<usize> {
     let mut row = &raw const arenaq_header_layout;
     loop {
-        // SAFETY: the table is constant, its strings are literals, and the loop ends at the row of nulls at its end.
+        // SAFETY: the table is constant, its strings are literals, and the loop ends at the row of nulls at
+        // its end.
         let (entry, name, member) = unsafe {
             let entry = &*row;
             if entry.structure.is_null() {

@@ -1,4 +1,5 @@
-//! Loads BPF programs that push events into arenaq's queues, drains them in userspace, and accounts for every event.
+//! Loads BPF programs that push events into arenaq's queues, drains them in userspace, and accounts for every
+//! event.
 //!
 //! ```no_run
 //! use arenaq_harness::{Config, Hook, Kernel, QueueKind};
@@ -15,8 +16,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Dropping a [`Kernel`] detaches its programs and frees everything that it had in the kernel; nothing is pinned, so the kernel does the same for a
-//! process that is killed.
+//! Dropping a [`Kernel`] detaches its programs and frees everything that it had in the kernel; nothing is
+//! pinned, so the kernel does the same for a process that is killed.
 
 pub mod account;
 pub mod doctor;

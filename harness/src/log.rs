@@ -14,6 +14,7 @@ fn messages() -> MutexGuard<'static, String> {
     MESSAGES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "libbpf-rs wants a function of this type")]
 fn keep(_level: PrintLevel, message: String) {
     messages().push_str(&message);
 }

@@ -18,7 +18,8 @@ const COMMAND_FAILED: u8 = 5;
 
 #[derive(Parser)]
 #[command(name = "arenaq", version, about, long_about = None, after_help = AFTER_HELP)]
-/// Lock-free queues shared by BPF programs and userspace: runs them on real events and accounts for every one.
+/// Lock-free queues shared by BPF programs and userspace: runs them on real events and accounts for every
+/// one.
 struct Cli {
     #[command(subcommand)]
     command: Command,

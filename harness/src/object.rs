@@ -15,7 +15,8 @@ pub(crate) fn programs(instructions: Instructions) -> &'static [u8] {
 /// The programs that only see what the kernel allows.
 pub(crate) const PROBE: &[u8] = include_bytes!(env!("ARENAQ_PROBE"));
 
-/// One CPU's counts, or the sum over all CPUs. When no program runs, `produced` is the sum of the four after it.
+/// One CPU's counts, or the sum over all CPUs. When no program runs, `produced` is the sum of the four after
+/// it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Counters {
@@ -56,8 +57,8 @@ impl Counters {
     }
 }
 
-/// What an element adds to a checksum, `ARENAQ_CHECKSUM` in C: two wrapping sums over the same elements are equal in whatever order, and over others as
-/// good as surely not.
+/// What an element adds to a checksum, `ARENAQ_CHECKSUM` in C: two wrapping sums over the same elements are
+/// equal in whatever order, and over others as good as surely not.
 pub fn checksum(key: u64, value: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ value
 }

@@ -113,7 +113,8 @@ impl Options {
 ///
 /// # Errors
 ///
-/// [`Error`] if the run could not take place. Whatever it had in the kernel is gone then, and so is whatever it had started.
+/// [`Error`] if the run could not take place. Whatever it had in the kernel is gone then, and so is whatever
+/// it had started.
 pub fn run(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Error> {
     options.check()?;
     match options.backend {

@@ -46,7 +46,7 @@ impl Memory {
         let mut memory = Memory { words, base, header: 0 };
         let header = {
             let region = memory.region()?;
-            let places = Places::in_plain_memory(region)?;
+            let places = Places::in_plain_memory(&region)?;
             let header = places.header;
             let mut arena = Arena::<KeyValue>::format(region, places)?;
             match queue {
@@ -61,8 +61,8 @@ impl Memory {
     }
 
     fn region(&self) -> Result<Region<'_>, Error> {
-        // SAFETY: the words live as long as `self`, which the region borrows, and are never touched but through `base`, which has been taken from them as
-        // mutable.
+        // SAFETY: the words live as long as `self`, which the region borrows, and are never touched but
+        // through `base`, which has been taken from them as mutable.
         Ok(unsafe { Region::new(self.base, self.words.len() * 8) }?)
     }
 
@@ -141,7 +141,7 @@ impl ThreadProducers {
     ) {
         // Only this thread writes its counts.
         let add = |counter: &AtomicU64, by: u64| {
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed)
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
         };
         let mut done = 0;
         while share.is_none_or(|share| done < share) && !self.stop.load(Ordering::Relaxed) {

@@ -54,7 +54,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Starts `processes` workers, which wait until [`go`](Self::go), and then do `operations` in all; `None` for as many as they can.
+    /// Starts `processes` workers, which wait until [`go`](Self::go), and then do `operations` in all; `None`
+    /// for as many as they can.
     ///
     /// # Errors
     ///
@@ -104,8 +105,8 @@ impl Workload {
         self.workers.iter_mut().all(|worker| worker.poll().is_some())
     }
 
-    /// Ends the workers and removes the folder. Returns the number of operations that they say they have done, or `None` if one
-    /// did not get to say it.
+    /// Ends the workers and removes the folder. Returns the number of operations that they say they have
+    /// done, or `None` if one did not get to say it.
     pub fn finish(mut self) -> Option<u64> {
         let mut done = Some(0);
         for worker in &mut self.workers {
@@ -139,7 +140,8 @@ pub fn work(work: Work, folder: &Path, operations: Option<u64>) -> io::Result<()
         operate(work, folder, done)?;
         done += 1;
     }
-    // If the one who started us was killed, nobody else cleans up: the last worker removes the folder that they share.
+    // If the one who started us was killed, nobody else cleans up: the last worker removes the folder that
+    // they share.
     fs::remove_dir(folder)?;
     if let Some(shared) = folder.parent() {
         let _ = fs::remove_dir(shared);

@@ -22,7 +22,8 @@ fn a_hundred_thousand_real_files_of_four_processes_are_all_accounted_for() {
     let folder = folder();
     for hook in [Hook::ExtCreate, Hook::InodeCreate] {
         let name = format!("100,000 files through {hook}");
-        // One hook that sees files is enough: some hosts refuse LSM programs, and no machine can be told to allow them.
+        // One hook that sees files is enough: some hosts refuse LSM programs, and no machine can be told to
+        // allow them.
         if hook == Hook::InodeCreate && hook.allowed().is_err() && Hook::ExtCreate.allowed().is_ok() {
             continue;
         }

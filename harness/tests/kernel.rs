@@ -54,7 +54,7 @@ fn assert_verified(loaded: &Kernel, queue: QueueKind) {
     let arena = loaded.arena().expect("the arena is ours");
     match queue {
         QueueKind::Mpmc => {
-            arena.mpmc().expect("the queue was made").verify_quiesced().expect("the queue is whole")
+            arena.mpmc().expect("the queue was made").verify_quiesced().expect("the queue is whole");
         }
         QueueKind::Mpsc => {
             arena

@@ -7,8 +7,8 @@ use core::fmt;
 use core::ops::Range;
 use loom::sync::atomic::{AtomicPtr, AtomicU64};
 
-/// The model checker loom. Its plain memory is loom's `UnsafeCell`, so an access that the orderings do not protect is
-/// reported as a race.
+/// The model checker loom. Its plain memory is loom's `UnsafeCell`, so an access that the orderings do not
+/// protect is reported as a race.
 #[derive(Clone, Copy, Debug)]
 pub enum Loom {}
 
@@ -32,14 +32,14 @@ impl Platform for Loom {
     }
 }
 
-/// loom's atomic word. The outer cell is what lets `init` through a shared reference reach loom's check of unsynchronised
-/// writes, which wants `&mut`.
+/// loom's atomic word. The outer cell is what lets `init` through a shared reference reach loom's check of
+/// unsynchronised writes, which wants `&mut`.
 pub struct LoomWord(UnsafeCell<AtomicU64>);
 
 impl LoomWord {
     fn atomic(&self) -> &AtomicU64 {
-        // SAFETY: a `&mut` to the atomic exists only inside `init`, whose caller promises that nobody else is here, and
-        // loom runs one thread at a time and never switches inside it.
+        // SAFETY: a `&mut` to the atomic exists only inside `init`, whose caller promises that nobody else is
+        // here, and loom runs one thread at a time and never switches inside it.
         unsafe { &*self.0.get() }
     }
 }
@@ -71,7 +71,8 @@ impl Word for LoomWord {
     }
 
     unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
-        // SAFETY: the caller promises that nobody else reaches the word, and loom's `with_mut` reports it if that is not so.
+        // SAFETY: the caller promises that nobody else reaches the word, and loom's `with_mut` reports it if
+        // that is not so.
         unsafe { (*self.0.get()).with_mut(|word| *word = value) }
     }
 }
@@ -119,12 +120,14 @@ impl<T: Copy> Plain<T> for LoomPlain<T> {
     }
 
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
-        // SAFETY: the pointer is valid inside `with`; loom reports a write that is not ordered with this read.
+        // SAFETY: the pointer is valid inside `with`; loom reports a write that is not ordered with this
+        // read.
         self.0.with(|value| unsafe { value.read() })
     }
 
     unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
-        // SAFETY: the pointer is valid inside `with_mut`; loom reports an access that is not ordered with this write.
+        // SAFETY: the pointer is valid inside `with_mut`; loom reports an access that is not ordered with
+        // this write.
         self.0.with_mut(|place| unsafe { place.write(value) });
     }
 }

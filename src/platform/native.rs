@@ -6,7 +6,8 @@ use core::cell::UnsafeCell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU64};
 
-/// Userspace. A site's ordering is a constant, so each access compiles to the instruction that it would be without the trait.
+/// Userspace. A site's ordering is a constant, so each access compiles to the instruction that it would be
+/// without the trait.
 #[derive(Clone, Copy, Debug)]
 pub enum Native {}
 
@@ -73,8 +74,9 @@ impl Word for NativeWord {
 
     #[inline(always)]
     unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
-        // SAFETY: the pointer is valid and aligned because it comes from `self`, writes through it are allowed because
-        // an atomic is interior mutable, and the caller promises that nobody else touches the word.
+        // SAFETY: the pointer is valid and aligned because it comes from `self`, writes through it are
+        // allowed because an atomic is interior mutable, and the caller promises that nobody else touches the
+        // word.
         unsafe { self.0.as_ptr().write(value) }
     }
 }
@@ -125,15 +127,15 @@ impl<T: Copy> Plain<T> for NativePlain<T> {
 
     #[inline(always)]
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
-        // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no write runs at the
-        // same time, so this read races with nothing.
+        // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no write
+        // runs at the same time, so this read races with nothing.
         unsafe { self.0.get().read() }
     }
 
     #[inline(always)]
     unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
-        // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no other access
-        // runs at the same time.
+        // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no other
+        // access runs at the same time.
         unsafe { self.0.get().write(value) }
     }
 }

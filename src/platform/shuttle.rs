@@ -1,5 +1,5 @@
-//! shuttle: large programs under random schedules. Its atomics are sequentially consistent whatever the site says, so it
-//! checks interleavings, never orderings.
+//! shuttle: large programs under random schedules. Its atomics are sequentially consistent whatever the site
+//! says, so it checks interleavings, never orderings.
 
 use super::{Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
 use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
@@ -91,8 +91,8 @@ impl<T> Link<T> for ShuttleLink<T> {
     }
 }
 
-/// Plain memory under shuttle: ordinary memory between two points where the scheduler may switch, so that a consumer can see
-/// a payload too early if the algorithm lets it.
+/// Plain memory under shuttle: ordinary memory between two points where the scheduler may switch, so that a
+/// consumer can see a payload too early if the algorithm lets it.
 #[derive(Debug)]
 pub struct ShuttlePlain<T>(NativePlain<T>);
 

@@ -15,8 +15,9 @@ impl Target {
     }
 }
 
-/// rustc's IR for another machine: its target is replaced, and so are the module flags and function attributes that belong to the host. The functions
-/// are to be inlined, so that nothing is left of them but the accesses that they make.
+/// rustc's IR for another machine: its target is replaced, and so are the module flags and function
+/// attributes that belong to the host. The functions are to be inlined, so that nothing is left of them but
+/// the accesses that they make.
 pub(crate) fn retarget(ir: &str, target: &Target) -> String {
     let mut result = String::with_capacity(ir.len());
     for line in ir.lines() {
@@ -38,7 +39,8 @@ pub(crate) fn retarget(ir: &str, target: &Target) -> String {
     result
 }
 
-/// The attribute groups of functions name the host's CPU; those of intrinsics do not, and say what the optimiser must know.
+/// The attribute groups of functions name the host's CPU; those of intrinsics do not, and say what the
+/// optimiser must know.
 fn is_host_attributes(line: &str) -> bool {
     line.starts_with("attributes #") && line.contains("\"target-cpu\"")
 }

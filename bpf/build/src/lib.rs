@@ -11,11 +11,12 @@
 //!
 //! # How
 //!
-//! 1. rustc compiles the crate `arenaq-bpf` for the *host*, to LLVM IR. There is no BPF target on stable Rust, and none is needed:
-//!    the IR of these functions differs from BPF's only in what step 2 takes away.
-//! 2. The host's triple, data layout and function attributes are replaced, and the functions marked `alwaysinline`.
-//! 3. clang compiles the program and the shim to IR; `llvm-link`, `opt` and `llc` make one BPF object of the three, with the BTF of
-//!    the C side.
+//! 1. rustc compiles the crate `arenaq-bpf` for the *host*, to LLVM IR. There is no BPF target on stable
+//!    Rust, and none is needed: the IR of these functions differs from BPF's only in what step 2 takes away.
+//! 2. The host's triple, data layout and function attributes are replaced, and the functions marked
+//!    `alwaysinline`.
+//! 3. clang compiles the program and the shim to IR; `llvm-link`, `opt` and `llc` make one BPF object of the
+//!    three, with the BTF of the C side.
 //!
 //! A symbol that is still unresolved after the link, such as a panic in the Rust code, is an error.
 

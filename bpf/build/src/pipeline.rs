@@ -14,8 +14,8 @@ use crate::{Error, Toolchain};
 pub enum Instructions {
     /// `load_acquire` and `store_release`, which Linux has from 6.15 on.
     AcquireRelease,
-    /// Ordinary loads and stores between compiler barriers, for older kernels. Right on x86 only, whose hardware orders loads with
-    /// loads and stores with stores.
+    /// Ordinary loads and stores between compiler barriers, for older kernels. Right on x86 only, whose
+    /// hardware orders loads with loads and stores with stores.
     Fallback,
 }
 
@@ -67,8 +67,8 @@ impl Pipeline {
         self
     }
 
-    /// Makes a BPF object of a program in C, the shim, and the functions of arenaq that it uses. Its name is that of the program and
-    /// of the instructions: `my.acquire-release.bpf.o` of `my.bpf.c`.
+    /// Makes a BPF object of a program in C, the shim, and the functions of arenaq that it uses. Its name is
+    /// that of the program and of the instructions: `my.acquire-release.bpf.o` of `my.bpf.c`.
     ///
     /// # Errors
     ///
@@ -82,7 +82,8 @@ impl Pipeline {
         self.generate(&linked, &name)
     }
 
-    /// Makes an object that has each of arenaq's functions once, as a function of its own: not to be loaded, but to be looked at.
+    /// Makes an object that has each of arenaq's functions once, as a function of its own: not to be loaded,
+    /// but to be looked at.
     ///
     /// # Errors
     ///
@@ -109,8 +110,8 @@ impl Pipeline {
         Ok(output)
     }
 
-    /// Links `first` with arenaq, and with the shim unless it is that. Of the latter two only what is needed is taken, and nothing outside
-    /// will see it, so that it disappears once it is inlined.
+    /// Links `first` with arenaq, and with the shim unless it is that. Of the latter two only what is needed
+    /// is taken, and nothing outside will see it, so that it disappears once it is inlined.
     fn link(
         &self,
         first: &Path,
@@ -174,12 +175,14 @@ impl Pipeline {
     }
 }
 
-/// Compiles `arenaq-bpf` with the cargo that runs us, in a target folder of its own: the outer cargo holds the lock of the other.
+/// Compiles `arenaq-bpf` with the cargo that runs us, in a target folder of its own: the outer cargo holds
+/// the lock of the other.
 fn compile_rust(out: &Path) -> Result<String, Error> {
     let ir = out.join("arenaq.ll");
     let manifest = source_dir().join("Cargo.toml");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What the outer cargo says about its own compilation (flags, wrappers such as clippy's) is not meant for this one.
+    // What the outer cargo says about its own compilation (flags, wrappers such as clippy's) is not meant for
+    // this one.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let is_outer =

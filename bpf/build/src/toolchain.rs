@@ -62,8 +62,8 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Looks for the oldest complete set of tools that is not older than rustc's LLVM: as `clang-22`, in `/usr/lib/llvm-22/bin`, or
-    /// as plain `clang`.
+    /// Looks for the oldest complete set of tools that is not older than rustc's LLVM: as `clang-22`, in
+    /// `/usr/lib/llvm-22/bin`, or as plain `clang`.
     ///
     /// # Errors
     ///

@@ -11,7 +11,8 @@ use serde_json::Value;
 /// Tests of the kernel run one at a time: two cores are soon busy, and counters of the machine are compared.
 static KERNEL: Mutex<()> = Mutex::new(());
 
-/// The right to use the kernel, or `None`, loudly, if this machine does not let us. With `ARENAQ_REQUIRE_KERNEL=1` that is a failure.
+/// The right to use the kernel, or `None`, loudly, if this machine does not let us. With
+/// `ARENAQ_REQUIRE_KERNEL=1` that is a failure.
 pub(crate) fn kernel(test: &str) -> Option<MutexGuard<'static, ()>> {
     let guard = KERNEL.lock().unwrap_or_else(PoisonError::into_inner);
     let report = doctor::examine();

@@ -1,0 +1,393 @@
+//! What others see while a thread stands still in the middle of an operation, and what an operation says that
+//! always loses.
+//!
+//! The crate's documentation says which promises end there; these are the witnesses.
+
+mod support;
+
+use arenaq::count::Counted;
+use arenaq::mpmc::{self, Capacity};
+use arenaq::mpsc;
+use arenaq::platform::{Native, Platform, Word};
+use arenaq::pool::{AllocError, GrowError, Pool};
+use arenaq::{Corruption, KeyValue, PopError, PushError};
+use support::scripted::{Scripted, losing, stalled};
+
+fn item(serial: u64) -> KeyValue {
+    KeyValue { key: serial, value: !serial }
+}
+
+struct Ring {
+    head: mpmc::Head<Scripted, KeyValue, Counted>,
+    _cells: Vec<mpmc::Cell<Scripted, KeyValue>>,
+}
+
+impl Ring {
+    fn new(capacity: u64) -> Self {
+        let mut cells: Vec<_> = (0..capacity).map(|_| mpmc::Cell::empty()).collect();
+        let head = mpmc::Head::empty();
+        let capacity = Capacity::new(capacity).expect("a capacity");
+        // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
+        unsafe { head.init_at(cells.as_mut_ptr(), capacity, u64::MAX) }.expect("nothing ends the loop");
+        Ring { head, _cells: cells }
+    }
+}
+
+type Node = mpsc::Node<Scripted, KeyValue>;
+
+struct List {
+    head: mpsc::Head<Scripted, KeyValue, Counted>,
+    pool: Pool<Scripted, Node>,
+    _nodes: Vec<Node>,
+    _links: Vec<<Scripted as Platform>::Word>,
+}
+
+impl List {
+    fn new(elements: u64) -> Self {
+        let limit = elements + 1;
+        let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
+        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
+        let pool = Pool::empty();
+        let head = mpsc::Head::empty();
+        // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
+        // yet.
+        unsafe {
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX);
+            let chain = pool.grow(limit).expect("within the limit");
+            pool.free_chain(chain).expect("nobody else");
+            head.init(&pool).expect("a stub");
+        }
+        List { head, pool, _nodes: nodes, _links: links }
+    }
+
+    /// The operations that may run in any thread, without the vectors, which are not `Sync`.
+    fn shared(&self) -> (&mpsc::Head<Scripted, KeyValue>, &Pool<Scripted, Node>) {
+        (&self.head, &self.pool)
+    }
+
+    fn consumer(&self) -> mpsc::Consumer<'_, Scripted, KeyValue> {
+        // SAFETY: every test has one consumer at a time.
+        unsafe { mpsc::Consumer::new(&self.head, &self.pool) }.expect("a stub")
+    }
+}
+
+fn drain(consumer: &mut mpsc::Consumer<'_, Scripted, KeyValue>) -> Vec<u64> {
+    std::iter::from_fn(|| consumer.pop().ok()).map(|element| element.key).collect()
+}
+
+#[test]
+fn mpsc_a_producer_between_swap_and_link_makes_the_queue_busy_and_nothing_is_lost() {
+    let list = List::new(8);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    head.push(pool, item(1)).expect("room");
+
+    let pushed = stalled(
+        mpsc::site::PUSH_LINK.info(),
+        || head.push(pool, item(2)),
+        || {
+            assert_eq!(head.push(pool, item(3)), Ok(()), "a stalled producer blocks no producer");
+            assert_eq!(head.push(pool, item(4)), Ok(()));
+            assert_eq!(consumer.len(), 1, "what is not linked is not seen");
+            assert_eq!(consumer.search(|element| element.key == 3), None, "although its push has returned");
+            assert_eq!(consumer.verify(), Ok(()));
+            assert!(matches!(consumer.verify_quiesced(), Err(Corruption::Unlinked(_))));
+            assert_eq!(consumer.pop(), Ok(item(1)), "what is linked comes out");
+            for _ in 0..3 {
+                assert_eq!(consumer.pop(), Err(PopError::Busy), "not empty: two pushes have returned");
+            }
+            assert!(consumer.is_empty());
+            assert_eq!(head.count(), 2, "the counter knows of the finished pushes");
+        },
+    );
+
+    assert_eq!(pushed, Ok(()));
+    assert_eq!(consumer.verify_quiesced(), Ok(()));
+    assert_eq!(drain(&mut consumer), [2, 3, 4], "the order is that of the swaps");
+    assert_eq!(consumer.pop(), Err(PopError::Empty));
+    assert_eq!((head.count(), pool.free_nodes()), (0, Ok(8)));
+}
+
+#[test]
+fn mpsc_the_first_producer_stalled_makes_an_untouched_queue_busy() {
+    let list = List::new(4);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    let pushed = stalled(
+        mpsc::site::PUSH_LINK.info(),
+        || head.push(pool, item(1)),
+        || assert_eq!(consumer.pop(), Err(PopError::Busy)),
+    );
+    assert_eq!((pushed, consumer.pop()), (Ok(()), Ok(item(1))));
+}
+
+#[test]
+fn mpsc_a_producer_before_its_swap_holds_up_nobody() {
+    let list = List::new(4);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    let pushed = stalled(
+        mpsc::site::PUSH_SWAP.info(),
+        || head.push(pool, item(1)),
+        || {
+            assert_eq!(consumer.pop(), Err(PopError::Empty));
+            head.push(pool, item(2)).expect("room");
+            assert_eq!(consumer.pop(), Ok(item(2)));
+            assert_eq!(consumer.verify_quiesced(), Ok(()));
+        },
+    );
+    assert_eq!((pushed, consumer.pop()), (Ok(()), Ok(item(1))));
+}
+
+#[test]
+fn mpsc_two_producers_stalled_between_swap_and_link_join_their_pieces_in_any_order() {
+    let list = List::new(8);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    let outer = stalled(
+        mpsc::site::PUSH_LINK.info(),
+        || head.push(pool, item(1)),
+        || {
+            let inner = stalled(
+                mpsc::site::PUSH_LINK.info(),
+                || head.push(pool, item(2)),
+                || {
+                    head.push(pool, item(3)).expect("room");
+                    assert_eq!(consumer.pop(), Err(PopError::Busy));
+                },
+            );
+            assert_eq!(inner, Ok(()));
+            assert_eq!(consumer.pop(), Err(PopError::Busy), "the first piece is still apart");
+        },
+    );
+    assert_eq!(outer, Ok(()));
+    assert_eq!(drain(&mut consumer), [1, 2, 3]);
+    assert_eq!(consumer.verify_quiesced(), Ok(()));
+}
+
+#[test]
+fn mpsc_a_stalled_producer_holds_back_nodes_until_the_pool_is_exhausted() {
+    let list = List::new(3);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    stalled(
+        mpsc::site::PUSH_LINK.info(),
+        || head.push(pool, item(1)),
+        || {
+            head.push(pool, item(2)).expect("room");
+            head.push(pool, item(3)).expect("room");
+            assert_eq!(head.push(pool, item(4)), Err(PushError::Exhausted));
+            assert_eq!(consumer.pop(), Err(PopError::Busy));
+        },
+    )
+    .expect("room");
+    assert_eq!(drain(&mut consumer), [1, 2, 3]);
+    assert_eq!(pool.free_nodes(), Ok(3));
+}
+
+#[test]
+fn mpsc_a_counter_that_lags_behind_never_shows_a_huge_number() {
+    let list = List::new(4);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    stalled(
+        mpsc::site::PUSH_COUNT.info(),
+        || head.push(pool, item(1)),
+        || {
+            assert_eq!(consumer.pop(), Ok(item(1)), "linked, and not yet counted");
+            assert_eq!(head.count(), 0);
+            assert_eq!(consumer.verify_quiesced(), Err(Corruption::Count { count: -1, length: 0 }));
+        },
+    )
+    .expect("room");
+    assert_eq!((head.count(), consumer.verify_quiesced()), (0, Ok(())));
+}
+
+#[test]
+fn mpmc_a_producer_between_claim_and_publish_hides_later_elements_and_loses_none() {
+    let ring = Ring::new(4);
+    let queue = &ring.head;
+    let pushed = stalled(
+        mpmc::site::PUSH_PUBLISH.info(),
+        || queue.push(item(1)),
+        || {
+            assert_eq!(queue.push(item(2)), Ok(()), "a stalled producer blocks no producer");
+            assert_eq!(queue.pop(), Err(PopError::Empty), "although a push has returned");
+            assert_eq!(queue.len(), 2, "the positions know better");
+            assert!(!queue.is_empty());
+            // SAFETY: nobody pops.
+            let found = unsafe { queue.search(|_| true) };
+            assert_eq!(found, Some(item(2)), "and so does a search");
+            assert_eq!(queue.verify(), Ok(()));
+            assert!(matches!(queue.verify_quiesced(), Err(Corruption::Sequence { .. })));
+            queue.push(item(3)).expect("room");
+            queue.push(item(4)).expect("room");
+            assert_eq!(queue.push(item(5)), Err(PushError::Full));
+        },
+    );
+    assert_eq!(pushed, Ok(()));
+    assert_eq!(queue.verify_quiesced(), Ok(()));
+    for serial in 1..=4 {
+        assert_eq!(queue.pop(), Ok(item(serial)));
+    }
+    assert_eq!(queue.pop(), Err(PopError::Empty));
+}
+
+#[test]
+fn mpmc_a_consumer_between_claim_and_free_makes_a_queue_full_that_has_free_cells() {
+    let ring = Ring::new(4);
+    let queue = &ring.head;
+    for serial in 1..=4 {
+        queue.push(item(serial)).expect("room");
+    }
+    let popped = stalled(
+        mpmc::site::POP_FREE.info(),
+        || queue.pop(),
+        || {
+            assert_eq!(queue.pop(), Ok(item(2)), "a stalled consumer blocks no consumer");
+            assert_eq!(queue.push(item(5)), Err(PushError::Full), "although a pop has returned");
+            assert_eq!(queue.len(), 2);
+            assert_eq!(queue.verify(), Ok(()));
+            assert_eq!(queue.pop(), Ok(item(3)));
+            assert_eq!(queue.pop(), Ok(item(4)));
+            assert_eq!((queue.push(item(5)), queue.pop()), (Err(PushError::Full), Err(PopError::Empty)));
+        },
+    );
+    assert_eq!(popped, Ok(item(1)));
+    assert_eq!(queue.verify_quiesced(), Ok(()));
+    assert_eq!((queue.push(item(5)), queue.pop()), (Ok(()), Ok(item(5))));
+}
+
+#[test]
+fn mpmc_a_thread_that_stalls_before_its_claim_loses_it_and_tries_again() {
+    let ring = Ring::new(2);
+    let queue = &ring.head;
+    let pushed = stalled(
+        mpmc::site::PUSH_CLAIM.info(),
+        || queue.push(item(1)),
+        || {
+            // Several laps, so that the position it has read is long gone.
+            for serial in 10..20 {
+                queue.push(item(serial)).expect("room");
+                queue.pop().expect("just pushed");
+            }
+        },
+    );
+    assert_eq!(pushed, Ok(()));
+    let popped = stalled(
+        mpmc::site::POP_CLAIM.info(),
+        || queue.pop(),
+        || {
+            assert_eq!(queue.pop(), Ok(item(1)));
+            queue.push(item(2)).expect("room");
+        },
+    );
+    assert_eq!((popped, queue.verify_quiesced()), (Ok(item(2)), Ok(())));
+}
+
+#[test]
+fn mpmc_a_counter_that_lags_behind_never_shows_a_huge_number() {
+    let ring = Ring::new(2);
+    let queue = &ring.head;
+    stalled(
+        mpmc::site::PUSH_COUNT.info(),
+        || queue.push(item(1)),
+        || {
+            assert_eq!(queue.pop(), Ok(item(1)), "published, and not yet counted");
+            assert_eq!(queue.count(), 0);
+        },
+    )
+    .expect("room");
+    assert_eq!((queue.count(), queue.verify_quiesced()), (0, Ok(())));
+}
+
+#[test]
+fn pool_a_thread_that_slept_while_a_node_left_and_came_back_does_not_take_the_list_for_the_same() {
+    let list = List::new(3);
+    let (_, pool) = list.shared();
+    let mut held = Vec::new();
+    // Addresses: a raw pointer cannot cross to the thread of the operation.
+    let late = stalled(
+        arenaq::pool::site::ALLOC_CLAIM.info(),
+        || pool.alloc().expect("a node is free").addr(),
+        || {
+            let first = pool.alloc().expect("a node is free");
+            let second = pool.alloc().expect("a node is free");
+            // SAFETY: just allocated and not used any more.
+            unsafe { pool.free(first) }.expect("nobody else");
+            held.push(second.addr());
+        },
+    );
+    assert!(!held.contains(&late), "the second node is somebody's");
+    held.push(late);
+    held.push(pool.alloc().expect("the third node").addr());
+    held.sort_unstable();
+    held.dedup();
+    assert_eq!(held.len(), 3);
+    assert_eq!(pool.alloc(), Err(AllocError::Exhausted));
+}
+
+#[test]
+fn an_operation_that_loses_every_claim_says_contended_when_its_budget_is_spent() {
+    let budget = Native::retry_budget();
+    let ring = Ring::new(2);
+    let list = List::new(2);
+    let (head, pool) = list.shared();
+    ring.head.push(item(1)).expect("room");
+    head.push(pool, item(1)).expect("room");
+
+    let push = losing(mpmc::site::PUSH_CLAIM.info(), || ring.head.push(item(2)));
+    assert_eq!(push, (Err(PushError::Contended), budget));
+    let pop = losing(mpmc::site::POP_CLAIM.info(), || ring.head.pop());
+    assert_eq!(pop, (Err(PopError::Contended), budget));
+    assert_eq!((ring.head.len(), ring.head.verify_quiesced()), (1, Ok(())));
+    assert_eq!(ring.head.pop(), Ok(item(1)));
+
+    let push = losing(arenaq::pool::site::ALLOC_CLAIM.info(), || head.push(pool, item(2)));
+    assert_eq!(push, (Err(PushError::Contended), budget));
+    // SAFETY: the memory up to the limit is there.
+    let (grow, lost) = losing(arenaq::pool::site::GROW_CLAIM.info(), || unsafe { pool.grow(1) });
+    assert!(matches!(grow, Err(GrowError::Limit { room: 0, .. })), "{grow:?}");
+    assert_eq!(lost, 0, "no room is no contention");
+    assert_eq!(pool.free_nodes(), Ok(1), "a push that did not happen keeps no node");
+    assert_eq!(list.consumer().verify_quiesced(), Ok(()));
+}
+
+#[test]
+fn growing_says_contended_when_its_budget_is_spent() {
+    let mut nodes = [0u64; 4];
+    let mut links: Vec<_> = (0..4).map(|_| <Scripted as Platform>::Word::new(0)).collect();
+    let pool = Pool::<Scripted, u64>::empty();
+    // SAFETY: room for four of both, the pool's alone and alive as long as it.
+    unsafe { pool.init(nodes.as_mut_ptr(), links.as_mut_ptr(), 4) };
+    // SAFETY: the memory is there.
+    let (grow, lost) = losing(arenaq::pool::site::GROW_CLAIM.info(), || unsafe { pool.grow(4) });
+    assert_eq!((grow.err(), lost), (Some(GrowError::Contended), Native::retry_budget()));
+    assert_eq!((pool.created(), pool.free_nodes()), (0, Ok(0)));
+}
+
+#[test]
+fn nodes_that_the_pool_did_not_take_back_are_given_back_with_the_next() {
+    let list = List::new(4);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    for serial in 1..=4 {
+        head.push(pool, item(serial)).expect("room");
+    }
+    assert_eq!(pool.free_nodes(), Ok(0));
+    let give_back = arenaq::pool::site::FREE_PUSH.info();
+    for serial in 1..=2 {
+        let (popped, lost) = losing(give_back, || consumer.pop());
+        assert_eq!(popped, Ok(item(serial)), "the element is the caller's, whatever becomes of the node");
+        assert_eq!(lost, Native::retry_budget());
+        assert_eq!(pool.free_nodes(), Ok(0));
+        assert_eq!(consumer.verify_quiesced(), Ok(()));
+    }
+    assert_eq!(consumer.pop(), Ok(item(3)));
+    assert_eq!(pool.free_nodes(), Ok(3), "all three at once");
+
+    let (popped, _) = losing(give_back, || consumer.pop());
+    assert_eq!((popped, pool.free_nodes()), (Ok(item(4)), Ok(3)));
+    drop(consumer);
+    assert_eq!(pool.free_nodes(), Ok(4), "a consumer that leaves keeps nothing");
+}

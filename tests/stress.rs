@@ -1,0 +1,514 @@
+//! Real threads on real memory, with an account of every element.
+
+mod support;
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use arenaq::arena::Arena;
+use arenaq::count::{CountPolicy, Counted, Uncounted};
+use arenaq::platform::{Native, Platform, Word};
+use arenaq::pool::{AllocError, Chain, GrowError, Pool};
+use arenaq::{KeyValue, PopError, PushError};
+use crossbeam_utils::Backoff;
+use support::Memory;
+
+const PRODUCERS: u64 = 4;
+
+/// How often operations had nothing to do or had to try again.
+#[derive(Debug, Default)]
+struct Refusals {
+    full: AtomicU64,
+    exhausted: AtomicU64,
+    empty: AtomicU64,
+    busy: AtomicU64,
+    contended: AtomicU64,
+    /// A consumer has panicked: producers must not wait for it.
+    abandoned: AtomicBool,
+}
+
+/// Tells the producers when a consumer panics, so that the test fails and does not hang.
+struct Abandons<'a>(&'a AtomicBool);
+
+impl Drop for Abandons<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_or(thread::panicking(), Ordering::Relaxed);
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Refusals {
+    fn of_push(&self, error: PushError) {
+        add(match error {
+            PushError::Full => &self.full,
+            PushError::Exhausted => &self.exhausted,
+            PushError::Contended => &self.contended,
+            PushError::Invalid => panic!("{error}"),
+        });
+    }
+
+    fn of_pop(&self, error: PopError) {
+        add(match error {
+            PopError::Empty => &self.empty,
+            PopError::Busy => &self.busy,
+            PopError::Contended => &self.contended,
+            PopError::Invalid | PopError::Corrupt => panic!("{error}"),
+        });
+    }
+}
+
+/// A queue as the tests drive it. Producers do not give up, so consumers know how many elements come.
+fn push_all(
+    producer: u64,
+    elements: u64,
+    refusals: &Refusals,
+    push: impl Fn(KeyValue) -> Result<(), PushError>,
+) {
+    for value in 0..elements {
+        let backoff = Backoff::new();
+        while let Err(error) = push(KeyValue { key: producer, value }) {
+            refusals.of_push(error);
+            if refusals.abandoned.load(Ordering::Relaxed) {
+                return;
+            }
+            backoff.snooze();
+        }
+    }
+}
+
+/// Pops until all consumers together have `total`, and checks that each producer's elements come in its
+/// order.
+fn pop_all(
+    popped: &AtomicU64,
+    total: u64,
+    refusals: &Refusals,
+    mut pop: impl FnMut() -> Result<KeyValue, PopError>,
+) -> Vec<KeyValue> {
+    let _abandons = Abandons(&refusals.abandoned);
+    let mut mine = Vec::new();
+    let mut newest = [None; PRODUCERS as usize];
+    let backoff = Backoff::new();
+    while popped.load(Ordering::Relaxed) < total && !refusals.abandoned.load(Ordering::Relaxed) {
+        match pop() {
+            Ok(element) => {
+                popped.fetch_add(1, Ordering::Relaxed);
+                let newest = &mut newest[element.key as usize];
+                assert!(
+                    newest.is_none_or(|newest| newest < element.value),
+                    "producer {}: {} after {newest:?}",
+                    element.key,
+                    element.value
+                );
+                *newest = Some(element.value);
+                mine.push(element);
+                backoff.reset();
+            }
+            Err(error) => {
+                refusals.of_pop(error);
+                backoff.snooze();
+            }
+        }
+    }
+    mine
+}
+
+/// Every (producer, number) is there once.
+fn all_once(consumed: impl IntoIterator<Item = KeyValue>, elements: u64) {
+    let mut seen = vec![false; (PRODUCERS * elements) as usize];
+    let mut count = 0;
+    for KeyValue { key, value } in consumed {
+        assert!(key < PRODUCERS && value < elements, "{key}/{value} was never pushed");
+        let slot = &mut seen[(key * elements + value) as usize];
+        assert!(!*slot, "{key}/{value} came twice");
+        *slot = true;
+        count += 1;
+    }
+    assert_eq!(count, PRODUCERS * elements, "elements are lost");
+}
+
+fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64) {
+    const CONSUMERS: usize = 3;
+    let memory = Memory::new(64 * 1024);
+    let mut arena: Arena<'_, KeyValue, C> = memory.format();
+    arena.create_mpmc_at(capacity, start).expect("it fits");
+    let queue = arena.mpmc().expect("made");
+    let refusals = Refusals::default();
+    let popped = AtomicU64::new(0);
+
+    let consumed: Vec<_> = thread::scope(|scope| {
+        for producer in 0..PRODUCERS {
+            let refusals = &refusals;
+            scope.spawn(move || push_all(producer, elements, refusals, |value| queue.push(value)));
+        }
+        let consumers = [(); CONSUMERS]
+            .map(|()| scope.spawn(|| pop_all(&popped, PRODUCERS * elements, &refusals, || queue.pop())));
+        // Whatever the others do, these stay within what they promise.
+        let mut looks = 0;
+        while popped.load(Ordering::Relaxed) < PRODUCERS * elements {
+            assert!(queue.len() <= capacity);
+            assert_eq!(queue.verify(), Ok(()));
+            if refusals.abandoned.load(Ordering::Relaxed) {
+                break;
+            }
+            looks += 1;
+            thread::yield_now();
+        }
+        println!("looked {looks} times");
+        consumers.into_iter().flat_map(|consumer| consumer.join().expect("a consumer")).collect()
+    });
+
+    println!("capacity {capacity} from {start}: {refusals:?}");
+    all_once(consumed, elements);
+    assert_eq!(queue.pop(), Err(PopError::Empty));
+    assert_eq!(queue.verify_quiesced(), Ok(()));
+    assert_eq!(queue.count(), 0);
+}
+
+#[test]
+fn mpmc_of_2_cells_loses_nothing_across_the_wrap_around() {
+    mpmc_4x3::<Counted>(2, u64::MAX - 40_000, 20_000);
+}
+
+#[test]
+fn mpmc_of_4_cells_loses_nothing_without_a_counter() {
+    mpmc_4x3::<Uncounted>(4, u64::MAX - 40_000, 20_000);
+}
+
+#[test]
+fn mpmc_of_1024_cells_loses_nothing() {
+    mpmc_4x3::<Counted>(1024, u64::MAX - 100_000, 50_000);
+}
+
+fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64) {
+    let memory = Memory::new(128 * 1024);
+    let mut arena: Arena<'_, KeyValue, C> = memory.format();
+    arena.create_mpsc_at(nodes, nodes, tag).expect("it fits");
+    let producer = arena.mpsc_producer().expect("made");
+    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let refusals = Refusals::default();
+    let popped = AtomicU64::new(0);
+
+    let consumed = thread::scope(|scope| {
+        for number in 0..PRODUCERS {
+            let refusals = &refusals;
+            scope.spawn(move || push_all(number, elements, refusals, |value| producer.push(value)));
+        }
+        pop_all(&popped, PRODUCERS * elements, &refusals, || {
+            let popped = consumer.pop();
+            if popped.is_err() {
+                assert_eq!(consumer.verify(), Ok(()));
+            }
+            popped
+        })
+    });
+
+    println!("{nodes} nodes: {refusals:?}");
+    all_once(consumed, elements);
+    assert_eq!(consumer.pop(), Err(PopError::Empty));
+    assert_eq!(consumer.verify_quiesced(), Ok(()));
+    assert_eq!(producer.count(), 0);
+    // A consumer that could not give a node back keeps it until then.
+    drop(consumer);
+    assert_eq!(producer.pool().free_nodes(), Ok(nodes), "a node is lost");
+}
+
+#[test]
+fn mpsc_of_1_node_loses_nothing() {
+    mpsc_4x1::<Counted>(1, u32::MAX - 1000, 10_000);
+}
+
+#[test]
+fn mpsc_of_3_nodes_loses_nothing_without_a_counter() {
+    mpsc_4x1::<Uncounted>(3, u32::MAX - 1000, 20_000);
+}
+
+#[test]
+fn mpsc_of_1023_nodes_loses_nothing() {
+    mpsc_4x1::<Counted>(1023, u32::MAX - 1000, 50_000);
+}
+
+/// Producers drop what does not fit, as a program in the kernel does. Returns how many were accepted and how
+/// many refused.
+fn overload(push: impl Fn(KeyValue) -> Result<(), PushError> + Sync, elements: u64) -> (u64, u64) {
+    let (accepted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for key in 0..PRODUCERS {
+            let (push, accepted, refused) = (&push, &accepted, &refused);
+            scope.spawn(move || {
+                for value in 0..elements {
+                    match push(KeyValue { key, value }) {
+                        Ok(()) => add(accepted),
+                        Err(PushError::Invalid) => panic!("an initialised queue"),
+                        Err(_) => {
+                            add(refused);
+                            // Lets a consumer in, where there is one.
+                            thread::yield_now();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (accepted.into_inner(), refused.into_inner())
+}
+
+#[test]
+fn an_mpmc_queue_without_a_consumer_keeps_its_capacity_and_refuses_the_rest() {
+    let memory = Memory::new(64 * 1024);
+    let mut arena: Arena<'_, KeyValue> = memory.format();
+    arena.create_mpmc(64).expect("it fits");
+    let queue = arena.mpmc().expect("made");
+    for _ in 0..20 {
+        let (accepted, refused) = overload(|value| queue.push(value), 500);
+        assert_eq!(accepted + refused, PRODUCERS * 500);
+        assert_eq!(accepted, 64);
+        assert_eq!((queue.len(), queue.count()), (64, 64));
+        assert_eq!(queue.verify_quiesced(), Ok(()));
+        let consumed = std::iter::from_fn(|| queue.pop().ok()).count() as u64;
+        assert_eq!(consumed, accepted);
+    }
+}
+
+#[test]
+fn an_mpsc_queue_without_a_consumer_keeps_its_nodes_and_refuses_the_rest() {
+    let memory = Memory::new(64 * 1024);
+    let mut arena: Arena<'_, KeyValue> = memory.format();
+    arena.create_mpsc(63, 63).expect("it fits");
+    let producer = arena.mpsc_producer().expect("made");
+    for _ in 0..20 {
+        let (accepted, refused) = overload(|value| producer.push(value), 500);
+        assert_eq!(accepted + refused, PRODUCERS * 500);
+        assert_eq!(accepted, 63);
+        let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+        assert_eq!(consumer.verify_quiesced(), Ok(()));
+        assert_eq!(consumer.len(), 63);
+        let consumed = std::iter::from_fn(|| consumer.pop().ok()).count() as u64;
+        assert_eq!(consumed, accepted);
+    }
+}
+
+#[test]
+fn under_overload_every_element_is_consumed_or_counted_as_refused() {
+    let memory = Memory::new(64 * 1024);
+    let mut arena: Arena<'_, KeyValue> = memory.format();
+    arena.create_mpsc(7, 7).expect("it fits");
+    arena.create_mpmc(8).expect("it fits");
+    let producer = arena.mpsc_producer().expect("made");
+    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let queue = arena.mpmc().expect("made");
+    let done = AtomicBool::new(false);
+    let elements = 10_000;
+
+    let (from_mpsc, from_mpmc) = thread::scope(|scope| {
+        let consumers = scope.spawn(|| {
+            let mut consumed = (0, 0);
+            let mut last_round = false;
+            loop {
+                let backoff = Backoff::new();
+                while consumer.pop().is_ok() {
+                    consumed.0 += 1;
+                }
+                while queue.pop().is_ok() {
+                    consumed.1 += 1;
+                }
+                if last_round {
+                    return consumed;
+                }
+                last_round = done.load(Ordering::Acquire);
+                backoff.snooze();
+            }
+        });
+        let mpsc = overload(|value| producer.push(value), elements);
+        let mpmc = overload(|value| queue.push(value), elements);
+        done.store(true, Ordering::Release);
+        let consumed = consumers.join().expect("the consumer");
+        println!("mpsc (accepted, refused) {mpsc:?}, mpmc {mpmc:?}");
+        assert_eq!(consumed.0 + mpsc.1, PRODUCERS * elements);
+        assert_eq!(consumed.1 + mpmc.1, PRODUCERS * elements);
+        ((consumed.0, mpsc.0), (consumed.1, mpmc.0))
+    });
+    assert_eq!(from_mpsc.0, from_mpsc.1);
+    assert_eq!(from_mpmc.0, from_mpmc.1);
+}
+
+/// A node with room for its owner's stamp.
+struct Slot {
+    owner: AtomicU64,
+}
+
+struct Nodes {
+    pool: Pool<Native, Slot>,
+    nodes: Vec<Slot>,
+    _links: Vec<<Native as Platform>::Word>,
+}
+
+impl Nodes {
+    fn with_room(limit: u64) -> Self {
+        let mut nodes: Vec<_> = (0..limit).map(|_| Slot { owner: AtomicU64::new(0) }).collect();
+        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
+        let pool = Pool::empty();
+        // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
+        // yet.
+        unsafe { pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX - 1000) };
+        Nodes { pool, nodes, _links: links }
+    }
+
+    fn give(&self, mut chain: Chain) {
+        let backoff = Backoff::new();
+        while let Err(again) = self.pool.free_chain(chain) {
+            chain = again;
+            backoff.snooze();
+        }
+    }
+
+    fn grow(&self, count: u64) -> Result<(), GrowError> {
+        let backoff = Backoff::new();
+        loop {
+            // SAFETY: the memory up to the limit is there.
+            match unsafe { self.pool.grow(count) } {
+                Err(GrowError::Contended) => backoff.snooze(),
+                Err(error) => return Err(error),
+                Ok(chain) => {
+                    self.give(chain);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Takes up to `most` nodes and stamps them.
+    fn take(&self, most: usize, owner: u64) -> Vec<*mut Slot> {
+        let mut held = Vec::new();
+        while held.len() < most {
+            match self.pool.alloc() {
+                Ok(node) => {
+                    // SAFETY: a node of the pool, which lives in `self`; it is only read, and its stamp is
+                    // atomic.
+                    let last = unsafe { &*node }.owner.swap(owner, Ordering::Relaxed);
+                    assert_eq!(last, 0, "the node of owner {last} was given to {owner} too");
+                    held.push(node);
+                }
+                Err(AllocError::Exhausted) => break,
+                Err(AllocError::Contended) => {}
+                Err(AllocError::Invalid) => panic!("an initialised pool"),
+            }
+        }
+        held
+    }
+
+    /// Wipes the stamps and gives the nodes back as one chain.
+    fn give_back(&self, held: Vec<*mut Slot>, owner: u64) {
+        let mut chain = None;
+        for node in held {
+            // SAFETY: as in `take`.
+            let last = unsafe { &*node }.owner.swap(0, Ordering::Relaxed);
+            assert_eq!(last, owner, "owner {last} has taken a node of {owner}");
+            // SAFETY: allocated in `take`, and not used any more.
+            let one = unsafe { self.pool.chain(node) };
+            chain = Some(match chain {
+                Some(more) => self.pool.join(one, more),
+                None => one,
+            });
+        }
+        if let Some(chain) = chain {
+            self.give(chain);
+        }
+    }
+}
+
+#[test]
+fn a_node_has_one_owner_at_a_time_however_many_threads_want_it() {
+    for limit in [1, 2, 5, 40] {
+        let nodes = Nodes::with_room(limit);
+        nodes.grow(limit).expect("room");
+        let taken = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for owner in 1..=4 {
+                let (nodes, taken) = (&nodes, &taken);
+                scope.spawn(move || {
+                    for round in 0..10_000 {
+                        let held = nodes.take(1 + round % 3, owner);
+                        taken.fetch_add(held.len() as u64, Ordering::Relaxed);
+                        nodes.give_back(held, owner);
+                    }
+                });
+            }
+        });
+        println!("{limit} nodes were taken {taken:?} times");
+        assert_eq!(nodes.pool.free_nodes(), Ok(limit));
+        assert!(nodes.nodes.iter().all(|node| node.owner.load(Ordering::Relaxed) == 0));
+    }
+}
+
+#[test]
+fn threads_that_grow_a_pool_at_once_make_every_node_once() {
+    for round in 0..50 {
+        let limit = 400 + round;
+        let nodes = Nodes::with_room(limit);
+        let grown = AtomicU64::new(0);
+        let start = Barrier::new(4);
+        thread::scope(|scope| {
+            for owner in 1..=4u64 {
+                let (nodes, grown, start) = (&nodes, &grown, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    let mut held = Vec::new();
+                    for count in (1..).map(|n| 1 + n % 7) {
+                        match nodes.grow(count) {
+                            Ok(()) => grown.fetch_add(count, Ordering::Relaxed),
+                            Err(GrowError::Limit { asked, room }) => {
+                                assert!(asked == count && room < count);
+                                break;
+                            }
+                            Err(error) => panic!("{error}"),
+                        };
+                        held.extend(nodes.take(2, owner));
+                    }
+                    nodes.give_back(held, owner);
+                });
+            }
+        });
+        assert_eq!(nodes.pool.created(), grown.into_inner());
+        assert!(limit - nodes.pool.created() < 7, "room was left");
+        assert_eq!(nodes.pool.free_nodes(), Ok(nodes.pool.created()));
+        assert_eq!(nodes.take(limit as usize, 9).len() as u64, nodes.pool.created());
+    }
+}
+
+#[test]
+fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
+    let memory = Memory::new(128 * 1024);
+    let mut arena: Arena<'_, KeyValue> = memory.format();
+    arena.create_mpsc(1, 501).expect("it fits");
+    let producer = arena.mpsc_producer().expect("made");
+    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let refusals = Refusals::default();
+    let popped = AtomicU64::new(0);
+    let elements = 20_000;
+    let consumed = thread::scope(|scope| {
+        for number in 0..PRODUCERS {
+            let refusals = &refusals;
+            scope.spawn(move || {
+                push_all(number, elements, refusals, |value| {
+                    let pushed = producer.push(value);
+                    if pushed == Err(PushError::Exhausted) {
+                        match producer.grow(5) {
+                            Ok(()) | Err(GrowError::Limit { .. } | GrowError::Contended) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    pushed
+                });
+            });
+        }
+        pop_all(&popped, PRODUCERS * elements, &refusals, || consumer.pop())
+    });
+    println!("{} nodes were made: {refusals:?}", producer.pool().created());
+    all_once(consumed, elements);
+    drop(consumer);
+    assert_eq!(producer.pool().free_nodes(), Ok(producer.pool().created() - 1));
+}

@@ -1,0 +1,106 @@
+//! What the integration tests share.
+
+#![allow(dead_code, reason = "every test binary uses a part of this")]
+
+pub(crate) mod scripted;
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+use arenaq::arena::{Arena, Places, Region};
+use arenaq::count::CountPolicy;
+use arenaq::layout::STRUCTS;
+use arenaq::payload::Payload;
+
+/// Zeroed memory with the alignment of a page, which a test can also damage.
+pub(crate) struct Memory {
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the memory is the allocation's own; who touches it when is up to the queues in it, or to the one
+// thread that damages it.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let layout = Layout::from_size_align(bytes.max(1), 4096).expect("a size that can be allocated");
+        // SAFETY: the size is not 0.
+        let base = unsafe { std::alloc::alloc_zeroed(layout) };
+        Memory { base: NonNull::new(base).expect("memory for a test"), layout }
+    }
+
+    pub(crate) fn base(&self) -> usize {
+        self.base.addr().get()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.layout.size()
+    }
+
+    pub(crate) fn region(&self) -> Region<'_> {
+        self.part(0, self.len())
+    }
+
+    /// A region that is only a part of the memory.
+    pub(crate) fn part(&self, offset: usize, length: usize) -> Region<'_> {
+        assert!(offset + length <= self.len());
+        // SAFETY: in bounds, checked above; the memory lives as long as the region, and what a test writes
+        // past the queues it writes while no operation runs, to bytes that are words, plain cells or unused.
+        unsafe { Region::new(self.base.as_ptr().add(offset), length) }.expect("a region in an allocation")
+    }
+
+    pub(crate) fn places(&self) -> Places {
+        Places::in_plain_memory(&self.region()).expect("room for the control blocks")
+    }
+
+    /// A formatted arena without queues.
+    pub(crate) fn format<T: Payload, C: CountPolicy>(&self) -> Arena<'_, T, C> {
+        Arena::format(self.region(), self.places()).expect("a well placed header")
+    }
+
+    /// The word at `address`.
+    pub(crate) fn peek(&self, address: usize) -> u64 {
+        // SAFETY: in bounds and aligned, checked by `word`; tests peek only while no operation runs.
+        unsafe { self.word(address).read() }
+    }
+
+    /// Overwrites the word at `address`.
+    pub(crate) fn poke(&self, address: usize, value: u64) {
+        // SAFETY: as `peek`; everything in shared memory is valid whatever its bytes, and interior mutable.
+        unsafe { self.word(address).write(value) }
+    }
+
+    /// Overwrites the byte at `offset`.
+    pub(crate) fn poke_byte(&self, offset: usize, value: u8) {
+        assert!(offset < self.len());
+        // SAFETY: in bounds; else as `poke`.
+        unsafe { self.base.add(offset).write(value) }
+    }
+
+    fn word(&self, address: usize) -> *mut u64 {
+        let offset = address.checked_sub(self.base()).expect("an address in the memory");
+        assert!(offset + 8 <= self.len() && offset.is_multiple_of(8), "a word of the memory");
+        // SAFETY: in bounds, checked above.
+        unsafe { self.base.as_ptr().add(offset) }.cast()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+/// Where a field lies in its structure, by the names in C.
+pub(crate) fn offset(structure: &str, field: &str) -> usize {
+    STRUCTS
+        .iter()
+        .find(|s| s.name == structure)
+        .and_then(|s| s.fields.iter().find(|(name, _)| *name == field))
+        .unwrap_or_else(|| panic!("no field {structure}.{field}"))
+        .1
+}
