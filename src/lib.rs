@@ -47,6 +47,8 @@
 
 pub mod arena;
 pub mod count;
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+pub mod experiment;
 pub mod layout;
 pub mod mpmc;
 pub mod mpsc;

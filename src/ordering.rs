@@ -171,10 +171,7 @@ impl Site<Store> {
     ///
     /// If `order` is not one that a store can have; in a constant, at compile time.
     pub const fn store(order: Ordering, name: &'static str) -> Self {
-        assert!(
-            matches!(order, Ordering::Relaxed | Ordering::Release | Ordering::SeqCst),
-            "a store is Relaxed, Release or SeqCst"
-        );
+        assert!(is_store_order(order), "a store is Relaxed, Release or SeqCst");
         Site::new(Access::Store, order, None, name)
     }
 }
@@ -214,8 +211,12 @@ impl Site<Add> {
     }
 }
 
-const fn is_load_order(order: Ordering) -> bool {
+pub(crate) const fn is_load_order(order: Ordering) -> bool {
     matches!(order, Ordering::Relaxed | Ordering::Acquire | Ordering::SeqCst)
+}
+
+pub(crate) const fn is_store_order(order: Ordering) -> bool {
+    matches!(order, Ordering::Relaxed | Ordering::Release | Ordering::SeqCst)
 }
 
 /// Declares the sites of a module and the list of them all, so that none can be left out of the list.

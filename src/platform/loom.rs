@@ -1,6 +1,9 @@
 //! loom: every interleaving and every reordering that the C11 model allows and loom implements.
+//!
+//! The orderings are those of [`experiment`](crate::experiment), which one run can change.
 
 use super::{Link, Plain, Platform, Word};
+use crate::experiment::{failure, order};
 use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -50,11 +53,11 @@ impl Word for LoomWord {
     }
 
     fn load(&self, site: &'static Site<Load>) -> u64 {
-        self.atomic().load(site.order())
+        self.atomic().load(order(site.info()))
     }
 
     fn store(&self, value: u64, site: &'static Site<Store>) {
-        self.atomic().store(value, site.order());
+        self.atomic().store(value, order(site.info()));
     }
 
     fn compare_exchange(
@@ -63,11 +66,11 @@ impl Word for LoomWord {
         new: u64,
         site: &'static Site<CompareExchange>,
     ) -> Result<u64, u64> {
-        self.atomic().compare_exchange(current, new, site.order(), site.failure())
+        self.atomic().compare_exchange(current, new, order(site.info()), failure(site.info()))
     }
 
     fn add(&self, value: u64, site: &'static Site<Add>) {
-        self.atomic().fetch_add(value, site.order());
+        self.atomic().fetch_add(value, order(site.info()));
     }
 
     unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
@@ -93,15 +96,15 @@ impl<T> Link<T> for LoomLink<T> {
     }
 
     fn load(&self, site: &'static Site<Load>) -> *mut T {
-        self.atomic().load(site.order())
+        self.atomic().load(order(site.info()))
     }
 
     fn store(&self, target: *mut T, site: &'static Site<Store>) {
-        self.atomic().store(target, site.order());
+        self.atomic().store(target, order(site.info()));
     }
 
     fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
-        self.atomic().swap(target, site.order())
+        self.atomic().swap(target, order(site.info()))
     }
 
     unsafe fn init(&self, target: *mut T, _site: &'static Site<Write>) {
