@@ -339,6 +339,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     /// # Errors
     ///
     /// [`ArenaError`] if a place is outside of the region or not aligned.
+    #[expect(clippy::needless_pass_by_value, reason = "the right to make an arena of the memory is given up")]
     pub fn format(region: Region<'m>, places: Places) -> Result<Self, ArenaError> {
         const { T::IS_WORDS }
         let region = region.0;
@@ -464,6 +465,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     /// # Errors
     ///
     /// [`ArenaError`] says what does not fit.
+    #[expect(clippy::needless_pass_by_value, reason = "the right to make an arena of the memory is given up")]
     pub fn attach(region: Region<'m>, header: usize) -> Result<Self, ArenaError> {
         const { T::IS_WORDS }
         let region = region.0;

@@ -47,7 +47,7 @@
 
 pub mod arena;
 pub mod count;
-#[cfg(any(feature = "loom", feature = "shuttle"))]
+#[cfg(feature = "trace")]
 pub mod experiment;
 pub mod layout;
 pub mod mpmc;
@@ -57,6 +57,13 @@ pub mod payload;
 pub mod platform;
 pub mod pool;
 pub mod status;
+#[cfg(feature = "trace")]
+pub mod trace;
 
 pub use crate::payload::KeyValue;
 pub use crate::status::{Corruption, PopError, PushError, Status};
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

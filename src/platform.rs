@@ -13,12 +13,16 @@ mod loom;
 mod native;
 #[cfg(feature = "shuttle")]
 mod shuttle;
+#[cfg(feature = "trace")]
+mod traced;
 
 #[cfg(feature = "loom")]
 pub use self::loom::Loom;
 pub use self::native::Native;
 #[cfg(feature = "shuttle")]
 pub use self::shuttle::Shuttle;
+#[cfg(feature = "trace")]
+pub use self::traced::{Identify, Traced};
 
 use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
 

@@ -81,6 +81,15 @@ impl Hook {
         }
     }
 
+    /// Whether each operation of the built-in workload is one event here, and nothing else of the workers is any.
+    pub const fn sees_operations_only(self) -> bool {
+        match self {
+            Hook::InodeCreate | Hook::ExtCreate | Hook::Exec | Hook::Uprobe | Hook::Drive => true,
+            // A worker may make the system call for other reasons.
+            Hook::SysEnter => false,
+        }
+    }
+
     /// Loads and attaches a program that does nothing, and takes it away again.
     ///
     /// # Errors

@@ -99,7 +99,10 @@ impl Kernel {
         let pages = arena_pages(config)?;
         doctor::require_privileges()?;
         doctor::require_btf()?;
-        let instructions = config.instructions.unwrap_or_else(choose_instructions);
+        let instructions = match config.instructions {
+            Some(instructions) => instructions,
+            None => choose_instructions()?,
+        };
 
         let (result, messages) =
             log::capture(|| open(config, instructions, pages).and_then(OpenObject::load));
@@ -312,12 +315,22 @@ fn status(code: i64) -> Result<Status, Error> {
     status.ok_or_else(|| Error::Usage(format!("the kernel side returned {code}, which is no status")))
 }
 
-/// The object with acquire and release instructions if the kernel has them.
-fn choose_instructions() -> Instructions {
-    match hook::load_probe("probe_acquire_release") {
-        Ok(_) => Instructions::AcquireRelease,
-        Err(_) => Instructions::Fallback,
+/// The object with acquire and release instructions if the kernel has them, else the other, where it is right.
+fn choose_instructions() -> Result<Instructions, Error> {
+    let refusal = |what: &str, reason: String| Error::Load { what: what.to_owned(), reason, log: None };
+    let Err(reason) = hook::load_probe("probe_acquire_release") else {
+        return Ok(Instructions::AcquireRelease);
+    };
+    // If nothing at all can be loaded, the instructions are not to blame.
+    hook::load_probe("probe_syscall")
+        .map_err(|reason| refusal("loading a BPF program that does nothing", reason))?;
+    if cfg!(target_arch = "x86_64") {
+        return Ok(Instructions::Fallback);
     }
+    Err(refusal(
+        "loading load_acquire and store_release, without which only x86 can do (Linux 6.15 has them)",
+        reason,
+    ))
 }
 
 /// How many pages the arena needs: for the queue, and for the variables of the programs.

@@ -148,10 +148,7 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
         Status::Success | Status::Busy => {}
         status => summary.problems.push(format!("the kernel's own verify says {status:?}")),
     }
-    // One operation is one event at the hooks that see nothing else of the workers.
-    let one_to_one =
-        matches!(hook, Hook::InodeCreate | Hook::ExtCreate | Hook::Exec | Hook::Uprobe | Hook::Drive)
-            && options.uprobe.is_none();
+    let one_to_one = hook.sees_operations_only() && options.uprobe.is_none();
     if let Some(operations) =
         summary.operations.filter(|&operations| one_to_one && operations != summary.produced)
     {

@@ -2,7 +2,7 @@
 //!
 //! The orderings are those of [`experiment`](crate::experiment), which one run can change.
 
-use super::{Link, Plain, Platform, Word};
+use super::{Identify, Link, Plain, Platform, Word};
 use crate::experiment::{failure, order};
 use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
 use core::cell::UnsafeCell;
@@ -32,6 +32,28 @@ impl Platform for Loom {
 
     fn relax() {
         loom::thread::yield_now();
+    }
+}
+
+impl Identify for Loom {
+    /// loom does not give the number out except as text: `ThreadId(2)`.
+    fn identity() -> u64 {
+        use core::fmt::Write;
+
+        /// The number in a text.
+        struct Number(u64);
+        impl Write for Number {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                for digit in text.bytes().filter(u8::is_ascii_digit) {
+                    self.0 = self.0 * 10 + u64::from(digit - b'0');
+                }
+                Ok(())
+            }
+        }
+        let mut number = Number(0);
+        // Writing to a number cannot fail.
+        let _ = write!(number, "{:?}", loom::thread::current().id());
+        number.0
     }
 }
 

@@ -1,7 +1,7 @@
 //! shuttle: large programs under random schedules. Its atomics are sequentially consistent whatever the site
 //! says, so it checks interleavings, never orderings.
 
-use super::{Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
+use super::{Identify, Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
 use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
 use core::ops::Range;
 use shuttle::sync::atomic::{AtomicPtr, AtomicU64};
@@ -26,6 +26,12 @@ impl Platform for Shuttle {
 
     fn relax() {
         shuttle::thread::yield_now();
+    }
+}
+
+impl Identify for Shuttle {
+    fn identity() -> u64 {
+        usize::from(shuttle::current::me()) as u64
     }
 }
 

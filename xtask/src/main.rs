@@ -1,1 +1,82 @@
-fn main() {}
+//! `cargo xtask`: sets the machine up, shows the queues at work, and runs everything that CI runs.
+
+mod command;
+mod demo;
+mod layouts;
+mod links;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::test::Step;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what building and testing need beyond Rust and gcc, or says what is missing.
+    Setup,
+    /// Shows both queues at work, with BPF programs as producers where the kernel allows it.
+    Demo,
+    /// Runs everything that CI runs, and says how long each step took, the slowest first.
+    Test(TestArgs),
+    /// Runs the steps that only look at the sources: formatting, clippy, documentation, links.
+    Lint,
+    /// Compares docs/layouts.md with the layouts of the compiled code, or writes it.
+    Layouts(LayoutsArgs),
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// Runs only this step, and may be given several times.
+    #[arg(long, value_enum, value_name = "STEP")]
+    only: Vec<Step>,
+    /// Lets tests that the kernel refuses fail instead of being skipped. CI=true in the environment implies it.
+    #[arg(long)]
+    require_kernel: bool,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct LayoutsArgs {
+    /// Fails if the file is not what the code says.
+    #[arg(long)]
+    check: bool,
+    /// Writes the file.
+    #[arg(long)]
+    write: bool,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Setup => setup::setup()?,
+        Command::Demo => demo::demo()?,
+        Command::Test(arguments) => {
+            let steps = if arguments.only.is_empty() { Step::ALL } else { &arguments.only };
+            return Ok(test::run(steps, arguments.require_kernel));
+        }
+        Command::Lint => return Ok(test::run(Step::LINT, false)),
+        Command::Layouts(arguments) if arguments.write => layouts::write()?,
+        Command::Layouts(_) => layouts::check()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

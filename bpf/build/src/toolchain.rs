@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The Debian packages that bring everything but Rust.
-pub const PACKAGES: &[&str] = &["clang-22", "llvm-22", "libelf-dev", "zlib1g-dev", "pkg-config"];
+pub const PACKAGES: &[&str] = &["clang-22", "llvm-22", "libelf-dev", "zlib1g-dev", "pkg-config", "make"];
 
 /// The oldest LLVM whose BPF backend compiles atomics on arena pointers: clang 19 crashes on them.
 const OLDEST: u32 = 22;

@@ -1,0 +1,177 @@
+//! Names for memory: a reader sees `B.next`, not an address.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arenaq::ordering::{Access, Ordering};
+use arenaq::trace::Effect;
+
+use crate::analysis::{Analysis, Race, Source, Step};
+
+/// The names of the nodes or cells, by their addresses, and of everything else by its site.
+#[derive(Debug)]
+pub(crate) struct Names {
+    objects: BTreeMap<usize, char>,
+}
+
+/// What the sites call the memory that they access.
+fn field(site: &str) -> &'static str {
+    const FIELDS: [(&str, &str); 14] = [
+        ("claim_position", "position"),
+        ("position", "position"),
+        ("publish_cell", "sequence"),
+        ("free_cell", "sequence"),
+        ("sequence", "sequence"),
+        ("data", "data"),
+        ("count", "count"),
+        ("swap_head", "head"),
+        ("load_head", "head"),
+        ("undo_swap", "head"),
+        ("next", "next"),
+        ("link_node", "next"),
+        ("tail", "tail"),
+        ("link", "link"),
+    ];
+    if site.starts_with("pool.") && ["top", "claim_node", "push_chain"].iter().any(|end| site.ends_with(end))
+    {
+        return "top";
+    }
+    FIELDS.iter().find(|(end, _)| site.ends_with(end)).map_or("memory", |(_, name)| name)
+}
+
+impl Names {
+    /// Names every node and cell of an execution, the shown ones first.
+    pub(crate) fn of(analysis: &Analysis, shown: &[usize]) -> Names {
+        // A node begins with its next, and a cell with its sequence.
+        let is_first = |step: &Step| matches!(field(step.event.site.name), "next" | "sequence");
+        let mut objects = BTreeMap::new();
+        let mut letters = ('A'..='Z').chain('a'..='z');
+        let first_shown = shown.iter().map(|step| &analysis.steps[*step]);
+        for step in first_shown.chain(&analysis.steps).filter(|step| is_first(step)) {
+            objects.entry(step.event.address).or_insert_with(|| letters.next().unwrap_or('?'));
+        }
+        Names { objects }
+    }
+
+    /// The memory that a step accesses.
+    pub(crate) fn place(&self, step: &Step) -> String {
+        let field = field(step.event.site.name);
+        let side = if step.event.site.name.starts_with("mpmc.pop") { "dequeue" } else { "enqueue" };
+        match field {
+            "next" | "sequence" | "data" => {
+                let owner = self.objects.range(..=step.event.address).next_back();
+                owner.map_or_else(|| field.to_owned(), |(_, letter)| format!("{letter}.{field}"))
+            }
+            "position" => format!("{side} position"),
+            _ => field.to_owned(),
+        }
+    }
+
+    fn word(&self, step: &Step, word: u64) -> String {
+        match field(step.event.site.name) {
+            "next" | "head" | "tail" => {
+                let node = usize::try_from(word).ok().and_then(|address| self.objects.get(&address));
+                match node {
+                    Some(letter) => format!("→{letter}"),
+                    None if word == 0 => "null".to_owned(),
+                    None => format!("{word:#x}"),
+                }
+            }
+            "top" => match word & 0xffff_ffff {
+                0 => format!("none, tag {}", word >> 32),
+                first => format!("node {first}, tag {}", word >> 32),
+            },
+            // Positions close below the wrap-around are easier to read as negative numbers.
+            _ if word > u64::MAX - 1000 => format!("{}", word.cast_signed()),
+            _ => word.to_string(),
+        }
+    }
+
+    /// What a step does, in a few words.
+    pub(crate) fn action(&self, step: &Step) -> String {
+        let place = self.place(step);
+        let word = |word: u64| self.word(step, word);
+        let all = |words: &[u64]| words.iter().map(|w| word(*w)).collect::<Vec<_>>().join(", ");
+        match &step.event.effect {
+            Effect::Got(value) => format!("{place} is {}", all(value.words())),
+            Effect::Put(value) => format!("{place} := {}", all(value.words())),
+            Effect::Changed { from, to } => format!("{place}: {} ⇒ {}", word(*from), word(*to)),
+            Effect::Refused { expected, found } => {
+                format!("{place} is {}, not {}", word(*found), word(*expected))
+            }
+            Effect::Added(by) => format!("{place} += {}", by.cast_signed()),
+            Effect::Unfinished => match step.event.site.access {
+                Access::Read | Access::Load => format!("reads {place}"),
+                _ => format!("writes {place}"),
+            },
+        }
+    }
+
+    /// The ordering of a step, as the table shows it.
+    pub(crate) fn order(step: &Step) -> &'static str {
+        match (step.event.site.access, step.event.order) {
+            (Access::Read | Access::Write, _) => "plain",
+            (_, Ordering::Relaxed) => "Relaxed",
+            (_, Ordering::Acquire) => "Acquire",
+            (_, Ordering::Release) => "Release",
+            (_, Ordering::AcqRel) => "AcqRel",
+            _ => "SeqCst",
+        }
+    }
+
+    /// The race in words.
+    pub(crate) fn explain(&self, analysis: &Analysis, race: &Race) -> String {
+        let step = |index: usize| &analysis.steps[index];
+        let say = |index: usize| {
+            format!(
+                "step {} ({}, thread {})",
+                index + 1,
+                step(index).event.site.name,
+                step(index).event.thread
+            )
+        };
+        let mut text = format!(
+            "{} and {} both touch {}, and nothing orders the one before the other.",
+            say(race.first),
+            say(race.second),
+            self.place(step(race.second)),
+        );
+        let missing = race.missing.and_then(|read| match step(read).source {
+            Source::Step(write) => Some((read, write)),
+            Source::None | Source::Initial => None,
+        });
+        if let Some((read, write)) = missing {
+            let (reader, writer) = (step(read), step(write));
+            let changed: Vec<&str> =
+                unique([reader, writer].into_iter().filter(|s| is_changed(s)).map(|s| s.event.site.name));
+            text += &format!(
+                "\n{} reads what {} wrote, but does not synchronise with it: the write is {}, the read {}.",
+                say(read),
+                say(write),
+                Names::order(writer),
+                Names::order(reader),
+            );
+            for name in changed {
+                let site =
+                    [reader, writer].into_iter().find(|s| s.event.site.name == name).map(|s| s.event.site);
+                if let Some(site) = site {
+                    text += &format!("\n{name} is {:?} in the code, because: {}.", site.order, site.why);
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Whether a step had another ordering than its site declares.
+fn is_changed(step: &Step) -> bool {
+    let site = step.event.site;
+    let declared = match step.event.effect {
+        Effect::Refused { .. } => site.failure.unwrap_or(site.order),
+        _ => site.order,
+    };
+    step.event.order != declared
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    names.collect::<BTreeSet<_>>().into_iter().collect()
+}

@@ -1,0 +1,181 @@
+//! Another platform, with a trace of every access.
+
+use core::marker::PhantomData;
+
+use super::{Link, Plain, Platform, Word};
+use crate::experiment::{failure, order};
+use crate::ordering::{Add, CompareExchange, Load, Ordering, Read, Site, Store, Swap, Write};
+use crate::trace::{Effect, Pending, Value};
+
+/// A platform whose accesses can be traced: it knows which thread makes one.
+pub trait Identify: Platform {
+    /// The thread's identity: equal in one thread of an execution, different between two.
+    fn identity() -> u64;
+}
+
+/// The platform `P`, whose accesses go to the [`trace`](crate::trace).
+#[derive(Clone, Copy, Debug)]
+pub struct Traced<P>(PhantomData<P>);
+
+impl<P: Identify> Platform for Traced<P> {
+    type Word = TracedWord<P>;
+    type Link<T> = TracedLink<P, T>;
+    type Plain<T: Copy> = TracedPlain<P, T>;
+    type Steps = P::Steps;
+
+    fn retry_budget() -> u64 {
+        P::retry_budget()
+    }
+
+    fn steps(limit: u64) -> P::Steps {
+        P::steps(limit)
+    }
+
+    fn relax() {
+        P::relax();
+    }
+}
+
+/// A traced word.
+#[derive(Debug)]
+pub struct TracedWord<P: Identify>(P::Word);
+
+impl<P: Identify> TracedWord<P> {
+    fn begin<K>(&self, site: &'static Site<K>) -> Pending {
+        Pending::new(P::identity(), site.info(), (&raw const self.0).addr())
+    }
+}
+
+impl<P: Identify> Word for TracedWord<P> {
+    fn new(value: u64) -> Self {
+        TracedWord(P::Word::new(value))
+    }
+
+    fn load(&self, site: &'static Site<Load>) -> u64 {
+        let pending = self.begin(site);
+        let value = self.0.load(site);
+        pending.done(order(site.info()), Effect::Got(Value::of([value])));
+        value
+    }
+
+    fn store(&self, value: u64, site: &'static Site<Store>) {
+        let pending = self.begin(site);
+        self.0.store(value, site);
+        pending.done(order(site.info()), Effect::Put(Value::of([value])));
+    }
+
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<u64, u64> {
+        let pending = self.begin(site);
+        let result = self.0.compare_exchange(current, new, site);
+        match result {
+            Ok(from) => pending.done(order(site.info()), Effect::Changed { from, to: new }),
+            Err(found) => pending.done(failure(site.info()), Effect::Refused { expected: current, found }),
+        }
+        result
+    }
+
+    fn add(&self, value: u64, site: &'static Site<Add>) {
+        let pending = self.begin(site);
+        self.0.add(value, site);
+        pending.done(order(site.info()), Effect::Added(value));
+    }
+
+    unsafe fn init(&self, value: u64, site: &'static Site<Write>) {
+        let pending = self.begin(site);
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.init(value, site) };
+        pending.done(Ordering::Relaxed, Effect::Put(Value::of([value])));
+    }
+}
+
+/// A traced pointer.
+#[derive(Debug)]
+pub struct TracedLink<P: Identify, T>(P::Link<T>);
+
+impl<P: Identify, T> TracedLink<P, T> {
+    fn begin<K>(&self, site: &'static Site<K>) -> Pending {
+        Pending::new(P::identity(), site.info(), (&raw const self.0).addr())
+    }
+}
+
+fn word<T>(pointer: *mut T) -> u64 {
+    pointer.addr() as u64
+}
+
+impl<P: Identify, T> Link<T> for TracedLink<P, T> {
+    fn new(target: *mut T) -> Self {
+        TracedLink(P::Link::new(target))
+    }
+
+    fn load(&self, site: &'static Site<Load>) -> *mut T {
+        let pending = self.begin(site);
+        let target = self.0.load(site);
+        pending.done(order(site.info()), Effect::Got(Value::of([word(target)])));
+        target
+    }
+
+    fn store(&self, target: *mut T, site: &'static Site<Store>) {
+        let pending = self.begin(site);
+        self.0.store(target, site);
+        pending.done(order(site.info()), Effect::Put(Value::of([word(target)])));
+    }
+
+    fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
+        let pending = self.begin(site);
+        let from = self.0.swap(target, site);
+        pending.done(order(site.info()), Effect::Changed { from: word(from), to: word(target) });
+        from
+    }
+
+    unsafe fn init(&self, target: *mut T, site: &'static Site<Write>) {
+        let pending = self.begin(site);
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.init(target, site) };
+        pending.done(Ordering::Relaxed, Effect::Put(Value::of([word(target)])));
+    }
+}
+
+/// Traced plain memory.
+#[derive(Debug)]
+pub struct TracedPlain<P: Identify, T: Copy>(P::Plain<T>);
+
+impl<P: Identify, T: Copy> TracedPlain<P, T> {
+    fn begin<K>(&self, site: &'static Site<K>) -> Pending {
+        Pending::new(P::identity(), site.info(), (&raw const self.0).addr())
+    }
+}
+
+/// The words of a value.
+fn words<T: Copy>(value: &T) -> Value {
+    let count = if align_of::<T>() >= align_of::<u64>() { size_of::<T>() / size_of::<u64>() } else { 0 };
+    let first = (&raw const *value).cast::<u64>();
+    // SAFETY: a value has so many aligned words. They are initialised: what the queues keep in plain memory
+    // is numbers, pointers and payloads, and none of these has padding.
+    Value::of((0..count).map(|word| unsafe { first.add(word).read() }))
+}
+
+impl<P: Identify, T: Copy> Plain<T> for TracedPlain<P, T> {
+    fn new(value: T) -> Self {
+        TracedPlain(P::Plain::new(value))
+    }
+
+    unsafe fn read(&self, site: &'static Site<Read>) -> T {
+        let pending = self.begin(site);
+        // SAFETY: passed on to the caller.
+        let value = unsafe { self.0.read(site) };
+        pending.done(Ordering::Relaxed, Effect::Got(words(&value)));
+        value
+    }
+
+    unsafe fn write(&self, value: T, site: &'static Site<Write>) {
+        let pending = self.begin(site);
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.write(value, site) };
+        pending.done(Ordering::Relaxed, Effect::Put(words(&value)));
+    }
+}

@@ -1,0 +1,116 @@
+//! Runs other programs.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use duct::{Expression, cmd};
+
+/// The folder of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Cargo, in the folder of the workspace.
+pub(crate) fn cargo<A: Into<OsString>>(arguments: impl IntoIterator<Item = A>) -> Expression {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let command = cmd(cargo, arguments).dir(root());
+    // Its output goes through a pipe, where it would not colour it.
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        command.env("CARGO_TERM_COLOR", "always")
+    } else {
+        command
+    }
+}
+
+/// What a program wrote, and how it ended.
+pub(crate) struct Ended {
+    /// The lines of its standard output and its standard error.
+    pub(crate) lines: Vec<String>,
+    /// Its exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+}
+
+/// Runs a program, shows what it writes, and keeps it.
+pub(crate) fn run(expression: &Expression) -> anyhow::Result<Ended> {
+    let reader = expression
+        .stdin_null()
+        .stderr_to_stdout()
+        .unchecked()
+        .reader()
+        .with_context(|| format!("cannot start {}", describe(expression)))?;
+    let mut output = BufReader::new(&reader);
+    let mut lines = Vec::new();
+    let mut line = Vec::new();
+    let mut shown = std::io::stdout();
+    while output.read_until(b'\n', &mut line)? > 0 {
+        shown.write_all(&line)?;
+        shown.flush()?;
+        lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+        line.clear();
+    }
+    let status = reader.try_wait()?.context("it closed its output and did not end")?;
+    Ok(Ended { lines, code: status.status.code() })
+}
+
+/// [`run`], and an error if the program fails.
+pub(crate) fn check(expression: &Expression) -> anyhow::Result<Vec<String>> {
+    let ended = run(expression)?;
+    match ended.code {
+        Some(0) => Ok(ended.lines),
+        Some(code) => bail!("{} ended with exit code {code}", describe(expression)),
+        None => bail!("{} was ended by a signal", describe(expression)),
+    }
+}
+
+/// The command line, for messages.
+fn describe(expression: &Expression) -> String {
+    // duct shows commands in its Debug form only: Dir(Cmd(["/bin/cargo", "test"]), ...).
+    let text = format!("{expression:?}");
+    let words = text
+        .split_once("Cmd([")
+        .and_then(|(_, rest)| rest.split_once("])"))
+        .map_or(text.as_str(), |(words, _)| words);
+    let words = words.replace("\", \"", " ").replace('"', "");
+    let (program, arguments) = words.split_once(' ').unwrap_or((&words, ""));
+    let name = program.rsplit('/').next().unwrap_or(program);
+    format!("`{name} {arguments}`")
+}
+
+/// Compiles the harness and returns the path of its command `arenaq`.
+pub(crate) fn build_harness(release: bool) -> anyhow::Result<PathBuf> {
+    let mut arguments = vec![
+        "build",
+        "--locked",
+        "--package=arenaq-harness",
+        "--bin=arenaq",
+        "--message-format=json-render-diagnostics",
+    ];
+    if release {
+        arguments.push("--release");
+    }
+    let messages = cargo(arguments).read().context(
+        "the harness does not compile; if the reason above is a missing tool, run `cargo xtask setup`",
+    )?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "arenaq")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo did not say where the command arenaq is")
+}
+
+#[cfg(test)]
+mod tests {
+    use duct::cmd;
+
+    use super::describe;
+
+    #[test]
+    fn a_command_is_described_as_one_would_type_it() {
+        let command = cmd!("/usr/bin/cargo", "test", "--locked").dir("/").env("A", "b");
+        assert_eq!(describe(&command), "`cargo test --locked`");
+    }
+}

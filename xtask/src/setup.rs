@@ -1,0 +1,130 @@
+//! What the machine must have.
+
+use anyhow::{Context, bail};
+use arenaq_bpf_build::{PACKAGES, Toolchain};
+use duct::cmd;
+
+use crate::command::{cargo, check};
+
+/// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind.
+const MORE_PACKAGES: &[&str] = &["valgrind"];
+
+/// The programs of packages, to find out what is there without dpkg.
+const PROGRAMS: &[(&str, &str)] = &[("pkg-config", "pkg-config"), ("make", "make"), ("valgrind", "valgrind")];
+
+/// Brings everything that is missing, or fails and says what to do.
+pub(crate) fn setup() -> anyhow::Result<()> {
+    rust_components()?;
+    let missing =
+        if which::which("dpkg-query").is_ok() { missing_packages()? } else { missing_without_dpkg() };
+    if missing.is_empty() {
+        let tools = Toolchain::find()?;
+        println!("setup: everything is there; BPF is compiled with LLVM {}", tools.llvm);
+        return Ok(());
+    }
+    if which::which("apt-get").is_err() {
+        bail!(
+            "missing: {}\nThese are the names of Debian's packages, and there is no apt-get here. Install the same with this system's \
+             package manager; LLVM also comes from https://apt.llvm.org",
+            missing.join(", ")
+        );
+    }
+    install(&missing)?;
+    let tools = Toolchain::find().context("the packages are installed, and still")?;
+    println!("setup: installed {}; BPF is compiled with LLVM {}", missing.join(", "), tools.llvm);
+    Ok(())
+}
+
+/// rustup's minimal profile has neither of the two.
+fn rust_components() -> anyhow::Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let version = cargo([subcommand, "--version"]).stdout_null().stderr_null();
+        if version.run().is_err() {
+            if which::which("rustup").is_err() {
+                bail!("`cargo {subcommand}` is missing, and there is no rustup to install it");
+            }
+            check(&cmd!("rustup", "component", "add", component))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a package brings the LLVM tools, which may come in a newer version from elsewhere.
+fn is_llvm(package: &str) -> bool {
+    package.starts_with("clang-") || package.starts_with("llvm-")
+}
+
+fn wanted() -> Vec<&'static str> {
+    let llvm_is_there = Toolchain::find().is_ok();
+    let all = PACKAGES.iter().chain(MORE_PACKAGES).copied();
+    all.filter(|package| !(llvm_is_there && is_llvm(package))).collect()
+}
+
+fn missing_packages() -> anyhow::Result<Vec<&'static str>> {
+    let wanted = wanted();
+    let format = ["-W", "-f=${Package} ${db:Status-Status}\\n"];
+    // It fails if it knows nothing of a package, and still lists the others.
+    let listing = cmd("dpkg-query", format.iter().chain(&wanted)).stderr_null().unchecked().read()?;
+    let is_installed = |package: &str| listing.lines().any(|line| line == format!("{package} installed"));
+    Ok(wanted.into_iter().filter(|package| !is_installed(package)).collect())
+}
+
+/// By the programs and libraries themselves.
+fn missing_without_dpkg() -> Vec<&'static str> {
+    let has_library = |name: &str| cmd!("pkg-config", "--exists", name).stderr_null().run().is_ok();
+    wanted()
+        .into_iter()
+        .filter(|package| match *package {
+            "libelf-dev" => !has_library("libelf"),
+            "zlib1g-dev" => !has_library("zlib"),
+            other => PROGRAMS
+                .iter()
+                .find(|(name, _)| *name == other)
+                .is_none_or(|(_, program)| which::which(program).is_err()),
+        })
+        .collect()
+}
+
+fn install(missing: &[&str]) -> anyhow::Result<()> {
+    let arguments = ["install", "-y", "--no-install-recommends"];
+    let command = format!("apt-get {} {}", arguments.join(" "), missing.join(" "));
+    let Some(prefix) = as_root() else {
+        bail!(
+            "missing: {}. Neither root nor a sudo that asks for no password is here to install them; run\n\n    sudo {command}\n",
+            missing.join(", ")
+        );
+    };
+    let apt = |arguments: &[&str]| {
+        let (program, before) = prefix.split_first().unwrap_or((&"apt-get", &[]));
+        check(&cmd(*program, before.iter().chain(arguments)))
+    };
+    let install: Vec<&str> = arguments.iter().chain(missing).copied().collect();
+    println!("setup: {command}");
+    // The lists of a new machine are empty or old; those of another need no update.
+    if apt(&install).is_err() {
+        apt(&["update"])?;
+        apt(&install).with_context(|| format!("{command} failed; run it by hand to see more"))?;
+    }
+    Ok(())
+}
+
+/// What to write before apt-get's arguments; `None` if this process can do nothing as root.
+fn as_root() -> Option<&'static [&'static str]> {
+    if is_root() {
+        Some(&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"])
+    } else if has_sudo() {
+        Some(&["sudo", "-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"])
+    } else {
+        None
+    }
+}
+
+/// Whether this process is root's.
+pub(crate) fn is_root() -> bool {
+    cmd!("id", "-u").read().is_ok_and(|id| id == "0")
+}
+
+/// Whether sudo works and asks for no password.
+pub(crate) fn has_sudo() -> bool {
+    which::which("sudo").is_ok() && cmd!("sudo", "-n", "true").stdin_null().stderr_null().run().is_ok()
+}

@@ -1,0 +1,187 @@
+//! Everything that CI runs, step by step.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use duct::Expression;
+
+use crate::command::{cargo, check};
+use crate::{layouts, links, setup};
+
+/// The tests write a line with this when the kernel cannot run them.
+const SKIPPED: &str = "SKIPPED";
+/// Lets those tests fail instead.
+const REQUIRE_KERNEL: &str = "ARENAQ_REQUIRE_KERNEL";
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// What the machine must have is there, or is installed.
+    Setup,
+    /// The sources are formatted.
+    Fmt,
+    /// Clippy has nothing to say.
+    Clippy,
+    /// The documentation compiles, and its links lead somewhere.
+    Doc,
+    /// The relative links in Markdown files lead to files.
+    Links,
+    /// Everything compiles.
+    Build,
+    /// docs/layouts.md is what the code says.
+    Layouts,
+    /// Unit, property, stress, kernel and documentation tests.
+    Test,
+    /// The algorithms under loom.
+    Loom,
+    /// The algorithms under shuttle.
+    Shuttle,
+    /// The instructions of the generic code, against a twin written by hand.
+    NativeCost,
+}
+
+impl Step {
+    pub(crate) const ALL: &[Step] = &[
+        Step::Setup,
+        Step::Fmt,
+        Step::Clippy,
+        Step::Doc,
+        Step::Links,
+        Step::Build,
+        Step::Layouts,
+        Step::Test,
+        Step::Loom,
+        Step::Shuttle,
+        Step::NativeCost,
+    ];
+
+    /// Those that only look at the sources.
+    pub(crate) const LINT: &[Step] = &[Step::Fmt, Step::Clippy, Step::Doc, Step::Links];
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The step without which this one says nothing that is not known.
+    fn needs(self) -> Option<Step> {
+        matches!(self, Step::Layouts | Step::Test).then_some(Step::Build)
+    }
+
+    /// Returns the lines on skipped tests.
+    fn run(self, require_kernel: bool) -> anyhow::Result<Vec<String>> {
+        let lines = match self {
+            Step::Setup => setup::setup().map(|()| Vec::new()),
+            Step::Links => links::check().map(|()| Vec::new()),
+            Step::Layouts => layouts::check().map(|()| Vec::new()),
+            _ => {
+                let command = self.command();
+                check(&if require_kernel { command.env(REQUIRE_KERNEL, "1") } else { command })
+            }
+        }?;
+        Ok(lines.into_iter().filter(|line| line.contains(SKIPPED)).collect())
+    }
+
+    fn command(self) -> Expression {
+        let words = |words: &str| cargo(words.split(' '));
+        match self {
+            Step::Fmt => words("fmt --all --check"),
+            Step::Clippy => words("clippy --locked --workspace --all-targets --all-features -- -D warnings"),
+            Step::Doc => {
+                words("doc --locked --workspace --no-deps --lib --all-features --document-private-items")
+                    .env("RUSTDOCFLAGS", "-D warnings")
+            }
+            Step::Test => words("test --locked --workspace --no-fail-fast"),
+            Step::Loom => words("test --locked --package arenaq --features loom --test loom"),
+            Step::Shuttle => {
+                words("test --locked --package arenaq --features shuttle --test shuttle -- --show-output")
+            }
+            Step::NativeCost => words("bench --locked --package arenaq --bench native_cost"),
+            _ => words("build --locked --workspace --all-targets"),
+        }
+    }
+}
+
+enum Outcome {
+    Passed,
+    Failed,
+    /// What it needs has failed.
+    NotRun(Step),
+}
+
+struct Report {
+    step: Step,
+    outcome: Outcome,
+    skipped: Vec<String>,
+    took: Duration,
+}
+
+/// Runs steps one after another; a failure ends only those that need the failed one.
+pub(crate) fn run(steps: &[Step], require_kernel: bool) -> ExitCode {
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let mut reports: Vec<Report> = Vec::new();
+    for (number, &step) in steps.iter().enumerate() {
+        println!("\n== {} ({} of {})", step.name(), number + 1, steps.len());
+        let start = Instant::now();
+        let missing = step.needs().filter(|needed| {
+            let failed =
+                |report: &Report| report.step == *needed && !matches!(report.outcome, Outcome::Passed);
+            reports.iter().any(failed)
+        });
+        let (outcome, skipped) = match missing {
+            Some(needed) => {
+                println!("not run: the step {} failed", needed.name());
+                (Outcome::NotRun(needed), Vec::new())
+            }
+            None => attempt(step, require_kernel || ci, ci),
+        };
+        let took = start.elapsed();
+        println!("== {}: {:.1} s", step.name(), took.as_secs_f64());
+        reports.push(Report { step, outcome, skipped, took });
+    }
+    summarise(reports)
+}
+
+fn attempt(step: Step, require_kernel: bool, ci: bool) -> (Outcome, Vec<String>) {
+    match step.run(require_kernel) {
+        Ok(skipped) if skipped.is_empty() || !ci => (Outcome::Passed, skipped),
+        Ok(skipped) => {
+            eprintln!("error: CI skips no test, and {} said {SKIPPED}", skipped.len());
+            (Outcome::Failed, skipped)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            (Outcome::Failed, Vec::new())
+        }
+    }
+}
+
+fn summarise(mut reports: Vec<Report>) -> ExitCode {
+    let skipped: Vec<_> = reports.iter().flat_map(|report| &report.skipped).collect();
+    if !skipped.is_empty() {
+        println!(
+            "\n!! {} tests were {SKIPPED}: what they test was NOT tested on this machine",
+            skipped.len()
+        );
+        for line in skipped {
+            println!("!! {line}");
+        }
+    }
+
+    reports.sort_by_key(|report| std::cmp::Reverse(report.took));
+    println!("\n{:<12} {:<28} {:>8}", "step", "result", "seconds");
+    for report in &reports {
+        let result = match (&report.outcome, report.skipped.len()) {
+            (Outcome::Passed, 0) => "passed".to_owned(),
+            (Outcome::Passed, skipped) => format!("passed, {skipped} tests SKIPPED"),
+            (Outcome::Failed, _) => "FAILED".to_owned(),
+            (Outcome::NotRun(needed), _) => format!("NOT RUN, needs {}", needed.name()),
+        };
+        println!("{:<12} {result:<28} {:>8.1}", report.step.name(), report.took.as_secs_f64());
+    }
+    let passed = reports.iter().filter(|report| matches!(report.outcome, Outcome::Passed)).count();
+    // A step that was not run has not passed.
+    let failed = reports.len() - passed;
+    println!("\n{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
