@@ -39,9 +39,13 @@
 //!
 //! Neither queue is a linearizable FIFO queue while somebody stalls in the middle of an operation. A producer
 //! that has claimed a place and not published it hides every later element, so a consumer may report *empty*
-//! (MPMC) or *busy* (MPSC) although a later push has returned; and a consumer that has claimed a cell of a
-//! full ring and not freed it makes a producer report *full* although a later pop has returned. Elements of
-//! one producer always come out in its order, and none is lost or seen twice.
+//! (MPMC) or *busy* (MPSC) although a later push has returned; a consumer that has claimed a cell of a full
+//! ring and not freed it makes a producer report *full* although a later pop has returned; and a producer
+//! that has a node and has not swapped it in makes another report *exhausted* although fewer elements than
+//! nodes are in the queue.
+//!
+//! What they do promise: elements of one producer come out in its order, none is lost, none is seen twice, and
+//! the MPSC queue's *empty* is exact: the elements of all pushes that happened before it are popped.
 
 #![no_std]
 
@@ -53,6 +57,8 @@ pub mod layout;
 pub mod mpmc;
 pub mod mpsc;
 pub mod ordering;
+#[cfg(feature = "trace")]
+pub mod paths;
 pub mod payload;
 pub mod platform;
 pub mod pool;

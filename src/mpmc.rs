@@ -435,6 +435,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     }
 
     /// The first published element, in queue order, for which `found` is true. It stays in the queue.
+    /// An element whose push has not ended is passed over, so while pushes run a later one may be seen first.
     ///
     /// # Safety
     ///

@@ -245,15 +245,20 @@ impl Analysis {
         let is_in = |step: &usize| operations.contains(&self.steps[*step].event.operation);
         let inside: Vec<usize> =
             (0..self.steps.len()).filter(|step| is_in(step) || marked.contains(step)).collect();
-        // What nobody writes here, such as where the nodes lie, explains nothing.
+        // What nobody writes here, such as where the nodes lie, explains nothing; and in a race between two nodes
+        // of a queue neither does the way in which the pool came by them.
         let written: BTreeSet<usize> = inside
             .iter()
             .filter(|step| is_write(&self.steps[**step].event))
             .map(|step| self.steps[*step].event.address)
             .collect();
+        let structure = |step: usize| self.steps[step].event.site.name.split('.').next();
+        let structures: BTreeSet<_> = marked.iter().map(|step| structure(*step)).collect();
         let of_interest = |step: &usize| {
             let event = &self.steps[*step].event;
-            marked.contains(step) || !is_plain(event) || written.contains(&event.address)
+            marked.contains(step)
+                || structures.contains(&structure(*step))
+                    && (!is_plain(event) || written.contains(&event.address))
         };
         inside.into_iter().filter(of_interest).collect()
     }

@@ -14,6 +14,8 @@ const ROW: f64 = 46.0;
 const TOP: f64 = 96.0;
 const BOX: f64 = 270.0;
 const HEIGHT: f64 = 36.0;
+/// The width of a letter of the explanation.
+const LETTER: f64 = 7.5;
 
 const INK: &str = "#24292f";
 const SYNC: &str = "#1a7f37";
@@ -74,15 +76,15 @@ pub(crate) fn draw(title: &str, analysis: &Analysis, shown: &[usize]) -> String 
         row(index).map(|row| (x_of(lane(&analysis.steps[index])), TOP + 20.0 + row as f64 * ROW))
     };
 
+    let width = 80.0 + threads.len().saturating_sub(1) as f64 * LANE + BOX;
     let explanation: Vec<String> = race
         .map(|race| names.explain(analysis, &race))
         .unwrap_or_else(|| "Nothing races: the result is wrong for another reason.".to_owned())
         .lines()
-        .flat_map(|line| wrap(line, 12 + threads.len() * 40))
+        .flat_map(|line| wrap(line, ((width - 40.0) / LETTER) as usize))
         .collect();
     let bottom = TOP + 20.0 + shown.len() as f64 * ROW;
-    let width = 80.0 + threads.len().saturating_sub(1) as f64 * LANE + BOX;
-    let height = bottom + 70.0 + explanation.len() as f64 * 18.0;
+    let height = bottom + 90.0 + explanation.len() as f64 * 18.0;
 
     let mut document = Document::new()
         .set("viewBox", (0.0, 0.0, width, height))
@@ -143,7 +145,7 @@ pub(crate) fn draw(title: &str, analysis: &Analysis, shown: &[usize]) -> String 
                 y - 3.0,
                 12,
                 INK,
-                format!("{}  {}", index + 1, names.action(step)),
+                format!("{}  {}", names.number(index).unwrap_or(0), names.action(step)),
             ))
             .add(text(
                 x - BOX / 2.0 + 8.0,
@@ -176,17 +178,15 @@ pub(crate) fn draw(title: &str, analysis: &Analysis, shown: &[usize]) -> String 
         (WEAK, "6 4", "reads from, and orders nothing"),
         (RACE, "2 4", "missing: these two are not ordered"),
     ];
-    let mut x = 20.0;
-    for (colour, dashes, words) in legend {
-        let line =
-            Line::new().set("x1", x).set("y1", bottom + 14.0).set("x2", x + 30.0).set("y2", bottom + 14.0);
+    for (row, (colour, dashes, words)) in legend.into_iter().enumerate() {
+        let y = bottom + 14.0 + row as f64 * 16.0;
+        let line = Line::new().set("x1", 20).set("y1", y).set("x2", 50).set("y2", y);
         document = document
             .add(line.set("stroke", colour).set("stroke-width", 2).set("stroke-dasharray", dashes))
-            .add(text(x + 36.0, bottom + 18.0, 10, INK, words));
-        x += 52.0 + words.chars().count() as f64 * 6.1;
+            .add(text(56.0, y + 4.0, 11, INK, words));
     }
     for (line, words) in explanation.iter().enumerate() {
-        document = document.add(text(20.0, bottom + 48.0 + line as f64 * 18.0, 12, INK, words.as_str()));
+        document = document.add(text(20.0, bottom + 80.0 + line as f64 * 18.0, 12, INK, words.as_str()));
     }
     document.to_string()
 }

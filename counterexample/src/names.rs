@@ -11,6 +11,8 @@ use crate::analysis::{Analysis, Race, Source, Step};
 #[derive(Debug)]
 pub(crate) struct Names {
     objects: BTreeMap<usize, char>,
+    /// The shown steps, in order: they are numbered from 1.
+    shown: Vec<usize>,
 }
 
 /// What the sites call the memory that they access.
@@ -49,7 +51,12 @@ impl Names {
         for step in first_shown.chain(&analysis.steps).filter(|step| is_first(step)) {
             objects.entry(step.event.address).or_insert_with(|| letters.next().unwrap_or('?'));
         }
-        Names { objects }
+        Names { objects, shown: shown.to_vec() }
+    }
+
+    /// The number of a step, if it is shown.
+    pub(crate) fn number(&self, step: usize) -> Option<usize> {
+        self.shown.iter().position(|shown| *shown == step).map(|position| position + 1)
     }
 
     /// The memory that a step accesses.
@@ -122,15 +129,12 @@ impl Names {
     pub(crate) fn explain(&self, analysis: &Analysis, race: &Race) -> String {
         let step = |index: usize| &analysis.steps[index];
         let say = |index: usize| {
-            format!(
-                "step {} ({}, thread {})",
-                index + 1,
-                step(index).event.site.name,
-                step(index).event.thread
-            )
+            let number =
+                self.number(index).map_or_else(|| "a step before".to_owned(), |n| format!("step {n}"));
+            format!("{number} ({}, thread {})", step(index).event.site.name, step(index).event.thread)
         };
         let mut text = format!(
-            "{} and {} both touch {}, and nothing orders the one before the other.",
+            "{} and {} both touch {}, and nothing orders the one before the other: either may take effect last.",
             say(race.first),
             say(race.second),
             self.place(step(race.second)),

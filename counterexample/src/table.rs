@@ -47,17 +47,19 @@ impl fmt::Display for Counterexample {
                     let edge = if step.synchronises { "synchronises" } else { "orders nothing" };
                     let edge = if crate::analysis::is_plain(&step.event) { "" } else { edge };
                     let edge = if edge.is_empty() { String::new() } else { format!(": {edge}") };
-                    lines.push(format!("  from step {}{edge}{stale}", write + 1));
+                    let from =
+                        names.number(write).map_or_else(|| "before".to_owned(), |n| format!("step {n}"));
+                    lines.push(format!("  from {from}{edge}{stale}"));
                 }
                 Source::Initial if step.is_stale => lines.push("  STALE: from the beginning".to_owned()),
                 Source::Initial | Source::None => {}
             }
             if let Some(race) = race.filter(|race| index == race.first || index == race.second) {
                 let other = if index == race.first { race.second } else { race.first };
-                lines.push(format!("  ✗ RACES with step {}", other + 1));
+                lines.push(format!("  ✗ RACES with step {}", names.number(other).unwrap_or(0)));
             }
             let mut row = vec![String::new(); threads.len() + 1];
-            row[0] = (index + 1).to_string();
+            row[0] = names.number(index).unwrap_or(0).to_string();
             row[column + 1] = lines.join("\n");
             table.add_row(row);
         }

@@ -2,9 +2,9 @@
 //! says, so it checks interleavings, never orderings.
 
 use super::{Identify, Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
-use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+use crate::ordering::{Add, CompareExchange, Load, Ordering, Read, Site, Store, Swap, Write};
 use core::ops::Range;
-use shuttle::sync::atomic::{AtomicPtr, AtomicU64};
+use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
 /// The randomised scheduler shuttle.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl Word for ShuttleWord {
 
     /// A store: shuttle has no plain accesses, and a point where it may switch threads costs nothing here.
     unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
-        self.0.store(value, core::sync::atomic::Ordering::Relaxed);
+        self.0.store(value, Ordering::Relaxed);
     }
 }
 
@@ -93,29 +93,40 @@ impl<T> Link<T> for ShuttleLink<T> {
     }
 
     unsafe fn init(&self, target: *mut T, _site: &'static Site<Write>) {
-        self.0.store(target, core::sync::atomic::Ordering::Relaxed);
+        self.0.store(target, Ordering::Relaxed);
     }
 }
 
-/// Plain memory under shuttle: ordinary memory between two points where the scheduler may switch, so that a
-/// consumer can see a payload too early if the algorithm lets it.
+/// Plain memory under shuttle: ordinary memory, with a point before each access where the scheduler may
+/// switch, so that a consumer can see a payload too early if the algorithm lets it.
 #[derive(Debug)]
-pub struct ShuttlePlain<T>(NativePlain<T>);
+pub struct ShuttlePlain<T> {
+    value: NativePlain<T>,
+    /// Loaded for the switch alone. A yield would be one too, but the PCT scheduler takes a thread's priority
+    /// away for it.
+    switch: AtomicBool,
+}
+
+impl<T> ShuttlePlain<T> {
+    fn switch(&self) {
+        self.switch.load(Ordering::Relaxed);
+    }
+}
 
 impl<T: Copy> Plain<T> for ShuttlePlain<T> {
     fn new(value: T) -> Self {
-        ShuttlePlain(NativePlain::new(value))
+        ShuttlePlain { value: NativePlain::new(value), switch: AtomicBool::new(false) }
     }
 
     unsafe fn read(&self, site: &'static Site<Read>) -> T {
-        shuttle::thread::yield_now();
+        self.switch();
         // SAFETY: passed on to the caller.
-        unsafe { self.0.read(site) }
+        unsafe { self.value.read(site) }
     }
 
     unsafe fn write(&self, value: T, site: &'static Site<Write>) {
-        shuttle::thread::yield_now();
+        self.switch();
         // SAFETY: passed on to the caller.
-        unsafe { self.0.write(value, site) }
+        unsafe { self.value.write(value, site) }
     }
 }

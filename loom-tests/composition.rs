@@ -1,0 +1,106 @@
+//! List and pool together, as in the arena: the consumer frees nodes, or somebody makes them, while producers
+//! allocate.
+
+use arenaq::count::Uncounted;
+
+use crate::list::List;
+use crate::model::{Model, Outcomes, join, spawn};
+
+type Plain = List<Uncounted>;
+
+#[test]
+fn a_node_that_the_consumer_frees_is_the_next_push_s_alone() {
+    Model {
+        name: "mpsc, 1 producer x 2, 1 consumer x 2, room for 1",
+        preemption_bound: None,
+        at_least: 1_800,
+        outcomes: &["pushed", "exhausted", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 1);
+        let producer =
+            spawn(&list, outcomes, |list, outcomes| [list.push(1, outcomes), list.push(2, outcomes)]);
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(2, outcomes));
+        let [pushed] = join([producer]);
+        let [mut popped] = join([consumer]);
+        popped.extend(list.drain());
+        assert!(popped.is_sorted(), "first in, first out");
+        assert!(popped.into_iter().eq(pushed.into_iter().flatten()), "lost, or seen twice");
+    });
+}
+
+#[test]
+fn two_nodes_carry_several_laps() {
+    Model {
+        name: "mpsc, 1 producer x 3, 1 consumer x 3, room for 1",
+        preemption_bound: Some(4),
+        at_least: 5_300,
+        outcomes: &["pushed", "exhausted", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 1);
+        let producer = spawn(&list, outcomes, |list, outcomes| {
+            (1..=3).filter_map(|value| list.push(value, outcomes)).collect::<Vec<_>>()
+        });
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(3, outcomes));
+        let [pushed, mut popped] = join([producer, consumer]);
+        popped.extend(list.drain());
+        assert_eq!(pushed, popped, "first in, first out");
+    });
+}
+
+#[test]
+fn two_producers_race_for_the_node_that_the_consumer_frees() {
+    Model {
+        name: "mpsc, 1 left: 2 producers x 1, 1 consumer x 2, room for 1",
+        preemption_bound: Some(3),
+        at_least: 5_500,
+        outcomes: &["pushed", "exhausted", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[1], 1);
+        let producers =
+            [2, 3].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(2, outcomes));
+        let pushed = join(producers);
+        let [popped] = join([consumer]);
+        list.account([1].into_iter().chain(pushed.into_iter().flatten()), popped);
+    });
+}
+
+/// Makes one node, and gives it to the pool at once.
+fn grow(list: &Plain, outcomes: &Outcomes) {
+    list.turn.take();
+    // SAFETY: the memory of all nodes is there from the start.
+    let mut chain = unsafe { list.pool.grow(1) }.expect("room, and no other grower");
+    while let Err(same) = list.pool.free_chain(chain) {
+        outcomes.saw("free contended");
+        chain = same;
+    }
+    outcomes.saw("grown");
+}
+
+#[test]
+fn a_push_uses_the_node_that_another_thread_has_just_made() {
+    Model {
+        name: "mpsc, 1 left: 1 producer x 2, grow, 1 consumer x 1, room for 1 of 2",
+        preemption_bound: Some(3),
+        at_least: 4_500,
+        outcomes: &["pushed", "exhausted", "popped", "grown", "free contended"],
+    }
+    .check(|outcomes| {
+        let list = Plain::that_grows(&[1], 1, 2);
+        let producer = spawn(&list, outcomes, |list, outcomes| {
+            [2, 3].into_iter().filter_map(|value| list.push(value, outcomes)).collect::<Vec<_>>()
+        });
+        let grower = spawn(&list, outcomes, |list, outcomes| {
+            grow(list, outcomes);
+            Vec::new()
+        });
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(1, outcomes));
+        let [pushed, _, mut popped] = join([producer, grower, consumer]);
+        popped.extend(list.drain());
+        assert!([1].into_iter().chain(pushed).eq(popped), "first in, first out");
+        assert_eq!(list.pool.created(), list.pool.limit());
+    });
+}

@@ -1,0 +1,58 @@
+//! A failure explains itself: the table and the diagram of a weakened ordering name the access that is to
+//! blame.
+
+use std::process::{Command, Output};
+
+const PICTURE: &str = "docs/images/swap-release.svg";
+
+/// Runs one model of this very test in a process of its own, with another ordering.
+fn with_ordering(change: &str, model: &str) -> (Output, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
+    let output = Command::new(std::env::current_exe().expect("this test is a file"))
+        .args(["--exact", model, "--nocapture"])
+        .env(arenaq::experiment::VARIABLE, change)
+        .env("ARENAQ_COUNTEREXAMPLES", folder.path())
+        .output()
+        .expect("it starts");
+    (output, folder)
+}
+
+#[test]
+fn a_swap_that_only_releases_loses_a_link_and_the_table_says_why() {
+    let model = "mpsc::two_producers_link_each_other_s_nodes";
+    let (output, folder) = with_ordering("mpsc.push.swap_head=Release", model);
+    assert!(!output.status.success(), "the model fails");
+    let text = String::from_utf8_lossy(&output.stderr);
+    for part in [
+        "failed after",
+        "RACES with step",
+        "(mpsc.push.init_next, thread",
+        "(mpsc.push.link_node, thread",
+        "does not synchronise with it: the write is Release, the read Release",
+        "mpsc.push.swap_head is AcqRel in the code, because",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let diagrams: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder is there").flatten().collect();
+    assert_eq!(diagrams.len(), 1, "one diagram");
+    let diagram = std::fs::read_to_string(diagrams[0].path()).expect("a text");
+    assert!(diagram.starts_with("<svg") && diagram.contains("A.next := null"), "{diagram}");
+
+    // The picture of the README is what the code draws.
+    if std::env::var_os("ARENAQ_UPDATE").is_some() {
+        std::fs::write(PICTURE, &diagram).expect("the docs are writable");
+    }
+    let shown = std::fs::read_to_string(PICTURE).unwrap_or_default();
+    assert!(
+        shown == diagram,
+        "{PICTURE} is old: ARENAQ_UPDATE=1 cargo test --features loom --test loom -- explained"
+    );
+}
+
+#[test]
+fn an_ordering_as_declared_fails_nothing() {
+    let (output, folder) =
+        with_ordering("mpmc.push.publish_cell=Release", "mpmc::a_cell_is_not_overwritten_before_it_is_read");
+    assert!(output.status.success(), "{output:?}");
+    assert!(std::fs::read_dir(folder.path()).expect("the folder is there").next().is_none(), "no diagram");
+}

@@ -1,0 +1,128 @@
+//! An MPSC queue with its pool for the models.
+
+use std::rc::Rc;
+
+use arenaq::count::CountPolicy;
+use arenaq::mpsc::{Consumer, Head, Node};
+use arenaq::platform::{Platform, Word};
+use arenaq::pool::Pool;
+use arenaq::{PopError, PushError};
+
+use crate::model::{self, Loom, Outcomes, Turn, exactly_once};
+
+type Element = Node<Loom, u64>;
+
+/// An MPSC queue, its pool and the nodes to which they point.
+pub(crate) struct List<C: CountPolicy> {
+    pub(crate) head: Head<Loom, u64, C>,
+    pub(crate) pool: Pool<Loom, Element>,
+    pub(crate) turn: Turn,
+    _nodes: Vec<Element>,
+    _links: Vec<<Loom as Platform>::Word>,
+}
+
+impl<C: CountPolicy> List<C> {
+    /// A list that holds `elements`, with nodes for `room` of them.
+    pub(crate) fn with(elements: &[u64], room: usize) -> Rc<Self> {
+        Self::that_grows(elements, room, room)
+    }
+
+    /// A list whose pool can grow until it has nodes for `limit` elements.
+    pub(crate) fn that_grows(elements: &[u64], room: usize, limit: usize) -> Rc<Self> {
+        let limit = limit + 1;
+        let mut nodes: Vec<_> = (0..limit).map(|_| Node::empty()).collect();
+        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
+        let pool = Pool::empty();
+        let head = Head::empty();
+        // SAFETY: room for `limit` of both, which live beside the pool and are its alone; the tag wraps
+        // around with the first allocation after the stub's; nobody else is here yet.
+        unsafe {
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit as u64, u32::MAX - 1);
+            let chain = pool.grow(room as u64 + 1).expect("within the limit");
+            pool.free_chain(chain).expect("nobody else");
+            head.init(&pool).expect("a stub");
+        }
+        for element in elements {
+            head.push(&pool, *element).expect("room");
+        }
+        Rc::new(List { head, pool, turn: Turn::new(), _nodes: nodes, _links: links })
+    }
+
+    pub(crate) fn push(&self, value: u64, outcomes: &Outcomes) -> Option<u64> {
+        self.turn.take();
+        match model::push("mpsc.push", || self.head.push(&self.pool, value)) {
+            Ok(()) => {
+                outcomes.saw("pushed");
+                Some(value)
+            }
+            Err(PushError::Exhausted) => {
+                outcomes.saw("exhausted");
+                None
+            }
+            Err(PushError::Contended) => {
+                outcomes.saw("push contended");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The consumer, of which every model has one at a time.
+    pub(crate) fn consumer(&self) -> Consumer<'_, Loom, u64, C> {
+        // SAFETY: every model has one consumer at a time.
+        unsafe { Consumer::new(&self.head, &self.pool) }.expect("a stub")
+    }
+
+    /// What one consumer gets with so many pops.
+    pub(crate) fn consume(&self, pops: usize, outcomes: &Outcomes) -> Vec<u64> {
+        let mut consumer = self.consumer();
+        let pop = |()| {
+            self.turn.take();
+            pop(&mut consumer, outcomes)
+        };
+        std::iter::repeat_n((), pops).filter_map(pop).collect()
+    }
+
+    /// What one consumer gets with one pop that does not take its turn: it is for a model in which nobody
+    /// loads and then changes what this pop loads first.
+    pub(crate) fn consume_out_of_turn(&self, outcomes: &Outcomes) -> Option<u64> {
+        pop(&mut self.consumer(), outcomes)
+    }
+
+    /// What is left when nobody else is here any more, in the order of the queue. No node is lost.
+    pub(crate) fn drain(&self) -> Vec<u64> {
+        let mut consumer = self.consumer();
+        consumer.verify_quiesced().expect("a sound list");
+        let left = std::iter::from_fn(|| model::pop("mpsc.pop", || consumer.pop()).ok()).collect();
+        consumer.verify_quiesced().expect("a sound empty list");
+        assert_eq!(self.pool.free_nodes(), Ok(self.pool.created() - 1), "a node is lost");
+        left
+    }
+
+    /// Everything that was pushed was popped or is still there, once.
+    pub(crate) fn account(
+        &self,
+        pushed: impl IntoIterator<Item = u64>,
+        popped: impl IntoIterator<Item = u64>,
+    ) {
+        exactly_once(pushed, popped.into_iter().chain(self.drain()));
+    }
+}
+
+fn pop<C: CountPolicy>(consumer: &mut Consumer<'_, Loom, u64, C>, outcomes: &Outcomes) -> Option<u64> {
+    match model::pop("mpsc.pop", || consumer.pop()) {
+        Ok(value) => {
+            outcomes.saw("popped");
+            Some(value)
+        }
+        Err(PopError::Empty) => {
+            outcomes.saw("empty");
+            None
+        }
+        Err(PopError::Busy) => {
+            outcomes.saw("busy");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}

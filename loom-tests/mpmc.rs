@@ -1,0 +1,205 @@
+//! The ring: what producers and consumers do to each other.
+
+use std::rc::Rc;
+
+use arenaq::count::Uncounted;
+use arenaq::mpmc::Capacity;
+
+use crate::model::{Model, exactly_once, join, spawn};
+use crate::ring::Ring;
+
+type Plain = Ring<Uncounted>;
+
+#[test]
+fn two_producers_and_a_consumer_lose_nothing() {
+    Model {
+        name: "mpmc, 2 producers x 1, 1 consumer x 2, capacity 2",
+        preemption_bound: None,
+        at_least: 130_000,
+        outcomes: &["pushed", "popped", "empty"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let producers =
+            [1, 2].map(|value| spawn(&ring, outcomes, move |ring, outcomes| ring.push(value, outcomes)));
+        let consumer = spawn(&ring, outcomes, |ring, outcomes| [ring.pop(outcomes), ring.pop(outcomes)]);
+        let pushed = join(producers);
+        let [popped] = join([consumer]);
+        ring.account(pushed.into_iter().flatten(), popped.into_iter().flatten());
+    });
+}
+
+#[test]
+fn two_producers_and_two_consumers_lose_nothing() {
+    Model {
+        name: "mpmc, 2 producers x 1, 2 consumers x 1, capacity 2",
+        preemption_bound: Some(2),
+        at_least: 10_000,
+        outcomes: &["pushed", "popped", "empty"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let producers =
+            [1, 2].map(|value| spawn(&ring, outcomes, move |ring, outcomes| ring.push(value, outcomes)));
+        let consumers = [(); 2].map(|()| spawn(&ring, outcomes, Plain::pop));
+        let pushed = join(producers);
+        let popped = join(consumers);
+        ring.account(pushed.into_iter().flatten(), popped.into_iter().flatten());
+    });
+}
+
+#[test]
+fn a_cell_is_not_overwritten_before_it_is_read() {
+    Model {
+        name: "mpmc, full: 1 producer x 2, 1 consumer x 2, capacity 2",
+        preemption_bound: None,
+        at_least: 93,
+        outcomes: &["pushed", "full", "popped"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[1, 2]);
+        let producer =
+            spawn(&ring, outcomes, |ring, outcomes| [ring.push(3, outcomes), ring.push(4, outcomes)]);
+        let consumer = spawn(&ring, outcomes, |ring, outcomes| [ring.pop(outcomes), ring.pop(outcomes)]);
+        let [pushed] = join([producer]);
+        let [popped] = join([consumer]);
+        assert_eq!(popped, [Some(1), Some(2)], "first in, first out");
+        ring.account([1, 2].into_iter().chain(pushed.into_iter().flatten()), popped.into_iter().flatten());
+    });
+}
+
+#[test]
+fn two_producers_race_for_the_cell_that_the_consumer_frees() {
+    Model {
+        name: "mpmc, full: 2 producers x 1, 1 consumer x 1, capacity 2",
+        preemption_bound: None,
+        at_least: 6_800,
+        outcomes: &["pushed", "full", "popped"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[1, 2]);
+        let producers =
+            [3, 4].map(|value| spawn(&ring, outcomes, move |ring, outcomes| ring.push(value, outcomes)));
+        let consumer = spawn(&ring, outcomes, Plain::pop);
+        let pushed = join(producers);
+        let [popped] = join([consumer]);
+        assert_eq!(popped, Some(1), "nobody else pops");
+        assert!(pushed.iter().flatten().count() <= 1, "one cell, two owners");
+        ring.account([1, 2].into_iter().chain(pushed.into_iter().flatten()), popped);
+    });
+}
+
+#[test]
+fn two_consumers_never_get_the_same_element() {
+    Model {
+        name: "mpmc, 1 left: 1 producer x 1, 2 consumers x 1, capacity 2",
+        preemption_bound: None,
+        at_least: 26_000,
+        outcomes: &["pushed", "popped", "empty"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[1]);
+        let consumers = [(); 2].map(|()| spawn(&ring, outcomes, Plain::pop));
+        let producer = spawn(&ring, outcomes, |ring, outcomes| ring.push(2, outcomes));
+        let popped = join(consumers);
+        let [pushed] = join([producer]);
+        ring.account([1].into_iter().chain(pushed), popped.into_iter().flatten());
+    });
+}
+
+#[test]
+fn elements_keep_their_order_for_several_laps() {
+    Model {
+        name: "mpmc, 1 producer x 4, 1 consumer x 4, capacity 2",
+        preemption_bound: Some(4),
+        at_least: 5_900,
+        outcomes: &["pushed", "full", "popped", "empty"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let producer = spawn(&ring, outcomes, |ring, outcomes| {
+            (1..=4).filter_map(|value| ring.push(value, outcomes)).collect::<Vec<_>>()
+        });
+        let consumer = spawn(&ring, outcomes, |ring, outcomes| {
+            (0..4).filter_map(|_| ring.pop(outcomes)).collect::<Vec<_>>()
+        });
+        let [pushed, mut popped] = join([producer, consumer]);
+        popped.extend(ring.drain());
+        assert_eq!(pushed, popped, "first in, first out");
+    });
+}
+
+#[test]
+fn a_push_that_loses_every_race_gives_up_and_leaves_nothing() {
+    Model {
+        name: "mpmc, 1 producer x 1 against 1 x 2, capacity 2",
+        preemption_bound: None,
+        at_least: 540,
+        outcomes: &["pushed", "full", "push contended"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let one = spawn(&ring, outcomes, |ring, outcomes| vec![ring.push(1, outcomes)]);
+        let two =
+            spawn(&ring, outcomes, |ring, outcomes| vec![ring.push(2, outcomes), ring.push(3, outcomes)]);
+        let pushed = join([one, two]);
+        let left = ring.drain();
+        let of_two: Vec<_> = left.iter().copied().filter(|value| *value != 1).collect();
+        assert!(of_two.is_sorted(), "the elements of one producer in its order");
+        assert_eq!(left.len(), 2, "three pushes, of which one finds no room or no chance");
+        exactly_once(pushed.into_iter().flatten().flatten(), left);
+    });
+}
+
+#[test]
+fn a_pop_that_loses_every_race_gives_up_and_takes_nothing() {
+    Model {
+        name: "mpmc, full: 1 consumer x 1 against 1 x 2, capacity 2",
+        preemption_bound: None,
+        at_least: 540,
+        outcomes: &["popped", "empty", "pop contended"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[1, 2]);
+        let one = spawn(&ring, outcomes, |ring, outcomes| vec![ring.pop(outcomes)]);
+        let two = spawn(&ring, outcomes, |ring, outcomes| vec![ring.pop(outcomes), ring.pop(outcomes)]);
+        let popped = join([one, two]);
+        assert!(popped[1].iter().flatten().is_sorted(), "first in, first out");
+        ring.account([1, 2], popped.into_iter().flatten().flatten());
+    });
+}
+
+#[test]
+fn every_capacity_holds_what_it_says_and_not_one_element_more() {
+    Model {
+        name: "mpmc, every capacity up to 4, full: 1 producer x 1, 1 consumer x 1",
+        preemption_bound: None,
+        at_least: 97,
+        outcomes: &["pushed", "full", "popped"],
+    }
+    .check(|outcomes| {
+        let rings: Vec<_> = (1..=4)
+            .filter_map(|cells| Capacity::new(cells).ok())
+            .map(|capacity| {
+                let elements: Vec<_> = (1..=capacity.get()).collect();
+                let ring = Plain::of(capacity, &elements);
+                assert_eq!(ring.push(capacity.get() + 1, outcomes), None, "more than {capacity:?}");
+                assert_eq!(ring.head.len(), capacity.get());
+                (ring, elements)
+            })
+            .collect();
+        let rings = Rc::new(rings);
+        let producer = spawn(&rings, outcomes, |rings, outcomes| {
+            rings.iter().map(|(ring, _)| ring.push(9, outcomes)).collect::<Vec<_>>()
+        });
+        let consumer = spawn(&rings, outcomes, |rings, outcomes| {
+            rings.iter().map(|(ring, _)| ring.pop(outcomes)).collect::<Vec<_>>()
+        });
+        let [pushed, popped] = join([producer, consumer]);
+        for (((ring, elements), pushed), popped) in rings.iter().zip(pushed).zip(popped) {
+            let out: Vec<_> = popped.into_iter().chain(ring.drain()).collect();
+            let expected: Vec<_> = elements.iter().copied().chain(pushed).collect();
+            assert_eq!(out, expected, "first in, first out");
+        }
+    });
+}

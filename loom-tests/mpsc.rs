@@ -1,0 +1,84 @@
+//! The list: producers and the consumer, with a node for every push.
+
+use arenaq::count::Uncounted;
+
+use crate::list::List;
+use crate::model::{Model, join, spawn};
+
+type Plain = List<Uncounted>;
+
+#[test]
+fn a_producer_and_the_consumer_keep_the_order() {
+    Model {
+        name: "mpsc, 1 producer x 2, 1 consumer x 2, room for 2",
+        preemption_bound: None,
+        at_least: 8_800,
+        outcomes: &["pushed", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 2);
+        let producer =
+            spawn(&list, outcomes, |list, outcomes| [list.push(1, outcomes), list.push(2, outcomes)]);
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(2, outcomes));
+        let [pushed] = join([producer]);
+        let [mut popped] = join([consumer]);
+        assert_eq!(pushed, [Some(1), Some(2)], "a node for each");
+        popped.extend(list.drain());
+        assert_eq!(popped, [1, 2], "first in, first out");
+    });
+}
+
+#[test]
+fn two_producers_link_each_other_s_nodes() {
+    Model {
+        name: "mpsc, 2 producers x 1, room for 2",
+        preemption_bound: None,
+        at_least: 57,
+        outcomes: &["pushed"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 2);
+        let producers =
+            [1, 2].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let pushed = join(producers);
+        list.account(pushed.into_iter().flatten(), []);
+    });
+}
+
+#[test]
+fn two_producers_and_one_pop_lose_nothing() {
+    Model {
+        name: "mpsc, 2 producers x 1, 1 consumer x 1, room for 2",
+        preemption_bound: None,
+        at_least: 64_000,
+        outcomes: &["pushed", "push contended", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 2);
+        let producers =
+            [1, 2].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let consumer = spawn(&list, outcomes, Plain::consume_out_of_turn);
+        let pushed = join(producers);
+        let [popped] = join([consumer]);
+        list.account(pushed.into_iter().flatten(), popped);
+    });
+}
+
+#[test]
+fn two_producers_and_a_consumer_lose_nothing() {
+    Model {
+        name: "mpsc, 2 producers x 1, 1 consumer x 2, room for 2",
+        preemption_bound: Some(2),
+        at_least: 5_500,
+        outcomes: &["pushed", "push contended", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 2);
+        let producers =
+            [1, 2].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(2, outcomes));
+        let pushed = join(producers);
+        let [popped] = join([consumer]);
+        list.account(pushed.into_iter().flatten(), popped);
+    });
+}

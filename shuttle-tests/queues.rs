@@ -1,0 +1,202 @@
+//! The queues as the models see them, and queues that are broken on purpose.
+
+use arenaq::mpmc::{self, Capacity};
+use arenaq::mpsc;
+use arenaq::platform::{Platform, Shuttle, Word};
+use arenaq::pool::Pool;
+use shuttle::sync::atomic::{AtomicU64, Ordering};
+
+use crate::history::{Item, Outcome};
+use crate::specification::{Promise, RelaxedMpmc, RelaxedMpsc};
+
+/// A queue that threads share.
+pub(crate) trait Queue: Send + Sync + 'static {
+    /// What its documentation promises.
+    type Promise: Promise;
+
+    fn push(&self, item: Item) -> Outcome;
+
+    /// A consuming end. Of an MPSC queue there is one at a time.
+    fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_>;
+
+    /// Checks a queue that is empty and on which no operation runs.
+    fn verify_drained(&self);
+}
+
+/// The bounded queue.
+pub(crate) struct Ring {
+    head: mpmc::Head<Shuttle, arenaq::KeyValue>,
+    _cells: Vec<mpmc::Cell<Shuttle, arenaq::KeyValue>>,
+}
+
+// SAFETY: the cells are touched only through the head, which is `Send` and `Sync`.
+unsafe impl Send for Ring {}
+// SAFETY: as above.
+unsafe impl Sync for Ring {}
+
+impl Ring {
+    /// With its positions at `start`.
+    pub(crate) fn new(capacity: u64, start: u64) -> Ring {
+        let mut cells: Vec<_> = (0..capacity).map(|_| mpmc::Cell::empty()).collect();
+        let head = mpmc::Head::empty();
+        let capacity = Capacity::new(capacity).expect("a capacity");
+        // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
+        unsafe { head.init_at(cells.as_mut_ptr(), capacity, start) }.expect("nothing ends the loop");
+        Ring { head, _cells: cells }
+    }
+}
+
+impl Queue for Ring {
+    type Promise = RelaxedMpmc;
+
+    fn push(&self, item: Item) -> Outcome {
+        self.head.push(item.into()).into()
+    }
+
+    fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
+        Box::new(|| self.head.pop().into())
+    }
+
+    fn verify_drained(&self) {
+        self.head.verify_quiesced().expect("a sound ring");
+        assert_eq!((self.head.len(), self.head.count()), (0, 0));
+    }
+}
+
+pub(crate) type Node = mpsc::Node<Shuttle, arenaq::KeyValue>;
+
+/// A pool and its memory.
+pub(crate) struct Nodes {
+    pub(crate) pool: Pool<Shuttle, Node>,
+    _nodes: Vec<Node>,
+    _links: Vec<<Shuttle as Platform>::Word>,
+}
+
+// SAFETY: nodes and links are touched only through the pool, which is `Send` and `Sync`, and by the owners
+// that it hands them to.
+unsafe impl Send for Nodes {}
+// SAFETY: as above.
+unsafe impl Sync for Nodes {}
+
+impl Nodes {
+    /// `limit` free nodes, with the tag at `tag`.
+    pub(crate) fn new(limit: u64, tag: u32) -> Nodes {
+        let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
+        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
+        let pool = Pool::empty();
+        // SAFETY: room for all of both, which live beside the pool and are its alone; nobody else is here
+        // yet.
+        unsafe {
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, tag);
+            let chain = pool.grow(limit).expect("within the limit");
+            pool.free_chain(chain).expect("nobody else");
+        }
+        Nodes { pool, _nodes: nodes, _links: links }
+    }
+}
+
+/// The unbounded queue, with nodes for so many elements.
+pub(crate) struct List {
+    head: mpsc::Head<Shuttle, arenaq::KeyValue>,
+    nodes: Nodes,
+    elements: u64,
+}
+
+impl List {
+    /// With the pool's tag at the low half of `start`.
+    pub(crate) fn new(elements: u64, start: u64) -> List {
+        let nodes = Nodes::new(elements + 1, start as u32);
+        let head = mpsc::Head::empty();
+        // SAFETY: nobody else is here yet.
+        unsafe { head.init(&nodes.pool) }.expect("a stub");
+        List { head, nodes, elements }
+    }
+
+    fn only_consumer(&self) -> mpsc::Consumer<'_, Shuttle, arenaq::KeyValue> {
+        // SAFETY: every model consumes in one thread, and in the main thread when that one is gone.
+        unsafe { mpsc::Consumer::new(&self.head, &self.nodes.pool) }.expect("a queue with a stub")
+    }
+}
+
+impl Queue for List {
+    type Promise = RelaxedMpsc;
+
+    fn push(&self, item: Item) -> Outcome {
+        self.head.push(&self.nodes.pool, item.into()).into()
+    }
+
+    fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
+        let mut consumer = self.only_consumer();
+        Box::new(move || consumer.pop().into())
+    }
+
+    fn verify_drained(&self) {
+        self.only_consumer().verify_quiesced().expect("a sound list");
+        assert_eq!(self.head.count(), 0);
+        assert_eq!(self.nodes.pool.free_nodes(), Ok(self.elements), "a node is lost");
+    }
+}
+
+/// What a [`Broken`] queue does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A producer's first two elements change places.
+    Swaps,
+    /// A producer's second element is not there.
+    Loses,
+    /// A producer's second element is there twice.
+    Duplicates,
+    /// The first pop of a consumer says this, whatever is there.
+    Hides(Outcome),
+    /// The first push of a producer says this, whatever is free.
+    Refuses(Outcome),
+    /// Of two pushes at the same time the later one leaves nothing: wrong in some schedules only.
+    LosesWhenTwoPush,
+}
+
+/// A queue with a fault.
+pub(crate) struct Broken<Q> {
+    queue: Q,
+    fault: Fault,
+    pushing: AtomicU64,
+}
+
+impl<Q> Broken<Q> {
+    pub(crate) fn new(queue: Q, fault: Fault) -> Self {
+        Broken { queue, fault, pushing: AtomicU64::new(0) }
+    }
+}
+
+impl<Q: Queue> Queue for Broken<Q> {
+    type Promise = Q::Promise;
+
+    fn push(&self, item: Item) -> Outcome {
+        match (self.fault, item.serial) {
+            (Fault::Swaps, 0 | 1) => self.queue.push(Item { serial: 1 - item.serial, ..item }),
+            (Fault::Loses, 1) => Outcome::Pushed,
+            (Fault::Duplicates, 1) => {
+                self.queue.push(item);
+                self.queue.push(item)
+            }
+            (Fault::Refuses(outcome), 0) => outcome,
+            (Fault::LosesWhenTwoPush, _) => {
+                let others = self.pushing.fetch_add(1, Ordering::SeqCst);
+                let outcome = if others == 0 { self.queue.push(item) } else { Outcome::Pushed };
+                self.pushing.fetch_sub(1, Ordering::SeqCst);
+                outcome
+            }
+            _ => self.queue.push(item),
+        }
+    }
+
+    fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
+        let mut consumer = self.queue.consumer();
+        let mut first = match self.fault {
+            Fault::Hides(outcome) => Some(outcome),
+            _ => None,
+        };
+        Box::new(move || first.take().unwrap_or_else(&mut consumer))
+    }
+
+    fn verify_drained(&self) {}
+}

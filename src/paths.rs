@@ -1,0 +1,100 @@
+//! The paths that an operation can take: the sites that it passes, in order, as regular expressions.
+//!
+//! A path is the last part of each site's name, with a space behind it; `!` marks a compare-exchange that
+//! fails. The constants of a pool (`pool.any.*`) are left out. `{budget}` stands for the retry budget of the
+//! platform.
+//!
+//! The seeds give the same for the compiled MPMC push, from m00 to m10: their four return paths are the first
+//! four rows.
+
+/// One way in which an operation can end.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// The operation: `mpmc.push`.
+    pub operation: &'static str,
+    /// How it ends.
+    pub outcome: &'static str,
+    /// The sites that it passes.
+    pub sites: &'static str,
+    /// What the seeds say of it, in their words.
+    pub seed: &'static str,
+}
+
+const fn path(
+    operation: &'static str,
+    outcome: &'static str,
+    sites: &'static str,
+    seed: &'static str,
+) -> Path {
+    Path { operation, outcome, sites, seed }
+}
+
+/// Every path.
+pub const PATHS: &[Path] = &[
+    path("mpmc.push", "invalid", "read_buffer ", "m00 -> RETURN_INVALID"),
+    path(
+        "mpmc.push",
+        "full",
+        "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position )*load_sequence ",
+        "m01 -> m02 -> m03 -> m04 -> RETURN_NOMEM",
+    ),
+    path(
+        "mpmc.push",
+        "pushed",
+        "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position )*\
+         load_sequence claim_position write_data publish_cell (increment_count )?",
+        "m01 -> m02 -> m03 -> m04 -> m05 -> m06 -> m07 -> m08 -> m09 -> RETURN_SUCCESS",
+    ),
+    path(
+        "mpmc.push",
+        "contended",
+        "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position ){budget}",
+        "(m01 -> m02 -> m03 -> m04 -> m05? -> m10 -> RETRY)* -> RETURN_BUSY",
+    ),
+    path("mpmc.pop", "invalid", "read_buffer ", ""),
+    path(
+        "mpmc.pop",
+        "empty",
+        "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position )*load_sequence ",
+        "m0 -> m1 -> Return Empty",
+    ),
+    path(
+        "mpmc.pop",
+        "popped",
+        "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position )*\
+         load_sequence claim_position read_data free_cell (decrement_count )?",
+        "m0 -> m1 -> m2 -> m3 -> m4",
+    ),
+    path(
+        "mpmc.pop",
+        "contended",
+        "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position ){budget}",
+        "m0 -> m1 -> m2 (Fail) -> Retry",
+    ),
+    path("mpsc.push", "exhausted", "load_top (load_link claim_node! )*", "3.2 step 1: DS_ERROR_NOMEM"),
+    path("mpsc.push", "contended", "load_top (load_link claim_node! ){budget}", ""),
+    path(
+        "mpsc.push",
+        "pushed",
+        "load_top (load_link claim_node! )*load_link claim_node \
+         init_next write_data swap_head link_node (increment_count )?",
+        "3.2 steps 1 to 4: allocate, set up, XCHG, link",
+    ),
+    path("mpsc.pop", "empty", "read_tail load_next load_head ", "3.3 case 1"),
+    path("mpsc.pop", "busy", "read_tail load_next load_head ", "3.3 case 2"),
+    path(
+        "mpsc.pop",
+        "popped",
+        "read_tail load_next read_data write_tail \
+         (store_link )?load_top (store_link push_chain! )*(store_link push_chain )?(decrement_count )?",
+        "3.3 case 3: read the data, move tail, free the old stub",
+    ),
+];
+
+/// How many accesses an operation makes at most: so many, and so many more for each unit of the retry budget.
+/// The constants of a pool do not count.
+///
+/// A push on the MPSC queue has its retries in the allocation of the node alone: what follows it is four
+/// accesses, or five with the counter, in every execution.
+pub const BOUNDS: &[(&str, u64, u64)] =
+    &[("mpmc.push", 3 + 3, 3), ("mpmc.pop", 3 + 3, 3), ("mpsc.push", 1 + 5, 2), ("mpsc.pop", 6 + 1, 2)];
