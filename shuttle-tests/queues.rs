@@ -2,12 +2,26 @@
 
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
-use arenaq::platform::{Platform, Shuttle, Word};
+use arenaq::platform::{Identify, Platform, Traced, Word};
 use arenaq::pool::Pool;
+use arenaq::trace;
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 
 use crate::history::{Item, Outcome};
 use crate::specification::{Promise, RelaxedMpmc, RelaxedMpsc};
+
+/// shuttle, with a trace of every access.
+type Shuttle = Traced<arenaq::platform::Shuttle>;
+
+/// Begins the trace of an execution; in its main thread.
+pub(crate) fn begin_execution() {
+    trace::begin_execution(<arenaq::platform::Shuttle as Identify>::identity());
+}
+
+/// An operation whose accesses are known as its own.
+fn operation<R>(name: &'static str, body: impl FnOnce() -> R) -> R {
+    trace::operation(<arenaq::platform::Shuttle as Identify>::identity(), name, body, |_| "ended")
+}
 
 /// A queue that threads share.
 pub(crate) trait Queue: Send + Sync + 'static {
@@ -50,11 +64,11 @@ impl Queue for Ring {
     type Promise = RelaxedMpmc;
 
     fn push(&self, item: Item) -> Outcome {
-        self.head.push(item.into()).into()
+        operation("mpmc.push", || self.head.push(item.into())).into()
     }
 
     fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
-        Box::new(|| self.head.pop().into())
+        Box::new(|| operation("mpmc.pop", || self.head.pop()).into())
     }
 
     fn verify_drained(&self) {
@@ -122,12 +136,12 @@ impl Queue for List {
     type Promise = RelaxedMpsc;
 
     fn push(&self, item: Item) -> Outcome {
-        self.head.push(&self.nodes.pool, item.into()).into()
+        operation("mpsc.push", || self.head.push(&self.nodes.pool, item.into())).into()
     }
 
     fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
         let mut consumer = self.only_consumer();
-        Box::new(move || consumer.pop().into())
+        Box::new(move || operation("mpsc.pop", || consumer.pop()).into())
     }
 
     fn verify_drained(&self) {

@@ -10,8 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arenaq::trace::{self, Trace};
+use arenaq_counterexample::Counterexample;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+
+use crate::queues;
 
 /// Schedules of a main model, per scheduler.
 pub(crate) const MAIN: usize = 10_000;
@@ -99,6 +103,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// The seed and the tasks of the failing schedule: `seed:task,task*times,...`.
     pub(crate) schedule: String,
+    /// What the queues did in it.
+    pub(crate) trace: Trace,
 }
 
 /// Writes down what another scheduler chooses, and ends when the model wants to.
@@ -172,7 +178,10 @@ pub(crate) fn explore(
     let run = Run::default();
     let model = {
         let run = run.clone();
-        move || body(&run)
+        move || {
+            queues::begin_execution();
+            body(&run);
+        }
     };
     let Settings { seed, iterations, .. } = *settings;
     let result = panic::catch_unwind(AssertUnwindSafe(|| match (&settings.replay, settings.schedules) {
@@ -192,7 +201,11 @@ pub(crate) fn explore(
         Ok(schedules) => {
             Ok(Report { schedules, steps: seen.steps, outcomes: std::mem::take(&mut seen.outcomes) })
         }
-        Err(payload) => Err(Failure { message: text_of(&*payload), schedule: encode(&seen.schedule) }),
+        Err(payload) => Err(Failure {
+            message: text_of(&*payload),
+            schedule: encode(&seen.schedule),
+            trace: trace::current(),
+        }),
     }
 }
 
@@ -224,7 +237,7 @@ pub(crate) fn check(
     let settings = Settings::from_env(schedules, iterations);
     let start = Instant::now();
     println!("{test}: {schedules:?}, seed {}", settings.seed);
-    let report = explore(&settings, body).unwrap_or_else(|failure| panic!("{}", repeatable(test, &failure)));
+    let report = explore(&settings, body).unwrap_or_else(|failure| panic!("{}", repeatable(test, failure)));
     println!(
         "{test}: {} schedules, {} steps, {:.1} s: {:?}",
         report.schedules,
@@ -241,15 +254,20 @@ pub(crate) fn check(
     report
 }
 
-/// What to print for a failure: what it was, and the command that repeats it.
-fn repeatable(test: &str, failure: &Failure) -> String {
+/// What to print for a failure: what it was, the execution, and the command that repeats it.
+fn repeatable(test: &str, failure: Failure) -> String {
     let replay = match store(test, &failure.schedule) {
         Ok(path) => path.display().to_string(),
         // A schedule is digits and `:,*`; the quotes are for the star.
         Err(_) => format!("'{}'", failure.schedule),
     };
+    let counterexample = Counterexample::new(test, failure.trace);
+    let diagram = match counterexample.save(&Counterexample::default_folder()) {
+        Ok(path) => format!("As a diagram: {}", path.display()),
+        Err(error) => format!("No diagram: {error}"),
+    };
     format!(
-        "{}\nrepeat this schedule:\nARENAQ_SHUTTLE_REPLAY={replay} \
+        "{}\n{counterexample}\n{diagram}\nrepeat this schedule:\nARENAQ_SHUTTLE_REPLAY={replay} \
          cargo test --features shuttle --test shuttle -- --include-ignored --exact {test}\n",
         failure.message
     )

@@ -188,12 +188,19 @@ impl Analysis {
 
     /// The first race, in the order of execution.
     pub fn race(&self) -> Option<Race> {
-        for second in 0..self.steps.len() {
-            for first in 0..second {
-                if self.conflict(first, second) && !self.happens_before(first, second) {
-                    return Some(Race { first, second, missing: self.missing_edge(first, second) });
-                }
+        // Only memory that somebody touches without an atomic access can be raced for.
+        let mut touched: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for step in self.steps.iter().filter(|step| is_plain(&step.event)) {
+            touched.entry(step.event.address).or_default();
+        }
+        for (second, step) in self.steps.iter().enumerate() {
+            let Some(before) = touched.get_mut(&step.event.address) else { continue };
+            let racing =
+                |first: &&usize| self.conflict(**first, second) && !self.happens_before(**first, second);
+            if let Some(&first) = before.iter().find(racing) {
+                return Some(Race { first, second, missing: self.missing_edge(first, second) });
             }
+            before.push(second);
         }
         None
     }
@@ -245,8 +252,8 @@ impl Analysis {
         let is_in = |step: &usize| operations.contains(&self.steps[*step].event.operation);
         let inside: Vec<usize> =
             (0..self.steps.len()).filter(|step| is_in(step) || marked.contains(step)).collect();
-        // What nobody writes here, such as where the nodes lie, explains nothing; and in a race between two nodes
-        // of a queue neither does the way in which the pool came by them.
+        // What nobody writes here, such as where the nodes lie, explains nothing; and in a race between two
+        // nodes of a queue neither does the way in which the pool came by them.
         let written: BTreeSet<usize> = inside
             .iter()
             .filter(|step| is_write(&self.steps[**step].event))
