@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arenaq::platform::{Identify, Traced};
-use arenaq::{PopError, PushError, experiment, trace};
+use arenaq::trace::{self, Trace};
+use arenaq::{PopError, PushError, experiment};
 use arenaq_counterexample::Counterexample;
 use loom::thread::{self, JoinHandle};
 
@@ -120,9 +121,14 @@ fn deep() -> bool {
     std::env::var_os("ARENAQ_LOOM_DEEP").is_some_and(|value| value != "0")
 }
 
-/// Says that a permutation went wrong, and shows it.
-fn report_failure(model: &Model, permutations: u64) {
-    let counterexample = Counterexample::new(model.name, trace::current());
+fn text_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
+}
+
+/// Says that a permutation went wrong, why, and shows it.
+fn report_failure(model: &Model, permutations: u64, why: &str, trace: Trace) {
+    let counterexample = Counterexample::new(model.name, trace);
     let diagram = match counterexample.save(&Counterexample::default_folder()) {
         Ok(path) => format!("As a diagram: {}", path.display()),
         Err(error) => format!("No diagram: {error}"),
@@ -130,7 +136,7 @@ fn report_failure(model: &Model, permutations: u64) {
     // Past the capture of the test harness, as a model's result.
     let _ = writeln!(
         std::io::stderr(),
-        "loom: {}: failed after {permutations} permutations\n\n{counterexample}\n{diagram}\n",
+        "loom: {}: failed after {permutations} permutations\n{why}\n\n{counterexample}\n{diagram}\n",
         model.name
     );
 }
@@ -144,25 +150,34 @@ impl Model {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = bound;
 
+        let strayed: Arc<Mutex<Option<(String, Trace)>>> = Arc::default();
         paths::prepare();
         let start = Instant::now();
         let result: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(|| {
             builder.check({
                 let (outcomes, permutations) = (outcomes.clone(), permutations.clone());
+                let strayed = strayed.clone();
                 move || {
                     permutations.fetch_add(1, Ordering::Relaxed);
                     trace::begin_execution(identity());
                     body(&outcomes);
-                    if !experiment::is_running() {
-                        trace::inspect(paths::check);
+                    // A wrong path is told when nothing worse is found: what it leads to says more.
+                    if let Some(wrong) = trace::inspect(paths::check) {
+                        let mut strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner);
+                        strayed.get_or_insert_with(|| (wrong, trace::current()));
                     }
                 }
             });
         }));
         let permutations = permutations.load(Ordering::Relaxed);
         if let Err(panic) = result {
-            report_failure(&self, permutations);
+            report_failure(&self, permutations, &text_of(&*panic), trace::current());
             resume_unwind(panic);
+        }
+        let strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((wrong, trace)) = strayed.filter(|_| !experiment::is_running()) {
+            report_failure(&self, permutations, &wrong, trace);
+            panic!("{wrong}");
         }
 
         let seen = outcomes.0.lock().unwrap_or_else(PoisonError::into_inner);

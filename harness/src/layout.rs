@@ -114,7 +114,7 @@ pub struct Table<'a>(pub &'a [Row]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<17} {:<13} {:>6} {:>9} {:>6}", "structure", "field", "Rust", "C header", "BTF")?;
+        write!(f, "{:<17} {:<13} {:>6} {:>9} {:>6}", "structure", "field", "Rust", "C header", "BTF")?;
         let number = |value: Option<usize>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let mut last = "";
         for row in self.0 {
@@ -122,7 +122,7 @@ impl fmt::Display for Table<'_> {
             last = row.structure;
             let mark = if row.agrees() { "" } else { "   DIFFERENT" };
             let (header, btf) = (number(row.header), number(row.btf));
-            writeln!(f, "{structure:<17} {:<13} {:>6} {header:>9} {btf:>6}{mark}", row.field, row.rust)?;
+            write!(f, "\n{structure:<17} {:<13} {:>6} {header:>9} {btf:>6}{mark}", row.field, row.rust)?;
         }
         Ok(())
     }

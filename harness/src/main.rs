@@ -1,5 +1,7 @@
 //! The `arenaq` command.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -158,14 +160,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints a result. Nobody who reads it, as behind `| head`, is no error.
+fn say(text: &dyn Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Doctor { json } => {
             let report = doctor::examine();
             if json {
-                println!("{}", serde_json::to_string(&report)?);
+                say(&serde_json::to_string(&report)?)?;
             } else {
-                println!("{report}");
+                say(&report)?;
             }
             Ok(if report.can_run { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
@@ -173,9 +183,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Layout { json } => {
             let rows = layout::table().map_err(anyhow::Error::msg)?;
             if json {
-                println!("{}", serde_json::to_string(&rows)?);
+                say(&serde_json::to_string(&rows)?)?;
             } else {
-                print!("{}", layout::Table(&rows));
+                say(&layout::Table(&rows))?;
             }
             let agree = rows.iter().all(layout::Row::agrees);
             Ok(if agree { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCOUNTED) })
@@ -202,9 +212,9 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let options = arguments.options();
     let summary = run(&options, &interrupted)?;
     if json {
-        println!("{}", serde_json::to_string(&summary)?);
+        say(&serde_json::to_string(&summary)?)?;
     } else {
-        println!("{summary}");
+        say(&summary)?;
     }
     if summary.produced == 0 {
         eprintln!("arenaq: the hook {} saw no event: does what ran pass there?", summary.hook);
