@@ -4,6 +4,7 @@ mod command;
 mod demo;
 mod layouts;
 mod links;
+mod orderings;
 mod setup;
 mod test;
 
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::test::Step;
+use test::{Options, Step};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -33,6 +34,8 @@ enum Command {
     Lint,
     /// Compares docs/layouts.md with the layouts of the compiled code, or writes it.
     Layouts(LayoutsArgs),
+    /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
+    Orderings(orderings::OrderingsArgs),
 }
 
 #[derive(Args)]
@@ -43,6 +46,9 @@ struct TestArgs {
     /// Lets tests that the kernel refuses fail instead of being skipped. CI=true in the environment implies it.
     #[arg(long)]
     require_kernel: bool,
+    /// Lets the model checkers go further, for a night: loom without bounds, shuttle with many more schedules.
+    #[arg(long)]
+    deep: bool,
 }
 
 #[derive(Args)]
@@ -72,11 +78,13 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo => demo::demo()?,
         Command::Test(arguments) => {
             let steps = if arguments.only.is_empty() { Step::ALL } else { &arguments.only };
-            return Ok(test::run(steps, arguments.require_kernel));
+            let options = Options { require_kernel: arguments.require_kernel, deep: arguments.deep };
+            return Ok(test::run(steps, options));
         }
-        Command::Lint => return Ok(test::run(Step::LINT, false)),
+        Command::Lint => return Ok(test::run(Step::LINT, Options::default())),
         Command::Layouts(arguments) if arguments.write => layouts::write()?,
         Command::Layouts(_) => layouts::check()?,
+        Command::Orderings(arguments) => return orderings::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,12 +7,23 @@ use clap::ValueEnum;
 use duct::Expression;
 
 use crate::command::{cargo, check};
-use crate::{layouts, links, setup};
+use crate::{layouts, links, orderings, setup};
 
 /// The tests write a line with this when the kernel cannot run them.
 const SKIPPED: &str = "SKIPPED";
 /// Lets those tests fail instead.
 const REQUIRE_KERNEL: &str = "ARENAQ_REQUIRE_KERNEL";
+/// What makes the model checkers go further: loom without bounds, shuttle with twenty times the schedules.
+const DEEP: [(&str, &str); 2] = [("ARENAQ_LOOM_DEEP", "1"), ("ARENAQ_SHUTTLE_ITERATIONS", "200000")];
+
+/// How the steps are run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// What the kernel refuses is a failure.
+    pub(crate) require_kernel: bool,
+    /// The model checkers take hours.
+    pub(crate) deep: bool,
+}
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +48,8 @@ pub(crate) enum Step {
     Loom,
     /// The algorithms under shuttle.
     Shuttle,
+    /// docs/orderings.md is what the models say: every weaker ordering and every mutant, against them.
+    Orderings,
     /// The instructions of the generic code, against a twin written by hand.
     NativeCost,
 }
@@ -53,6 +66,7 @@ impl Step {
         Step::Test,
         Step::Loom,
         Step::Shuttle,
+        Step::Orderings,
         Step::NativeCost,
     ];
 
@@ -69,14 +83,22 @@ impl Step {
     }
 
     /// Returns the lines on skipped tests.
-    fn run(self, require_kernel: bool) -> anyhow::Result<Vec<String>> {
+    fn run(self, options: &Options) -> anyhow::Result<Vec<String>> {
         let lines = match self {
             Step::Setup => setup::setup().map(|()| Vec::new()),
             Step::Links => links::check().map(|()| Vec::new()),
             Step::Layouts => layouts::check().map(|()| Vec::new()),
+            Step::Orderings => orderings::check().map(|()| Vec::new()),
             _ => {
-                let command = self.command();
-                check(&if require_kernel { command.env(REQUIRE_KERNEL, "1") } else { command })
+                let mut command = self.command();
+                if options.require_kernel {
+                    command = command.env(REQUIRE_KERNEL, "1");
+                }
+                if options.deep {
+                    command =
+                        DEEP.into_iter().fold(command, |command, (name, value)| command.env(name, value));
+                }
+                check(&command)
             }
         }?;
         Ok(lines.into_iter().filter(|line| line.contains(SKIPPED)).collect())
@@ -117,8 +139,9 @@ struct Report {
 }
 
 /// Runs steps one after another; a failure ends only those that need the failed one.
-pub(crate) fn run(steps: &[Step], require_kernel: bool) -> ExitCode {
+pub(crate) fn run(steps: &[Step], options: Options) -> ExitCode {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    let options = Options { require_kernel: options.require_kernel || ci, ..options };
     let mut reports: Vec<Report> = Vec::new();
     for (number, &step) in steps.iter().enumerate() {
         println!("\n== {} ({} of {})", step.name(), number + 1, steps.len());
@@ -133,7 +156,7 @@ pub(crate) fn run(steps: &[Step], require_kernel: bool) -> ExitCode {
                 println!("not run: the step {} failed", needed.name());
                 (Outcome::NotRun(needed), Vec::new())
             }
-            None => attempt(step, require_kernel || ci, ci),
+            None => attempt(step, &options, ci),
         };
         let took = start.elapsed();
         println!("== {}: {:.1} s", step.name(), took.as_secs_f64());
@@ -142,8 +165,8 @@ pub(crate) fn run(steps: &[Step], require_kernel: bool) -> ExitCode {
     summarise(reports)
 }
 
-fn attempt(step: Step, require_kernel: bool, ci: bool) -> (Outcome, Vec<String>) {
-    match step.run(require_kernel) {
+fn attempt(step: Step, options: &Options, ci: bool) -> (Outcome, Vec<String>) {
+    match step.run(options) {
         Ok(skipped) if skipped.is_empty() || !ci => (Outcome::Passed, skipped),
         Ok(skipped) => {
             eprintln!("error: CI skips no test, and {} said {SKIPPED}", skipped.len());

@@ -1,0 +1,166 @@
+//! Mutants: the algorithms, broken on purpose.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+
+use crate::command::root;
+use crate::orderings::models::{Binary, target};
+
+/// Where the mutants are, in the workspace.
+pub(crate) const FILE: &str = "loom-tests/mutants.toml";
+
+/// One change of the code.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mutant {
+    pub(crate) name: String,
+    /// In the workspace.
+    pub(crate) file: String,
+    /// What the change does, in a sentence.
+    pub(crate) does: String,
+    /// Why the models must *not* notice.
+    pub(crate) harmless: Option<String>,
+    #[serde(rename = "edit")]
+    edits: Vec<Edit>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    text: String,
+    replacement: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    mutant: Vec<Mutant>,
+}
+
+pub(crate) fn read() -> anyhow::Result<Vec<Mutant>> {
+    let table: Table = super::read_toml(FILE)?;
+    let mut names: Vec<_> = table.mutant.iter().map(|mutant| &mutant.name).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("{FILE}: the mutant {} is there twice", twice[0]);
+    }
+    Ok(table.mutant)
+}
+
+impl Mutant {
+    /// The structure that it breaks: `mpmc` for `src/mpmc.rs`.
+    pub(crate) fn structure(&self) -> &str {
+        Path::new(&self.file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+    }
+
+    fn apply(&self, code: &str) -> anyhow::Result<String> {
+        let mut code = code.to_owned();
+        for edit in &self.edits {
+            let found = code.matches(&edit.text).count();
+            ensure!(
+                found == 1,
+                "the mutant {} no longer fits the code: {} has this text {found} times, not once:\n{}",
+                self.name,
+                self.file,
+                edit.text
+            );
+            code = code.replace(&edit.text, &edit.replacement);
+        }
+        Ok(code)
+    }
+}
+
+/// A copy of the workspace, in which mutants are compiled one after another. One place for all
+/// of them, so that only what a mutant changes is compiled again.
+#[derive(Debug)]
+pub(crate) struct Nursery {
+    tree: PathBuf,
+}
+
+impl Nursery {
+    pub(crate) fn new() -> anyhow::Result<Nursery> {
+        let tree = target().join("orderings/tree");
+        if tree.exists() {
+            fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+        }
+        copy(&root(), &tree)?;
+        Ok(Nursery { tree })
+    }
+
+    /// Compiles the code as it is.
+    pub(crate) fn original(&self) -> anyhow::Result<Binary> {
+        self.build("as-it-is")
+    }
+
+    fn build(&self, name: &str) -> anyhow::Result<Binary> {
+        let place = target().join("orderings");
+        Binary::build_in(&self.tree, &place.join("target"))?.keep(place.join(name))
+    }
+
+    /// Compiles one mutant and restores the copy.
+    pub(crate) fn compile(&self, mutant: &Mutant) -> anyhow::Result<Binary> {
+        let place = self.tree.join(&mutant.file);
+        let code = fs::read_to_string(&place)
+            .with_context(|| format!("the mutant {}: {}", mutant.name, mutant.file))?;
+        let write =
+            |code: &str| fs::write(&place, code).with_context(|| format!("cannot write {}", place.display()));
+        write(&mutant.apply(&code)?)?;
+        let binary = self.build(&mutant.name).with_context(|| format!("the mutant {}", mutant.name))?;
+        write(&code)?;
+        Ok(binary)
+    }
+}
+
+/// Copies a source tree: neither what is hidden nor what cargo made.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let (name, place) = (entry.file_name(), to.join(entry.file_name()));
+        if name == "target" || name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), &place).with_context(|| format!("cannot write {}", place.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Edit, Mutant};
+
+    fn mutant(text: &str) -> Mutant {
+        Mutant {
+            name: "m".to_owned(),
+            file: "src/pool.rs".to_owned(),
+            does: String::new(),
+            harmless: None,
+            edits: vec![Edit { text: text.to_owned(), replacement: "c".to_owned() }],
+        }
+    }
+
+    #[test]
+    fn a_mutant_fits_exactly_once() {
+        assert_eq!(mutant("b").apply("a b").expect("it fits"), "a c");
+        for code in ["a", "b b"] {
+            let error = mutant("b").apply(code).expect_err("it does not fit").to_string();
+            assert!(error.contains("no longer fits"), "{error}");
+        }
+        assert_eq!(mutant("b").structure(), "pool");
+    }
+
+    #[test]
+    fn all_mutants_fit_the_code() {
+        for mutant in super::read().expect("the table") {
+            let code = std::fs::read_to_string(crate::command::root().join(&mutant.file)).expect("the file");
+            assert_ne!(mutant.apply(&code).expect("it fits"), code);
+        }
+    }
+}
