@@ -104,7 +104,7 @@ pub(crate) struct Failure {
     /// The seed and the tasks of the failing schedule: `seed:task,task*times,...`.
     pub(crate) schedule: String,
     /// What the queues did in it.
-    pub(crate) trace: Trace,
+    pub(crate) trace: Box<Trace>,
 }
 
 /// Writes down what another scheduler chooses, and ends when the model wants to.
@@ -204,7 +204,7 @@ pub(crate) fn explore(
         Err(payload) => Err(Failure {
             message: text_of(&*payload),
             schedule: encode(&seen.schedule),
-            trace: trace::current(),
+            trace: Box::new(trace::current()),
         }),
     }
 }
@@ -261,7 +261,7 @@ fn repeatable(test: &str, failure: Failure) -> String {
         // A schedule is digits and `:,*`; the quotes are for the star.
         Err(_) => format!("'{}'", failure.schedule),
     };
-    let counterexample = Counterexample::new(test, failure.trace);
+    let counterexample = Counterexample::new(test, *failure.trace);
     let diagram = match counterexample.save(&Counterexample::default_folder()) {
         Ok(path) => format!("As a diagram: {}", path.display()),
         Err(error) => format!("No diagram: {error}"),
