@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use arenaq::ordering::{Read, Site, Write};
-use arenaq::platform::{Plain, Platform, Word};
-use arenaq::pool::{AllocError, Chain, GrowError, Pool};
+use arenaq::platform::{Identify, Plain, Platform, Word};
+use arenaq::pool::{AllocError, Chain, GrowError, Pool, Reservation};
+use arenaq::trace;
 
 use crate::model::{Loom, Model, Outcomes, Turn, join, spawn};
 
@@ -18,7 +19,7 @@ type Stamp = <Loom as Platform>::Plain<u64>;
 struct Nodes {
     pool: Pool<Loom, Stamp>,
     turn: Turn,
-    _nodes: Vec<Stamp>,
+    nodes: Vec<Stamp>,
     _links: Vec<<Loom as Platform>::Word>,
 }
 
@@ -43,7 +44,7 @@ impl Nodes {
                 pool.free_chain(chain).expect("nobody else");
             }
         }
-        Rc::new(Nodes { pool, turn: Turn::new(), _nodes: nodes, _links: links })
+        Rc::new(Nodes { pool, turn: Turn::new(), nodes, _links: links })
     }
 
     /// Takes a node and stamps it.
@@ -107,6 +108,62 @@ impl Nodes {
         }
     }
 
+    /// Claims the numbers of one or two nodes, and stamps their memory.
+    fn reserve(&self, owner: u64, outcomes: &Outcomes) -> Option<Reservation> {
+        self.turn.take();
+        let body = || self.pool.reserve(1, 2);
+        let outcome = |result: &Result<Reservation, GrowError>| match result {
+            Ok(_) => "reserved",
+            Err(GrowError::Limit { .. }) => "no room",
+            Err(GrowError::Contended) => "contended",
+            Err(GrowError::Invalid) => "invalid",
+        };
+        match trace::operation(identity(), "pool.reserve", body, outcome) {
+            Ok(reservation) => {
+                outcomes.saw(if reservation.len() == 2 { "two reserved" } else { "one reserved" });
+                for node in self.memory(&reservation) {
+                    // SAFETY: the memory of a reservation is its owner's.
+                    unsafe { node.write(owner, &STAMP) };
+                }
+                Some(reservation)
+            }
+            Err(GrowError::Limit { .. }) => {
+                outcomes.saw("no room");
+                None
+            }
+            Err(GrowError::Contended) => {
+                outcomes.saw("reserve contended");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Gives numbers back, if nobody has claimed others after them. Returns how many are lost if somebody
+    /// has.
+    fn cancel(&self, reservation: Reservation, outcomes: &Outcomes) -> u64 {
+        self.turn.take();
+        let body = || self.pool.cancel(reservation);
+        let outcome = |result: &Result<(), Reservation>| if result.is_ok() { "cancelled" } else { "lost" };
+        match trace::operation(identity(), "pool.cancel", body, outcome) {
+            Ok(()) => {
+                outcomes.saw("cancelled");
+                0
+            }
+            Err(lost) => {
+                outcomes.saw("lost");
+                lost.len()
+            }
+        }
+    }
+
+    /// The nodes of a reservation.
+    fn memory(&self, reservation: &Reservation) -> &[Stamp] {
+        let addresses = self.pool.node_addresses(reservation);
+        let slot = |address: usize| (address - self.nodes.as_ptr().addr()) / size_of::<Stamp>();
+        &self.nodes[slot(addresses.start)..slot(addresses.end)]
+    }
+
     /// Gives a chain back, however often others are faster.
     fn give_all(&self, mut chain: Chain) {
         self.turn.take();
@@ -114,6 +171,10 @@ impl Nodes {
             chain = same;
         }
     }
+}
+
+fn identity() -> u64 {
+    <arenaq::platform::Loom as Identify>::identity()
 }
 
 impl Owned {
@@ -286,5 +347,34 @@ fn a_chain_arrives_whole() {
             }
         });
         join([grower, observer]);
+    });
+}
+
+#[test]
+fn numbers_that_are_given_back_come_with_everything_that_was_done_to_their_memory() {
+    Model {
+        name: "pool, 0 nodes of 3: reserve, cancel; against reserve, reserve",
+        preemption_bound: None,
+        at_least: 390,
+        outcomes: &["one reserved", "two reserved", "no room", "reserve contended", "cancelled", "lost"],
+    }
+    .check(|outcomes| {
+        const KEEPER: u64 = 2;
+        let nodes = Nodes::new(0, 3);
+        let changing = spawn(&nodes, outcomes, |nodes, outcomes| {
+            let reservation = nodes.reserve(1, outcomes);
+            (Vec::new(), reservation.map_or(0, |reservation| nodes.cancel(reservation, outcomes)))
+        });
+        let keeping = spawn(&nodes, outcomes, |nodes, outcomes| {
+            let kept = [nodes.reserve(KEEPER, outcomes), nodes.reserve(KEEPER, outcomes)];
+            (kept.into_iter().flatten().collect(), 0)
+        });
+        let [(_, lost), (kept, _)] = join([changing, keeping]);
+        for node in kept.iter().flat_map(|reservation| nodes.memory(reservation)) {
+            // SAFETY: the threads have ended.
+            assert_eq!(unsafe { node.read(&LOOK) }, KEEPER, "somebody else has the number too");
+        }
+        let kept: u64 = kept.iter().map(Reservation::len).sum();
+        assert_eq!(nodes.pool.created(), kept + lost, "numbers that nobody has, or that two have");
     });
 }

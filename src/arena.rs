@@ -7,6 +7,7 @@
 //! or nodes, is looked at before it is followed.
 
 use core::marker::PhantomData;
+use core::num::NonZero;
 use core::ops::Range;
 use core::ptr::NonNull;
 use thiserror::Error;
@@ -44,6 +45,12 @@ pub mod site {
         CONSUMER_CLAIM: CompareExchange = Site::compare_exchange(Acquire, Relaxed, "arena.consumer.claim")
             .pairs_with(&["arena.consumer.release"])
             .why("the last consumer's tail is written before this one reads it; failure: nothing is read");
+        /// The right passes from a consumer that died.
+        CONSUMER_TAKE_OVER: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "arena.consumer.take_over")
+            .why("decides between those who take over; what the dead one wrote happens before, by the caller's promise");
+        /// Who has the right.
+        CONSUMER_OWNER: Load = Site::load(Relaxed, "arena.consumer.load_owner")
+            .why("only a guess: the claim fails if it is old");
         /// The right is given up.
         CONSUMER_RELEASE: Store = Site::store(Release, "arena.consumer.release")
             .pairs_with(&["arena.consumer.claim"])
@@ -76,7 +83,7 @@ pub struct ArenaHeader<P: Platform> {
     pub(crate) mpmc: P::Plain<u64>,
     pub(crate) mpsc: P::Plain<u64>,
     pub(crate) pool: P::Plain<u64>,
-    /// 1 while somebody is the consumer of the MPSC queue.
+    /// Who is the consumer of the MPSC queue; 0 for nobody.
     pub(crate) consumer: P::Word,
 }
 
@@ -179,8 +186,11 @@ pub enum ArenaError {
     )]
     Nodes(u64),
     /// The queue has a consumer.
-    #[error("the queue has a consumer already, and a queue of this kind can have only one")]
-    ConsumerTaken,
+    #[error("the queue has a consumer already, {owner}, and a queue of this kind can have only one")]
+    ConsumerTaken {
+        /// Who, as the consumer called itself.
+        owner: Owner,
+    },
     /// The queue's head is damaged.
     #[error("the queue's head is damaged: {0}")]
     Corrupt(#[from] Corruption),
@@ -302,6 +312,9 @@ impl Places {
     }
 }
 
+/// The unit in which an arena is populated.
+const PAGE: usize = 4096;
+
 /// Addresses that nothing lies at yet.
 #[derive(Clone, Debug)]
 struct Space(Range<usize>);
@@ -317,6 +330,11 @@ impl Space {
         }
         self.0.start = start + needed;
         Ok(start)
+    }
+
+    /// Leaves the rest of a page that has been begun. If that is all that is left, nothing is left.
+    fn begin_page(&mut self) {
+        self.0.start = self.0.start.next_multiple_of(PAGE).min(self.0.end);
     }
 }
 
@@ -404,7 +422,8 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     }
 
     /// Makes an empty MPSC queue with a pool of `elements` nodes and one more, the stub; the pool can
-    /// [`grow`](MpscProducer::grow) to `limit` elements.
+    /// [`grow`](MpscProducer::grow) to `limit` elements. A pool that can grow has pages of its own for its
+    /// nodes and for its links, so that those of which nothing is made yet need not be populated.
     ///
     /// # Errors
     ///
@@ -432,14 +451,24 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         let places = self.places.as_mut().ok_or(ArenaError::Absent("unpublished MPSC"))?;
         let room = to_usize(limit);
         let mut space = Space(places.free.clone());
+        let can_grow = limit > nodes;
+        if can_grow {
+            space.begin_page();
+        }
         let links = space.take::<<Native as Platform>::Word>("the links of the node pool", room)?;
         let links = region.place::<<Native as Platform>::Word>("the links of the node pool", links, room)?;
+        if can_grow {
+            space.begin_page();
+        }
         let first = space.take::<Node<T>>("the nodes", room)?;
         let first = region.place::<Node<T>>("the nodes", first, room)?;
         // SAFETY: a pool is words and plain numbers, valid whatever the bytes.
         let pool = unsafe { region.reference::<Pool<Native, Node<T>>>("the node pool", places.pool) }?;
         // SAFETY: as the pool.
         let head = unsafe { region.reference::<mpsc::Head<Native, T, C>>("the MPSC head", places.mpsc) }?;
+        if can_grow {
+            space.begin_page();
+        }
         // SAFETY: nodes and links were taken from the free space, so they are the pool's alone; the region is
         // mapped, so their memory is there; and nobody knows of the queue before its address is in the
         // header.
@@ -559,14 +588,54 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     }
 
     /// The consuming end of the MPSC queue, of which there is one at a time: the next can be had when this
-    /// one is dropped.
+    /// one is dropped. The consumer calls itself [`Owner::ANONYMOUS`].
     ///
     /// # Errors
     ///
     /// [`ArenaError::ConsumerTaken`] if it is held, or as [`mpsc_producer`](Self::mpsc_producer).
     pub fn mpsc_consumer(&self) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        self.mpsc_consumer_as(Owner::ANONYMOUS)
+    }
+
+    /// [`mpsc_consumer`](Self::mpsc_consumer) for a consumer that calls itself `owner`.
+    ///
+    /// # Errors
+    ///
+    /// As [`mpsc_consumer`](Self::mpsc_consumer).
+    pub fn mpsc_consumer_as(&self, owner: Owner) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        self.consumer_with(|header| ConsumerClaim::new(header, owner))
+    }
+
+    /// The consuming end of the MPSC queue, whose consumer has died without dropping it. What it has left is
+    /// put right by [`mpsc::Consumer::repair`]. If nobody has the right any more, this is
+    /// [`mpsc_consumer_as`](Self::mpsc_consumer_as).
+    ///
+    /// # Errors
+    ///
+    /// As [`mpsc_consumer`](Self::mpsc_consumer).
+    ///
+    /// # Safety
+    ///
+    /// Whoever holds the right, if anybody, will never use its consumer again, and everything that it did
+    /// happens before this call. A lock that the operating system gives up when its holder dies shows that.
+    pub unsafe fn mpsc_consumer_after_death(
+        &self,
+        owner: Owner,
+    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        self.consumer_with(|header| ConsumerClaim::take_over(header, owner))
+    }
+
+    /// Who has the right to consume from the MPSC queue.
+    pub fn mpsc_owner(&self) -> Option<Owner> {
+        NonZero::new(self.header.consumer.load(&site::CONSUMER_OWNER)).map(Owner)
+    }
+
+    fn consumer_with(
+        &self,
+        claim: impl FnOnce(&'m ArenaHeader<Native>) -> Result<ConsumerClaim<'m>, ArenaError>,
+    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
         let MpscProducer { head, pool } = self.mpsc_producer()?;
-        let claim = ConsumerClaim::new(self.header)?;
+        let claim = claim(self.header)?;
         // SAFETY: the claim makes us the only consumer, and is given up after the consumer is gone.
         let consumer = unsafe { mpsc::Consumer::new(head, pool) }?;
         Ok(MpscConsumer { consumer, _claim: claim })
@@ -630,6 +699,45 @@ impl<T: Payload, C: CountPolicy> Mpmc<'_, T, C> {
     #[inline]
     pub fn pop(&self) -> Result<T, PopError> {
         self.head.pop()
+    }
+
+    /// Dequeues the oldest element for a consumer that may be killed; see [`mpmc::Head::pop_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[inline]
+    pub fn pop_with<R>(&self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
+        self.head.pop_with(hand_over)
+    }
+
+    /// Hands over what dead consumers have claimed; see [`mpmc::Head::reclaim`].
+    ///
+    /// # Errors
+    ///
+    /// [`Corruption`] if the ring is not one.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn reclaim(&self, hand_over: impl FnMut(T)) -> Result<u64, Corruption> {
+        self.check_ring()?;
+        // SAFETY: passed on to the caller.
+        unsafe { self.head.reclaim(hand_over) }
+    }
+
+    /// Sets the counter to the length; see [`mpmc::Head::recount`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn recount(&self) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.head.recount() };
     }
 
     /// The number of elements; see [`mpmc::Head::len`].
@@ -730,6 +838,8 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
 
     /// Makes `count` more nodes. All their memory is written here, so that the arena has pages for them
     /// before a producer in the kernel gets one: it cannot fault them in, and what it wrote would be lost.
+    /// Programs in the kernel that may allocate pages grow the pool in the same way, and at the same time if
+    /// need be (`ds_pool_grow`).
     ///
     /// # Errors
     ///
@@ -770,15 +880,56 @@ impl<T: Payload, C: CountPolicy> core::ops::DerefMut for MpscConsumer<'_, T, C> 
     }
 }
 
+/// Who a consumer is, for others to see: its process id, if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner(NonZero<u64>);
+
+impl Owner {
+    /// One that does not say.
+    pub const ANONYMOUS: Owner = Owner(NonZero::<u64>::MAX);
+
+    /// A process.
+    pub fn process(id: NonZero<u32>) -> Owner {
+        Owner(id.into())
+    }
+}
+
+impl core::fmt::Display for Owner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match *self {
+            Owner::ANONYMOUS => f.write_str("which does not say who it is"),
+            Owner(id) => write!(f, "process {id}"),
+        }
+    }
+}
+
 /// The right to be the one consumer.
 #[derive(Debug)]
 struct ConsumerClaim<'m>(&'m ArenaHeader<Native>);
 
 impl<'m> ConsumerClaim<'m> {
-    fn new(header: &'m ArenaHeader<Native>) -> Result<Self, ArenaError> {
-        match header.consumer.compare_exchange(0, 1, &site::CONSUMER_CLAIM) {
+    fn new(header: &'m ArenaHeader<Native>, Owner(owner): Owner) -> Result<Self, ArenaError> {
+        let claim = header.consumer.compare_exchange(0, owner.get(), &site::CONSUMER_CLAIM);
+        Self::won(header, claim)
+    }
+
+    /// Whoever holds the right is dead.
+    fn take_over(header: &'m ArenaHeader<Native>, Owner(owner): Owner) -> Result<Self, ArenaError> {
+        match header.consumer.load(&site::CONSUMER_OWNER) {
+            0 => Self::new(header, Owner(owner)),
+            dead => {
+                let claim = header.consumer.compare_exchange(dead, owner.get(), &site::CONSUMER_TAKE_OVER);
+                Self::won(header, claim)
+            }
+        }
+    }
+
+    fn won(header: &'m ArenaHeader<Native>, claim: Result<u64, u64>) -> Result<Self, ArenaError> {
+        match claim {
             Ok(_) => Ok(ConsumerClaim(header)),
-            Err(_) => Err(ArenaError::ConsumerTaken),
+            Err(found) => {
+                Err(ArenaError::ConsumerTaken { owner: NonZero::new(found).map_or(Owner::ANONYMOUS, Owner) })
+            }
         }
     }
 }

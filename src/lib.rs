@@ -7,6 +7,7 @@
 //! | [`mpsc`] | Vyukov's unbounded intrusive queue: many producers, one consumer, a list of nodes |
 //! | [`pool`] | the nodes of the second: a free list with an ABA tag |
 //! | [`arena`] | safe handles over raw shared memory |
+//! | [`recovery`] | what a consumer that is killed leaves, and how the next one goes on |
 //! | [`platform`] | the one trait through which all of them touch memory |
 //! | [`ordering`] | the name, the ordering and the reason of every such access |
 //! | [`layout`] | where every field lies, as a table |
@@ -45,7 +46,8 @@
 //! nodes are in the queue.
 //!
 //! What they do promise: elements of one producer come out in its order, none is lost, none is seen twice, and
-//! the MPSC queue's *empty* is exact: the elements of all pushes that happened before it are popped.
+//! the MPSC queue's *empty* is exact: the elements of all pushes that happened before it are popped. What
+//! becomes of that when a process is killed says [`recovery`].
 
 #![no_std]
 
@@ -62,6 +64,7 @@ pub mod paths;
 pub mod payload;
 pub mod platform;
 pub mod pool;
+pub mod recovery;
 pub mod status;
 #[cfg(feature = "trace")]
 pub mod trace;

@@ -57,7 +57,7 @@ pub mod site {
             .seed("insert m02");
         /// Whose turn the cell is.
         PUSH_SEQUENCE: Load = Site::load(Acquire, "mpmc.push.load_sequence")
-            .pairs_with(&["mpmc.pop.free_cell"])
+            .pairs_with(&["mpmc.pop.free_cell", "mpmc.reclaim.free_cell"])
             .why("the last consumer's read of the data happens before this push overwrites it")
             .seed("insert m04, analysis 1 m1");
         /// The claim of the position.
@@ -374,6 +374,21 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// the retry budget is spent, [`PopError::Invalid`] if there is no ring.
     #[inline]
     pub fn pop(&self) -> Result<T, PopError> {
+        self.pop_with(|value| value)
+    }
+
+    /// [`pop`](Self::pop) by a consumer that may be killed: the cell is freed after `hand_over` has returned.
+    /// See [`recovery`](crate::recovery).
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop).
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. The cell stays claimed then, as if the thread had died.
+    #[inline]
+    pub fn pop_with<R>(&self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
         // SAFETY: written before the queue was handed out, and never again.
         let buffer = unsafe { self.buffer.read(&site::POP_BUFFER) };
         if buffer.is_null() {
@@ -395,10 +410,10 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
                     // SAFETY: the sequence said that the cell is published, and the claim that it is ours: no
                     // other consumer has this position, and no producer writes the cell before its sequence
                     // is a lap further.
-                    let value = unsafe { cell.data.read(&site::POP_DATA) };
+                    let result = hand_over(unsafe { cell.data.read(&site::POP_DATA) });
                     cell.sequence.store(next.wrapping_add(mask), &site::POP_FREE);
                     C::decrement(&self.count, &site::POP_COUNT);
-                    return Ok(value);
+                    return Ok(result);
                 }
             } else if turn < 0 {
                 return Err(PopError::Empty);

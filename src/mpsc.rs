@@ -256,8 +256,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
 /// types.
 #[derive(Debug)]
 pub struct Consumer<'a, P: Platform, T: Payload, C: CountPolicy = Counted> {
-    head: &'a Head<P, T, C>,
-    pool: &'a Pool<P, Node<P, T>>,
+    pub(crate) head: &'a Head<P, T, C>,
+    pub(crate) pool: &'a Pool<P, Node<P, T>>,
     /// Nodes that the pool did not take back because others were faster; given back with the next one.
     unreturned: Option<Chain>,
     /// Not `Sync`.
@@ -298,6 +298,21 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
     /// to link it, [`PopError::Corrupt`] if it is linked to something that is no node of the pool.
     #[inline]
     pub fn pop(&mut self) -> Result<T, PopError> {
+        self.pop_with(|value| value)
+    }
+
+    /// [`pop`](Self::pop) by a consumer that may be killed: the element leaves the queue after `hand_over` has
+    /// returned. See [`recovery`](crate::recovery).
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop).
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. The element stays in the queue then.
+    #[inline]
+    pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
         // SAFETY: we are the consumer.
         let tail = unsafe { self.head.tail() };
         // SAFETY: the tail is a node of the pool, checked in `new` or by the pop that put it there.
@@ -311,12 +326,12 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         }
         // SAFETY: the node is the pool's; its data was written before the link that we have acquired, and a
         // linked node is only read.
-        let value = unsafe { (*next).data.read(&site::POP_DATA) };
+        let result = hand_over(unsafe { (*next).data.read(&site::POP_DATA) });
         // SAFETY: we are the consumer.
         unsafe { self.head.tail.write(next, &site::POP_ADVANCE) };
         self.recycle(tail);
         C::decrement(&self.head.count, &site::POP_COUNT);
-        Ok(value)
+        Ok(result)
     }
 
     /// Gives the old stub back. Its next is set, so no producer has a use for it.
@@ -328,6 +343,13 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
             chain = self.pool.join(chain, older);
         }
         self.unreturned = self.pool.free_chain(chain).err();
+    }
+
+    /// Gives back what the pool has not taken yet.
+    pub(crate) fn return_unreturned(&mut self) {
+        while let Some(chain) = self.unreturned.take() {
+            self.unreturned = self.pool.free_chain(chain).err();
+        }
     }
 
     /// The first element, in queue order, for which `found` is true. It stays in the queue. Producers may go
@@ -388,11 +410,8 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
 }
 
 impl<P: Platform, T: Payload, C: CountPolicy> Drop for Consumer<'_, P, T, C> {
-    /// Gives back what the pool has not taken yet.
     fn drop(&mut self) {
-        while let Some(chain) = self.unreturned.take() {
-            self.unreturned = self.pool.free_chain(chain).err();
-        }
+        self.return_unreturned();
     }
 }
 

@@ -231,8 +231,13 @@ macro_rules! sites {
 pub(crate) use sites;
 
 /// Every site of the crate, a slice a module.
-pub const SITES: &[&[&SiteInfo]] =
-    &[crate::mpmc::site::ALL, crate::mpsc::site::ALL, crate::pool::site::ALL, crate::arena::site::ALL];
+pub const SITES: &[&[&SiteInfo]] = &[
+    crate::mpmc::site::ALL,
+    crate::mpsc::site::ALL,
+    crate::pool::site::ALL,
+    crate::arena::site::ALL,
+    crate::recovery::site::ALL,
+];
 
 /// All sites, one after another.
 pub fn all_sites() -> impl Iterator<Item = &'static SiteInfo> {

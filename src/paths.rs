@@ -80,6 +80,11 @@ pub const PATHS: &[Path] = &[
          init_next write_data swap_head link_node (increment_count )?",
         "3.2 steps 1 to 4: allocate, set up, XCHG, link",
     ),
+    path("pool.reserve", "reserved", "load_created (claim_numbers! )*claim_numbers ", ""),
+    path("pool.reserve", "no room", "load_created (claim_numbers! )*", ""),
+    path("pool.reserve", "contended", "load_created (claim_numbers! ){budget}", ""),
+    path("pool.cancel", "cancelled", "return_numbers ", ""),
+    path("pool.cancel", "lost", "return_numbers! ", ""),
     path("mpsc.pop", "empty", "read_tail load_next load_head ", "3.3 case 1"),
     path("mpsc.pop", "busy", "read_tail load_next load_head ", "3.3 case 2"),
     path(
@@ -96,5 +101,11 @@ pub const PATHS: &[Path] = &[
 ///
 /// A push on the MPSC queue has its retries in the allocation of the node alone: what follows it is four
 /// accesses, or five with the counter, in every execution.
-pub const BOUNDS: &[(&str, u64, u64)] =
-    &[("mpmc.push", 3 + 3, 3), ("mpmc.pop", 3 + 3, 3), ("mpsc.push", 1 + 5, 2), ("mpsc.pop", 6 + 1, 2)];
+pub const BOUNDS: &[(&str, u64, u64)] = &[
+    ("mpmc.push", 3 + 3, 3),
+    ("mpmc.pop", 3 + 3, 3),
+    ("mpsc.push", 1 + 5, 2),
+    ("mpsc.pop", 6 + 1, 2),
+    ("pool.reserve", 1, 1),
+    ("pool.cancel", 1, 0),
+];

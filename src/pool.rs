@@ -15,11 +15,20 @@
 //! an `alloc` that reads the top synchronises with every `free` whose node is still on the list, whoever
 //! changed the top in between. That is why the compare-exchange of `alloc` can be relaxed on success.
 //!
+//! # Growth
+//!
+//! A pool has room for `limit` nodes, at addresses that are fixed from the start; `created` of them are made.
+//! To grow is to claim the next numbers, to see that their memory is there, and to free them as one chain.
+//! Where the memory comes page by page, the claim comes first ([`Pool::reserve`]): then nobody else asks for
+//! the same nodes' pages, and a page that two reservations share may be asked for by both.
+//!
 //! # Layout
 //!
 //! `top` 0x00 (node number in the low half, 0 for none; tag in the high half), `created` 0x40, `limit` 0x48,
 //! `nodes` 0x50, `links` 0x58; 128 bytes. Links are 64-bit words. All zero is a pool that was never
 //! initialised.
+
+use core::ops::Range;
 
 use thiserror::Error;
 
@@ -71,8 +80,15 @@ pub mod site {
         GROW_CREATED: Load = Site::load(Relaxed, "pool.grow.load_created")
             .why("only a guess: the claim fails if it is old");
         /// The claim of numbers for new nodes.
-        GROW_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "pool.grow.claim_numbers")
-            .why("decides who makes which nodes; they are published by the push of their chain");
+        GROW_CLAIM: CompareExchange = Site::compare_exchange(Acquire, Relaxed, "pool.grow.claim_numbers")
+            .pairs_with(&["pool.cancel.return_numbers"])
+            .why("success: what somebody did to the memory of numbers that he gave back happens before it is ours; the nodes are \
+                  published by the push of their chain; failure: as the first load");
+
+        /// The numbers of a reservation can be claimed again, if nobody has claimed others after them.
+        CANCEL_RETURN: CompareExchange = Site::compare_exchange(Release, Relaxed, "pool.cancel.return_numbers")
+            .pairs_with(&["pool.grow.claim_numbers"])
+            .why("what was done to the memory happens before the next claim of it; failure: nothing is read");
 
         /// The number of nodes made so far, as an observer reads it.
         INSPECT_CREATED: Load = Site::load(Relaxed, "pool.inspect.load_created")
@@ -149,6 +165,31 @@ impl From<GrowError> for Status {
     }
 }
 
+/// Numbers of new nodes that one owner has claimed, and whose memory is the owner's alone. They are no nodes
+/// before [`Pool::link_up`]. A reservation that is dropped is lost to the pool.
+#[must_use = "a reservation that is dropped is lost to the pool"]
+#[repr(C)]
+#[derive(Debug)]
+pub struct Reservation {
+    first: u64,
+    count: u64,
+}
+
+impl Reservation {
+    /// How many nodes it is for: at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    #[inline]
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// The largest of its numbers.
+    #[inline(always)]
+    fn last(&self) -> u64 {
+        self.first + (self.count - 1)
+    }
+}
+
 /// Nodes that one owner is about to give back, linked to each other. A chain that is dropped is lost to the
 /// pool.
 #[must_use = "a chain that is dropped is lost to the pool"]
@@ -156,6 +197,13 @@ impl From<GrowError> for Status {
 pub struct Chain {
     first: u64,
     last: u64,
+}
+
+impl Chain {
+    /// A chain of one node.
+    pub(crate) fn of(number: u64) -> Chain {
+        Chain { first: number, last: number }
+    }
 }
 
 /// The shared control block of a pool of nodes of type `N`.
@@ -278,8 +326,7 @@ impl<P: Platform, N> Pool<P, N> {
     pub unsafe fn chain(&self, node: *mut N) -> Chain {
         let number = self.number(node);
         debug_assert!(number.is_some(), "a node of another pool");
-        let number = number.unwrap_or(0);
-        Chain { first: number, last: number }
+        Chain::of(number.unwrap_or(0))
     }
 
     /// Puts the nodes of `front` before those of `back`.
@@ -316,7 +363,8 @@ impl<P: Platform, N> Pool<P, N> {
     }
 
     /// Makes `count` new nodes, linked to a chain that [`free_chain`](Self::free_chain) puts on the free
-    /// list. Any number of threads may grow a pool at once.
+    /// list: [`reserve`](Self::reserve) and [`link_up`](Self::link_up) at once. Any number of threads may
+    /// grow a pool at once.
     ///
     /// # Errors
     ///
@@ -324,21 +372,36 @@ impl<P: Platform, N> Pool<P, N> {
     ///
     /// # Safety
     ///
-    /// The memory of the next `count` nodes and links is there: where the arena is populated page by page,
-    /// their pages are.
+    /// The memory of the next `count` nodes and links is there. Where the arena is populated page by page,
+    /// that is known in a process that has mapped it, for it faults the pages in; elsewhere reserve first.
     #[inline]
     pub unsafe fn grow(&self, count: u64) -> Result<Chain, GrowError> {
+        let reservation = self.reserve(count, count)?;
+        // SAFETY: passed on to the caller; the reservation is this pool's.
+        Ok(unsafe { self.link_up(reservation) })
+    }
+
+    /// Claims the numbers of `most` new nodes, or of fewer if there is not so much room, but not of fewer
+    /// than `least`. Their memory, at [`node_addresses`](Self::node_addresses) and
+    /// [`link_addresses`](Self::link_addresses), is the caller's from now on, and needs not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// [`GrowError`] says why the pool stays as it is.
+    #[inline]
+    pub fn reserve(&self, least: u64, most: u64) -> Result<Reservation, GrowError> {
         if self.nodes().is_null() {
             return Err(GrowError::Invalid);
         }
         let mut created = self.created.load(&site::GROW_CREATED);
         for _ in P::steps(P::retry_budget()) {
             let room = self.limit().saturating_sub(created);
-            if count == 0 || count > room {
-                return Err(GrowError::Limit { asked: count, room });
+            let count = most.min(room);
+            if count == 0 || count < least {
+                return Err(GrowError::Limit { asked: least, room });
             }
             match self.created.compare_exchange(created, created + count, &site::GROW_CLAIM) {
-                Ok(_) => return self.link_up(created + 1, count),
+                Ok(_) => return Ok(Reservation { first: created + 1, count }),
                 Err(now) => created = now,
             }
             P::relax();
@@ -346,10 +409,29 @@ impl<P: Platform, N> Pool<P, N> {
         Err(GrowError::Contended)
     }
 
-    /// Links the nodes with the numbers from `first` on.
+    /// Where the nodes of a reservation will be.
     #[inline]
-    fn link_up(&self, first: u64, count: u64) -> Result<Chain, GrowError> {
-        let last = first + count - 1;
+    pub fn node_addresses(&self, reservation: &Reservation) -> Range<usize> {
+        addresses(self.nodes(), reservation)
+    }
+
+    /// Where the links of a reservation will be.
+    #[inline]
+    pub fn link_addresses(&self, reservation: &Reservation) -> Range<usize> {
+        addresses(self.links(), reservation)
+    }
+
+    /// Makes the nodes of a reservation, linked to a chain that [`free_chain`](Self::free_chain) puts on the
+    /// free list.
+    ///
+    /// # Safety
+    ///
+    /// The reservation came from this pool's [`reserve`](Self::reserve), and the memory of its nodes and
+    /// links is there.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "the reservation is given up for the chain")]
+    pub unsafe fn link_up(&self, reservation: Reservation) -> Chain {
+        let Reservation { first, count } = reservation;
         let mut linked = first;
         for step in P::steps(count - 1) {
             self.set_link(first + step, first + step + 1);
@@ -357,8 +439,24 @@ impl<P: Platform, N> Pool<P, N> {
         }
         // A platform that ends the loop early has made fewer nodes; the numbers of the others are lost, which
         // costs room, not safety.
-        debug_assert!(linked <= last, "a chain within its claim");
-        Ok(Chain { first, last: linked })
+        debug_assert!(linked <= reservation.last(), "a chain within its claim");
+        Chain { first, last: linked }
+    }
+
+    /// Gives the numbers of a reservation back, as somebody does who could not get the memory.
+    ///
+    /// # Errors
+    ///
+    /// The reservation, if somebody has claimed the numbers after it. To drop it then costs the pool room
+    /// and nothing else.
+    #[inline]
+    pub fn cancel(&self, reservation: Reservation) -> Result<(), Reservation> {
+        // `created` is the largest number that is claimed. If it is our last, whatever happened to it
+        // meanwhile, all numbers after ours are free, and so are ours from now on.
+        match self.created.compare_exchange(reservation.last(), reservation.first - 1, &site::CANCEL_RETURN) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(reservation),
+        }
     }
 
     /// Calls `visit` with every node of a chain, which is its owner's to do with as it likes.
@@ -399,7 +497,7 @@ impl<P: Platform, N> Pool<P, N> {
             return Err(Corruption::NotInitialised);
         }
         let limit = self.limit();
-        let mut number = Top::unpack(self.top.0.load(&site::INSPECT_TOP)).first;
+        let mut number = self.first_free();
         for step in P::steps(limit + 1) {
             if number == 0 {
                 return Ok(step);
@@ -407,6 +505,11 @@ impl<P: Platform, N> Pool<P, N> {
             number = self.link(number).ok_or(Corruption::Link(number))?.load(&site::INSPECT_LINK);
         }
         Err(Corruption::Cycle(limit))
+    }
+
+    /// The number of the first node on the free list, or 0.
+    pub(crate) fn first_free(&self) -> u64 {
+        Top::unpack(self.top.0.load(&site::INSPECT_TOP)).first
     }
 
     /// Whether `node` is a node of this pool.
@@ -421,9 +524,15 @@ impl<P: Platform, N> Pool<P, N> {
         unsafe { self.nodes.read(&site::NODES) }
     }
 
+    #[inline(always)]
+    fn links(&self) -> *mut P::Word {
+        // SAFETY: written before the pool was handed out, and never again.
+        unsafe { self.links.read(&site::LINKS) }
+    }
+
     /// The number of a node: from 1 to the limit.
     #[inline(always)]
-    fn number(&self, node: *mut N) -> Option<u64> {
+    pub(crate) fn number(&self, node: *mut N) -> Option<u64> {
         let offset = node.addr().wrapping_sub(self.nodes().addr()) as u64;
         let size = size_of::<N>() as u64;
         let slot = offset / size;
@@ -432,14 +541,12 @@ impl<P: Platform, N> Pool<P, N> {
 
     /// The link of a node that is on the free list, if there is such a number.
     #[inline(always)]
-    fn link(&self, number: u64) -> Option<&P::Word> {
+    pub(crate) fn link(&self, number: u64) -> Option<&P::Word> {
         if number.wrapping_sub(1) >= self.limit() {
             return None;
         }
-        // SAFETY: written before the pool was handed out, and never again.
-        let links = unsafe { self.links.read(&site::LINKS) };
         // SAFETY: the number is from 1 to the limit, and there is a link for each.
-        Some(unsafe { &*links.add(slot(number)) })
+        Some(unsafe { &*self.links().add(slot(number)) })
     }
 
     /// Sets the link of a node of which this thread is the owner.
@@ -456,6 +563,13 @@ impl<P: Platform, N> Pool<P, N> {
 #[inline(always)]
 fn slot(number: u64) -> usize {
     (number - 1) as usize
+}
+
+/// The addresses of a reservation's elements in the array at `base`.
+#[inline(always)]
+fn addresses<S>(base: *mut S, reservation: &Reservation) -> Range<usize> {
+    let start = base.addr() + slot(reservation.first) * size_of::<S>();
+    start..start + reservation.count as usize * size_of::<S>()
 }
 
 /// The top of the free list: the first node's number, or 0, and the ABA tag.

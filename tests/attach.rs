@@ -2,7 +2,9 @@
 
 mod support;
 
-use arenaq::arena::{Arena, ArenaError, CreateError, MAGIC, Places, Region, VERSION};
+use std::num::NonZero;
+
+use arenaq::arena::{Arena, ArenaError, CreateError, MAGIC, Owner, Places, Region, VERSION};
 use arenaq::layout;
 use arenaq::{Corruption, KeyValue};
 use support::{Memory, offset};
@@ -229,12 +231,12 @@ fn a_consumer_is_refused_while_another_lives_and_granted_when_it_is_gone() {
     let here = attach(&memory).expect("published");
     let there = attach(&memory).expect("published");
     let first = here.mpsc_consumer().expect("nobody has it");
-    assert_eq!(here.mpsc_consumer().err(), Some(ArenaError::ConsumerTaken));
-    assert_eq!(there.mpsc_consumer().err(), Some(ArenaError::ConsumerTaken));
+    assert_eq!(here.mpsc_consumer().err(), Some(ArenaError::ConsumerTaken { owner: Owner::ANONYMOUS }));
+    assert_eq!(there.mpsc_consumer().err(), Some(ArenaError::ConsumerTaken { owner: Owner::ANONYMOUS }));
     there.mpsc_producer().expect("a producer is always welcome");
     drop(first);
     let second = there.mpsc_consumer().expect("the first is gone");
-    assert_eq!(here.mpsc_consumer().err(), Some(ArenaError::ConsumerTaken));
+    assert_eq!(here.mpsc_consumer().err(), Some(ArenaError::ConsumerTaken { owner: Owner::ANONYMOUS }));
     drop(second);
     here.mpsc_consumer().expect("the second is gone");
 }
@@ -309,4 +311,33 @@ fn control_blocks_outside_of_the_region_are_refused() {
     .expect("the header is inside");
     assert!(arena.create_mpmc(8).is_err());
     assert!(arena.create_mpsc(8, 8).is_err());
+}
+
+#[test]
+fn the_consumer_of_a_dead_process_is_replaced_by_one_of_those_who_try() {
+    let memory = published();
+    let [first, second, third] = [1, 2, 3].map(|id| Owner::process(NonZero::new(id).expect("not 0")));
+    let arena = attach(&memory).expect("published");
+    let mut dead = arena.mpsc_consumer_as(first).expect("nobody has it");
+    let producer = arena.mpsc_producer().expect("a queue");
+    for key in 1..=3 {
+        producer.push(KeyValue { key, value: key }).expect("room");
+    }
+    assert_eq!(dead.pop().map(|element| element.key), Ok(1));
+    // As a process does that is killed.
+    std::mem::forget(dead);
+    assert_eq!(arena.mpsc_owner(), Some(first));
+    let taken = arena.mpsc_consumer_as(second).expect_err("the dead one has it still");
+    assert_eq!(taken, ArenaError::ConsumerTaken { owner: first });
+    assert!(taken.to_string().contains("process 1"), "{taken}");
+
+    // SAFETY: the first consumer is forgotten.
+    let mut next = unsafe { arena.mpsc_consumer_after_death(second) }.expect("taken over");
+    assert_eq!(arena.mpsc_owner(), Some(second));
+    assert_eq!(next.pop().map(|element| element.key), Ok(2), "it goes on where the dead one stopped");
+    drop(next);
+    assert_eq!(arena.mpsc_owner(), None);
+    // SAFETY: nobody has it.
+    let mut last = unsafe { arena.mpsc_consumer_after_death(third) }.expect("free");
+    assert_eq!(last.pop().map(|element| element.key), Ok(3));
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -21,6 +22,23 @@ thread_local! {
     static STALL: RefCell<Option<Stall>> = const { RefCell::new(None) };
     static LOSES: Cell<Option<&'static str>> = const { Cell::new(None) };
     static LOST: Cell<u64> = const { Cell::new(0) };
+    static LIFE: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// What a thread that dies is unwound with.
+struct Death;
+
+/// Runs `operation` until it has made so many accesses and is about to make the next, and ends it there, as a
+/// signal ends a process; `None` then. What it owns is forgotten if it is borrowed.
+pub(crate) fn dying<R>(accesses: u64, operation: impl FnOnce() -> R) -> Option<R> {
+    LIFE.set(Some(accesses));
+    let result = panic::catch_unwind(AssertUnwindSafe(operation));
+    LIFE.set(None);
+    match result {
+        Ok(result) => Some(result),
+        Err(death) if death.is::<Death>() => None,
+        Err(panic) => panic::resume_unwind(panic),
+    }
 }
 
 /// Runs `operation` in a thread of its own until it is about to make the access `site`, then `meanwhile`,
@@ -59,6 +77,12 @@ pub(crate) fn losing<R>(site: &SiteInfo, operation: impl FnOnce() -> R) -> (R, u
 }
 
 fn come_to(site: &SiteInfo) {
+    match LIFE.get() {
+        // Past the panic hook, which would print.
+        Some(0) => panic::resume_unwind(Box::new(Death)),
+        Some(left) => LIFE.set(Some(left - 1)),
+        None => {}
+    }
     let stall = STALL.with_borrow_mut(|stall| stall.take_if(|stall| stall.site == site.name));
     if let Some(stall) = stall {
         // The test has panicked if nobody listens or answers; then going on ends this thread soonest.

@@ -1,0 +1,176 @@
+//! What a consumer that dies leaves behind, and how the next one puts it right.
+//!
+//! A process can be killed between any two instructions. What it leaves depends on where it was:
+//!
+//! | it died | MPSC | MPMC |
+//! |---|---|---|
+//! | before it claimed the element | nothing has happened: the next consumer pops the element | the same |
+//! | before the element was handed over, or in the middle of that | the same: nothing says that it was taken | the cell stays claimed, and a producer that arrives there a lap later finds the queue full. [`mpmc::Head::reclaim`] hands the element over and frees the cell |
+//! | after it was handed over, before the tail moved or the cell was free | the element is handed over a second time | the same |
+//! | after that | the old stub may be lost to the pool, and the counter one too high: [`mpsc::Consumer::repair`] | the counter may be one too high: [`mpmc::Head::recount`] |
+//!
+//! So no element is lost, and one for each death may be seen twice, if it is handed over inside of
+//! [`mpsc::Consumer::pop_with`] or [`mpmc::Head::pop_with`]. What `pop` has returned is gone from the queue: if
+//! the consumer dies before it has done something with it, that element is lost.
+//!
+//! A *producer* that dies between swap and link, or between claim and publish, cannot be helped: its element
+//! may be half written, and nobody knows whether it will go on. BPF programs do not die there.
+
+use crate::count::CountPolicy;
+use crate::payload::Payload;
+use crate::platform::{Link, Plain, Platform, Word};
+use crate::pool::{Chain, Pool};
+use crate::status::Corruption;
+use crate::{mpmc, mpsc};
+
+/// The sites of the recovery.
+pub mod site {
+    use crate::ordering::Ordering::{Relaxed, Release};
+    use crate::ordering::{Site, sites};
+
+    sites! {
+        /// Whether a cell behind the dequeue position was never freed.
+        RECLAIM_SEQUENCE: Load = Site::load(Relaxed, "mpmc.reclaim.load_sequence")
+            .why("the consumer that claimed the cell has acquired its data, and its death happens before the reclaim");
+        /// The element of a consumer that died.
+        RECLAIM_DATA: Read = Site::read("mpmc.reclaim.read_data")
+            .why("no consumer is alive, and no producer writes the cell before it is freed");
+        /// The cell becomes the next lap's producer's.
+        RECLAIM_FREE: Store = Site::store(Release, "mpmc.reclaim.free_cell")
+            .pairs_with(&["mpmc.push.load_sequence"])
+            .why("the data is read before the producer that sees this sequence overwrites it");
+        /// The counter of a resting queue becomes its length.
+        RECOUNT: Add = Site::add(Relaxed, "recovery.recount.correct_count")
+            .why("the queue rests");
+        /// The link of a node that is not lost is marked, and later is as before.
+        MARK: Store = Site::store(Relaxed, "recovery.repair.store_mark")
+            .why("pool and queue rest");
+    }
+}
+
+impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Head<P, T, C> {
+    /// Hands over the elements that consumers have claimed and never freed, the oldest first, and frees their
+    /// cells. Returns how many there were: at most one for each consumer that died.
+    ///
+    /// # Errors
+    ///
+    /// [`Corruption`] if there is no ring.
+    ///
+    /// # Safety
+    ///
+    /// No consumer uses the queue from before this call to its end, and everything that the dead ones did
+    /// happens before it. Producers may go on.
+    pub unsafe fn reclaim(&self, mut hand_over: impl FnMut(T)) -> Result<u64, Corruption> {
+        let (buffer, mask) = self.ring()?;
+        let capacity = mask + 1;
+        let dequeue = self.dequeue_pos.0.load(&mpmc::site::INSPECT_POSITION);
+        let mut reclaimed = 0;
+        for step in P::steps(capacity) {
+            let position = dequeue.wrapping_sub(capacity).wrapping_add(step);
+            // SAFETY: an initialised ring has `capacity` cells.
+            let cell = unsafe { &*buffer.add((position & mask) as usize) };
+            let published = position.wrapping_add(1);
+            if cell.sequence.load(&site::RECLAIM_SEQUENCE) == published {
+                // SAFETY: the cell is published and its position was claimed by a consumer. That consumer
+                // never freed it and no other is alive, so the cell is ours; its data was acquired by the dead
+                // consumer, whose end happens before this.
+                hand_over(unsafe { cell.data.read(&site::RECLAIM_DATA) });
+                cell.sequence.store(published.wrapping_add(mask), &site::RECLAIM_FREE);
+                C::decrement(&self.count, &site::RECOUNT);
+                reclaimed += 1;
+            }
+        }
+        Ok(reclaimed)
+    }
+
+    /// Sets the counter to the length.
+    ///
+    /// # Safety
+    ///
+    /// No operation runs.
+    pub unsafe fn recount(&self) {
+        correct::<C>(&self.count, self.len());
+    }
+}
+
+impl<P: Platform, T: Payload, C: CountPolicy> mpsc::Consumer<'_, P, T, C> {
+    /// Gives the nodes back that are neither in the queue nor free, and sets the counter to the length.
+    /// Returns how many nodes there were: at most one for each consumer that died.
+    ///
+    /// # Errors
+    ///
+    /// [`Corruption`] if the queue or the pool is damaged, [`Corruption::Unlinked`] if a producer is, or died,
+    /// between swap and link. Nothing is changed then.
+    ///
+    /// # Safety
+    ///
+    /// No producer runs, and nobody else uses the pool: no other queue takes its nodes from it.
+    pub unsafe fn repair(&mut self) -> Result<u64, Corruption> {
+        // SAFETY: we are the consumer, and we rest.
+        let (last, length) = unsafe { mpsc::verify(self.head, self.pool) }?;
+        if last != self.head.head.load(&mpsc::site::INSPECT_HEAD) {
+            return Err(Corruption::Unlinked(last.addr() as u64));
+        }
+        self.pool.free_nodes()?;
+        self.return_unreturned();
+
+        // SAFETY: we are the consumer.
+        let mut node = unsafe { self.head.tail() };
+        for _ in P::steps(length + 1) {
+            self.pool.mark(node);
+            // SAFETY: `verify` has found this node in the list, and nothing has changed since.
+            node = unsafe { &*node }.next.load(&mpsc::site::SEARCH_NEXT);
+        }
+        let returned = self.pool.sweep();
+        correct::<C>(&self.head.count, length);
+        Ok(returned)
+    }
+}
+
+/// Lets a counter be `length`.
+fn correct<C: CountPolicy>(count: &impl Word, length: u64) {
+    if C::COUNTED {
+        let found = count.load(&mpmc::site::INSPECT_COUNT);
+        count.add(length.wrapping_sub(found), &site::RECOUNT);
+    }
+}
+
+/// Beside the number of a node, which has 32 bits, in a link. Whoever dies with marks set leaves a pool that
+/// works: [`Pool::alloc`] takes the number only.
+const MARK: u64 = 1 << 63;
+
+impl<P: Platform, N> Pool<P, N> {
+    /// Marks a node that is not lost.
+    fn mark(&self, node: *mut N) {
+        if let Some(link) = self.number(node).and_then(|number| self.link(number)) {
+            link.store(MARK, &site::MARK);
+        }
+    }
+
+    /// Gives back every node that is neither free nor marked, and takes the marks away.
+    fn sweep(&self) -> u64 {
+        let mut number = self.first_free();
+        while let Some(link) = self.link(number) {
+            number = link.load(&crate::pool::site::INSPECT_LINK);
+            link.store(number | MARK, &site::MARK);
+        }
+
+        let mut lost: Option<Chain> = None;
+        let mut returned = 0;
+        for step in P::steps(self.created().min(self.limit())) {
+            let Some(link) = self.link(step + 1) else { break };
+            let value = link.load(&crate::pool::site::INSPECT_LINK);
+            if value & MARK != 0 {
+                link.store(value & !MARK, &site::MARK);
+            } else {
+                let chain = Chain::of(step + 1);
+                lost = Some(lost.map_or_else(|| Chain::of(step + 1), |others| self.join(chain, others)));
+                returned += 1;
+            }
+        }
+        while let Some(chain) = lost.take() {
+            lost = self.free_chain(chain).err();
+        }
+        returned
+    }
+}

@@ -1,0 +1,206 @@
+//! A consumer dies before each of its accesses, and the next one goes on.
+
+mod support;
+
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
+
+use arenaq::count::Counted;
+use arenaq::mpmc::{self, Capacity};
+use arenaq::mpsc;
+use arenaq::platform::{Platform, Word};
+use arenaq::pool::Pool;
+use arenaq::{Corruption, KeyValue, PopError};
+use support::scripted::{Scripted, dying, stalled};
+
+fn item(serial: u64) -> KeyValue {
+    KeyValue { key: serial, value: !serial }
+}
+
+struct Ring {
+    head: mpmc::Head<Scripted, KeyValue, Counted>,
+    _cells: Vec<mpmc::Cell<Scripted, KeyValue>>,
+}
+
+impl Ring {
+    /// A ring of four, in its second lap, with the elements 1, 2 and 3.
+    fn new() -> Self {
+        let mut cells: Vec<_> = (0..4).map(|_| mpmc::Cell::empty()).collect();
+        let head = mpmc::Head::empty();
+        let capacity = Capacity::new(4).expect("a capacity");
+        // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
+        unsafe { head.init_at(cells.as_mut_ptr(), capacity, u64::MAX - 4) }.expect("nothing ends the loop");
+        for _ in 0..4 {
+            head.push(item(0)).expect("room");
+            head.pop().expect("an element");
+        }
+        for serial in 1..=3 {
+            head.push(item(serial)).expect("room");
+        }
+        Ring { head, _cells: cells }
+    }
+}
+
+type Node = mpsc::Node<Scripted, KeyValue>;
+
+struct List {
+    head: mpsc::Head<Scripted, KeyValue, Counted>,
+    pool: Pool<Scripted, Node>,
+    _nodes: Vec<Node>,
+    _links: Vec<<Scripted as Platform>::Word>,
+}
+
+impl List {
+    /// A list with the elements 1, 2 and 3 and one node to spare.
+    fn new() -> Self {
+        let limit = 5;
+        let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
+        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
+        let pool = Pool::empty();
+        let head = mpsc::Head::empty();
+        // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
+        // yet.
+        unsafe {
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX);
+            let chain = pool.grow(limit).expect("within the limit");
+            pool.free_chain(chain).expect("nobody else");
+            head.init(&pool).expect("a stub");
+        }
+        for serial in 1..=3 {
+            head.push(&pool, item(serial)).expect("room");
+        }
+        List { head, pool, _nodes: nodes, _links: links }
+    }
+
+    /// A consumer, which is never dropped if its process is killed.
+    fn consumer(&self) -> ManuallyDrop<mpsc::Consumer<'_, Scripted, KeyValue>> {
+        // SAFETY: every test has one consumer at a time.
+        ManuallyDrop::new(unsafe { mpsc::Consumer::new(&self.head, &self.pool) }.expect("a stub"))
+    }
+}
+
+/// What came out of a queue, in order, however often.
+#[derive(Default)]
+struct Seen(RefCell<Vec<u64>>);
+
+impl Seen {
+    fn take(&self, element: KeyValue) {
+        assert_eq!(element, item(element.key), "an element in one piece");
+        self.0.borrow_mut().push(element.key);
+    }
+
+    /// Everything came out, in order, and at most one element twice. Returns how often that was.
+    fn check(&self, death: u64) -> usize {
+        let mut seen = self.0.borrow().clone();
+        let all = seen.len();
+        assert!(seen.is_sorted(), "death before access {death}: {seen:?}");
+        seen.dedup();
+        assert_eq!(seen, [1, 2, 3], "death before access {death}");
+        assert!(all <= 4, "death before access {death}: {all} elements came out of 3");
+        all - seen.len()
+    }
+}
+
+#[test]
+fn mpsc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_seen_twice() {
+    let (mut died, mut twice, mut nodes) = (0, 0, 0);
+    for death in 0.. {
+        let list = List::new();
+        let seen = Seen::default();
+        let mut first = list.consumer();
+        let ended = dying(death, || while first.pop_with(|element| seen.take(element)).is_ok() {});
+
+        let mut second = list.consumer();
+        while second.pop_with(|element| seen.take(element)).is_ok() {}
+        twice += seen.check(death);
+        // SAFETY: no producer runs.
+        let returned = unsafe { second.repair() }.expect("a sound queue");
+        assert!(returned <= 1, "death before access {death}: {returned} nodes");
+        nodes += returned;
+        assert_eq!(second.verify_quiesced(), Ok(()), "death before access {death}");
+        assert_eq!(list.pool.free_nodes(), Ok(4), "death before access {death}");
+        for serial in 4..8 {
+            list.head.push(&list.pool, item(serial)).expect("every node is there again");
+        }
+        let rest: Vec<_> = std::iter::from_fn(|| second.pop().ok()).map(|element| element.key).collect();
+        assert_eq!(rest, [4, 5, 6, 7]);
+        if ended.is_some() {
+            break;
+        }
+        died += 1;
+    }
+    // Three pops of seven accesses and one that finds nothing.
+    assert!(died >= 3 * 7 + 3, "{died}");
+    // In each pop one death is between the handing over and the move of the tail.
+    assert_eq!(twice, 3);
+    assert!(nodes >= 3, "in each pop one at least is between the move of the tail and the free of the stub");
+}
+
+#[test]
+fn mpmc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_seen_twice() {
+    let (mut died, mut twice, mut reclaimed) = (0, 0, 0);
+    for death in 0.. {
+        let ring = Ring::new();
+        let seen = Seen::default();
+        let ended = dying(death, || while ring.head.pop_with(|element| seen.take(element)).is_ok() {});
+
+        // SAFETY: the only consumer is dead.
+        reclaimed += unsafe { ring.head.reclaim(|element| seen.take(element)) }.expect("a ring");
+        while ring.head.pop_with(|element| seen.take(element)).is_ok() {}
+        twice += seen.check(death);
+        // SAFETY: nothing runs.
+        unsafe { ring.head.recount() };
+        assert_eq!(ring.head.verify_quiesced(), Ok(()), "death before access {death}");
+        for serial in 4..8 {
+            ring.head.push(item(serial)).expect("every cell is free again");
+        }
+        let rest: Vec<_> = std::iter::from_fn(|| ring.head.pop().ok()).map(|element| element.key).collect();
+        assert_eq!(rest, [4, 5, 6, 7]);
+        if ended.is_some() {
+            break;
+        }
+        died += 1;
+    }
+    assert!(died >= 3 * 8 + 4, "{died}");
+    // Between claim and free are two deaths: before the data is read, and after it was handed over.
+    assert_eq!((twice, reclaimed), (3, 3 * 2));
+}
+
+#[test]
+fn mpmc_a_claimed_cell_fills_the_queue_until_it_is_reclaimed() {
+    let ring = Ring::new();
+    // Through all but the last two accesses of a pop: the store of the sequence, and the counter.
+    assert_eq!(dying(6, || ring.head.pop_with(|_| ())), None);
+    ring.head.push(item(4)).expect("the fourth cell");
+    assert!(ring.head.push(item(5)).is_err(), "the dead consumer's cell is not free");
+    for serial in 2..=4 {
+        assert_eq!(ring.head.pop(), Ok(item(serial)), "the others go round it");
+    }
+    assert!(ring.head.push(item(5)).is_err(), "still, although the queue is empty");
+    assert_eq!(ring.head.pop(), Err(PopError::Empty));
+
+    let mut handed_over = Vec::new();
+    // SAFETY: the only consumer is dead.
+    assert_eq!(unsafe { ring.head.reclaim(|element| handed_over.push(element)) }, Ok(1));
+    assert_eq!(handed_over, [item(1)]);
+    // SAFETY: as above.
+    assert_eq!(unsafe { ring.head.reclaim(|_| ()) }, Ok(0), "once");
+    assert_eq!(ring.head.push(item(5)), Ok(()));
+}
+
+#[test]
+fn mpsc_nothing_is_repaired_while_a_producer_is_between_swap_and_link() {
+    let list = List::new();
+    let mut consumer = list.consumer();
+    let (head, pool) = (&list.head, &list.pool);
+    stalled(
+        mpsc::site::PUSH_LINK.info(),
+        || head.push(pool, item(4)),
+        // SAFETY: the producer stands still.
+        || assert!(matches!(unsafe { consumer.repair() }, Err(Corruption::Unlinked(_)))),
+    )
+    .expect("a spare node");
+    // SAFETY: no producer runs.
+    assert_eq!(unsafe { consumer.repair() }, Ok(0));
+    assert_eq!(consumer.len(), 4);
+}
