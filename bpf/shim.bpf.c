@@ -4,8 +4,13 @@
  * numbers; a pointer into address space 1 makes the backend put a cast before each access. They are
  * inlined into the algorithms, and then disappear.
  *
- * ARENAQ_FALLBACK selects instructions for kernels before 6.15, which have neither load_acquire nor
- * store_release. Its volatile accesses between compiler barriers order enough on x86 only.
+ * What an acquire load and a release store become is chosen by a macro, for kernels before 6.15 have
+ * neither load_acquire nor store_release:
+ *
+ *	(none)			load_acquire, store_release
+ *	ARENAQ_TSO		an ordinary load, an ordinary store: right where the hardware keeps total
+ *				store order
+ *	ARENAQ_FULL_BARRIER	an addition of zero, an exchange: right everywhere
  */
 #include "kernel.h"
 #define ARENAQ_NO_ALLOC
@@ -38,19 +43,12 @@ void arenaq_store_relaxed(__u64 address, __u64 value)
 	*WORD(address) = value;
 }
 
-#ifndef ARENAQ_FALLBACK
+#if defined(ARENAQ_TSO)
 
-__u64 arenaq_load_acquire(__u64 address)
-{
-	return __atomic_load_n((__u64 __arena *)address, __ATOMIC_ACQUIRE);
-}
-
-void arenaq_store_release(__u64 address, __u64 value)
-{
-	__atomic_store_n((__u64 __arena *)address, value, __ATOMIC_RELEASE);
-}
-
-#else
+/*
+ * The hardware orders loads with loads and stores with stores, and a load with a later store; the
+ * barriers keep the compiler from undoing that.
+ */
 
 __u64 arenaq_load_acquire(__u64 address)
 {
@@ -64,6 +62,41 @@ void arenaq_store_release(__u64 address, __u64 value)
 {
 	compiler_barrier();
 	*WORD(address) = value;
+}
+
+#elif defined(ARENAQ_FULL_BARRIER)
+
+/*
+ * BPF has no fence, but a read-modify-write with BPF_FETCH is fully ordered. The zero is hidden from
+ * LLVM, which would make an `or` of an addition of zero that it knows: x86 has no fetching `or` for
+ * arenas.
+ */
+__u64 arenaq_load_acquire(__u64 address)
+{
+	__u64 zero = 0;
+
+	asm volatile("" : "+r"(zero));
+	return __sync_fetch_and_add((__u64 __arena *)address, zero);
+}
+
+/* What was there is of no interest; that somebody wants it keeps the exchange an exchange. */
+void arenaq_store_release(__u64 address, __u64 value)
+{
+	__u64 old = __sync_lock_test_and_set((__u64 __arena *)address, value);
+
+	asm volatile("" ::"r"(old));
+}
+
+#else
+
+__u64 arenaq_load_acquire(__u64 address)
+{
+	return __atomic_load_n((__u64 __arena *)address, __ATOMIC_ACQUIRE);
+}
+
+void arenaq_store_release(__u64 address, __u64 value)
+{
+	__atomic_store_n((__u64 __arena *)address, value, __ATOMIC_RELEASE);
 }
 
 #endif

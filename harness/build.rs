@@ -38,8 +38,16 @@ fn build() -> Result<(), Box<dyn Error>> {
         let functions = pipeline.functions(instructions)?;
         println!("cargo::rustc-env=ARENAQ_FUNCTIONS_{variable}={}", functions.display());
     }
-    let probe = pipeline.object(bpf.join("programs/probe.bpf.c"), Instructions::AcquireRelease)?;
-    println!("cargo::rustc-env=ARENAQ_PROBE={}", probe.display());
+    // These access no queue: what an acquire load becomes makes no difference to them.
+    for (variable, program) in [
+        ("ARENAQ_PROBE", "programs/probe.bpf.c"),
+        ("ARENAQ_REFUSED", "tests/refused.bpf.c"),
+        ("ARENAQ_MISSING_FUNCTION", "tests/missing_function.bpf.c"),
+        ("ARENAQ_SMALL_ARENA", "tests/small_arena.bpf.c"),
+    ] {
+        let object = pipeline.object(bpf.join(program), Instructions::AcquireRelease)?;
+        println!("cargo::rustc-env={variable}={}", object.display());
+    }
 
     println!("cargo::rerun-if-changed=src/layout.c");
     cc::Build::new()

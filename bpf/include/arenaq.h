@@ -127,6 +127,21 @@ _Static_assert(sizeof(struct arenaq_header) == 80, "arenaq_header");
 #define DS_POOL_NODES 4096ULL
 #endif
 
+/* By how many nodes ds_mpsc_insert_growing() grows the pool: 3 pages of nodes, and 1 of links. */
+#ifndef DS_POOL_STEP
+#define DS_POOL_STEP 512ULL
+#endif
+
+/* Numbers of new nodes, and where their memory has to be. */
+struct arenaq_reservation {
+	__u64 first;
+	__u64 count;
+	__u64 nodes;
+	__u64 nodes_end;
+	__u64 links;
+	__u64 links_end;
+};
+
 /* The pool of all MPSC queues of the object. */
 extern struct ds_pool __arena ds_pool;
 
@@ -139,12 +154,19 @@ int arenaq_mpmc_search(__u64 head, __u64 key);
 int arenaq_mpmc_verify(__u64 head);
 int arenaq_pool_init(__u64 pool, __u64 nodes, __u64 links, __u64 limit);
 int arenaq_pool_grow(__u64 pool, __u64 count);
+int arenaq_pool_reserve(__u64 pool, __u64 count, struct arenaq_reservation *out);
+int arenaq_pool_link(__u64 pool, const struct arenaq_reservation *reserved);
+int arenaq_pool_cancel(__u64 pool, const struct arenaq_reservation *reserved);
 int arenaq_pool_is_initialised(__u64 pool);
 int arenaq_mpsc_init(__u64 head, __u64 pool);
 int arenaq_mpsc_push(__u64 head, __u64 pool, __u64 key, __u64 value);
 int arenaq_mpsc_pop(__u64 head, struct ds_kv *out);
 int arenaq_mpsc_search(__u64 head, __u64 pool, __u64 key);
 int arenaq_mpsc_verify(__u64 head, __u64 pool);
+
+/* Whether the kernel lets a loop make one more pass, and a zero that the verifier cannot see. */
+_Bool arenaq_can_loop(void);
+__u64 arenaq_zero(void);
 
 /* ---- Operations: from any BPF program ---- */
 
@@ -240,9 +262,9 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
 }
 
 /*
- * ---- Initialisation ----
+ * ---- Initialisation and growth ----
  *
- * It allocates arena pages: before Linux 7.0 only a sleepable program can do that.
+ * They allocate arena pages: before Linux 7.0 only a sleepable program can do that.
  *
  * The map must be called `arena`. Define ARENAQ_NO_ALLOC before the include in a program that only
  * uses queues that somebody else has made, and has no such map.
@@ -252,8 +274,84 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
 void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, unsigned int page_cnt, int node_id,
 				    __u64 flags) __attribute__((section(".ksyms"))) __attribute__((weak));
 
-#define ARENAQ_ALLOC(bytes) \
-	bpf_arena_alloc_pages(&arena, (void __arena *)0, ((bytes) + 4095) / 4096, -1 /* any NUMA node */, 0)
+#define ARENAQ_PAGE 4096ULL
+#define ARENAQ_ALLOC(bytes)                                                                     \
+	bpf_arena_alloc_pages(&arena, (void __arena *)0, ((bytes) + ARENAQ_PAGE - 1) / ARENAQ_PAGE, \
+			      -1 /* any NUMA node */, 0)
+
+/*
+ * Sees to it that the memory from `start` to `end`, which is the caller's alone and begins with a
+ * word, has its pages. The kernel refuses a page that is there already, because userspace has
+ * touched it, or somebody else has memory of his in it. So its answer decides nothing: a page is
+ * there if it keeps what is written to it.
+ */
+static inline __attribute__((always_inline)) _Bool arenaq_populate(void *map, __u64 start, __u64 end)
+{
+	__u64 page;
+
+	for (page = start & ~(ARENAQ_PAGE - 1); page < end && arenaq_can_loop(); page += ARENAQ_PAGE) {
+		volatile __u64 __arena *word = (volatile __u64 __arena *)(page < start ? start : page);
+
+		bpf_arena_alloc_pages(map, (void __arena *)page, 1, -1 /* any NUMA node */, 0);
+		*word = 1;
+		if (*word != 1)
+			return 0;
+	}
+	return page >= end;
+}
+
+/* Makes `count` more nodes, or as many as there is room for. */
+static inline __attribute__((always_inline)) int arenaq_grow(void *map, __u64 count)
+{
+	struct arenaq_reservation reserved = {};
+	int status = arenaq_pool_reserve((__u64)&ds_pool, count, &reserved);
+
+	if (status != DS_SUCCESS)
+		return status;
+	/*
+	 * The numbers are ours, so nobody else makes these nodes; and they are on no list before their
+	 * pages are there.
+	 */
+	if (!arenaq_populate(map, reserved.nodes, reserved.nodes_end) ||
+	    !arenaq_populate(map, reserved.links, reserved.links_end)) {
+		arenaq_pool_cancel((__u64)&ds_pool, &reserved);
+		return DS_ERROR_NOMEM;
+	}
+	return arenaq_pool_link((__u64)&ds_pool, &reserved);
+}
+
+/* How often an insert grows the pool: others may be faster and take all that was made. */
+#define ARENAQ_GROW_TRIES 8ULL
+
+static inline __attribute__((always_inline)) int
+arenaq_insert_growing(void *map, struct ds_mpsc_head __arena *ctx, __u64 key, __u64 value, __u64 step)
+{
+	int status = DS_ERROR_BUSY;
+	__u64 try;
+
+	for (try = arenaq_zero(); try < ARENAQ_GROW_TRIES && arenaq_can_loop(); try++) {
+		status = ds_mpsc_insert(ctx, key, value);
+		if (status != DS_ERROR_NOMEM || arenaq_grow(map, step) != DS_SUCCESS)
+			break;
+	}
+	return status;
+}
+
+/*
+ * Grows the pool of all MPSC queues by `count` nodes, or by as many as there is room for. NOMEM if
+ * there is none, or the kernel has no page; BUSY if the retries are spent; INVALID if there is no
+ * pool. Programs and userspace may grow it at the same time.
+ *
+ * A pool has room to grow if userspace made it so (`Arena::create_mpsc`), or ds_pool_init_at() did.
+ */
+#define ds_pool_grow(count) arenaq_grow(&arena, (count))
+
+/*
+ * ds_mpsc_insert(), which grows the pool by DS_POOL_STEP nodes if none is free. NOMEM if there is no
+ * room for more, or the kernel has no page.
+ */
+#define ds_mpsc_insert_growing(ctx, key, value) \
+	arenaq_insert_growing(&arena, (ctx), (key), (value), DS_POOL_STEP)
 
 /*
  * An empty queue of `capacity` cells. INVALID unless that is a power of two from 2 to 2^31, NOMEM
@@ -290,6 +388,17 @@ void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, unsigned int 
 				__status = arenaq_pool_grow((__u64)&ds_pool, __nodes);                      \
 		}                                                                                           \
 		__status;                                                                                   \
+	})
+
+/*
+ * As ds_pool_init(), with room to grow to `limit` nodes: from `nodes` and `links`, addresses in the
+ * arena, on pages that are used for nothing else, at `limit` nodes and `limit` words.
+ */
+#define ds_pool_init_at(nodes, links, count, limit)                                                         \
+	({                                                                                                  \
+		int __status = arenaq_pool_init((__u64)&ds_pool, (__u64)(nodes), (__u64)(links), (limit));  \
+                                                                                                            \
+		__status == DS_SUCCESS ? ds_pool_grow(count) : __status;                                    \
 	})
 
 /*

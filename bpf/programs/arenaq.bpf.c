@@ -3,12 +3,11 @@
  * The programs of the harness: hooks that push (task, time) into a queue, and programs that
  * userspace runs directly.
  *
- * Userspace makes the queues before it attaches anything, so nothing is allocated here.
+ * Userspace makes the queues before it attaches anything. What a program allocates are pages for
+ * more nodes, if it is told to (`settings.grow`).
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
-#define ARENAQ_NO_ALLOC
-#include "arenaq.h"
 #include "programs.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -18,6 +17,8 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1024); /* pages; userspace sets it before the load */
 } arena SEC(".maps");
+
+#include "arenaq.h"
 
 struct arenaq_header __arena arenaq_header;
 struct ds_vyukhov_head __arena ds_vyukhov;
@@ -32,7 +33,10 @@ struct {
 	struct ds_mpsc_node node;
 } __arena arenaq_types;
 
-/* Set before the load; the verifier drops the code of the other queue. */
+/*
+ * Set before the load; the verifier drops the code of the other queue, and that which allocates
+ * where nothing is allocated: before Linux 7.0 it refuses it in programs that cannot sleep.
+ */
 const volatile struct arenaq_settings settings SEC(".rodata.settings") = {};
 
 struct {
@@ -66,21 +70,56 @@ static __always_inline struct arenaq_counters *this_cpu(void)
 	return bpf_map_lookup_elem(&counters, &zero);
 }
 
-/* One event: pushed, or counted as dropped for the reason why not. */
-static __always_inline int push(__u64 key)
+/* For tests: who is in the middle of a push on this CPU. Not used unless `settings.nest` is set. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct arenaq_nesting);
+} nesting SEC(".maps");
+
+static __always_inline struct arenaq_nesting *nesting_here(void)
 {
-	struct arenaq_counters *counters = this_cpu();
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&nesting, &zero);
+}
+
+/*
+ * Says that the current task is, or is no longer, between the first and the last access of a push.
+ * If a program of another task takes the place in between, on_clock misses a push, and no more: the
+ * name of a task is there only while that task is inside.
+ */
+static __always_inline void mark(__u64 task)
+{
+	struct arenaq_nesting *here = settings.nest ? nesting_here() : 0;
+
+	if (!here)
+		return;
+	barrier();
+	*(volatile __u64 *)&here->pushing = task;
+	barrier();
+}
+
+/* The insert of the queue that was chosen. */
+static __always_inline int insert(__u64 key, __u64 value, __u64 step)
+{
+	if (settings.queue == ARENAQ_QUEUE_MPMC)
+		return ds_vyukhov_insert(&ds_vyukhov, key, value);
+	if (step)
+		return arenaq_insert_growing(&arena, &ds_mpsc, key, value, step);
+	return ds_mpsc_insert(&ds_mpsc, key, value);
+}
+
+/* One event: pushed, or counted as dropped for the reason why not. */
+static __always_inline int deliver(struct arenaq_counters *counters, __u64 key, __u64 step)
+{
 	__u64 value;
 	int status;
 
-	if (!counters)
-		return DS_ERROR_INVALID;
 	COUNT(produced, 1);
 	value = bpf_ktime_get_ns();
-	if (settings.queue == ARENAQ_QUEUE_MPMC)
-		status = ds_vyukhov_insert(&ds_vyukhov, key, value);
-	else
-		status = ds_mpsc_insert(&ds_mpsc, key, value);
+	status = insert(key, value, step);
 
 	switch (status) {
 	case DS_SUCCESS:
@@ -96,6 +135,19 @@ static __always_inline int push(__u64 key)
 	default:
 		COUNT(invalid, 1);
 	}
+	return status;
+}
+
+static __always_inline int push(__u64 key)
+{
+	struct arenaq_counters *counters = this_cpu();
+	int status;
+
+	if (!counters)
+		return DS_ERROR_INVALID;
+	mark(bpf_get_current_pid_tgid());
+	status = deliver(counters, key, settings.grow);
+	mark(0);
 	return status;
 }
 
@@ -133,10 +185,49 @@ int on_exec(void *ctx)
 	return event();
 }
 
+/*
+ * From 6.13 on Linux gives a uprobe's program, if it needs 64 bytes of stack or more, a stack for each
+ * CPU. Two tasks share it if the first one sleeps, or is preempted, in the middle of the program; then
+ * what it has kept there is gone. A program with a tail call keeps an ordinary stack. This call is
+ * never reached, and the verifier drops it.
+ */
+static __always_inline void ordinary_stack(void *ctx)
+{
+	if (settings.never)
+		bpf_tail_call(ctx, 0, 0);
+}
+
 SEC("uprobe")
 int on_uprobe(void *ctx)
 {
+	ordinary_stack(ctx);
 	return event();
+}
+
+/* In a program that can sleep, so that it may allocate on every kernel. */
+SEC("uprobe.s")
+int on_uprobe_sleepable(void *ctx)
+{
+	ordinary_stack(ctx);
+	return event();
+}
+
+/*
+ * A clock's interrupt, in the middle of whatever the CPU does. It pushes if that is a push of the
+ * interrupted task, so nothing else on the machine leaves a trace. It never allocates.
+ */
+SEC("perf_event")
+int on_clock(void *ctx)
+{
+	struct arenaq_counters *counters = this_cpu();
+	struct arenaq_nesting *here = nesting_here();
+	__u64 task = bpf_get_current_pid_tgid();
+
+	if (!counters || !here || !task || *(volatile __u64 *)&here->pushing != task)
+		return 0;
+	__atomic_fetch_add(&here->nested, 1, __ATOMIC_RELAXED);
+	deliver(counters, ARENAQ_CLOCK_KEY | bpf_get_smp_processor_id(), 0);
+	return 0;
 }
 
 /* The child of a traced task is traced, before it runs for the first time. */

@@ -9,6 +9,15 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Made only for the programs that allocate. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* page */
+} arena SEC(".maps");
+
+#include "arenaq.h"
+
 SEC("syscall")
 int probe_syscall(void *ctx)
 {
@@ -59,4 +68,24 @@ SEC("uprobe")
 int probe_uprobe(void *ctx)
 {
 	return 0;
+}
+
+SEC("uprobe.s")
+int probe_uprobe_sleepable(void *ctx)
+{
+	return 0;
+}
+
+/* Pages, in a program that can sleep: Linux 6.9. */
+SEC("syscall")
+int probe_allocate_sleepable(void *ctx)
+{
+	return !ARENAQ_ALLOC(1);
+}
+
+/* Pages, in a program that cannot: Linux 7.0. */
+SEC("raw_tp/sys_enter")
+int probe_allocate(void *ctx)
+{
+	return !ARENAQ_ALLOC(1);
 }

@@ -14,6 +14,9 @@ enum {
 struct arenaq_settings {
 	__u64 queue;   /* ARENAQ_QUEUE_* */
 	__u64 syscall; /* the number for which the hook sys_enter pushes */
+	__u64 grow;    /* by how many nodes a program grows the pool if none is free; 0 for never */
+	__u64 nest;    /* whether the program on_clock interrupts pushes: 0 or 1 */
+	__u64 never;   /* 0 */
 };
 
 /* One CPU's counts. produced = pushed + nomem + busy + invalid, when no program is running. */
@@ -26,6 +29,15 @@ struct arenaq_counters {
 	__u64 untraced; /* children that could not be marked as traced */
 	__u64 checksum; /* of what was pushed: the sum of ARENAQ_CHECKSUM() */
 };
+
+/* One CPU's pushes and the program on_clock, which interrupts them. */
+struct arenaq_nesting {
+	__u64 pushing; /* the task that is in the middle of a push, as bpf_get_current_pid_tgid(); or 0 */
+	__u64 nested;  /* how often on_clock has met it there, and pushed */
+};
+
+/* The key of what on_clock pushes, with the number of the CPU: no task's, and no driver's. */
+#define ARENAQ_CLOCK_KEY (1ULL << 63)
 
 /*
  * Sums of this are equal only if the same elements were counted on both sides, as good as surely.
@@ -55,7 +67,5 @@ struct arenaq_places {
 	__u64 mpsc;
 	__u64 pool;
 };
-
-_Bool arenaq_can_loop(void);
 
 #endif /* ARENAQ_PROGRAMS_H */

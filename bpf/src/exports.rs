@@ -7,7 +7,7 @@ use core::ptr;
 
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc::{self, Node};
-use arenaq::pool::Pool;
+use arenaq::pool::{Chain, GrowError, Pool, Reservation};
 use arenaq::{KeyValue, PopError, PushError, Status};
 
 use crate::platform::{Bpf, BpfWord};
@@ -113,12 +113,16 @@ pub extern "C" fn arenaq_pool_grow(pool: u64, count: u64) -> i32 {
         return code(Status::Invalid);
     };
     // SAFETY: that the pages are there is the C caller's promise; if one is not, its nodes read as zero.
-    let mut chain = match unsafe { pool.grow(count) } {
-        Ok(chain) => chain,
-        Err(error) => return code(error),
-    };
-    // The chain is in no list yet, so giving up would lose it: the kernel's own bound of a loop is the only
-    // one here.
+    match unsafe { pool.grow(count) } {
+        Ok(chain) => free(pool, chain),
+        Err(error) => code(error),
+    }
+}
+
+/// Puts new nodes on the free list. They are on no list yet, so giving up would lose them: the kernel's own
+/// bound of a loop is the only one here.
+#[inline(always)]
+fn free(pool: &NodePool, mut chain: Chain) -> i32 {
     while let Err(again) = pool.free_chain(chain) {
         if !crate::shim::arenaq_can_loop() {
             return code(Status::Busy);
@@ -126,6 +130,78 @@ pub extern "C" fn arenaq_pool_grow(pool: u64, count: u64) -> i32 {
         chain = again;
     }
     code(Status::Success)
+}
+
+/// Numbers of new nodes, and where their memory has to be: `struct arenaq_reservation` in C.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Reserved {
+    reservation: Reservation,
+    nodes: u64,
+    nodes_end: u64,
+    links: u64,
+    links_end: u64,
+}
+
+/// Claims the numbers of `count` new nodes, or of all that there is room for. [`arenaq_pool_link`] makes them
+/// when their pages are there, [`arenaq_pool_cancel`] gives them back.
+///
+/// # Safety
+///
+/// `out` is null, or leads to room for the result on the caller's stack.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_pool_reserve(pool: u64, count: u64, out: *mut Reserved) -> i32 {
+    let (Some(pool), false) = (at::<NodePool>(pool), out.is_null()) else {
+        return code(GrowError::Invalid);
+    };
+    match pool.reserve(1, count) {
+        Ok(reservation) => {
+            let (nodes, links) = (pool.node_addresses(&reservation), pool.link_addresses(&reservation));
+            let reserved = Reserved {
+                reservation,
+                nodes: nodes.start as u64,
+                nodes_end: nodes.end as u64,
+                links: links.start as u64,
+                links_end: links.end as u64,
+            };
+            // SAFETY: not null, and so room for the result by the caller's promise.
+            unsafe { out.write(reserved) };
+            code(Status::Success)
+        }
+        Err(error) => code(error),
+    }
+}
+
+/// Makes the nodes of a reservation, whose pages are there, and puts them on the free list.
+///
+/// # Safety
+///
+/// `reserved` leads to what [`arenaq_pool_reserve`] has written for this pool, and is given up.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_pool_link(pool: u64, reserved: *const Reserved) -> i32 {
+    let Some(pool) = at::<NodePool>(pool) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: the caller's promise: it leads to a reservation of this pool, which nobody else will use.
+    let reservation = unsafe { reserved.read() }.reservation;
+    // SAFETY: that the pages are there is the C caller's promise; if one is not, its nodes read as zero.
+    free(pool, unsafe { pool.link_up(reservation) })
+}
+
+/// Gives the numbers of a reservation back, if nobody has claimed others after them; else they are lost, which
+/// costs room, not safety.
+///
+/// # Safety
+///
+/// As [`arenaq_pool_link`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_pool_cancel(pool: u64, reserved: *const Reserved) -> i32 {
+    let Some(pool) = at::<NodePool>(pool) else {
+        return code(Status::Invalid);
+    };
+    // SAFETY: as in `arenaq_pool_link`.
+    let reservation = unsafe { reserved.read() }.reservation;
+    code(pool.cancel(reservation).map_or(Status::Busy, |()| Status::Success))
 }
 
 /// Whether the pool has been initialised: 1 or 0.

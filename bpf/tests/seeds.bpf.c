@@ -115,3 +115,42 @@ int check_mpsc(struct result *result)
 	EXPECT(DS_ERROR_CORRUPT, ds_mpsc_verify(ctx));
 	return 0;
 }
+
+void bpf_arena_free_pages(void *map, void __arena *pages, __u32 count) __attribute__((section(".ksyms")));
+
+/*
+ * A pool that grows, at addresses at which nothing is: there were pages, so they lie in the arena. Six are for
+ * nodes, two for links.
+ */
+SEC("syscall")
+int check_growth(struct result *result)
+{
+	struct ds_mpsc_head __arena *ctx = &mpsc;
+	void __arena *nodes = ARENAQ_ALLOC(8 * ARENAQ_PAGE);
+	__u64 i;
+
+	cast_kern(ctx);
+	EXPECT(DS_ERROR_INVALID, ds_pool_grow(1));
+	/* Outside of the arena there are no pages, and the numbers of the nodes are given back. */
+	EXPECT(DS_ERROR_NOMEM, ds_pool_init_at(nodes + (1ULL << 30), nodes, 4, 1000));
+	EXPECT(0, ds_pool.created);
+
+	EXPECT(1, nodes != 0);
+	bpf_arena_free_pages(&arena, nodes, 8);
+	EXPECT(DS_SUCCESS, ds_pool_init_at(nodes, nodes + 6 * ARENAQ_PAGE, 4, 1000));
+	EXPECT(DS_SUCCESS, ds_mpsc_init(ctx));
+	/* One of the nodes is the stub. */
+	for (i = arenaq_zero(); i < 3 && arenaq_can_loop(); i++)
+		EXPECT(DS_SUCCESS, ds_mpsc_insert(ctx, i, i));
+	EXPECT(DS_ERROR_NOMEM, ds_mpsc_insert(ctx, i, i));
+
+	EXPECT(DS_SUCCESS, ds_pool_grow(1));
+	for (; i < 999 && arenaq_can_loop(); i++)
+		EXPECT(DS_SUCCESS, ds_mpsc_insert_growing(ctx, i, i));
+	EXPECT(DS_ERROR_NOMEM, ds_mpsc_insert_growing(ctx, i, i));
+	EXPECT(DS_ERROR_NOMEM, ds_pool_grow(1));
+	EXPECT(999, ds_mpsc_count(ctx));
+	EXPECT(DS_SUCCESS, ds_mpsc_search(ctx, 998));
+	EXPECT(DS_SUCCESS, ds_mpsc_verify(ctx));
+	return 0;
+}

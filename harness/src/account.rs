@@ -23,6 +23,17 @@ impl Dropped {
     }
 }
 
+/// The nodes of the pool when a run ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Nodes {
+    /// For how many elements there are nodes.
+    pub nodes: u64,
+    /// How many of them BPF programs have made since the start.
+    pub by_programs: u64,
+    /// How many of them userspace has made since the start.
+    pub by_userspace: u64,
+}
+
 /// Times from push to pop, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Latency {
@@ -47,6 +58,12 @@ impl From<&Histogram<u64>> for Latency {
     }
 }
 
+impl Nodes {
+    fn have_grown(&self) -> bool {
+        self.by_programs + self.by_userspace > 0
+    }
+}
+
 /// What a run ends with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
@@ -58,8 +75,10 @@ pub struct Summary {
     pub hook: &'static str,
     /// Which object ran in the kernel; nothing for threads.
     pub instructions: Option<&'static str>,
-    /// The number of elements that the queue holds.
+    /// The number of elements that the queue holds; at the start, if it may grow.
     pub capacity: u64,
+    /// The nodes of the MPSC queue.
+    pub pool: Option<Nodes>,
     /// The number of consumers.
     pub consumers: u32,
     /// Events that producers had.
@@ -72,6 +91,8 @@ pub struct Summary {
     pub left: u64,
     /// Pops that found a producer between its swap and its link, or others faster.
     pub busy_seen: u64,
+    /// For how long they did at most, one pop after another.
+    pub longest_stall_ms: u64,
     /// Events that came after a later one of the same task.
     pub fifo_violations: u64,
     /// What `verify` says of the resting queue: `SUCCESS`, or what is wrong.
@@ -113,7 +134,17 @@ impl fmt::Display for Summary {
             self.dropped.total()
         )?;
         writeln!(f, "  left       {:>12}   in the queue", self.left)?;
-        writeln!(f, "  busy seen  {:>12}   pops that met a push in progress", self.busy_seen)?;
+        if let Some(Nodes { nodes, by_programs, by_userspace }) = self.pool.filter(Nodes::have_grown) {
+            writeln!(
+                f,
+                "  grown to   {nodes:>12}   elements: {by_programs} more by programs, {by_userspace} by userspace"
+            )?;
+        }
+        writeln!(
+            f,
+            "  busy seen  {:>12}   pops that met a push in progress, for {} ms at most",
+            self.busy_seen, self.longest_stall_ms
+        )?;
         writeln!(f, "  FIFO       {:>12}   events out of their task's order", self.fifo_violations)?;
         writeln!(f, "  verify     {:>12}", self.verify)?;
         let Latency { p50, p99, p999, max } = self.latency_ns;

@@ -24,11 +24,17 @@ pub(crate) enum Source<'a> {
     Mpsc(MpscConsumer<'a, KeyValue>),
 }
 
-impl Source<'_> {
-    fn pop(&mut self) -> Result<KeyValue, PopError> {
+/// What can be drained.
+pub(crate) trait PopWith {
+    /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
+    fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError>;
+}
+
+impl PopWith for Source<'_> {
+    fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
         match self {
-            Source::Mpmc(queue) => queue.pop(),
-            Source::Mpsc(consumer) => consumer.pop(),
+            Source::Mpmc(queue) => queue.pop_with(hand_over),
+            Source::Mpsc(consumer) => consumer.pop_with(hand_over),
         }
     }
 }
@@ -85,6 +91,8 @@ pub(crate) struct Seen {
     pub(crate) checksum: u64,
     /// Pops that found a producer in the middle of its push, or others faster.
     pub(crate) busy: u64,
+    /// For how long they did at most, one pop after another.
+    pub(crate) longest_stall: Duration,
     /// Events that came after a later one of the same task.
     pub(crate) fifo_violations: u64,
     /// A producer that never linked its node, or a link out of the pool.
@@ -101,11 +109,16 @@ impl Seen {
             consumed: 0,
             checksum: 0,
             busy: 0,
+            longest_stall: Duration::ZERO,
             fifo_violations: 0,
             stuck: None,
             latency,
             last: HashMap::new(),
         }
+    }
+
+    pub(crate) fn longest_stall_ms(&self) -> u64 {
+        u64::try_from(self.longest_stall.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn take(&mut self, event: KeyValue, now: u64) {
@@ -124,6 +137,7 @@ impl Seen {
         self.consumed += other.consumed;
         self.checksum = self.checksum.wrapping_add(other.checksum);
         self.busy += other.busy;
+        self.longest_stall = self.longest_stall.max(other.longest_stall);
         self.fifo_violations += other.fifo_violations;
         self.stuck = self.stuck.or(other.stuck);
         let _ = self.latency.add(&other.latency);
@@ -137,8 +151,14 @@ pub(crate) fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Pops until there is nothing more to come. Waits for `start` first.
-pub(crate) fn drain(mut source: Source<'_>, control: &Control, start: Instant) -> Seen {
+/// Pops until there is nothing more to come, and gives each event to `hand_over` before it leaves the queue.
+/// Waits for `start` first.
+pub(crate) fn drain(
+    mut source: impl PopWith,
+    control: &Control,
+    start: Instant,
+    mut hand_over: impl FnMut(KeyValue),
+) -> Seen {
     let mut seen = Seen::nothing();
     while Instant::now() < start
         && !control.abandon.load(Ordering::Relaxed)
@@ -147,30 +167,37 @@ pub(crate) fn drain(mut source: Source<'_>, control: &Control, start: Instant) -
         std::thread::sleep(Duration::from_millis(1));
     }
     let backoff = Backoff::new();
-    let mut stalled_since: Option<Instant> = None;
+    let mut stall = Stall::default();
     loop {
         // Read before the pop: an event that was there when producers ended is found by a pop after that.
         let no_more = control.no_more.load(Ordering::Acquire);
         if control.abandon.load(Ordering::Relaxed) || !control.take_ticket() {
             return seen;
         }
-        match source.pop() {
+        let popped = source.pop_with(|event| {
+            hand_over(event);
+            event
+        });
+        match popped {
             Ok(event) => {
                 seen.take(event, now());
                 control.consumed.fetch_add(1, Ordering::Relaxed);
-                stalled_since = None;
+                stall.ends();
                 backoff.reset();
                 continue;
             }
-            Err(PopError::Empty) if no_more => {
-                control.return_ticket();
-                return seen;
+            Err(PopError::Empty) => {
+                stall.ends();
+                if no_more {
+                    control.return_ticket();
+                    return seen;
+                }
             }
-            Err(PopError::Empty) => stalled_since = None,
             Err(error @ (PopError::Busy | PopError::Contended)) => {
                 seen.busy += 1;
-                let since = *stalled_since.get_or_insert_with(Instant::now);
-                if no_more && since.elapsed() > PATIENCE {
+                let lasts = stall.lasts();
+                seen.longest_stall = seen.longest_stall.max(lasts);
+                if no_more && lasts > PATIENCE {
                     seen.stuck = Some(error);
                     control.return_ticket();
                     return seen;
@@ -188,5 +215,39 @@ pub(crate) fn drain(mut source: Source<'_>, control: &Control, start: Instant) -
         } else {
             backoff.snooze();
         }
+    }
+}
+
+/// How long a producer has held up the consumer between its swap and its link.
+#[derive(Debug, Default)]
+struct Stall {
+    since: Option<Instant>,
+    /// How long it had lasted when it was last told.
+    told: Duration,
+}
+
+impl Stall {
+    /// From this time on it is told.
+    const WORTH_TELLING: Duration = Duration::from_secs(1);
+
+    /// How long it lasts. Tells it when that has become twice as long.
+    fn lasts(&mut self) -> Duration {
+        let lasts = self.since.get_or_insert_with(Instant::now).elapsed();
+        if lasts >= Self::WORTH_TELLING.max(2 * self.told) {
+            self.told = lasts;
+            let seconds = lasts.as_secs_f64();
+            eprintln!(
+                "arenaq: BUSY for {seconds:.1} s: a producer has stopped between its swap and its link"
+            );
+        }
+        lasts
+    }
+
+    fn ends(&mut self) {
+        if !self.told.is_zero() {
+            let seconds = self.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            eprintln!("arenaq: the producer went on after {seconds:.1} s");
+        }
+        *self = Stall::default();
     }
 }

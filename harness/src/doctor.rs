@@ -4,13 +4,16 @@ use std::fmt;
 use std::path::Path;
 
 use arenaq_bpf_build::{PACKAGES, Toolchain};
-use libbpf_rs::btf::types::Func;
-use libbpf_rs::{Btf, MapHandle, MapType};
+use libbpf_rs::{MapHandle, MapType};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::hook::{Hook, load_probe};
+use crate::instructions;
+use crate::kernel::{Config, Kernel, QueueKind};
 use crate::log;
+use crate::memory;
+use crate::object::Instructions;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,11 +56,14 @@ pub fn examine() -> Report {
     let mut checks = vec![
         kernel_version(),
         privileges(),
+        lockdown_check(),
         btf(),
         jit(),
+        memory_check(),
         arena(),
         arena_functions(),
         acquire_release(),
+        queues(),
         lsm(),
     ];
     let mut works = !checks.iter().any(|check| check.verdict == Verdict::Bad);
@@ -69,7 +75,7 @@ pub fn examine() -> Report {
         }
         checks.push(hook_check(hook, allowed));
     }
-    let follow = tried(|| load_probe("probe_fork"));
+    let follow = tried(|| load_probe("probe_fork").map_err(|refusal| refusal.to_string()));
     checks.push(match follow {
         Ok(_) => {
             good("follow children", "sched_process_fork loads", "what a traced process starts is traced too")
@@ -90,7 +96,7 @@ pub fn examine() -> Report {
 
 /// A probe, unless its failure would only repeat that the privileges are missing.
 fn tried<T>(probe: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    if missing_capabilities().is_empty() { probe() } else { Err("not tried without privileges".to_owned()) }
+    if require_privileges().is_ok() { probe() } else { Err("not tried without privileges".to_owned()) }
 }
 
 fn good(name: &'static str, found: impl Into<String>, consequence: impl Into<String>) -> Check {
@@ -104,17 +110,18 @@ fn kernel_version() -> Check {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let found = format!("Linux {release} on {}", uname.machine().to_string_lossy());
-    if version < (6, 9) {
-        let consequence = "BPF arenas are there from Linux 6.9 on: only `--backend threads` works".to_owned();
-        Check { name, verdict: Verdict::Bad, found, consequence }
+    if version < (6, 10) {
+        let consequence = "too old for BPF arenas (6.9) and atomic accesses to them (6.10), unless they were ported \
+                           back: that is tried below";
+        Check { name, verdict: Verdict::Limited, found, consequence: consequence.to_owned() }
     } else if version < (6, 15) {
         good(
             name,
             found,
-            "arenas (6.9); load_acquire and store_release come with 6.15: the fallback object is used",
+            "new enough for arenas (6.10); load_acquire and store_release come with 6.15: another object is used",
         )
     } else {
-        good(name, found, "new enough for arenas (6.9) and for load_acquire and store_release (6.15)")
+        good(name, found, "new enough for arenas (6.10) and for load_acquire and store_release (6.15)")
     }
 }
 
@@ -133,21 +140,43 @@ fn missing_capabilities() -> Vec<&'static str> {
 }
 
 fn privileges() -> Check {
-    let missing = missing_capabilities();
-    if missing.is_empty() {
-        return good("privileges", "CAP_BPF and CAP_PERFMON", "programs can be loaded and attached");
-    }
-    Check {
-        name: "privileges",
+    let name = "privileges";
+    let bad = |found: String, consequence: &str| Check {
+        name,
         verdict: Verdict::Bad,
-        found: format!("{} missing", missing.join(" and ")),
-        consequence: "run as root, or `sudo setcap cap_bpf,cap_perfmon+ep` on the binary; `--backend threads` needs none"
-            .to_owned(),
+        found,
+        consequence: consequence.to_owned(),
+    };
+    match require_privileges() {
+        Ok(()) => good(name, "CAP_BPF and CAP_PERFMON", "programs can be loaded and attached"),
+        Err(Error::Privileges { missing, .. }) => bad(
+            format!("{missing} missing{}", unprivileged_bpf()),
+            "run as root, or `sudo setcap cap_bpf,cap_perfmon+ep` on the binary, or add both capabilities to the \
+             container; `--backend threads` needs none",
+        ),
+        Err(_) => bad(
+            "in a user namespace: capabilities do not count outside of it".to_owned(),
+            "run outside of the user namespace; `--backend threads` works inside",
+        ),
+    }
+}
+
+/// What the system lets everybody do, for those who hope that it is enough.
+fn unprivileged_bpf() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled") {
+        Ok(value) => {
+            let value = value.trim();
+            format!("; kernel.unprivileged_bpf_disabled = {value}, and arenas need CAP_BPF at any value")
+        }
+        Err(_) => String::new(),
     }
 }
 
 /// Fails with advice if the process may not use BPF.
 pub(crate) fn require_privileges() -> Result<(), Error> {
+    if in_user_namespace() {
+        return Err(Error::UserNamespace);
+    }
     let missing = missing_capabilities();
     if missing.is_empty() {
         return Ok(());
@@ -155,6 +184,72 @@ pub(crate) fn require_privileges() -> Result<(), Error> {
     let binary =
         std::env::current_exe().map_or_else(|_| "arenaq".to_owned(), |path| path.display().to_string());
     Err(Error::Privileges { missing: missing.join(" and "), binary })
+}
+
+/// Whether this process is in a user namespace other than the first, whose number is fixed: BPF asks for
+/// capabilities in that one.
+fn in_user_namespace() -> bool {
+    const FIRST: &str = "user:[4026531837]";
+    std::fs::read_link("/proc/self/ns/user").is_ok_and(|namespace| namespace != Path::new(FIRST))
+}
+
+/// How far the kernel is locked down: `none`, `integrity` or `confidentiality`; `None` if it does not say.
+pub(crate) fn lockdown() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(level, _)| level.to_owned())
+}
+
+fn lockdown_check() -> Check {
+    let name = "lockdown";
+    match lockdown().as_deref() {
+        None => good(name, "none that the kernel tells of", "what it allows is tried below"),
+        Some("none") => good(name, "none", "forbids nothing"),
+        Some("integrity") => good(
+            name,
+            "integrity",
+            "forbids BPF to write to the memory of processes, which no program here does",
+        ),
+        Some(level) => Check {
+            name,
+            verdict: Verdict::Limited,
+            found: level.to_owned(),
+            consequence:
+                "forbids BPF to read kernel memory by address, which no program here does; what else it \
+                          forbids is tried below"
+                    .to_owned(),
+        },
+    }
+}
+
+/// What a load takes besides the arena: programs, maps, and what libbpf reads of the kernel's BTF. Measured:
+/// 3 MB.
+const BESIDES_ARENA: u64 = 4 << 20;
+
+/// Fails with advice if an arena of so many bytes would exceed the memory limit of this process's control
+/// group.
+pub(crate) fn require_memory(arena: u64) -> Result<(), Error> {
+    let needed = arena.saturating_add(BESIDES_ARENA);
+    match memory::left() {
+        Some(left) if left < needed => Err(Error::Memory { needed, left }),
+        _ => Ok(()),
+    }
+}
+
+fn memory_check() -> Check {
+    let name = "memory";
+    let Some(left) = memory::left() else {
+        return good(
+            name,
+            "no limit of a control group",
+            "the capacity of a queue is limited by the machine alone",
+        );
+    };
+    let found = format!("the limit of the control group leaves {left} bytes");
+    let for_arena = left.saturating_sub(BESIDES_ARENA);
+    let consequence = format!("a queue may need {for_arena} of them: an element takes up to 32 bytes");
+    let verdict = if for_arena == 0 { Verdict::Bad } else { Verdict::Good };
+    Check { name, verdict, found, consequence }
 }
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -198,33 +293,40 @@ fn arena() -> Check {
         map_flags: BPF_F_MMAPABLE,
         ..Default::default()
     };
-    let (created, _) =
-        log::capture(|| MapHandle::create(MapType::Arena, Some("arenaq_probe"), 0, 0, 1, &options));
+    let created = tried(|| {
+        let (created, _) =
+            log::capture(|| MapHandle::create(MapType::Arena, Some("arenaq_probe"), 0, 0, 1, &options));
+        created.map_err(|error| format!("the kernel refuses the map: {error:#}"))
+    });
     match created {
         Ok(_) => good("arena", "a map of type ARENA was made", "queues can be shared with the kernel"),
-        Err(error) => Check {
+        Err(found) => Check {
             name: "arena",
             verdict: Verdict::Bad,
-            found: format!("the kernel refuses the map: {error:#}"),
+            found,
             consequence: "only `--backend threads` works".to_owned(),
         },
     }
 }
 
 fn arena_functions() -> Check {
-    const FUNCTION: &str = "bpf_arena_alloc_pages";
     let name = "arena kfuncs";
-    let (btf, _) = log::capture(Btf::from_vmlinux);
-    match btf {
-        Ok(btf) if btf.type_by_name::<Func<'_>>(FUNCTION).is_some() => good(
+    let allocating = |probe: &str| tried(|| load_probe(probe).map_err(|refusal| refusal.to_string()));
+    match (allocating("probe_allocate_sleepable"), allocating("probe_allocate")) {
+        (Ok(_), Ok(_)) => good(
             name,
-            format!("{FUNCTION} is there"),
-            "programs can allocate pages; ds_vyukhov_init and ds_mpsc_init work",
+            "bpf_arena_alloc_pages loads in every program",
+            "ds_vyukhov_init, ds_pool_init and ds_mpsc_init work everywhere",
         ),
-        other => Check {
+        (Ok(_), Err(_)) => good(
+            name,
+            "bpf_arena_alloc_pages loads in programs that can sleep",
+            "ds_vyukhov_init, ds_pool_init and ds_mpsc_init work in these; from Linux 7.0 on in all",
+        ),
+        (Err(reason), _) => Check {
             name,
             verdict: Verdict::Limited,
-            found: other.map_or_else(|error| format!("{error:#}"), |_| format!("no {FUNCTION}")),
+            found: reason,
             consequence: "programs cannot allocate pages; `run` makes its queues from userspace and works"
                 .to_owned(),
         },
@@ -233,16 +335,51 @@ fn arena_functions() -> Check {
 
 fn acquire_release() -> Check {
     let name = "acquire/release";
-    match tried(|| load_probe("probe_acquire_release")) {
+    match tried(|| load_probe("probe_acquire_release").map_err(|refusal| refusal.to_string())) {
         Ok(_) => good(name, "load_acquire and store_release load", "the object acquire-release is used"),
+        Err(reason) => {
+            let other = Instructions::before_acquire_release(std::env::consts::ARCH);
+            Check {
+                name,
+                verdict: Verdict::Limited,
+                found: reason,
+                consequence: format!("the object {} is used, which does without", other.name()),
+            }
+        }
+    }
+}
+
+/// Both queues, made and pushed to in this kernel: what `run` does, without a hook.
+fn queues() -> Check {
+    let name = "queues";
+    match tried(|| try_queues().map_err(|error| error.to_string())) {
+        Ok(instructions) => good(
+            name,
+            "both were made in an arena, and a program has pushed",
+            format!("the verifier accepts the object {}", instructions.name()),
+        ),
         Err(reason) => Check {
             name,
-            verdict: if cfg!(target_arch = "x86_64") { Verdict::Limited } else { Verdict::Bad },
+            verdict: Verdict::Bad,
             found: reason,
-            consequence: "the object fallback is used: ordinary loads and stores, right on x86 only"
-                .to_owned(),
+            consequence: "only `--backend threads` works".to_owned(),
         },
     }
+}
+
+fn try_queues() -> Result<Instructions, Error> {
+    let instructions = instructions::choose(None)?;
+    for queue in [QueueKind::Mpsc, QueueKind::Mpmc] {
+        let config = Config {
+            queue,
+            capacity: 2,
+            hook: Hook::Drive,
+            instructions: Some(instructions),
+            ..Config::default()
+        };
+        Kernel::load(&config)?.drive(1, 1)?;
+    }
+    Ok(instructions)
 }
 
 fn lsm() -> Check {
@@ -274,6 +411,7 @@ fn hook_check(hook: Hook, allowed: Result<(), String>) -> Check {
         Hook::SysEnter => "hook sys-enter",
         Hook::Exec => "hook exec",
         Hook::Uprobe => "hook uprobe",
+        Hook::UprobeSleepable => "hook uprobe-s",
         Hook::Drive => "hook drive",
     };
     match allowed {

@@ -10,13 +10,32 @@ pub enum Error {
     /// The process may not use BPF.
     #[error(
         "no privileges for BPF: {missing} missing. Run as root, or give the binary the capabilities:\n    \
-         sudo setcap cap_bpf,cap_perfmon+ep {binary}\nWithout either, `arenaq run --backend threads` shows the same queues with threads as producers."
+         sudo setcap cap_bpf,cap_perfmon+ep {binary}\nA container must be given both: --cap-add BPF --cap-add PERFMON.\n\
+         Without them, `arenaq run --backend threads` shows the same queues with threads as producers."
     )]
     Privileges {
         /// The capabilities that are missing.
         missing: String,
         /// This binary.
         binary: String,
+    },
+    /// The process has privileges in its user namespace only.
+    #[error(
+        "no privileges for BPF: this process is in a user namespace, and its capabilities do not count outside. Run outside of \
+         the namespace, as root or with CAP_BPF and CAP_PERFMON; a container must share the host's user namespace.\n\
+         Without that, `arenaq run --backend threads` shows the same queues with threads as producers."
+    )]
+    UserNamespace,
+    /// The queue needs more memory than the process's control group has left.
+    #[error(
+        "a queue of this capacity needs {needed} bytes, and the memory limit of this process's control group leaves {left}: \
+         the kernel would kill the process. Choose a smaller --capacity, or raise the limit."
+    )]
+    Memory {
+        /// What the arena and its load need.
+        needed: u64,
+        /// What the limit leaves.
+        left: u64,
     },
     /// The kernel has no type information about itself.
     #[error(
@@ -43,12 +62,14 @@ pub enum Error {
         tried: String,
     },
     /// A BPF object was not loaded.
-    #[error("{what}: {reason}{}", log_hint(log))]
+    #[error("{what}: {reason}\n{advice}{}", log_hint(log))]
     Load {
         /// What was tried.
         what: String,
-        /// What the kernel or libbpf said.
+        /// What the kernel or libbpf said; of a long log the end.
         reason: String,
+        /// What to do.
+        advice: String,
         /// Where the whole log lies.
         log: Option<PathBuf>,
     },
@@ -76,6 +97,23 @@ pub enum Error {
     /// The arena is not what it should be.
     #[error(transparent)]
     Arena(#[from] ArenaError),
+    /// A folder of pinned queues is not what it should be.
+    #[error("{}: {reason}", folder.display())]
+    Pinned {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A fork of the process that has mapped an arena: the kernel does not hand the mapping down.
+    #[error(
+        "this process is a fork of process {parent}, which has mapped the arena; a fork has no arena. Start the child as a program of \
+         its own and attach there to the pinned arena (`Kernel::pin`, `Pinned::attach`)"
+    )]
+    Forked {
+        /// Who has mapped it.
+        parent: u32,
+    },
     /// The options contradict each other.
     #[error("{0}")]
     Usage(String),

@@ -9,6 +9,7 @@ use libbpf_rs::{Link, Object, ObjectBuilder, UprobeOpts};
 use crate::error::Error;
 use crate::log;
 use crate::object::PROBE;
+use crate::refusal::{self, Refusal};
 
 /// A place in the kernel, or in a program, where an event is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -24,14 +25,23 @@ pub enum Hook {
     Exec,
     /// A function of a program.
     Uprobe,
+    /// A function of a program; the BPF program can sleep, and so allocate on every kernel.
+    UprobeSleepable,
     /// No hook: a `syscall` program that userspace runs, with exact counts.
     Drive,
 }
 
 impl Hook {
     /// Every hook, the seeds' first: in the order in which a default is looked for.
-    pub const ALL: [Hook; 6] =
-        [Hook::InodeCreate, Hook::ExtCreate, Hook::SysEnter, Hook::Exec, Hook::Uprobe, Hook::Drive];
+    pub const ALL: [Hook; 7] = [
+        Hook::InodeCreate,
+        Hook::ExtCreate,
+        Hook::SysEnter,
+        Hook::Exec,
+        Hook::Uprobe,
+        Hook::UprobeSleepable,
+        Hook::Drive,
+    ];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
@@ -41,6 +51,7 @@ impl Hook {
             Hook::SysEnter => "sys-enter",
             Hook::Exec => "exec",
             Hook::Uprobe => "uprobe",
+            Hook::UprobeSleepable => "uprobe-sleepable",
             Hook::Drive => "drive",
         }
     }
@@ -53,6 +64,7 @@ impl Hook {
             Hook::SysEnter => "on_sys_enter",
             Hook::Exec => "on_exec",
             Hook::Uprobe => "on_uprobe",
+            Hook::UprobeSleepable => "on_uprobe_sleepable",
             Hook::Drive => "drive",
         }
     }
@@ -65,6 +77,7 @@ impl Hook {
             Hook::SysEnter => "probe_sys_enter",
             Hook::Exec => "probe_exec",
             Hook::Uprobe => "probe_uprobe",
+            Hook::UprobeSleepable => "probe_uprobe_sleepable",
             Hook::Drive => "probe_syscall",
         }
     }
@@ -77,17 +90,41 @@ impl Hook {
             Hook::ExtCreate => {
                 rustix::fs::statfs(folder).is_ok_and(|fs| fs.f_type as u64 == EXT4_SUPER_MAGIC)
             }
-            Hook::Exec | Hook::Uprobe | Hook::Drive => false,
+            Hook::Exec | Hook::Uprobe | Hook::UprobeSleepable | Hook::Drive => false,
         }
     }
 
     /// Whether each operation of the built-in workload is one event here, and nothing else of the workers is any.
     pub const fn sees_operations_only(self) -> bool {
         match self {
-            Hook::InodeCreate | Hook::ExtCreate | Hook::Exec | Hook::Uprobe | Hook::Drive => true,
+            Hook::InodeCreate
+            | Hook::ExtCreate
+            | Hook::Exec
+            | Hook::Uprobe
+            | Hook::UprobeSleepable
+            | Hook::Drive => true,
             // A worker may make the system call for other reasons.
             Hook::SysEnter => false,
         }
+    }
+
+    /// Whether the BPF program can sleep.
+    pub const fn is_sleepable(self) -> bool {
+        match self {
+            Hook::InodeCreate | Hook::UprobeSleepable | Hook::Drive => true,
+            Hook::ExtCreate | Hook::SysEnter | Hook::Exec | Hook::Uprobe => false,
+        }
+    }
+
+    /// Whether this kernel lets the BPF program allocate arena pages, and so grow the pool: before Linux 7.0
+    /// only one that can sleep.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn may_allocate(self) -> Result<(), String> {
+        let probe = if self.is_sleepable() { "probe_allocate_sleepable" } else { "probe_allocate" };
+        load_probe(probe).map(drop).map_err(|refusal| refusal.to_string())
     }
 
     /// Loads and attaches a program that does nothing, and takes it away again.
@@ -96,7 +133,7 @@ impl Hook {
     ///
     /// What the kernel said.
     pub fn allowed(self) -> Result<(), String> {
-        let object = load_probe(self.probe())?;
+        let object = load_probe(self.probe()).map_err(|refusal| refusal.to_string())?;
         if self == Hook::Drive {
             return Ok(());
         }
@@ -128,16 +165,19 @@ impl fmt::Display for Hook {
 }
 
 /// Loads one program of the probe object.
-pub(crate) fn load_probe(program: &str) -> Result<Object, String> {
-    let (result, log) = log::capture(|| {
+pub(crate) fn load_probe(program: &str) -> Result<Object, Refusal> {
+    refusal::attempt(|| {
         let mut open = ObjectBuilder::default().name("arenaq_probe")?.open_memory(PROBE)?;
         for mut candidate in open.progs_mut() {
             let wanted = candidate.name() == program;
             candidate.set_autoload(wanted);
         }
-        open.load()
-    });
-    result.map_err(|error| reason(&error, &log))
+        for mut map in open.maps_mut() {
+            // The other programs are about other things than whether an arena can be made.
+            map.set_autocreate(program.starts_with("probe_allocate"))?;
+        }
+        Ok(open)
+    })
 }
 
 /// Attaches a program to where its section says, or a uprobe to its target.
@@ -147,7 +187,7 @@ pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> R
         .find(|p| p.name() == program)
         .ok_or_else(|| format!("the object has no program {program}"))?;
     let (link, log) = log::capture(|| {
-        if program.section() == "uprobe" {
+        if program.section() == "uprobe" || program.section() == "uprobe.s" {
             let options = UprobeOpts { func_name: Some(target.function.clone()), ..UprobeOpts::default() };
             program.attach_uprobe_with_opts(-1, &target.binary, 0, options)
         } else {
@@ -157,11 +197,12 @@ pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> R
     link.map_err(|error| reason(&error, &log))
 }
 
-/// An error in one line: its whole chain, and what libbpf said last if that says more.
+/// An error in one line: its whole chain, and what libbpf said first. What it says later is only that, therefore,
+/// something larger failed too.
 pub(crate) fn reason(error: &libbpf_rs::Error, log: &str) -> String {
     let chain = format!("{error:#}");
-    match log.lines().rev().find(|line| !line.trim().is_empty() && line.contains("libbpf: ")) {
-        Some(last) => format!("{chain} ({})", last.trim().trim_start_matches("libbpf: ")),
+    match log.lines().find_map(|line| line.trim().strip_prefix("libbpf: ")) {
+        Some(first) => format!("{chain} ({first})"),
         None => chain,
     }
 }

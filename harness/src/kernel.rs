@@ -1,7 +1,7 @@
 //! The kernel side at work: an object that is loaded, with queues in its arena and programs attached.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arenaq::KeyValue;
 use arenaq::arena::{Arena, Places, Region};
@@ -10,11 +10,14 @@ use bytemuck::{Pod, bytes_of, bytes_of_mut, pod_read_unaligned};
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, ProgramInput};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::clock;
 use crate::doctor;
 use crate::error::Error;
 use crate::hook::{self, Hook, UprobeTarget};
-use crate::log;
-use crate::object::{self, Counters, Drive, Instructions, Pop, Settings, Verify};
+use crate::instructions;
+use crate::object::{self, Counters, Drive, Instructions, Nesting, Pop, Settings, Verify};
+use crate::pinned::require_same_process;
+use crate::refusal;
 
 /// Which of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -47,6 +50,12 @@ pub struct Config {
     pub capacity: u64,
     /// How many elements the MPSC pool may be grown to later; at least `capacity`.
     pub limit: u64,
+    /// By how many nodes a BPF program grows the MPSC pool if it finds none free; 0 for never. The hook's
+    /// program must be one that may allocate ([`Hook::may_allocate`]).
+    pub grow: u64,
+    /// For tests: whether a clock interrupts the programs in the middle of their pushes, to push elements of
+    /// its own. Their keys have [`CLOCK_KEY`](crate::CLOCK_KEY).
+    pub nest: bool,
     /// Which object; `None` takes the one that this kernel can run.
     pub instructions: Option<Instructions>,
     /// The function of the hook `uprobe`.
@@ -62,6 +71,8 @@ impl Default for Config {
             hook: Hook::Drive,
             capacity: 1 << 16,
             limit: 0,
+            grow: 0,
+            nest: false,
             instructions: None,
             uprobe: UprobeTarget::own_function(),
             syscall: libc::SYS_openat,
@@ -76,16 +87,19 @@ pub struct Kernel {
     links: Mutex<Vec<Link>>,
     object: Object,
     /// The addresses of the mapping and of the header in it.
-    base: usize,
-    length: usize,
-    header: usize,
+    pub(crate) base: usize,
+    pub(crate) length: usize,
+    pub(crate) header: usize,
     hook: Hook,
-    queue: QueueKind,
+    pub(crate) queue: QueueKind,
     instructions: Instructions,
     uprobe: UprobeTarget,
+    nest: bool,
+    /// A fork has no arena.
+    process: u32,
 }
 
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 /// The largest arena: pointers into it differ in their low 32 bits only.
 const LARGEST_ARENA: u64 = 1 << 32;
 
@@ -99,23 +113,15 @@ impl Kernel {
         let pages = arena_pages(config)?;
         doctor::require_privileges()?;
         doctor::require_btf()?;
-        let instructions = match config.instructions {
-            Some(instructions) => instructions,
-            None => choose_instructions()?,
-        };
+        doctor::require_memory(u64::from(pages) * PAGE)?;
+        let instructions = instructions::choose(config.instructions)?;
 
-        let (result, messages) =
-            log::capture(|| open(config, instructions, pages).and_then(OpenObject::load));
-        let object = result.map_err(|error| match error.kind() {
-            // The privileges are there, so it is this kind of program that may not be loaded.
-            libbpf_rs::ErrorKind::PermissionDenied => {
-                Error::Hook { hook: config.hook.name(), reason: hook::reason(&error, &messages) }
+        let loaded = refusal::attempt(|| open(config, instructions, pages));
+        let object = loaded.map_err(|refusal| {
+            if refusal.is_forbidden() && config.hook != Hook::Drive {
+                return Error::Hook { hook: config.hook.name(), reason: refusal.to_string() };
             }
-            _ => Error::Load {
-                what: format!("loading the BPF programs for hook {} ({})", config.hook, instructions.name()),
-                reason: format!("{error:#}\n{}", log::tail(&messages, 12)),
-                log: log::save(&messages),
-            },
+            refusal.of(format!("loading the BPF programs for hook {} ({})", config.hook, instructions.name()))
         })?;
 
         let mut places = object::Places::default();
@@ -132,6 +138,8 @@ impl Kernel {
             queue: config.queue,
             instructions,
             uprobe: config.uprobe.clone(),
+            process: std::process::id(),
+            nest: config.nest,
         };
         kernel.make_queue(config, &places)?;
         Ok(kernel)
@@ -175,8 +183,10 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`Error::Arena`] if the header is not what `load` has written.
+    /// [`Error::Forked`] in a fork of the process that loaded, [`Error::Arena`] if the header is not what
+    /// `load` has written.
     pub fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
+        require_same_process(self.process)?;
         Ok(Arena::attach(self.region()?, self.header)?)
     }
 
@@ -192,14 +202,7 @@ impl Kernel {
     ///
     /// [`Error`] if there is no such process, or the kernel refuses.
     pub fn trace(&self, process: u32) -> Result<(), Error> {
-        let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| Error::Usage(format!("{process} is no process id")))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())
-            .map_err(Error::system(format!("finding process {process}")))?;
-        let traced = self.map("traced")?;
-        traced
-            .update(&pidfd.as_fd().as_raw_fd().to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)
-            .map_err(Error::bpf(format!("marking process {process} as traced")))
+        trace(&self.map("traced")?, process)
     }
 
     /// Attaches the hook, and what follows traced processes to their children.
@@ -208,19 +211,22 @@ impl Kernel {
     ///
     /// [`Error::Hook`] if the kernel refuses; what was attached before is detached.
     pub fn attach(&self) -> Result<(), Error> {
-        if self.hook == Hook::Drive {
-            return Ok(());
-        }
-        let mut links = Vec::new();
-        for program in ["follow_fork", self.hook.program()] {
+        let mut links = if self.nest { clock::attach(&self.object)? } else { Vec::new() };
+        let programs = if self.hook == Hook::Drive { &[][..] } else { &["follow_fork", self.hook.program()] };
+        for program in programs {
             let link = hook::attach(&self.object, program, &self.uprobe).map_err(|reason| Error::Hook {
                 hook: self.hook.name(),
                 reason: format!("{program}: {reason}"),
             })?;
             links.push(link);
         }
-        *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
+        *self.links() = links;
         Ok(())
+    }
+
+    /// The attached programs.
+    pub(crate) fn links(&self) -> MutexGuard<'_, Vec<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Detaches everything, and waits until no program is in the middle of a push.
@@ -229,7 +235,7 @@ impl Kernel {
     ///
     /// [`Error`] if the counters cannot be read.
     pub fn detach(&self) -> Result<(), Error> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.links().clear();
         // Programs that are not sleepable run in RCU read sections, and this waits for those. Where the
         // kernel does not know it, the wait below has to do.
         let _ = rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global);
@@ -253,13 +259,17 @@ impl Kernel {
     ///
     /// [`Error`] if the map cannot be read.
     pub fn counters(&self) -> Result<Counters, Error> {
-        let cpus = self
-            .map("counters")?
-            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
-            .map_err(Error::bpf("reading the counters"))?
-            .unwrap_or_default();
-        let counters = cpus.iter().map(|cpu| pod_read_unaligned::<Counters>(&cpu[..size_of::<Counters>()]));
-        Ok(counters.fold(Counters::default(), Counters::plus))
+        counters(&self.map("counters")?)
+    }
+
+    /// How often the clock of [`Config::nest`] has met a program in the middle of a push, and pushed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the map cannot be read.
+    pub fn nested(&self) -> Result<u64, Error> {
+        let cpus = per_cpu::<Nesting>(&self.map("nesting")?)?;
+        Ok(cpus.iter().map(|cpu| cpu.nested).sum())
     }
 
     /// Runs the hook `drive`: pushes up to `count` events with one key from the kernel, on this thread's CPU.
@@ -302,7 +312,7 @@ impl Kernel {
         })
     }
 
-    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, Error> {
+    pub(crate) fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, Error> {
         self.object
             .maps()
             .find(|map| map.name() == name)
@@ -310,27 +320,35 @@ impl Kernel {
     }
 }
 
+/// Marks the main thread of a process in the map of traced tasks.
+pub(crate) fn trace(traced: &impl MapCore, process: u32) -> Result<(), Error> {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Error::Usage(format!("{process} is no process id")))?;
+    let pidfd =
+        pidfd_open(pid, PidfdFlags::empty()).map_err(Error::system(format!("finding process {process}")))?;
+    traced
+        .update(&pidfd.as_fd().as_raw_fd().to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)
+        .map_err(Error::bpf(format!("marking process {process} as traced")))
+}
+
+/// The values of a map of one value for each CPU.
+pub(crate) fn per_cpu<V: Pod>(map: &impl MapCore) -> Result<Vec<V>, Error> {
+    let values = map
+        .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+        .map_err(Error::bpf("reading the counters"))?
+        .unwrap_or_default();
+    Ok(values.iter().map(|value| pod_read_unaligned(&value[..size_of::<V>()])).collect())
+}
+
+/// The sum of all CPUs' counters.
+pub(crate) fn counters(map: &impl MapCore) -> Result<Counters, Error> {
+    let cpus = per_cpu::<Counters>(map)?;
+    Ok(cpus.into_iter().fold(Counters::default(), Counters::plus))
+}
+
 fn status(code: i64) -> Result<Status, Error> {
     let status = i32::try_from(code).ok().and_then(Status::from_code);
     status.ok_or_else(|| Error::Usage(format!("the kernel side returned {code}, which is no status")))
-}
-
-/// The object with acquire and release instructions if the kernel has them, else the other, where it is right.
-fn choose_instructions() -> Result<Instructions, Error> {
-    let refusal = |what: &str, reason: String| Error::Load { what: what.to_owned(), reason, log: None };
-    let Err(reason) = hook::load_probe("probe_acquire_release") else {
-        return Ok(Instructions::AcquireRelease);
-    };
-    // If nothing at all can be loaded, the instructions are not to blame.
-    hook::load_probe("probe_syscall")
-        .map_err(|reason| refusal("loading a BPF program that does nothing", reason))?;
-    if cfg!(target_arch = "x86_64") {
-        return Ok(Instructions::Fallback);
-    }
-    Err(refusal(
-        "loading load_acquire and store_release, without which only x86 can do (Linux 6.15 has them)",
-        reason,
-    ))
 }
 
 /// How many pages the arena needs: for the queue, and for the variables of the programs.
@@ -353,13 +371,17 @@ fn arena_pages(config: &Config) -> Result<u32, Error> {
     Ok(needed.div_ceil(PAGE) as u32)
 }
 
-fn open(config: &Config, instructions: Instructions, pages: u32) -> libbpf_rs::Result<OpenObject> {
+/// Opens the object, with the programs that a configuration needs chosen to be loaded.
+pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> libbpf_rs::Result<OpenObject> {
     let mut open = ObjectBuilder::default().name("arenaq")?.open_memory(object::programs(instructions))?;
     let mut wanted = vec!["locate", "verify", config.hook.program()];
     match (config.hook, config.queue) {
         (Hook::Drive, QueueKind::Mpmc) => wanted.push("pop"),
         (Hook::Drive, QueueKind::Mpsc) => {}
         _ => wanted.push("follow_fork"),
+    }
+    if config.nest {
+        wanted.push("on_clock");
     }
     for mut program in open.progs_mut() {
         let load = wanted.iter().any(|name| program.name() == *name);
@@ -375,6 +397,9 @@ fn open(config: &Config, instructions: Instructions, pages: u32) -> libbpf_rs::R
                     QueueKind::Mpmc => 1,
                 },
                 syscall: config.syscall as u64,
+                grow: config.grow,
+                nest: config.nest.into(),
+                never: 0,
             };
             map.set_initial_value(bytes_of(&settings))?;
         }

@@ -17,18 +17,26 @@
 //! ```
 //!
 //! Dropping a [`Kernel`] detaches its programs and frees everything that it had in the kernel; nothing is
-//! pinned, so the kernel does the same for a process that is killed.
+//! pinned unless you ask for it ([`pinned`]), so the kernel does the same for a process that is killed.
 
 pub mod account;
+pub mod attached;
+mod clock;
 pub mod doctor;
 mod error;
 mod hook;
+mod instructions;
 mod kernel;
 pub mod launch;
 pub mod layout;
+mod memory;
 mod object;
+pub mod pinned;
+mod refill;
+mod refusal;
 pub mod run;
 pub mod threads;
+pub mod verifier;
 pub mod workload;
 
 mod consume;
@@ -37,4 +45,5 @@ mod log;
 pub use error::Error;
 pub use hook::{Hook, UprobeTarget};
 pub use kernel::{Config, Kernel, QueueKind};
-pub use object::{Counters, Instructions, checksum};
+pub use object::{CLOCK_KEY, Counters, Instructions, checksum};
+pub use refusal::load_object;

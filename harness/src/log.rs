@@ -14,16 +14,19 @@ fn messages() -> MutexGuard<'static, String> {
     MESSAGES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Keeps warnings, and the verifier's log of a program that it accepts: for libbpf that is debugging.
 #[expect(clippy::needless_pass_by_value, reason = "libbpf-rs wants a function of this type")]
-fn keep(_level: PrintLevel, message: String) {
-    messages().push_str(&message);
+fn keep(level: PrintLevel, message: String) {
+    if level == PrintLevel::Warn || message.contains("-- BEGIN PROG LOAD LOG --") {
+        messages().push_str(&message);
+    }
 }
 
-/// Runs `attempt` and returns what libbpf said meanwhile, the kernel's verifier included.
+/// Runs `attempt` and returns what libbpf complained of meanwhile, and the verifier's logs.
 pub(crate) fn capture<T>(attempt: impl FnOnce() -> T) -> (T, String) {
     static KEEP: Once = Once::new();
     KEEP.call_once(|| {
-        set_print(Some((PrintLevel::Info, keep)));
+        set_print(Some((PrintLevel::Debug, keep)));
     });
     let _attempt = ATTEMPT.lock().unwrap_or_else(PoisonError::into_inner);
     messages().clear();

@@ -8,7 +8,8 @@ pub use arenaq_bpf_build::Instructions;
 pub(crate) fn programs(instructions: Instructions) -> &'static [u8] {
     match instructions {
         Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_OBJECT_ACQUIRE_RELEASE")),
-        Instructions::Fallback => include_bytes!(env!("ARENAQ_OBJECT_FALLBACK")),
+        Instructions::Tso => include_bytes!(env!("ARENAQ_OBJECT_TSO")),
+        Instructions::FullBarrier => include_bytes!(env!("ARENAQ_OBJECT_FULL_BARRIER")),
     }
 }
 
@@ -69,7 +70,21 @@ pub fn checksum(key: u64, value: u64) -> u64 {
 pub(crate) struct Settings {
     pub(crate) queue: u64,
     pub(crate) syscall: u64,
+    pub(crate) grow: u64,
+    pub(crate) nest: u64,
+    pub(crate) never: u64,
 }
+
+/// One CPU's pushes and the program that interrupts them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(crate) struct Nesting {
+    pub(crate) pushing: u64,
+    pub(crate) nested: u64,
+}
+
+/// The bit that the key of every event of the program `on_clock` has, and no other's: `ARENAQ_CLOCK_KEY` in C.
+pub const CLOCK_KEY: u64 = 1 << 63;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]

@@ -10,13 +10,14 @@ use arenaq::arena::Arena;
 use arenaq::{Corruption, KeyValue, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::account::{Dropped, Latency, Summary};
+use crate::account::{Dropped, Latency, Nodes, Summary};
 use crate::consume::{Control, Seen, Source, drain};
 use crate::error::Error;
 use crate::hook::{Hook, UprobeTarget};
 use crate::kernel::{Config, Kernel, QueueKind};
 use crate::launch::{Process, find_command};
 use crate::object::{Counters, Instructions, checksum};
+use crate::refill::Refill;
 use crate::threads::{Memory, ThreadProducers};
 use crate::workload::{Work, Workload};
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub hook: Option<Hook>,
     /// How many elements the queue holds.
     pub capacity: u64,
+    /// How many elements the MPSC queue may grow to; `None` if it is not to grow.
+    pub grow_to: Option<u64>,
     /// How many threads pop.
     pub consumers: u32,
     /// End after so long.
@@ -90,21 +93,65 @@ impl Options {
                 );
             }
         }
+        self.check_growth()?;
         if !self.folder.is_dir() {
             return usage(&format!("--folder {}: there is no such folder", self.folder.display()));
         }
         Ok(())
     }
 
-    fn config(&self, hook: Hook) -> Config {
+    fn check_growth(&self) -> Result<(), Error> {
+        let usage = |text: String| Err(Error::Usage(text));
+        match self.grow_to {
+            Some(_) if self.queue == QueueKind::Mpmc => usage(
+                "the MPMC queue is a ring, which cannot grow: take --queue mpsc, or a larger --capacity"
+                    .to_owned(),
+            ),
+            Some(_) if self.backend == Backend::Threads => {
+                usage("--grow-to is for --backend kernel: with threads take a larger --capacity".to_owned())
+            }
+            Some(limit) if limit < self.capacity => usage(format!(
+                "--grow-to {limit} is less than the --capacity to begin with, {}: choose a larger or a smaller one",
+                self.capacity
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn config(&self, hook: Hook, growth: Growth) -> Config {
         Config {
             queue: self.queue,
             hook,
             capacity: self.capacity,
-            limit: self.capacity,
+            limit: self.grow_to.unwrap_or(self.capacity),
+            grow: if growth == Growth::Kernel { GROWTH_STEP } else { 0 },
             instructions: self.instructions,
             uprobe: self.uprobe.clone().unwrap_or_else(UprobeTarget::own_function),
             syscall: self.syscall,
+            ..Config::default()
+        }
+    }
+}
+
+/// Who grows the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    Nobody,
+    /// The program that finds no free node.
+    Kernel,
+    /// A thread of this process, for a program that may not allocate.
+    Userspace,
+}
+
+/// By how many nodes a program grows the pool: `DS_POOL_STEP` in C.
+const GROWTH_STEP: u64 = 512;
+
+impl Growth {
+    fn of(options: &Options, hook: Hook) -> Growth {
+        match options.grow_to {
+            None => Growth::Nobody,
+            Some(_) if hook.may_allocate().is_ok() => Growth::Kernel,
+            Some(_) => Growth::Userspace,
         }
     }
 }
@@ -132,11 +179,17 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
         Some(hook) => hook,
         None => Hook::default_for(&options.folder)?,
     };
-    let kernel = Kernel::load(&options.config(hook))?;
+    let growth = Growth::of(options, hook);
+    let kernel = Kernel::load(&options.config(hook, growth))?;
     let arena = kernel.arena()?;
     let stop = AtomicBool::new(false);
     let mut summary = thread::scope(|scope| {
-        let producers = KernelProducers::start(options, hook, &kernel, scope, &stop)?;
+        let refill = match growth {
+            Growth::Userspace => Some(Refill::start(arena.mpsc_producer()?, scope)),
+            Growth::Nobody | Growth::Kernel => None,
+        };
+        let mut producers = KernelProducers::start(options, hook, &kernel, scope, &stop)?;
+        producers.refill = refill;
         observe(options, interrupted, &arena, producers, scope)
     })?;
     summary.backend = "kernel";
@@ -189,6 +242,8 @@ pub(crate) struct Finished {
     pub(crate) counters: Counters,
     pub(crate) operations: Option<u64>,
     pub(crate) command: Option<ExitStatus>,
+    /// How many nodes userspace has made while producers ran.
+    pub(crate) refilled: u64,
 }
 
 /// Traced processes, or threads that run the hook `drive`.
@@ -196,6 +251,7 @@ struct KernelProducers<'scope, 'env> {
     kernel: &'env Kernel,
     stop: &'env AtomicBool,
     kind: Kind<'scope>,
+    refill: Option<Refill<'scope>>,
 }
 
 enum Kind<'scope> {
@@ -236,7 +292,7 @@ impl<'scope, 'env> KernelProducers<'scope, 'env> {
             command.go()?;
             Kind::Command(command)
         };
-        Ok(KernelProducers { kernel, stop, kind })
+        Ok(KernelProducers { kernel, stop, kind, refill: None })
     }
 }
 
@@ -282,7 +338,8 @@ impl Producers for KernelProducers<'_, '_> {
             }
         }
         self.kernel.detach()?;
-        Ok(Finished { counters: self.kernel.counters()?, operations, command })
+        let refilled = self.refill.map_or(0, Refill::finish);
+        Ok(Finished { counters: self.kernel.counters()?, operations, command, refilled })
     }
 }
 
@@ -314,7 +371,7 @@ fn observe<'scope, 'env, P: Producers>(
             };
             let control = &control;
             let start = begin + options.hold_back;
-            threads.push(consumers.spawn(move || drain(source, control, start)));
+            threads.push(consumers.spawn(move || drain(source, control, start, |_| ())));
         }
 
         let progress = Progress::new(options);
@@ -418,18 +475,29 @@ fn summarise(
             corruption.to_string()
         }
     };
+    let pool = match options.queue {
+        QueueKind::Mpmc => None,
+        QueueKind::Mpsc => {
+            // All but the stub.
+            let nodes = arena.mpsc_producer()?.pool().created() - 1;
+            let grown = nodes.saturating_sub(options.capacity);
+            Some(Nodes { nodes, by_userspace: finished.refilled, by_programs: grown - finished.refilled })
+        }
+    };
     Ok(Summary {
         queue: options.queue.name(),
         backend: "",
         hook: "",
         instructions: None,
         capacity: options.capacity,
+        pool,
         consumers: options.consumers,
         produced,
         consumed,
         dropped,
         left,
         busy_seen: seen.busy,
+        longest_stall_ms: seen.longest_stall_ms(),
         fifo_violations: seen.fifo_violations,
         verify,
         latency_ns: Latency::from(&seen.latency),

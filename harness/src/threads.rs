@@ -187,6 +187,6 @@ impl Producers for &ThreadProducers {
             std::thread::yield_now();
         }
         let counters = self.counters()?;
-        Ok(Finished { counters, operations: Some(counters.produced), command: None })
+        Ok(Finished { counters, operations: Some(counters.produced), command: None, refilled: 0 })
     }
 }

@@ -32,7 +32,7 @@ impl Work {
     pub fn for_hook(hook: Hook) -> Work {
         match hook {
             Hook::Exec => Work::Programs,
-            Hook::Uprobe => Work::Calls,
+            Hook::Uprobe | Hook::UprobeSleepable => Work::Calls,
             Hook::InodeCreate | Hook::ExtCreate | Hook::SysEnter | Hook::Drive => Work::Files,
         }
     }

@@ -7,10 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use arenaq_harness::Hook;
-use support::{Outcome, QUEUES, arenaq, assert_accounted, kernel, kernel_with, number, skip};
+use support::{
+    Outcome, QUEUES, arenaq, assert_accounted, exists, kernel, kernel_objects, kernel_with, number, skip,
+    wait_for,
+};
 
 /// A folder on the file system of the build, which is ext4 where the ext4 hook is of use.
 fn folder() -> tempfile::TempDir {
@@ -202,46 +204,6 @@ fn is_traced_or_busy(process: u32) -> bool {
         fields.get(11).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0)
     });
     threads > 1 && processor_ticks > 5
-}
-
-fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !happened() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waiting for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The ids of the BPF programs, maps and links to which a process has file descriptors.
-fn kernel_objects(process: u32) -> Vec<(String, u32)> {
-    let mut objects = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten().flatten() {
-        let text = fs::read_to_string(entry.path()).unwrap_or_default();
-        for line in text.lines() {
-            if let Some((kind @ ("prog_id" | "map_id" | "link_id"), id)) = line.split_once(":\t") {
-                objects.push((kind.to_owned(), id.trim().parse().expect("an id is a number")));
-            }
-        }
-    }
-    objects.sort();
-    objects.dedup();
-    objects
-}
-
-fn exists((kind, id): &(String, u32)) -> bool {
-    // SAFETY: these calls take a number and return a file descriptor or an error.
-    let fd = unsafe {
-        match kind.as_str() {
-            "prog_id" => libbpf_sys::bpf_prog_get_fd_by_id(*id),
-            "map_id" => libbpf_sys::bpf_map_get_fd_by_id(*id),
-            _ => libbpf_sys::bpf_link_get_fd_by_id(*id),
-        }
-    };
-    if fd >= 0 {
-        // SAFETY: the descriptor was opened above and is used nowhere else.
-        drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
-    }
-    fd >= 0
 }
 
 #[test]

@@ -13,8 +13,8 @@ use support::{QUEUES, kernel, kernel_with};
 
 /// The objects that can run here.
 fn objects() -> Vec<Instructions> {
-    // The fallback is right where the hardware orders loads with loads and stores with stores.
-    if cfg!(target_arch = "x86_64") { Instructions::ALL.to_vec() } else { vec![Instructions::AcquireRelease] }
+    let right = |instructions: &Instructions| instructions.is_right_on(std::env::consts::ARCH);
+    Instructions::ALL.into_iter().filter(right).collect()
 }
 
 fn config(queue: QueueKind, capacity: u64) -> Config {
@@ -70,11 +70,13 @@ fn assert_verified(loaded: &Kernel, queue: QueueKind) {
 #[test]
 fn a_c_program_written_to_the_seeds_gets_the_statuses_that_they_promise() {
     let Some(_guard) = kernel("seeds") else { return };
-    let seeds: [(&str, &[u8]); 2] = [
-        ("acquire-release", include_bytes!(env!("ARENAQ_SEEDS_ACQUIRE_RELEASE"))),
-        ("fallback", include_bytes!(env!("ARENAQ_SEEDS_FALLBACK"))),
-    ];
-    for (name, object) in seeds.into_iter().take(objects().len()) {
+    for instructions in objects() {
+        let name = instructions.name();
+        let object: &[u8] = match instructions {
+            Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_SEEDS_ACQUIRE_RELEASE")),
+            Instructions::Tso => include_bytes!(env!("ARENAQ_SEEDS_TSO")),
+            Instructions::FullBarrier => include_bytes!(env!("ARENAQ_SEEDS_FULL_BARRIER")),
+        };
         let open = ObjectBuilder::default().open_memory(object).expect("the object is one");
         let loaded = open.load().unwrap_or_else(|error| panic!("{name}: {error:#}"));
         for check in ["check_vyukhov", "check_mpsc"] {

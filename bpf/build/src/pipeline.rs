@@ -9,25 +9,58 @@ use std::process::Command;
 use crate::ir::{Target, retarget};
 use crate::{Error, Toolchain};
 
-/// The instructions that the shim may use.
+/// What an acquire load and a release store become. Everything else is the same in all objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instructions {
     /// `load_acquire` and `store_release`, which Linux has from 6.15 on.
     AcquireRelease,
-    /// Ordinary loads and stores between compiler barriers, for older kernels. Right on x86 only, whose
-    /// hardware orders loads with loads and stores with stores.
-    Fallback,
+    /// Ordinary loads and stores, with barriers for the compiler only. For older kernels, and right only
+    /// where the hardware keeps total store order.
+    Tso,
+    /// Read-modify-writes with a result, which BPF orders fully: an addition of zero, and an exchange. For
+    /// older kernels, and right on every machine.
+    FullBarrier,
 }
 
 impl Instructions {
-    /// Both.
-    pub const ALL: [Instructions; 2] = [Instructions::AcquireRelease, Instructions::Fallback];
+    /// All.
+    pub const ALL: [Instructions; 3] =
+        [Instructions::AcquireRelease, Instructions::Tso, Instructions::FullBarrier];
 
     /// A short name, for files and output.
     pub const fn name(self) -> &'static str {
         match self {
             Instructions::AcquireRelease => "acquire-release",
-            Instructions::Fallback => "fallback",
+            Instructions::Tso => "tso",
+            Instructions::FullBarrier => "full-barrier",
+        }
+    }
+
+    /// Those to take on an architecture, named as in [`std::env::consts::ARCH`], whose kernel has neither
+    /// `load_acquire` nor `store_release`.
+    pub fn before_acquire_release(architecture: &str) -> Instructions {
+        if Instructions::Tso.is_right_on(architecture) {
+            Instructions::Tso
+        } else {
+            Instructions::FullBarrier
+        }
+    }
+
+    /// Whether these instructions order what the algorithms need on an architecture, named as in
+    /// [`std::env::consts::ARCH`]. Whether the kernel has them is another question.
+    pub fn is_right_on(self, architecture: &str) -> bool {
+        match self {
+            Instructions::AcquireRelease | Instructions::FullBarrier => true,
+            Instructions::Tso => matches!(architecture, "x86_64" | "s390x"),
+        }
+    }
+
+    /// What the shim must be told.
+    const fn define(self) -> Option<&'static str> {
+        match self {
+            Instructions::AcquireRelease => None,
+            Instructions::Tso => Some("-DARENAQ_TSO"),
+            Instructions::FullBarrier => Some("-DARENAQ_FULL_BARRIER"),
         }
     }
 }
@@ -100,9 +133,7 @@ impl Pipeline {
         let output = self.out.join(name);
         let mut clang = Command::new(&self.tools.clang);
         clang.args(["-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
-        if instructions == Instructions::Fallback {
-            clang.arg("-DARENAQ_FALLBACK");
-        }
+        clang.args(instructions.define());
         for folder in &self.includes {
             clang.arg("-I").arg(folder);
         }
@@ -222,4 +253,24 @@ fn run(command: &mut Command) -> Result<String, Error> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(Error::Failed { tool, status: output.status, stderr })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Instructions;
+
+    #[test]
+    fn without_load_acquire_ordinary_loads_do_only_where_the_hardware_keeps_total_store_order() {
+        for (architecture, expected) in [
+            ("x86_64", Instructions::Tso),
+            ("s390x", Instructions::Tso),
+            ("aarch64", Instructions::FullBarrier),
+            ("riscv64", Instructions::FullBarrier),
+            ("powerpc64", Instructions::FullBarrier),
+            ("one that nobody has thought of", Instructions::FullBarrier),
+        ] {
+            assert_eq!(Instructions::before_acquire_release(architecture), expected, "{architecture}");
+            assert!(expected.is_right_on(architecture));
+        }
+    }
 }

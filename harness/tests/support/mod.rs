@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
+use std::fs;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arenaq_harness::{Hook, QueueKind, doctor};
 use serde_json::Value;
@@ -92,4 +94,46 @@ pub(crate) fn assert_accounted(summary: &Value) {
     assert_eq!(number(summary, "fifo_violations"), 0, "{summary}");
     assert_eq!(summary["verify"], "SUCCESS", "{summary}");
     assert_eq!(summary["problems"].as_array().map(Vec::len), Some(0), "{summary}");
+}
+
+/// Waits until something has happened, for half a minute at most.
+pub(crate) fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waiting for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The ids of the BPF programs, maps and links to which a process has file descriptors.
+pub(crate) fn kernel_objects(process: u32) -> Vec<(String, u32)> {
+    let mut objects = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        for line in text.lines() {
+            if let Some((kind @ ("prog_id" | "map_id" | "link_id"), id)) = line.split_once(":\t") {
+                objects.push((kind.to_owned(), id.trim().parse().expect("an id is a number")));
+            }
+        }
+    }
+    objects.sort();
+    objects.dedup();
+    objects
+}
+
+/// Whether the kernel still has such an object.
+pub(crate) fn exists((kind, id): &(String, u32)) -> bool {
+    // SAFETY: these calls take a number and return a file descriptor or an error.
+    let fd = unsafe {
+        match kind.as_str() {
+            "prog_id" => libbpf_sys::bpf_prog_get_fd_by_id(*id),
+            "map_id" => libbpf_sys::bpf_map_get_fd_by_id(*id),
+            _ => libbpf_sys::bpf_link_get_fd_by_id(*id),
+        }
+    };
+    if fd >= 0 {
+        // SAFETY: the descriptor was opened above and is used nowhere else.
+        drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
+    }
+    fd >= 0
 }

@@ -1,0 +1,61 @@
+//! A clock whose interrupts run the program `on_clock`, in the middle of whatever a CPU does.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use libbpf_rs::{Link, Object};
+use perf_event_open_sys::bindings::{
+    PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
+};
+use perf_event_open_sys::perf_event_open;
+
+use crate::error::Error;
+
+/// The time between two interrupts, in nanoseconds: the shortest that the kernel gives.
+const PERIOD: u64 = 10_000;
+
+/// Attaches `on_clock` to a clock on every CPU. The clocks end with the links.
+pub(crate) fn attach(object: &Object) -> Result<Vec<Link>, Error> {
+    let program = object
+        .progs_mut()
+        .find(|program| program.name() == "on_clock")
+        .ok_or_else(|| Error::Usage("the BPF object has no program on_clock".to_owned()))?;
+    let cpus = libbpf_rs::num_possible_cpus().map_err(Error::bpf("counting the CPUs"))?;
+    let mut links = Vec::new();
+    for cpu in 0..cpus {
+        let clock = match open(cpu as i32) {
+            Ok(clock) => clock,
+            // A CPU that could be there and is not.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => continue,
+            Err(error) => return Err(Error::system(format!("opening a clock on CPU {cpu}"))(error)),
+        };
+        let link = program
+            .attach_perf_event(clock.as_raw_fd())
+            .map_err(Error::bpf(format!("attaching a program to the clock of CPU {cpu}")))?;
+        // The link closes it from now on.
+        let _ = clock.into_raw_fd();
+        links.push(link);
+    }
+    Ok(links)
+}
+
+fn open(cpu: i32) -> io::Result<OwnedFd> {
+    let mut attributes = perf_event_attr {
+        type_: PERF_TYPE_SOFTWARE,
+        size: size_of::<perf_event_attr>() as u32,
+        config: u64::from(PERF_COUNT_SW_CPU_CLOCK),
+        ..perf_event_attr::default()
+    };
+    attributes.__bindgen_anon_1.sample_period = PERIOD;
+    let every_task = -1;
+    let no_group = -1;
+    // SAFETY: the attributes are complete and say how long they are.
+    let descriptor = unsafe {
+        perf_event_open(&raw mut attributes, every_task, cpu, no_group, PERF_FLAG_FD_CLOEXEC.into())
+    };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was opened above, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}

@@ -1,0 +1,316 @@
+//! Whatever the kernel refuses is told in one message: what was tried, what the kernel said, what to do.
+//! `doctor` predicts it.
+
+mod support;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use arenaq_harness::{Error, Hook, load_object};
+use libbpf_rs::{Object, ObjectBuilder, OpenObject, ProgramInput};
+use serde_json::Value;
+use support::{Outcome, arenaq, kernel, skip};
+
+const ARENAQ: &str = env!("CARGO_BIN_EXE_arenaq");
+
+/// Opens an object of which one program is to be loaded.
+fn only(object: &[u8], program: &str) -> libbpf_rs::Result<OpenObject> {
+    let mut open = ObjectBuilder::default().open_memory(object)?;
+    for mut candidate in open.progs_mut() {
+        let is_wanted = candidate.name() == program;
+        candidate.set_autoload(is_wanted);
+    }
+    Ok(open)
+}
+
+/// What is said of an object that cannot be loaded. Its log, if it has one, is removed.
+fn refusal(loaded: Result<Object, Error>) -> String {
+    let error = loaded.expect_err("no kernel takes it");
+    if let Error::Load { log: Some(log), .. } = &error {
+        fs::remove_file(log).expect("it is ours");
+    }
+    error.to_string()
+}
+
+const REFUSED: &[u8] = include_bytes!(env!("ARENAQ_REFUSED"));
+
+#[test]
+fn a_program_that_the_verifier_rejects_leaves_its_whole_log_in_a_file_and_shows_the_end() {
+    let Some(_guard) = kernel("verifier rejection") else { return };
+    let error = load_object("loading a bad program", || only(REFUSED, "reads_any_address"))
+        .expect_err("no kernel takes it");
+    let text = error.to_string();
+    assert!(text.starts_with("loading a bad program: Permission denied"), "{text}");
+    assert!(text.contains("The verifier rejects the program") && text.contains("report it"), "{text}");
+    let Error::Load { reason, log: Some(log), .. } = &error else { panic!("{error:?}") };
+    assert!(text.contains(&log.display().to_string()), "{text}");
+    let whole = fs::read_to_string(log).expect("the file stays");
+    fs::remove_file(log).expect("it is ours");
+    assert!(whole.contains("BEGIN PROG LOAD LOG") && whole.contains("END PROG LOAD LOG"), "{whole}");
+    let (_, shown) = reason.split_once('\n').expect("the end of the log has lines of its own");
+    assert!(whole.contains(shown) && shown.contains("invalid mem access"), "{shown}\n---\n{whole}");
+}
+
+#[test]
+fn a_function_or_a_place_that_the_kernel_does_not_have_is_named() {
+    let Some(_guard) = kernel("missing kernel function") else { return };
+    let missing: &[u8] = include_bytes!(env!("ARENAQ_MISSING_FUNCTION"));
+    for (object, program, name, advice) in [
+        (missing, "calls_it", "no_such_kernel_function", "a function that this kernel does not have"),
+        (REFUSED, "attaches_to_what_is_not_there", "arenaq_no_such_tracepoint", "choose another hook"),
+    ] {
+        let error = refusal(load_object("loading", || only(object, program)));
+        assert!(error.contains(name) && error.contains(advice), "{error}");
+    }
+}
+
+#[test]
+fn an_arena_that_is_too_small_is_an_error_before_anything_is_written_to_it() {
+    let Some(_guard) = kernel("small arena") else { return };
+    let declared = load_object("loading", || only(include_bytes!(env!("ARENAQ_SMALL_ARENA")), "uses_them"));
+    // libbpf notices the first by itself, and would crash with the second.
+    let shrunk = load_object("loading", || {
+        let mut open = only(include_bytes!(env!("ARENAQ_SEEDS_FULL_BARRIER")), "check_vyukhov")?;
+        for mut map in open.maps_mut().filter(|map| map.name() == "arena") {
+            map.set_max_entries(0)?;
+        }
+        Ok(open)
+    });
+    for loaded in [declared, shrunk] {
+        let error = refusal(loaded);
+        assert!(error.contains("too small") && error.contains("max_entries"), "{error}");
+    }
+}
+
+#[test]
+fn an_arena_without_pages_for_a_queue_says_so_to_the_program_that_allocates() {
+    const DS_ERROR_NOMEM: i64 = -3;
+    let Some(_guard) = kernel("arena without pages") else { return };
+    let loaded = load_object("loading the seeds' checks", || {
+        let mut open = only(include_bytes!(env!("ARENAQ_SEEDS_FULL_BARRIER")), "check_vyukhov")?;
+        for mut map in open.maps_mut().filter(|map| map.name() == "arena") {
+            map.set_max_entries(1)?;
+        }
+        Ok(open)
+    });
+    let loaded = loaded.expect("its variables fit");
+    let check = loaded.progs_mut().find(|program| program.name() == "check_vyukhov").expect("it is there");
+    let mut result = [0u8; 16];
+    let input = ProgramInput { context_in: Some(&mut result), ..ProgramInput::default() };
+    check.test_run(input).expect("the program runs");
+    let status = i64::from_ne_bytes(result[8..].try_into().expect("eight bytes"));
+    assert_eq!(status, DS_ERROR_NOMEM, "there is no page for the cells");
+}
+
+/// Asserts that the command has told of a refusal, once, and with these words.
+fn assert_refused(outcome: &Outcome, words: &[&str]) {
+    assert_eq!(outcome.code, Some(3), "{outcome:?}");
+    assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("arenaq: ").count(), 1, "{outcome:?}");
+    for word in words {
+        assert!(outcome.stderr.contains(word), "{word} in {outcome:?}");
+    }
+}
+
+/// What `doctor --json` says of one thing.
+fn check(report: &Value, name: &str) -> (String, String) {
+    let checks = report["checks"].as_array().expect("checks");
+    let check =
+        checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name} in {report}"));
+    let text = |key: &str| check[key].as_str().expect("it is text").to_owned();
+    (text("verdict"), text("found"))
+}
+
+/// Runs `arenaq` behind a program that changes what it may do, or `None` if that program itself may not.
+fn behind(test: &str, wrapper: &[&str], arguments: &[&str]) -> Option<Outcome> {
+    let run = |command: &[&str]| Outcome::of(Command::new(wrapper[0]).args(&wrapper[1..]).args(command));
+    let trial = run(&["true"]);
+    if trial.code != Some(0) {
+        skip(test, &format!("{}: {}", wrapper[0], trial.stderr));
+        return None;
+    }
+    Some(run(&[&[ARENAQ], arguments].concat()))
+}
+
+#[test]
+fn root_of_a_user_namespace_is_told_that_its_capabilities_do_not_count() {
+    let wrapper = ["unshare", "--user", "--map-root-user"];
+    let Some(run) = behind("user namespace", &wrapper, &["run", "--hook", "drive"]) else { return };
+    assert_refused(&run, &["user namespace", "outside of the namespace", "--backend threads"]);
+    let Some(doctor) = behind("user namespace", &wrapper, &["doctor", "--json"]) else { return };
+    let (verdict, found) = check(&doctor.json(), "privileges");
+    assert_eq!(verdict, "bad");
+    assert!(found.contains("user namespace"), "{found}");
+    let (_, found) = check(&doctor.json(), "queues");
+    assert!(found.contains("not tried"), "what can only fail is not tried: {found}");
+}
+
+#[test]
+fn each_missing_capability_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("capabilities", "only root can give them up");
+    }
+    for (dropped, name) in [("perfmon", "CAP_PERFMON"), ("bpf", "CAP_BPF")] {
+        let bounding = format!("--bounding-set=-sys_admin,-{dropped}");
+        let wrapper = ["setpriv", &bounding];
+        let Some(run) = behind("capabilities", &wrapper, &["run", "--hook", "drive"]) else { return };
+        assert_refused(&run, &[&format!("{name} missing"), "setcap"]);
+        let Some(doctor) = behind("capabilities", &wrapper, &["doctor", "--json"]) else { return };
+        let (verdict, found) = check(&doctor.json(), "privileges");
+        assert_eq!(verdict, "bad");
+        assert!(found.contains(name) && found.contains("unprivileged_bpf_disabled"), "{found}");
+    }
+}
+
+#[test]
+fn doctor_predicts_which_hooks_are_refused() {
+    let Some(_guard) = kernel("refused hooks") else { return };
+    let report = Outcome::of(&mut arenaq(&["doctor", "--json"])).json();
+    let mut refused = 0;
+    for hook in Hook::ALL {
+        let predicted = report["checks"]
+            .as_array()
+            .expect("checks")
+            .iter()
+            .any(|check| check["consequence"] == format!("`run --hook {hook}` does not work here"));
+        assert_eq!(hook.allowed().is_err(), predicted, "{hook}");
+        if predicted {
+            refused += 1;
+            let outcome = Outcome::of(&mut arenaq(&["run", "--hook", hook.name()]));
+            assert_refused(&outcome, &[hook.name(), "arenaq doctor"]);
+        }
+    }
+    if refused == 0 {
+        skip("a refused hook", "this kernel allows them all");
+    }
+}
+
+/// A file, mounted over another in a mount namespace of its own, in which `doctor` is run. With `inside`, the
+/// file is put under that name into an empty file system that is mounted over `place`.
+fn doctor_with(test: &str, text: &str, place: &str, inside: Option<&str>) -> Option<Outcome> {
+    let file = tempfile::NamedTempFile::new().expect("the folder for temporary files is writable");
+    fs::write(&file, text).expect("it is ours");
+    let path = file.path().display();
+    let mount = match inside {
+        Some(name) => format!("mount -t tmpfs none {place} && cp {path} {place}/{name}"),
+        None => format!("mount --bind {path} {place}"),
+    };
+    let script = format!("{mount} && exec \"$@\"");
+    behind(test, &["unshare", "--mount", "sh", "-c", &script, "sh"], &["doctor", "--json"])
+}
+
+#[test]
+fn doctor_reads_how_far_the_kernel_is_locked_down() {
+    for (text, verdict, level) in [
+        ("[none] integrity confidentiality\n", "good", "none"),
+        ("none [integrity] confidentiality\n", "good", "integrity"),
+        ("none integrity [confidentiality]\n", "limited", "confidentiality"),
+    ] {
+        let place = "/sys/kernel/security";
+        let Some(doctor) = doctor_with("lockdown", text, place, Some("lockdown")) else { return };
+        assert_eq!(check(&doctor.json(), "lockdown"), (verdict.to_owned(), level.to_owned()));
+    }
+}
+
+#[test]
+fn doctor_predicts_that_nothing_works_without_the_jit() {
+    let place = "/proc/sys/net/core/bpf_jit_enable";
+    let Some(doctor) = doctor_with("JIT", "0\n", place, None) else { return };
+    let (verdict, found) = check(&doctor.json(), "JIT");
+    assert_eq!((verdict.as_str(), found.as_str()), ("bad", "net.core.bpf_jit_enable = 0"));
+    assert_eq!(doctor.json()["can_run"], false);
+}
+
+#[test]
+fn doctor_predicts_that_nothing_works_without_btf() {
+    let place = "/sys/kernel/btf";
+    let Some(doctor) = doctor_with("BTF", "", place, Some("nothing")) else { return };
+    assert_eq!(check(&doctor.json(), "BTF").0, "bad");
+    assert_eq!(doctor.json()["can_run"], false);
+}
+
+/// A control group below our own with a limit of memory; it is removed with this.
+struct Group(PathBuf);
+
+impl Group {
+    fn with_limit(bytes: u64) -> io::Result<Group> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let path = |version: &str| {
+            let line = own.lines().find_map(|line| line.split_once(version));
+            line.map(|(_, path)| path.trim_start_matches('/').to_owned())
+        };
+        let (folder, limit) = match (path(":memory:"), path("0::")) {
+            (Some(path), _) => (Path::new("/sys/fs/cgroup/memory").join(path), "memory.limit_in_bytes"),
+            (None, Some(path)) => (Path::new("/sys/fs/cgroup").join(path), "memory.max"),
+            (None, None) => return Err(io::Error::other("no control groups")),
+        };
+        let group = Group(folder.join(format!("arenaq-test-{}", std::process::id())));
+        fs::create_dir(&group.0)?;
+        fs::write(group.0.join(limit), bytes.to_string())?;
+        Ok(group)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
+        Outcome::of(Command::new("sh").args(["-c", &script, "sh", ARENAQ]).args(arguments))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_queue_beyond_the_memory_limit_is_refused_instead_of_the_process_killed() {
+    let Some(_guard) = kernel("memory limit") else { return };
+    let group = match Group::with_limit(12 << 20) {
+        Ok(group) => group,
+        Err(error) => return skip("memory limit", &format!("no control group can be made: {error}")),
+    };
+    let run = |capacity: &str| {
+        group.run(&["run", "--hook", "drive", "--operations", "100", "--capacity", capacity])
+    };
+    assert_refused(&run("1000000"), &["memory limit", "smaller --capacity"]);
+    let small = run("1000");
+    assert_eq!(small.code, Some(0), "{small:?}");
+    let (verdict, found) = check(&group.run(&["doctor", "--json"]).json(), "memory");
+    assert_eq!(verdict, "good");
+    assert!(found.contains("leaves"), "{found}");
+}
+
+#[test]
+fn an_arena_beyond_the_limit_of_address_space_is_refused() {
+    let Some(_guard) = kernel("address space") else { return };
+    let arguments = ["run", "--hook", "drive", "--capacity", "8000000"];
+    let wrapper = ["sh", "-c", "ulimit -v 150000 && exec \"$@\"", "sh"];
+    let Some(run) = behind("address space", &wrapper, &arguments) else { return };
+    assert_refused(&run, &["Cannot allocate memory", "'arena'", "smaller --capacity", "ulimit -v"]);
+}
+
+#[test]
+fn the_verifiers_cost_is_told_for_every_program_and_a_refusal_with_its_reason() {
+    let Some(_guard) = kernel("verifier cost") else { return };
+    for object in ["acquire-release", "full-barrier"] {
+        let outcome = Outcome::of(&mut arenaq(&["verifier", "--json", "--instructions", object]));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let report = outcome.json();
+        let costs = report.as_array().expect("an array");
+        for hook in Hook::ALL {
+            let of_hook: Vec<&Value> = costs.iter().filter(|cost| cost["hook"] == hook.name()).collect();
+            assert_eq!(of_hook.len(), 2, "one for each queue: {report}");
+            for cost in of_hook {
+                assert_eq!(cost["instructions"], object);
+                let is_measured = cost["verified_instructions"].as_u64().is_some_and(|count| count > 50)
+                    && cost["states"].as_u64().is_some_and(|count| count > 0);
+                let is_refused =
+                    cost["error"].as_str().is_some_and(|error| error.contains("BPF program load failed"));
+                assert!(is_measured != is_refused, "{cost}");
+                assert_eq!(is_refused, hook.allowed().is_err(), "{cost}");
+            }
+        }
+    }
+}

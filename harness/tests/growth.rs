@@ -1,0 +1,194 @@
+//! The pool of the MPSC queue grows while events arrive: made by the programs that push where they may allocate, by
+//! userspace where they may not.
+
+mod support;
+
+use std::thread;
+
+use arenaq::pool::GrowError;
+use arenaq::{KeyValue, Status};
+use arenaq_harness::{Config, Hook, Kernel};
+use libbpf_rs::{ObjectBuilder, ProgramInput};
+use serde_json::Value;
+use support::{Outcome, arenaq, assert_accounted, kernel, kernel_with, number};
+
+/// A million events, for a consumer that begins when all of them have arrived.
+fn run_held_back(hook: Hook, capacity: u64, grow_to: u64, operations: u64) -> Value {
+    let [capacity, grow_to, operations] = [capacity, grow_to, operations].map(|number| number.to_string());
+    let outcome =
+        Outcome::of(arenaq(&["run", "--hook", hook.name(), "--hold-back", "600", "--json"]).args([
+            "--capacity",
+            &capacity,
+            "--grow-to",
+            &grow_to,
+            "--operations",
+            &operations,
+        ]));
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let summary = outcome.json();
+    assert_accounted(&summary);
+    assert_eq!(number(&summary, "produced").to_string(), operations, "{summary}");
+    summary
+}
+
+const MILLION: u64 = 1_000_000;
+
+#[test]
+fn programs_that_may_allocate_grow_the_pool_by_a_million_and_lose_nothing() {
+    for hook in [Hook::Drive, Hook::UprobeSleepable] {
+        let Some(_guard) = kernel_with(hook, "growth in the kernel") else { continue };
+        let summary = run_held_back(hook, 1000, MILLION + 100_000, MILLION);
+        assert_eq!(number(&summary, "consumed"), MILLION, "{summary}");
+        assert_eq!(number(&summary, "pool.by_userspace"), 0, "{summary}");
+        assert_eq!(number(&summary, "pool.nodes"), 1000 + number(&summary, "pool.by_programs"), "{summary}");
+        assert!(number(&summary, "pool.nodes") >= MILLION, "{summary}");
+    }
+}
+
+#[test]
+fn userspace_grows_the_pool_in_time_for_programs_that_may_not_allocate() {
+    let hook = Hook::Uprobe;
+    let Some(_guard) = kernel_with(hook, "growth by userspace") else { return };
+    if hook.may_allocate().is_ok() {
+        // Linux 7.0: every program may.
+        let summary = run_held_back(hook, 1000, MILLION + 300_000, MILLION);
+        assert_eq!(number(&summary, "pool.by_userspace"), 0, "{summary}");
+        return;
+    }
+    // Room for the reserve too.
+    let summary = run_held_back(hook, 1000, MILLION + 300_000, MILLION);
+    assert_eq!(number(&summary, "consumed"), MILLION, "{summary}");
+    assert_eq!(number(&summary, "pool.by_programs"), 0, "{summary}");
+    assert_eq!(number(&summary, "pool.nodes"), 1000 + number(&summary, "pool.by_userspace"), "{summary}");
+}
+
+#[test]
+fn a_pool_that_has_no_room_left_is_used_to_its_last_node_and_counts_the_rest() {
+    for (hook, limit) in [(Hook::Drive, 10_007), (Hook::UprobeSleepable, 10_007), (Hook::Uprobe, 20_011)] {
+        let Some(_guard) = kernel_with(hook, "growth to the limit") else { continue };
+        let summary = run_held_back(hook, 1000, limit, 50_000);
+        assert_eq!(number(&summary, "pool.nodes"), limit, "{summary}");
+        assert_eq!(number(&summary, "consumed"), limit, "{summary}");
+        assert_eq!(number(&summary, "dropped.nomem"), 50_000 - limit, "{summary}");
+    }
+}
+
+fn growing(capacity: u64, limit: u64) -> Kernel {
+    let config = Config { capacity, limit, grow: 512, ..Config::default() };
+    Kernel::load(&config).expect("the kernel can run it")
+}
+
+/// Pushes `count` events of one key.
+fn drive(loaded: &Kernel, key: u64, count: u64) {
+    const AT_ONCE: u64 = 4096;
+    let mut done = 0;
+    while done < count {
+        done += loaded.drive(key, AT_ONCE.min(count - done)).expect("the program runs");
+    }
+}
+
+fn drain(loaded: &Kernel) -> Vec<KeyValue> {
+    let mut consumer =
+        loaded.arena().expect("the arena is ours").mpsc_consumer().expect("nobody else consumes");
+    std::iter::from_fn(|| consumer.pop().ok()).collect()
+}
+
+fn assert_whole(loaded: &Kernel) {
+    let arena = loaded.arena().expect("the arena is ours");
+    let consumer = arena.mpsc_consumer().expect("nobody else consumes");
+    consumer.verify_quiesced().expect("the queue is whole");
+    // The kernel may end the loop over a long list.
+    let verified = loaded.verify().expect("the program runs");
+    assert!(matches!(verified, Status::Success | Status::Busy), "{verified:?}");
+}
+
+#[test]
+fn the_kernel_and_userspace_grow_one_pool_at_the_same_time_on_every_cpu() {
+    const EACH: u64 = 250_000;
+    const DRIVERS: u64 = 3;
+    let Some(_guard) = kernel("growth by both") else { return };
+    // Numbers and steps of which none is a multiple of another, so that reservations share pages.
+    let loaded = growing(101, EACH * DRIVERS + 50_000);
+    let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("the queue was made");
+    thread::scope(|scope| {
+        for key in 0..DRIVERS {
+            let loaded = &loaded;
+            scope.spawn(move || drive(loaded, key, EACH));
+        }
+        scope.spawn(|| {
+            for _ in 0..200 {
+                match producer.grow(77) {
+                    Ok(()) | Err(GrowError::Contended) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                thread::yield_now();
+            }
+        });
+    });
+    let counters = loaded.counters().expect("the map is there");
+    assert_eq!((counters.pushed, counters.nomem), (EACH * DRIVERS, 0), "{counters:?}");
+    assert_whole(&loaded);
+    let events = drain(&loaded);
+    for key in 0..DRIVERS {
+        let times: Vec<_> = events.iter().filter(|event| event.key == key).map(|event| event.value).collect();
+        assert_eq!(times.len() as u64, EACH, "driver {key}");
+        assert!(times.is_sorted(), "driver {key}: in its own order");
+    }
+    assert_eq!(
+        producer.pool().free_nodes().expect("the list is whole"),
+        producer.pool().created() - 1,
+        "every node but the stub is free again"
+    );
+}
+
+#[test]
+fn a_page_that_userspace_has_touched_before_is_no_obstacle() {
+    let Some(_guard) = kernel("growth over touched pages") else { return };
+    let loaded = growing(10, 5000);
+    let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("the queue was made");
+    // As if userspace died in the middle of growing the pool: numbers are claimed and pages are there.
+    let reservation = producer.pool().reserve(1000, 1000).expect("there is room");
+    for address in producer.pool().node_addresses(&reservation).step_by(4096) {
+        // SAFETY: the memory of a reservation is its owner's, and the arena is mapped.
+        unsafe { (address as *mut u64).write_volatile(7) };
+    }
+    producer.pool().cancel(reservation).expect("nobody has claimed others after them");
+    drive(&loaded, 1, 5000);
+    let counters = loaded.counters().expect("the map is there");
+    assert_eq!((counters.pushed, counters.nomem), (5000, 0), "{counters:?}");
+    assert_eq!(drain(&loaded).len(), 5000);
+    assert_whole(&loaded);
+}
+
+#[test]
+fn a_c_program_grows_a_pool_of_its_own() {
+    let Some(_guard) = kernel("growth from C") else { return };
+    let object = include_bytes!(env!("ARENAQ_SEEDS_ACQUIRE_RELEASE"));
+    let loaded = match ObjectBuilder::default().open_memory(object).and_then(libbpf_rs::OpenObject::load) {
+        Ok(loaded) => loaded,
+        // The object for older kernels differs in its atomic instructions only.
+        Err(error) => return support::skip("growth from C", &format!("{error:#}")),
+    };
+    let program =
+        loaded.progs_mut().find(|program| program.name() == "check_growth").expect("the check is there");
+    let mut result = [0u8; 16];
+    let input = ProgramInput { context_in: Some(&mut result), ..ProgramInput::default() };
+    program.test_run(input).expect("the program runs");
+    let line = u64::from_ne_bytes(result[..8].try_into().expect("eight bytes"));
+    let status = i64::from_ne_bytes(result[8..].try_into().expect("eight bytes"));
+    assert_eq!(line, 0, "bpf/tests/seeds.bpf.c:{line} of check_growth got {status}");
+}
+
+#[test]
+fn growth_that_cannot_be_is_refused_with_what_to_do() {
+    let cases: [(&[&str], &str); 3] = [
+        (&["--queue", "mpmc", "--grow-to", "1024"], "--queue mpsc"),
+        (&["--backend", "threads", "--grow-to", "1000000"], "larger --capacity"),
+        (&["--capacity", "100", "--grow-to", "99"], "larger"),
+    ];
+    for (arguments, text) in cases {
+        let outcome = Outcome::of(arenaq(&["run"]).args(arguments));
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(text), "{arguments:?}: {outcome:?}");
+    }
+}

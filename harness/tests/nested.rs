@@ -1,0 +1,202 @@
+//! A push that is interrupted on its own CPU by another push: a clock's interrupt runs a program that pushes while the
+//! interrupted program is in the middle of its own.
+
+mod support;
+
+use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arenaq::{KeyValue, PopError, Status};
+use arenaq_harness::{CLOCK_KEY, Config, Counters, Hook, Kernel, QueueKind, checksum};
+use crossbeam_utils::Backoff;
+use support::{QUEUES, kernel, kernel_with};
+
+/// How many interrupted pushes are enough, and how long to wait for them.
+const ENOUGH: u64 = 2000;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came out.
+#[derive(Default)]
+struct Seen {
+    events: u64,
+    interrupts: u64,
+    checksum: u64,
+    last: HashMap<u64, u64>,
+}
+
+impl Seen {
+    fn take(&mut self, event: KeyValue) {
+        self.events += 1;
+        self.interrupts += u64::from(event.key & CLOCK_KEY != 0);
+        self.checksum = self.checksum.wrapping_add(checksum(event.key, event.value));
+        let last = self.last.insert(event.key, event.value).unwrap_or(0);
+        assert!(last <= event.value, "key {:#x}: {} after {last}", event.key, event.value);
+    }
+}
+
+/// Consumes until `ended` is true and nothing is left.
+fn consume(loaded: &Kernel, queue: QueueKind, ended: &AtomicBool) -> Seen {
+    let arena = loaded.arena().expect("the arena is ours");
+    let mut mpsc = (queue == QueueKind::Mpsc).then(|| arena.mpsc_consumer().expect("nobody else consumes"));
+    let mut pop = || match &mut mpsc {
+        Some(consumer) => consumer.pop(),
+        None => arena.mpmc().expect("the queue was made").pop(),
+    };
+    let mut seen = Seen::default();
+    let backoff = Backoff::new();
+    loop {
+        // Before the pop: what was there when the producers ended is found by a pop after that.
+        let no_more = ended.load(Ordering::Acquire);
+        match pop() {
+            Ok(event) => {
+                seen.take(event);
+                backoff.reset();
+            }
+            Err(PopError::Empty) if no_more => return seen,
+            Err(PopError::Empty | PopError::Busy | PopError::Contended) => backoff.snooze(),
+            Err(error) => panic!("{queue:?}: {error}"),
+        }
+    }
+}
+
+/// Runs `produce` on two threads until enough pushes were interrupted; the queue is drained meanwhile.
+fn interrupt(loaded: &Kernel, queue: QueueKind, produce: impl Fn(u64) + Sync) -> (Seen, Counters) {
+    let begin = Instant::now();
+    let enough = || loaded.nested().expect("the map is there") >= ENOUGH || begin.elapsed() > PATIENCE;
+    let ended = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let consumer = scope.spawn(|| consume(loaded, queue, &ended));
+        let producers = [0, 1].map(|key| {
+            let (produce, enough) = (&produce, &enough);
+            scope.spawn(move || {
+                while !enough() {
+                    produce(key);
+                }
+            })
+        });
+        producers.into_iter().for_each(|producer| producer.join().expect("the producer ends"));
+        loaded.detach().expect("the counters are there");
+        ended.store(true, Ordering::Release);
+        consumer.join().expect("the consumer ends")
+    });
+    (seen, loaded.counters().expect("the map is there"))
+}
+
+fn assert_all(loaded: &Kernel, queue: QueueKind, seen: &Seen, counters: &Counters) {
+    let nested = loaded.nested().expect("the map is there");
+    assert!(nested >= ENOUGH, "{queue:?}: {nested} pushes were interrupted within {PATIENCE:?}");
+    assert_eq!(seen.events, counters.pushed, "{queue:?} {counters:?}");
+    assert_eq!(seen.checksum, counters.checksum, "{queue:?}: what came out is what went in");
+    assert_eq!(counters.produced, counters.pushed + counters.nomem + counters.busy, "{queue:?} {counters:?}");
+    // The others found the queue full.
+    assert!(seen.interrupts > nested / 10, "{queue:?}: {} of {nested} interrupts pushed", seen.interrupts);
+    let arena = loaded.arena().expect("the arena is ours");
+    match queue {
+        QueueKind::Mpmc => arena.mpmc().expect("it was made").verify_quiesced().expect("it is whole"),
+        QueueKind::Mpsc => {
+            arena.mpsc_consumer().expect("nobody else").verify_quiesced().expect("it is whole");
+            let producer = arena.mpsc_producer().expect("it was made");
+            let free = producer.pool().free_nodes().expect("the list is whole");
+            assert_eq!(free, producer.pool().created() - 1, "every node but the stub is free");
+        }
+    }
+    assert_eq!(loaded.verify().expect("the program runs"), Status::Success);
+}
+
+#[test]
+fn a_push_that_interrupts_a_push_on_its_cpu_loses_nothing() {
+    let Some(_guard) = kernel("nested pushes") else { return };
+    for queue in QUEUES {
+        let config = Config { queue, capacity: 1 << 16, nest: true, ..Config::default() };
+        let loaded = Kernel::load(&config).expect("the kernel can run it");
+        loaded.attach().expect("a clock on every CPU");
+        let produce = |key| assert!(loaded.drive(key, 4096).expect("the program runs") > 0);
+        let (seen, counters) = interrupt(&loaded, queue, produce);
+        assert_all(&loaded, queue, &seen, &counters);
+    }
+}
+
+#[test]
+fn a_push_that_interrupts_a_hook_that_cannot_sleep_loses_nothing() {
+    let Some(_guard) = kernel_with(Hook::SysEnter, "nested pushes in a tracepoint") else { return };
+    for queue in QUEUES {
+        let syscall = libc::SYS_read;
+        let config = Config {
+            queue,
+            hook: Hook::SysEnter,
+            syscall,
+            capacity: 1 << 16,
+            nest: true,
+            ..Config::default()
+        };
+        let loaded = Kernel::load(&config).expect("the kernel can run it");
+        let readers = [Reader::start(), Reader::start()];
+        readers.iter().for_each(|reader| loaded.trace(reader.0.id()).expect("it is there"));
+        loaded.attach().expect("the hook is allowed");
+        let produce = |_| thread::sleep(Duration::from_millis(10));
+        let (seen, counters) = interrupt(&loaded, queue, produce);
+        drop(readers);
+        assert_all(&loaded, queue, &seen, &counters);
+        assert_eq!(seen.last.keys().filter(|&key| key & CLOCK_KEY == 0).count(), 2, "the two readers");
+    }
+}
+
+/// A process that reads as fast as it can. It ends with this.
+struct Reader(Child);
+
+impl Reader {
+    fn start() -> Reader {
+        let copy = ["if=/dev/zero", "of=/dev/null", "bs=1"];
+        let mut command = Command::new("dd");
+        Reader(command.args(copy).stderr(Stdio::null()).spawn().expect("there is a dd"))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_pool_that_grows_in_a_push_that_is_interrupted_stays_whole() {
+    const LIMIT: u64 = 1 << 20;
+    let Some(_guard) = kernel("nested growth") else { return };
+    let config = Config { capacity: 16, limit: LIMIT, grow: 3, nest: true, ..Config::default() };
+    let mut nested = 0;
+    let begin = Instant::now();
+    // Each pool grows once; steps that are small make it grow often.
+    while nested < ENOUGH && begin.elapsed() < PATIENCE {
+        let loaded = Kernel::load(&config).expect("the kernel can run it");
+        loaded.attach().expect("a clock on every CPU");
+        thread::scope(|scope| {
+            for key in 0..2 {
+                let loaded = &loaded;
+                scope.spawn(move || {
+                    let mut done = 0;
+                    while done < 50_000 {
+                        done += loaded.drive(key, 512).expect("the program runs");
+                    }
+                });
+            }
+        });
+        loaded.detach().expect("the counters are there");
+        let counters = loaded.counters().expect("the map is there");
+        let seen = consume(&loaded, QueueKind::Mpsc, &AtomicBool::new(true));
+        assert_eq!(seen.events, counters.pushed, "{counters:?}");
+        assert_eq!(seen.checksum, counters.checksum);
+        let interrupts = loaded.nested().expect("the map is there");
+        // Only the program of the interrupt may find no node: it cannot allocate.
+        assert!(counters.nomem <= interrupts, "{interrupts} interrupts: {counters:?}");
+        let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("it was made");
+        assert!(producer.pool().created() > 90_000, "it has grown");
+        producer.pool().free_nodes().expect("the list is whole");
+        assert_eq!(loaded.verify().expect("the program runs"), Status::Success);
+        nested += interrupts;
+    }
+    assert!(nested >= ENOUGH, "{nested} pushes were interrupted within {PATIENCE:?}");
+}

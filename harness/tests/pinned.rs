@@ -1,0 +1,469 @@
+//! Queues that outlive a process: pinned, consumed by others, by one after another when they are killed.
+
+mod support;
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arenaq::{KeyValue, PopError, Status};
+use arenaq_harness::pinned::{Pinned, unpin};
+use arenaq_harness::{Config, Counters, Error, Hook, Kernel, QueueKind, checksum};
+use libbpf_rs::{MapHandle, MapType};
+use support::{Outcome, QUEUES, arenaq, kernel, kernel_with, number};
+
+/// A BPF file system of the test's own, unmounted at the end.
+struct Bpffs(tempfile::TempDir);
+
+impl Bpffs {
+    fn mount() -> Bpffs {
+        let folder = tempfile::tempdir().expect("a folder for a moment");
+        let path = CString::new(folder.path().as_os_str().as_encoded_bytes()).expect("a path");
+        // SAFETY: four strings that end with a null byte, and no data.
+        let result =
+            unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+        assert_eq!(result, 0, "mounting a BPF file system: {}", std::io::Error::last_os_error());
+        Bpffs(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let path = CString::new(self.0.path().as_os_str().as_encoded_bytes()).expect("a path");
+        // SAFETY: a string that ends with a null byte.
+        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of plain characters")
+}
+
+fn drive_config(queue: QueueKind) -> Config {
+    Config { queue, hook: Hook::Drive, capacity: 1 << 16, ..Config::default() }
+}
+
+/// How many elements wait, as the counter says.
+fn waiting(kernel: &Kernel) -> u64 {
+    let counters = kernel.counters().expect("the map is there");
+    counters.pushed
+}
+
+/// An `arenaq consume --print` and what it has printed.
+struct Consumer {
+    child: Child,
+    reader: thread::JoinHandle<Vec<KeyValue>>,
+}
+
+impl Consumer {
+    fn start(folder: &Path, extra: &[&str], seen: &'static AtomicU64) -> Consumer {
+        let mut child = arenaq(&["consume", text(folder), "--print"])
+            .args(extra)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let reader = thread::spawn(move || {
+            let parse = |line: String| {
+                let (key, value) = line.split_once(' ').unwrap_or_else(|| panic!("half an event: {line:?}"));
+                seen.fetch_add(1, Ordering::Relaxed);
+                let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("no number: {line:?}"));
+                KeyValue { key: number(key), value: number(value) }
+            };
+            output.lines().map(|line| parse(line.expect("plain characters"))).collect()
+        });
+        Consumer { child, reader }
+    }
+
+    /// Ends it with SIGKILL.
+    fn kill(mut self) -> Vec<KeyValue> {
+        self.child.kill().expect("it is there");
+        self.child.wait().expect("it was started here");
+        self.reader.join().expect("whole events")
+    }
+
+    /// Waits until it ends by itself.
+    fn wait(mut self) -> Vec<KeyValue> {
+        let status = self.child.wait().expect("it was started here");
+        let mut errors = String::new();
+        self.child.stderr.take().expect("a pipe").read_to_string(&mut errors).expect("plain characters");
+        assert!(status.success(), "{errors}");
+        self.reader.join().expect("whole events")
+    }
+}
+
+/// Ends the producers also if the test panics.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the lives of consumers have seen together, checked against what the kernel says that it has pushed.
+/// Returns how many events came twice.
+fn account(lives: &[Vec<KeyValue>], counters: &Counters) -> usize {
+    let mut twice = 0;
+    let mut last_of_life: Option<KeyValue> = None;
+    let mut newest: HashMap<u64, u64> = HashMap::new();
+    let (mut events, mut sum) = (0u64, 0u64);
+    for life in lives {
+        let again = last_of_life.is_some() && life.first() == last_of_life.as_ref();
+        twice += usize::from(again);
+        for event in &life[usize::from(again)..] {
+            let before = newest.insert(event.key, event.value).unwrap_or(0);
+            assert!(before < event.value, "an event twice or out of order, in the middle of a life");
+            events += 1;
+            sum = sum.wrapping_add(checksum(event.key, event.value));
+        }
+        last_of_life = life.last().copied().or(last_of_life);
+    }
+    assert_eq!(counters.pushed, events, "an event is lost");
+    assert_eq!(counters.checksum, sum, "the events that came out are not those that went in");
+    twice
+}
+
+#[test]
+fn fifty_consumers_are_killed_and_no_event_is_lost() {
+    const KILLS: usize = 50;
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let Some(_guard) = kernel("kill -9") else { return };
+    for queue in QUEUES {
+        SEEN.store(0, Ordering::Relaxed);
+        let bpffs = Bpffs::mount();
+        let folder = bpffs.path("queue");
+        let loaded = Kernel::load(&drive_config(queue)).expect("the kernel can run it");
+        loaded.pin(&folder).expect("the folder is new");
+
+        let stop = AtomicBool::new(false);
+        let lives = thread::scope(|scope| {
+            let _stop = Stop(&stop);
+            for key in 1..=2 {
+                let (loaded, stop) = (&loaded, &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        // Never so far ahead that something has to be dropped.
+                        if waiting(loaded) < SEEN.load(Ordering::Relaxed) + 10_000 {
+                            loaded.drive(key, 100).expect("the program runs");
+                        } else {
+                            thread::sleep(Duration::from_micros(200));
+                        }
+                    }
+                });
+            }
+            let mut lives = Vec::new();
+            for life in 0..KILLS {
+                let consumer = Consumer::start(&folder, &[], &SEEN);
+                let begin = SEEN.load(Ordering::Relaxed);
+                let deadline = Instant::now() + Duration::from_secs(20);
+                while SEEN.load(Ordering::Relaxed) == begin {
+                    assert!(Instant::now() < deadline, "life {life}: the consumer consumes nothing");
+                    thread::sleep(Duration::from_micros(100));
+                }
+                // Anywhere in what it does.
+                thread::sleep(Duration::from_micros(fastrand::u64(0..10_000)));
+                lives.push(consumer.kill());
+            }
+            lives
+        });
+        let mut lives = lives;
+        lives.push(Consumer::start(&folder, &["--until-empty"], &SEEN).wait());
+
+        let counters = loaded.counters().expect("the map is there");
+        assert_eq!(counters.produced, counters.pushed, "nothing was dropped");
+        let twice = account(&lives, &counters);
+        assert!(twice <= KILLS, "{twice} events came twice");
+        // Past the capture of the test harness: these numbers are its result.
+        let _ = writeln!(
+            io::stderr(),
+            "{}: {KILLS} consumers killed, {} events, {twice} of them twice, none lost",
+            queue.name(),
+            counters.pushed
+        );
+        assert_repaired(&loaded, queue, KILLS as u64);
+
+        unpin(&folder).expect("it is pinned");
+        assert!(!folder.exists());
+        let objects = support::kernel_objects(std::process::id());
+        assert!(!objects.is_empty());
+        drop(loaded);
+        support::wait_for("the kernel to free everything", || !objects.iter().any(support::exists));
+    }
+}
+
+/// What the dead have left is found, and is little; then the queue is whole.
+fn assert_repaired(loaded: &Kernel, queue: QueueKind, deaths: u64) {
+    let arena = loaded.arena().expect("the arena is ours");
+    match queue {
+        QueueKind::Mpsc => {
+            let mut consumer = arena.mpsc_consumer().expect("the last consumer has ended");
+            // SAFETY: nothing is driven any more, and no other process is there.
+            let nodes = unsafe { consumer.repair() }.expect("a sound queue");
+            assert!(nodes <= deaths, "{nodes} nodes were lost");
+            consumer.verify_quiesced().expect("the queue is whole");
+        }
+        QueueKind::Mpmc => {
+            let mpmc = arena.mpmc().expect("the queue was made");
+            // SAFETY: as above.
+            unsafe { mpmc.recount() };
+            mpmc.verify_quiesced().expect("the queue is whole");
+        }
+    }
+    assert_eq!(loaded.verify().expect("the program runs"), Status::Success);
+}
+
+#[test]
+fn programs_go_on_when_the_process_that_attached_them_has_ended() {
+    let Some(_guard) = kernel_with(Hook::Exec, "pinned programs") else { return };
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("queue");
+    let mut shell = Command::new("sh")
+        .args(["-c", "read line; for i in 1 2 3 4 5; do /bin/true; done"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let id = shell.id().to_string();
+    let pin = ["pin", text(&folder), "--hook", "exec", "--trace", &id];
+    let pinned = Outcome::of(&mut arenaq(&pin));
+    assert_eq!(pinned.code, Some(0), "{}", pinned.stderr);
+
+    // Nobody has the programs open now but the folder.
+    drop(shell.stdin.take());
+    assert!(shell.wait().expect("our child").success());
+    let consumed = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty", "--json"]));
+    assert_eq!(consumed.code, Some(0), "{}", consumed.stderr);
+    assert_eq!(
+        number(&consumed.json(), "consumed"),
+        5,
+        "one for each program that the shell's children became"
+    );
+
+    let again = Outcome::of(&mut arenaq(&pin[..4]));
+    assert_eq!(again.code, Some(3), "{}", again.stdout);
+    assert!(again.stderr.contains("exists already; `arenaq unpin"), "{}", again.stderr);
+    let removed = Outcome::of(&mut arenaq(&["unpin", text(&folder)]));
+    assert_eq!(removed.code, Some(0), "{}", removed.stderr);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_second_consumer_is_told_who_the_first_is() {
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let Some(_guard) = kernel("two consumers") else { return };
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("queue");
+    let loaded = Kernel::load(&drive_config(QueueKind::Mpsc)).expect("the kernel can run it");
+    loaded.pin(&folder).expect("the folder is new");
+    loaded.drive(1, 10).expect("the program runs");
+    let first = Consumer::start(&folder, &[], &SEEN);
+    support::wait_for("the first to consume", || SEEN.load(Ordering::Relaxed) == 10);
+
+    let second = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty"]));
+    assert_eq!(second.code, Some(3), "{}", second.stdout);
+    let expected = format!("process {} consumes from it", first.child.id());
+    assert!(second.stderr.contains(&expected), "{}", second.stderr);
+    first.kill();
+
+    loaded.drive(1, 5).expect("the program runs");
+    let third = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty", "--json"]));
+    assert_eq!(third.code, Some(0), "{}", third.stderr);
+    assert_eq!(number(&third.json(), "consumed"), 5, "after the death of the first the way is free");
+
+    // Without a lock nobody knows whether this one lives.
+    let _anonymous = loaded.arena().expect("ours").mpsc_consumer().expect("free");
+    let fourth = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty"]));
+    assert!(fourth.stderr.contains("without a lock on the folder"), "{}", fourth.stderr);
+}
+
+/// Waits for a child, which must end by itself.
+fn reap(child: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: a child of ours, and room for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert!(libc::WIFEXITED(status), "the child ended with status {status:#x}");
+    libc::WEXITSTATUS(status)
+}
+
+#[test]
+fn a_fork_is_told_that_it_has_no_arena_instead_of_crashing() {
+    let Some(_guard) = kernel("fork") else { return };
+    let loaded = Kernel::load(&drive_config(QueueKind::Mpsc)).expect("the kernel can run it");
+    // SAFETY: the child looks at one number and one allocation, and ends without any cleaning up.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let told = matches!(loaded.arena(), Err(Error::Forked { parent }) if parent != std::process::id());
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(i32::from(!told)) };
+    }
+    assert_eq!(reap(child), 0, "the child was not told");
+    let parent = Error::Forked { parent: 7 }.to_string();
+    assert!(parent.contains("fork of process 7") && parent.contains("attach there"), "{parent}");
+    loaded.arena().expect("the parent has it still");
+}
+
+#[test]
+fn what_is_no_pinned_queue_is_refused_with_its_reason() {
+    let Some(_guard) = kernel("foreign maps") else { return };
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("queue");
+    let loaded = Kernel::load(&drive_config(QueueKind::Mpsc)).expect("the kernel can run it");
+    loaded.pin(&folder).expect("the folder is new");
+    let refused = |expected: &str| {
+        let outcome = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty"]));
+        assert_eq!(outcome.code, Some(3), "{}", outcome.stdout);
+        assert!(outcome.stderr.contains(expected), "{expected:?} in {}", outcome.stderr);
+    };
+
+    // The same process a second time.
+    let twice = Pinned::attach(&folder).expect_err("the addresses are in use here").to_string();
+    assert!(twice.contains("attach in a process of its own"), "{twice}");
+
+    // An arena of another length.
+    fs::remove_file(folder.join("arena")).expect("it is there");
+    arena_of_pages(3).pin(folder.join("arena")).expect("room for it");
+    refused("the arena has 12288 bytes and its record says");
+
+    // An arena of the same length in which nobody has made anything.
+    fs::remove_file(folder.join("arena")).expect("it is there");
+    let other = Kernel::load(&drive_config(QueueKind::Mpsc)).expect("the kernel can run it");
+    other.pin(&bpffs.path("other")).expect("the folder is new");
+    let pages = MapHandle::from_pinned_path(bpffs.path("other").join("arena")).expect("an arena");
+    arena_of_pages(libbpf_rs::MapCore::max_entries(&pages)).pin(folder.join("arena")).expect("room for it");
+    refused("no arenaq header: found 0x0");
+
+    // An arena that another process has at other addresses.
+    fs::remove_file(folder.join("arena")).expect("it is there");
+    fs::hard_link(bpffs.path("other").join("arena"), folder.join("arena")).unwrap_or_else(|_| {
+        let mut same = MapHandle::from_pinned_path(bpffs.path("other").join("arena")).expect("an arena");
+        same.pin(folder.join("arena")).expect("room for it");
+    });
+    refused("another process has it elsewhere");
+
+    // Another kind of map.
+    fs::remove_file(folder.join("arena")).expect("it is there");
+    let mut record = MapHandle::from_pinned_path(folder.join("record")).expect("a map");
+    record.pin(folder.join("arena")).expect("room for it");
+    refused("arena is a map of type Array, not Arena");
+
+    // Nothing.
+    fs::remove_file(folder.join("arena")).expect("it is there");
+    refused("there is no arena");
+    unpin(&folder).expect("what is left is ours");
+    unpin(&bpffs.path("other")).expect("it is pinned");
+
+    // A place where nothing can be pinned.
+    let elsewhere = tempfile::tempdir().expect("a folder for a moment");
+    let error = loaded.pin(&elsewhere.path().join("queue")).expect_err("no BPF file system").to_string();
+    assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
+    let empty = Outcome::of(&mut arenaq(&["consume", text(elsewhere.path())]));
+    assert!(empty.stderr.contains("`arenaq pin` makes such a folder"), "{}", empty.stderr);
+    fs::write(elsewhere.path().join("letter"), "dear").expect("a file");
+    let kept = Outcome::of(&mut arenaq(&["unpin", text(elsewhere.path())]));
+    assert!(kept.stderr.contains("is not ours: nothing was removed"), "{}", kept.stderr);
+}
+
+fn arena_of_pages(pages: u32) -> MapHandle {
+    const BPF_F_MMAPABLE: u32 = 1 << 10;
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
+        map_flags: BPF_F_MMAPABLE,
+        ..Default::default()
+    };
+    MapHandle::create(MapType::Arena, Some("foreign"), 0, 0, pages, &options).expect("an arena")
+}
+
+/// The environment variable by which the child of the next test knows where the queue is.
+const FOLDER: &str = "ARENAQ_TEST_FOLDER";
+
+/// A producer in a process of its own, which lets its parent trace it.
+#[test]
+#[ignore = "run by the test after it"]
+fn child_that_pushes_when_it_is_let() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let pinned = Pinned::attach(Path::new(&folder)).expect("it was pinned");
+    let producer = pinned.arena().expect("a header").mpsc_producer().expect("a queue");
+    producer.push(KeyValue { key: 7, value: 1 }).expect("room");
+    // SAFETY: the parent traces this thread from here on, and the stop lets it begin.
+    unsafe {
+        libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+        libc::raise(libc::SIGSTOP);
+    }
+    producer.push(KeyValue { key: 7, value: 2 }).expect("room");
+    producer.push(KeyValue { key: 7, value: 3 }).expect("room");
+}
+
+/// Waits until the traced thread of a child stops, or it ends.
+fn wait_for_stop() -> (libc::pid_t, i32) {
+    let mut status = 0;
+    // SAFETY: room for a status.
+    let thread = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
+    (thread, status)
+}
+
+#[test]
+fn a_producer_frozen_between_swap_and_link_is_reported_until_it_goes_on() {
+    let Some(_guard) = kernel("a frozen producer") else { return };
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("queue");
+    let loaded = Kernel::load(&drive_config(QueueKind::Mpsc)).expect("the kernel can run it");
+    loaded.pin(&folder).expect("the folder is new");
+    let arena = loaded.arena().expect("ours");
+    let mut probe = arena.mpsc_consumer().expect("free");
+
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "child_that_pushes_when_it_is_let", "--ignored"])
+        .env(FOLDER, &folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the child starts");
+    let (thread, status) = wait_for_stop();
+    assert!(libc::WIFSTOPPED(status), "the child ended with status {status:#x}");
+    assert_eq!(probe.pop().map(|event| event.value), Ok(1));
+    // One instruction after another, until the second event is swapped in and not linked.
+    let mut steps = 0;
+    while probe.pop() != Err(PopError::Busy) {
+        steps += 1;
+        assert!(steps < 1_000_000, "the child never comes to its push");
+        // SAFETY: the thread is ours to trace, and has stopped.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, thread, 0, 0) }, 0);
+        let (stopped, status) = wait_for_stop();
+        assert!(stopped == thread && libc::WIFSTOPPED(status), "the child ended with status {status:#x}");
+    }
+    drop(probe);
+
+    // While it stands still, the kernel goes on behind it.
+    loaded.drive(8, 5).expect("the program runs");
+    let consumer = arenaq(&["consume", text(&folder), "--print", "--json", "--events", "7"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    thread::sleep(Duration::from_millis(2_500));
+    // SAFETY: the thread is ours to trace, and has stopped.
+    assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, thread, 0, 0) }, 0);
+    assert!(child.wait().expect("our child").success());
+
+    let output = consumer.wait_with_output().expect("our child");
+    let (events, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(told.contains("BUSY for 1."), "{told}");
+    assert!(told.contains("BUSY for 2."), "{told}");
+    assert!(told.contains("the producer went on after 2."), "{told}");
+    let summary: serde_json::Value =
+        serde_json::from_str(told.lines().last().unwrap_or_default()).expect("the summary comes last");
+    assert!(number(&summary, "longest_stall_ms") >= 2_000, "{summary}");
+    assert_eq!(summary["problems"].as_array().map(Vec::len), Some(0), "{summary}");
+    let keys: Vec<_> = events.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(keys, ["7", "8", "8", "8", "8", "8", "7"], "everything in the order of the swaps");
+}
