@@ -68,6 +68,46 @@ fn two_producers_race_for_the_node_that_the_consumer_frees() {
     });
 }
 
+#[test]
+fn the_nodes_of_a_batch_are_the_next_pushes_one_each() {
+    Model {
+        name: "mpsc, 2 left: 1 producer x 3, 1 consumer drains 2, then 3, room for 2",
+        preemption_bound: Some(3),
+        at_least: 600,
+        outcomes: &["pushed", "exhausted", "a batch of 1", "a batch of 2", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[1, 2], 2);
+        let producer = spawn(&list, outcomes, |list, outcomes| {
+            (3..=5).filter_map(|value| list.push(value, outcomes)).collect::<Vec<_>>()
+        });
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([2, 3], outcomes));
+        let [pushed, mut drained] = join([producer, consumer]);
+        drained.extend(list.drain());
+        assert!([1, 2].into_iter().chain(pushed).eq(drained), "first in, first out");
+    });
+}
+
+#[test]
+fn two_producers_race_for_the_nodes_of_a_batch() {
+    Model {
+        name: "mpsc, 2 left: 2 producers x 1, 1 consumer drains 2, room for 2",
+        preemption_bound: Some(3),
+        at_least: 1_050,
+        outcomes: &["pushed", "exhausted", "a batch of 2"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[1, 2], 2);
+        let producers =
+            [3, 4].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([2], outcomes));
+        let pushed = join(producers);
+        let [drained] = join([consumer]);
+        assert_eq!(drained, [1, 2], "nobody else consumes");
+        list.account([1, 2].into_iter().chain(pushed.into_iter().flatten()), drained);
+    });
+}
+
 /// Makes one node, and gives it to the pool at once.
 fn grow(list: &Plain, outcomes: &Outcomes) {
     list.turn.take();

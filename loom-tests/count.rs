@@ -67,3 +67,23 @@ fn the_mpsc_counter_is_never_absurd_and_ends_exact() {
         assert_eq!(list.head.count(), 0);
     });
 }
+
+#[test]
+fn a_batch_leaves_the_mpsc_counter_exact() {
+    Model {
+        name: "mpsc, counted, 1 left: 1 producer x 1, 1 consumer drains 2, room for 2",
+        preemption_bound: None,
+        at_least: 180,
+        outcomes: &["pushed", "a batch of 1", "a batch of 2"],
+    }
+    .check(|outcomes| {
+        let list = List::<Counted>::with(&[1], 2);
+        let producer = spawn(&list, outcomes, |list, outcomes| list.push(2, outcomes));
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([2], outcomes));
+        let [pushed] = join([producer]);
+        let [drained] = join([consumer]);
+        assert_eq!(list.head.count(), 2 - drained.len() as u64, "exact in the end");
+        list.account([1].into_iter().chain(pushed), drained);
+        assert_eq!(list.head.count(), 0);
+    });
+}

@@ -89,6 +89,26 @@ impl<C: CountPolicy> List<C> {
         pop(&mut self.consumer(), outcomes)
     }
 
+    /// What one consumer gets with drains of so many elements.
+    pub(crate) fn consume_batches<const N: usize>(&self, limits: [u64; N], outcomes: &Outcomes) -> Vec<u64> {
+        let mut consumer = self.consumer();
+        let mut drained = Vec::new();
+        for limit in limits {
+            self.turn.take();
+            let before = drained.len();
+            match model::drain("mpsc.drain", || consumer.drain(limit, |value| drained.push(value))) {
+                Ok(elements) => {
+                    assert_eq!(elements, (drained.len() - before) as u64);
+                    model::saw_batch(drained.len() - before, outcomes);
+                }
+                Err(PopError::Empty) => outcomes.saw("empty"),
+                Err(PopError::Busy) => outcomes.saw("busy"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        drained
+    }
+
     /// What is left when nobody else is here any more, in the order of the queue. No node is lost.
     pub(crate) fn drain(&self) -> Vec<u64> {
         let mut consumer = self.consumer();

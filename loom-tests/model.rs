@@ -92,6 +92,31 @@ pub(crate) fn pop<T>(name: &'static str, body: impl FnOnce() -> Result<T, PopErr
     })
 }
 
+/// A drain whose accesses are known as its own.
+pub(crate) fn drain(
+    name: &'static str,
+    body: impl FnOnce() -> Result<u64, PopError>,
+) -> Result<u64, PopError> {
+    trace::operation(identity(), name, body, |result| match result {
+        Ok(_) => "drained",
+        Err(PopError::Empty) => "empty",
+        Err(PopError::Busy) => "busy",
+        Err(PopError::Contended) => "contended",
+        Err(PopError::Invalid) => "invalid",
+        Err(PopError::Corrupt) => "corrupt",
+    })
+}
+
+/// How long a batch was.
+pub(crate) fn saw_batch(elements: usize, outcomes: &Outcomes) {
+    outcomes.saw(match elements {
+        1 => "a batch of 1",
+        2 => "a batch of 2",
+        3 => "a batch of 3",
+        other => panic!("a batch of {other}"),
+    });
+}
+
 /// A thread of the model with its share of what the model is about.
 pub(crate) fn spawn<S: 'static, R: 'static>(
     shared: &Rc<S>,

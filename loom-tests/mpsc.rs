@@ -82,3 +82,51 @@ fn two_producers_and_a_consumer_lose_nothing() {
         list.account(pushed.into_iter().flatten(), popped);
     });
 }
+
+#[test]
+fn a_batch_keeps_the_order_and_ends_where_the_list_does() {
+    Model {
+        name: "mpsc, 1 producer x 3, 1 consumer drains 2, then 3, room for 3",
+        preemption_bound: Some(3),
+        at_least: 6_200,
+        outcomes: &[
+            "pushed",
+            "push contended",
+            "a batch of 1",
+            "a batch of 2",
+            "a batch of 3",
+            "empty",
+            "busy",
+        ],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 3);
+        let producer = spawn(&list, outcomes, |list, outcomes| {
+            (1..=3).filter_map(|value| list.push(value, outcomes)).collect::<Vec<_>>()
+        });
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([2, 3], outcomes));
+        let [pushed, mut drained] = join([producer, consumer]);
+        drained.extend(list.drain());
+        assert_eq!(drained, pushed, "first in, first out");
+    });
+}
+
+#[test]
+fn a_batch_stops_at_a_link_that_is_missing() {
+    Model {
+        name: "mpsc, 1 left: 2 producers x 1, 1 consumer drains 3, room for 3",
+        preemption_bound: Some(2),
+        at_least: 2_100,
+        outcomes: &["pushed", "push contended", "a batch of 1", "a batch of 2", "a batch of 3"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[1], 3);
+        let producers =
+            [2, 3].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([3], outcomes));
+        let pushed = join(producers);
+        let [drained] = join([consumer]);
+        assert_eq!(drained[0], 1, "the oldest first");
+        list.account([1].into_iter().chain(pushed.into_iter().flatten()), drained);
+    });
+}

@@ -11,19 +11,19 @@ pub trait CountPolicy: 'static {
     /// Whether the counter is maintained.
     const COUNTED: bool;
 
-    /// Adds one element.
+    /// Adds so many elements, at once.
     #[inline(always)]
-    fn increment(count: &impl Word, site: &'static Site<Add>) {
+    fn increment(count: &impl Word, elements: u64, site: &'static Site<Add>) {
         if Self::COUNTED {
-            count.add(1, site);
+            count.add(elements, site);
         }
     }
 
-    /// Takes one element off.
+    /// Takes so many elements off, at once.
     #[inline(always)]
-    fn decrement(count: &impl Word, site: &'static Site<Add>) {
+    fn decrement(count: &impl Word, elements: u64, site: &'static Site<Add>) {
         if Self::COUNTED {
-            count.add(1u64.wrapping_neg(), site);
+            count.add(elements.wrapping_neg(), site);
         }
     }
 }

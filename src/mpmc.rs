@@ -352,7 +352,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
                     // sequence is position + 1.
                     unsafe { cell.data.write(value, &site::PUSH_DATA) };
                     cell.sequence.store(next, &site::PUSH_PUBLISH);
-                    C::increment(&self.count, &site::PUSH_COUNT);
+                    C::increment(&self.count, 1, &site::PUSH_COUNT);
                     return Ok(());
                 }
             } else if turn < 0 {
@@ -412,7 +412,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
                     // is a lap further.
                     let result = hand_over(unsafe { cell.data.read(&site::POP_DATA) });
                     cell.sequence.store(next.wrapping_add(mask), &site::POP_FREE);
-                    C::decrement(&self.count, &site::POP_COUNT);
+                    C::decrement(&self.count, 1, &site::POP_COUNT);
                     return Ok(result);
                 }
             } else if turn < 0 {

@@ -229,7 +229,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         // SAFETY: the node was the head until our swap, so it is the stub or was pushed and is not linked.
         // The consumer frees neither before its link is set, and only we, who swapped it out, will set it.
         unsafe { &*previous }.next.store(node, &site::PUSH_LINK);
-        C::increment(&self.count, &site::PUSH_COUNT);
+        C::increment(&self.count, 1, &site::PUSH_COUNT);
         Ok(())
     }
 
@@ -252,12 +252,21 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     }
 }
 
+/// A node of the pool, and its number there.
+#[derive(Debug)]
+struct Numbered<N> {
+    node: *mut N,
+    number: u64,
+}
+
 /// The consuming end of a queue. It is neither `Clone` nor `Sync`: that there is one consumer is a matter of
 /// types.
 #[derive(Debug)]
 pub struct Consumer<'a, P: Platform, T: Payload, C: CountPolicy = Counted> {
     pub(crate) head: &'a Head<P, T, C>,
     pub(crate) pool: &'a Pool<P, Node<P, T>>,
+    /// The number of the stub in the pool, from when it was checked.
+    stub: u64,
     /// Nodes that the pool did not take back because others were faster; given back with the next one.
     unreturned: Option<Chain>,
     /// Not `Sync`.
@@ -281,10 +290,10 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         if tail.is_null() {
             return Err(Corruption::NotInitialised);
         }
-        if !pool.owns(tail) {
+        let Some(stub) = pool.number(tail) else {
             return Err(Corruption::Link(tail.addr() as u64));
-        }
-        Ok(Consumer { head, pool, unreturned: None, one_thread: PhantomData })
+        };
+        Ok(Consumer { head, pool, stub, unreturned: None, one_thread: PhantomData })
     }
 
     /// Dequeues the oldest element.
@@ -315,34 +324,99 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
     pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
         // SAFETY: we are the consumer.
         let tail = unsafe { self.head.tail() };
-        // SAFETY: the tail is a node of the pool, checked in `new` or by the pop that put it there.
-        let next = unsafe { &*tail }.next.load(&site::POP_NEXT);
-        if next.is_null() {
-            let is_last = self.head.head.load(&site::POP_HEAD) == tail;
-            return Err(if is_last { PopError::Empty } else { PopError::Busy });
-        }
-        if !self.pool.owns(next) {
-            return Err(PopError::Corrupt);
-        }
+        let next = self.follow(tail)?.ok_or_else(|| self.why_nothing_follows(tail))?;
         // SAFETY: the node is the pool's; its data was written before the link that we have acquired, and a
         // linked node is only read.
-        let result = hand_over(unsafe { (*next).data.read(&site::POP_DATA) });
-        // SAFETY: we are the consumer.
-        unsafe { self.head.tail.write(next, &site::POP_ADVANCE) };
-        self.recycle(tail);
-        C::decrement(&self.head.count, &site::POP_COUNT);
+        let result = hand_over(unsafe { (*next.node).data.read(&site::POP_DATA) });
+        self.advance(next, Chain::of(self.stub), 1);
         Ok(result)
     }
 
-    /// Gives the old stub back. Its next is set, so no producer has a use for it.
-    #[inline(always)]
-    fn recycle(&mut self, stub: *mut Node<P, T>) {
-        // SAFETY: a stub comes from the pool, and neither a producer nor this consumer will look at it again.
-        let mut chain = unsafe { self.pool.chain(stub) };
-        if let Some(older) = self.unreturned.take() {
-            chain = self.pool.join(chain, older);
+    /// Dequeues up to `limit` of the oldest elements, and hands them over in their order. Returns how many
+    /// there were: fewer if the list ended before, or if a producer has still to link its node, and at least
+    /// one, unless the limit is 0.
+    ///
+    /// What each element costs is a link to follow: the tail is written once for all of them, the counter
+    /// is decremented once, and their nodes go back to the pool in one step. They are not free before that:
+    /// a batch ends for want of nodes if not before, and producers find the pool [exhausted] sooner than if
+    /// the elements were popped one by one.
+    ///
+    /// [exhausted]: PushError::Exhausted
+    ///
+    /// A consumer that is killed in a batch leaves all of its elements in the queue; see
+    /// [`recovery`](crate::recovery).
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop), if there is not one element.
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. All elements of the batch stay in the queue then, also those that were handed
+    /// over: the next pop begins with the first of them.
+    #[inline]
+    pub fn drain(&mut self, limit: u64, mut hand_over: impl FnMut(T)) -> Result<u64, PopError> {
+        // SAFETY: we are the consumer.
+        let tail = unsafe { self.head.tail() };
+        let mut stub = Numbered { node: tail, number: self.stub };
+        let mut spent = None;
+        let mut drained = 0;
+        for _ in P::steps(limit) {
+            let next = match self.follow(stub.node) {
+                Ok(Some(next)) => next,
+                Ok(None) if drained == 0 => return Err(self.why_nothing_follows(stub.node)),
+                Err(error) if drained == 0 => return Err(error),
+                // What stopped us is there for the next batch.
+                Ok(None) | Err(_) => break,
+            };
+            // SAFETY: as in a pop.
+            hand_over(unsafe { (*next.node).data.read(&site::POP_DATA) });
+            spent = Some(self.pool.append(spent, stub.number));
+            stub = next;
+            drained += 1;
         }
-        self.unreturned = self.pool.free_chain(chain).err();
+        if let Some(spent) = spent {
+            self.advance(stub, spent, drained);
+        }
+        Ok(drained)
+    }
+
+    /// The node after `stub`, if `stub` is linked.
+    #[inline(always)]
+    fn follow(&self, stub: *mut Node<P, T>) -> Result<Option<Numbered<Node<P, T>>>, PopError> {
+        // SAFETY: a stub is a node of the pool: that was checked in `new`, or here when it was the next one.
+        let node = unsafe { &*stub }.next.load(&site::POP_NEXT);
+        if node.is_null() {
+            return Ok(None);
+        }
+        let number = self.pool.number(node).ok_or(PopError::Corrupt)?;
+        Ok(Some(Numbered { node, number }))
+    }
+
+    /// Why the stub leads nowhere.
+    #[inline(always)]
+    fn why_nothing_follows(&self, stub: *mut Node<P, T>) -> PopError {
+        let is_last = self.head.head.load(&site::POP_HEAD) == stub;
+        if is_last { PopError::Empty } else { PopError::Busy }
+    }
+
+    /// Makes the last node whose element was handed over the stub, and gives the `spent` ones before it back.
+    /// Their nexts are set, so no producer has a use for them.
+    #[inline(always)]
+    fn advance(&mut self, Numbered { node, number }: Numbered<Node<P, T>>, spent: Chain, elements: u64) {
+        // SAFETY: we are the consumer.
+        unsafe { self.head.tail.write(node, &site::POP_ADVANCE) };
+        self.stub = number;
+        self.give_back(spent);
+        C::decrement(&self.head.count, elements, &site::POP_COUNT);
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self, mut spent: Chain) {
+        if let Some(older) = self.unreturned.take() {
+            spent = self.pool.join(spent, older);
+        }
+        self.unreturned = self.pool.free_chain(spent).err();
     }
 
     /// Gives back what the pool has not taken yet.

@@ -94,18 +94,33 @@ pub const PATHS: &[Path] = &[
          (store_link )?load_top (store_link push_chain! )*(store_link push_chain )?(decrement_count )?",
         "3.3 case 3: read the data, move tail, free the old stub",
     ),
+    path("mpsc.drain", "empty", "read_tail load_next load_head ", ""),
+    path("mpsc.drain", "busy", "read_tail load_next load_head ", ""),
+    path(
+        "mpsc.drain",
+        "drained",
+        "read_tail load_next read_data (load_next read_data store_link )*(load_next )?write_tail \
+         (store_link )?load_top (store_link push_chain! )*(store_link push_chain )?(decrement_count )?",
+        "",
+    ),
 ];
+
+/// The largest batch for which [`BOUNDS`] has a bound.
+pub const BATCH: u64 = 3;
 
 /// How many accesses an operation makes at most: so many, and so many more for each unit of the retry budget.
 /// The constants of a pool do not count.
 ///
 /// A push on the MPSC queue has its retries in the allocation of the node alone: what follows it is four
 /// accesses, or five with the counter, in every execution.
+///
+/// Of the operations on batches the bounds are those of a batch of up to [`BATCH`] elements.
 pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("mpmc.push", 3 + 3, 3),
     ("mpmc.pop", 3 + 3, 3),
     ("mpsc.push", 1 + 5, 2),
     ("mpsc.pop", 6 + 1, 2),
+    ("mpsc.drain", 4 + 1 + 3 * BATCH, 2),
     ("pool.reserve", 1, 1),
     ("pool.cancel", 1, 0),
 ];

@@ -337,6 +337,15 @@ impl<P: Platform, N> Pool<P, N> {
         Chain { first: front.first, last: back.last }
     }
 
+    /// Puts a node behind those of `chain`.
+    #[inline(always)]
+    pub(crate) fn append(&self, chain: Option<Chain>, number: u64) -> Chain {
+        match chain {
+            None => Chain::of(number),
+            Some(chain) => self.join(chain, Chain::of(number)),
+        }
+    }
+
     /// Gives a whole chain back, with one compare-exchange however long it is.
     ///
     /// Lock-free: an attempt fails only because another alloc or free succeeded.
@@ -534,10 +543,11 @@ impl<P: Platform, N> Pool<P, N> {
     #[inline(always)]
     pub(crate) fn number(&self, node: *mut N) -> Option<u64> {
         let offset = node.addr().wrapping_sub(self.nodes().addr()) as u64;
-        let size = size_of::<N>() as u64;
-        let slot = offset / size;
-        (offset.is_multiple_of(size) && slot < self.limit()).then_some(slot + 1)
+        let slot = Self::SIZE.quotient(offset);
+        (slot < self.limit()).then_some(slot + 1)
     }
+
+    const SIZE: ExactDivisor = ExactDivisor::new(size_of::<N>() as u64);
 
     /// The link of a node that is on the free list, if there is such a number.
     #[inline(always)]
@@ -555,6 +565,38 @@ impl<P: Platform, N> Pool<P, N> {
         if let Some(link) = self.link(number) {
             link.store(next, &site::FREE_LINK);
         }
+    }
+}
+
+/// Divides what is a multiple, and shows what is not, with one multiplication (H. S. Warren, *Hacker's
+/// Delight*, 2nd edition, 10-17).
+///
+/// The divisor is `odd << shift`. Multiplication by the inverse of `odd` modulo 2^64 permutes the numbers, and
+/// takes each multiple of `odd` to its quotient; the rotation does the same for the power of two. So the
+/// quotients up to `u64::MAX / divisor` are taken by the multiples, and everything else is sent above them.
+#[derive(Clone, Copy)]
+struct ExactDivisor {
+    inverse: u64,
+    shift: u32,
+}
+
+impl ExactDivisor {
+    const fn new(divisor: u64) -> Self {
+        assert!(divisor != 0 && divisor <= u64::MAX / MAX_NODES, "above every number of a node");
+        let shift = divisor.trailing_zeros();
+        let odd = divisor >> shift;
+        // An odd number is its own inverse modulo 8; each of Newton's steps doubles the 3 bits that are right.
+        let mut inverse = odd;
+        while inverse.wrapping_mul(odd) != 1 {
+            inverse = inverse.wrapping_mul(2u64.wrapping_sub(inverse.wrapping_mul(odd)));
+        }
+        ExactDivisor { inverse, shift }
+    }
+
+    /// The quotient if `number` is a multiple of the divisor, and at least [`MAX_NODES`] if it is not.
+    #[inline(always)]
+    const fn quotient(self, number: u64) -> u64 {
+        number.wrapping_mul(self.inverse).rotate_right(self.shift)
     }
 }
 
@@ -598,5 +640,32 @@ impl<P: Platform, N> core::fmt::Debug for Pool<P, N> {
             .field("created", &self.created())
             .field("limit", &self.limit())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ExactDivisor, MAX_NODES};
+
+    #[test]
+    fn a_multiple_has_its_quotient_and_nothing_else_has_one_that_a_node_could_have() {
+        for divisor in (1..=200).chain([1 << 20, (1 << 32) - 1, 1 << 32]) {
+            let exact = ExactDivisor::new(divisor);
+            for quotient in [0, 1, 2, 3, 1000, MAX_NODES - 1] {
+                let multiple = quotient * divisor;
+                assert_eq!(exact.quotient(multiple), quotient, "{multiple} / {divisor}");
+                for off in [1, divisor / 2, divisor - 1] {
+                    let number = multiple.wrapping_add(off);
+                    if !number.is_multiple_of(divisor) {
+                        assert!(exact.quotient(number) >= MAX_NODES, "{number} / {divisor}");
+                    }
+                }
+            }
+            // Before the first node, as an address of another pool may be.
+            for below in 1..=1000u64 {
+                let number = below.wrapping_neg();
+                assert!(exact.quotient(number) >= MAX_NODES, "{number} / {divisor}");
+            }
+        }
     }
 }

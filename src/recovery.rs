@@ -10,7 +10,13 @@
 //! | after that | the old stub may be lost to the pool, and the counter one too high: [`mpsc::Consumer::repair`] | the counter may be one too high: [`mpmc::Head::recount`] |
 //!
 //! So no element is lost, and one for each death may be seen twice, if it is handed over inside of
-//! [`mpsc::Consumer::pop_with`] or [`mpmc::Head::pop_with`]. What `pop` has returned is gone from the queue: if
+//! [`mpsc::Consumer::pop_with`] or [`mpmc::Head::pop_with`].
+//!
+//! A batch is popped in one step at its end: if the consumer dies in [`mpsc::Consumer::drain`], all elements that
+//! the batch has handed over are handed over a second time, and if it dies after the tail moved, all nodes of
+//! the batch may be lost to the pool, and the counter be too high by as many.
+//!
+//! What `pop` has returned is gone from the queue: if
 //! the consumer dies before it has done something with it, that element is lost.
 //!
 //! A *producer* that dies between swap and link, or between claim and publish, cannot be helped: its element
@@ -76,7 +82,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Head<P, T, C> {
                 // consumer, whose end happens before this.
                 hand_over(unsafe { cell.data.read(&site::RECLAIM_DATA) });
                 cell.sequence.store(published.wrapping_add(mask), &site::RECLAIM_FREE);
-                C::decrement(&self.count, &site::RECOUNT);
+                C::decrement(&self.count, 1, &site::RECOUNT);
                 reclaimed += 1;
             }
         }
@@ -95,7 +101,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Head<P, T, C> {
 
 impl<P: Platform, T: Payload, C: CountPolicy> mpsc::Consumer<'_, P, T, C> {
     /// Gives the nodes back that are neither in the queue nor free, and sets the counter to the length.
-    /// Returns how many nodes there were: at most one for each consumer that died.
+    /// Returns how many nodes there were: at most those of one pop, or of one batch, for each consumer that
+    /// died.
     ///
     /// # Errors
     ///
