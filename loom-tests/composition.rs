@@ -74,7 +74,7 @@ fn the_nodes_of_a_batch_are_the_next_pushes_one_each() {
         name: "mpsc, 2 left: 1 producer x 3, 1 consumer drains 2, then 3, room for 2",
         preemption_bound: Some(3),
         at_least: 600,
-        outcomes: &["pushed", "exhausted", "a batch of 1", "a batch of 2", "empty", "busy"],
+        outcomes: &["pushed", "exhausted", "1 drained", "2 drained", "empty", "busy"],
     }
     .check(|outcomes| {
         let list = Plain::with(&[1, 2], 2);
@@ -94,7 +94,7 @@ fn two_producers_race_for_the_nodes_of_a_batch() {
         name: "mpsc, 2 left: 2 producers x 1, 1 consumer drains 2, room for 2",
         preemption_bound: Some(3),
         at_least: 1_050,
-        outcomes: &["pushed", "exhausted", "a batch of 2"],
+        outcomes: &["pushed", "exhausted", "2 drained"],
     }
     .check(|outcomes| {
         let list = Plain::with(&[1, 2], 2);
@@ -105,6 +105,27 @@ fn two_producers_race_for_the_nodes_of_a_batch() {
         let [drained] = join([consumer]);
         assert_eq!(drained, [1, 2], "nobody else consumes");
         list.account([1, 2].into_iter().chain(pushed.into_iter().flatten()), drained);
+    });
+}
+
+#[test]
+fn a_batch_takes_the_nodes_of_a_batch() {
+    Model {
+        name: "mpsc, 2 left: 1 producer x 2 at once, twice; 1 consumer drains 2, twice; room for 2",
+        preemption_bound: Some(4),
+        at_least: 400,
+        outcomes: &["2 pushed", "exhausted", "2 drained", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[1, 2], 2);
+        let producer = spawn(&list, outcomes, |list, outcomes| {
+            let first = list.push_many(&[3, 4], outcomes);
+            [first, list.push_many(&[5, 6], outcomes)].concat()
+        });
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([2, 2], outcomes));
+        let [pushed, mut drained] = join([producer, consumer]);
+        drained.extend(list.drain());
+        assert!([1, 2].into_iter().chain(pushed).eq(drained), "first in, first out");
     });
 }
 

@@ -74,7 +74,7 @@ fn a_batch_leaves_the_mpsc_counter_exact() {
         name: "mpsc, counted, 1 left: 1 producer x 1, 1 consumer drains 2, room for 2",
         preemption_bound: None,
         at_least: 180,
-        outcomes: &["pushed", "a batch of 1", "a batch of 2"],
+        outcomes: &["pushed", "1 drained", "2 drained"],
     }
     .check(|outcomes| {
         let list = List::<Counted>::with(&[1], 2);
@@ -85,5 +85,23 @@ fn a_batch_leaves_the_mpsc_counter_exact() {
         assert_eq!(list.head.count(), 2 - drained.len() as u64, "exact in the end");
         list.account([1].into_iter().chain(pushed), drained);
         assert_eq!(list.head.count(), 0);
+    });
+}
+
+#[test]
+fn batches_leave_the_mpmc_counter_exact() {
+    Model {
+        name: "mpmc, counted, 1 left: 1 producer x 2 at once, 1 consumer drains 2, capacity 2",
+        preemption_bound: None,
+        at_least: 67,
+        outcomes: &["1 pushed", "2 pushed", "1 drained", "2 drained"],
+    }
+    .check(|outcomes| {
+        let ring = Ring::<Counted>::with(&[1]);
+        let producer = spawn(&ring, outcomes, |ring, outcomes| ring.push_many(&[2, 3], outcomes));
+        let consumer = spawn(&ring, outcomes, |ring, outcomes| ring.pop_many(2, outcomes));
+        let [pushed, drained] = join([producer, consumer]);
+        assert_eq!(ring.head.count(), 1 + pushed.len() as u64 - drained.len() as u64, "exact in the end");
+        ring.account([1].into_iter().chain(pushed), drained);
     });
 }

@@ -67,6 +67,26 @@ impl<C: CountPolicy> List<C> {
         }
     }
 
+    /// Pushes values at once. Returns those that there were nodes for.
+    pub(crate) fn push_many(&self, values: &[u64], outcomes: &Outcomes) -> Vec<u64> {
+        self.turn.take();
+        match model::push_many("mpsc.push_many", || self.head.push_many(&self.pool, values)) {
+            Ok(elements) => {
+                model::saw_pushed(elements, outcomes);
+                values[..elements].to_vec()
+            }
+            Err(PushError::Exhausted) => {
+                outcomes.saw("exhausted");
+                Vec::new()
+            }
+            Err(PushError::Contended) => {
+                outcomes.saw("push contended");
+                Vec::new()
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// The consumer, of which every model has one at a time.
     pub(crate) fn consumer(&self) -> Consumer<'_, Loom, u64, C> {
         // SAFETY: every model has one consumer at a time.
@@ -99,7 +119,7 @@ impl<C: CountPolicy> List<C> {
             match model::drain("mpsc.drain", || consumer.drain(limit, |value| drained.push(value))) {
                 Ok(elements) => {
                     assert_eq!(elements, (drained.len() - before) as u64);
-                    model::saw_batch(drained.len() - before, outcomes);
+                    model::saw_drained(drained.len() - before, outcomes);
                 }
                 Err(PopError::Empty) => outcomes.saw("empty"),
                 Err(PopError::Busy) => outcomes.saw("busy"),

@@ -107,12 +107,36 @@ pub(crate) fn drain(
     })
 }
 
-/// How long a batch was.
-pub(crate) fn saw_batch(elements: usize, outcomes: &Outcomes) {
+/// A push of a batch whose accesses are known as its own.
+pub(crate) fn push_many(
+    name: &'static str,
+    body: impl FnOnce() -> Result<usize, PushError>,
+) -> Result<usize, PushError> {
+    trace::operation(identity(), name, body, |result| match result {
+        Ok(_) => "pushed",
+        Err(PushError::Full) => "full",
+        Err(PushError::Exhausted) => "exhausted",
+        Err(PushError::Contended) => "contended",
+        Err(PushError::Invalid) => "invalid",
+    })
+}
+
+/// How many elements were pushed at once.
+pub(crate) fn saw_pushed(elements: usize, outcomes: &Outcomes) {
     outcomes.saw(match elements {
-        1 => "a batch of 1",
-        2 => "a batch of 2",
-        3 => "a batch of 3",
+        1 => "1 pushed",
+        2 => "2 pushed",
+        3 => "3 pushed",
+        other => panic!("a batch of {other}"),
+    });
+}
+
+/// How many elements were drained at once.
+pub(crate) fn saw_drained(elements: usize, outcomes: &Outcomes) {
+    outcomes.saw(match elements {
+        1 => "1 drained",
+        2 => "2 drained",
+        3 => "3 drained",
         other => panic!("a batch of {other}"),
     });
 }

@@ -203,3 +203,122 @@ fn every_capacity_holds_what_it_says_and_not_one_element_more() {
         }
     });
 }
+
+#[test]
+fn batches_keep_the_order_for_several_laps() {
+    Model {
+        name: "mpmc, 1 producer x 3 at once and 2 at once, 1 consumer drains 2, three times, capacity 2",
+        preemption_bound: Some(4),
+        at_least: 1_500,
+        outcomes: &["1 pushed", "2 pushed", "full", "1 drained", "2 drained", "empty"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let producer = spawn(&ring, outcomes, |ring, outcomes| {
+            let first = ring.push_many(&[1, 2, 3], outcomes);
+            [first, ring.push_many(&[4, 5], outcomes)].concat()
+        });
+        let consumer =
+            spawn(&ring, outcomes, |ring, outcomes| [(); 3].map(|()| ring.pop_many(2, outcomes)).concat());
+        let [pushed, mut popped] = join([producer, consumer]);
+        popped.extend(ring.drain());
+        assert_eq!(pushed, popped, "first in, first out");
+    });
+}
+
+#[test]
+fn a_cell_that_a_batch_frees_is_one_producer_s() {
+    Model {
+        name: "mpmc, full: 2 producers x 2 at once, 1 consumer drains 2, capacity 2",
+        preemption_bound: Some(3),
+        at_least: 4_900,
+        outcomes: &["1 pushed", "2 pushed", "full", "2 drained"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[1, 2]);
+        let producers = [[3, 4], [5, 6]]
+            .map(|values| spawn(&ring, outcomes, move |ring, outcomes| ring.push_many(&values, outcomes)));
+        let consumer = spawn(&ring, outcomes, |ring, outcomes| ring.pop_many(2, outcomes));
+        let pushed = join(producers).concat();
+        let [popped] = join([consumer]);
+        assert_eq!(popped, [1, 2], "nobody else pops");
+        ring.account([1, 2].into_iter().chain(pushed), popped);
+    });
+}
+
+#[test]
+fn a_batch_and_a_single_operation_share_no_cell() {
+    Model {
+        name: "mpmc, full: 1 consumer x 1, 1 drains 2; 1 producer x 1, capacity 2",
+        preemption_bound: Some(3),
+        at_least: 4_600,
+        outcomes: &["pushed", "full", "popped", "empty", "1 drained", "2 drained"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[1, 2]);
+        let single = spawn(&ring, outcomes, |ring, outcomes| ring.pop(outcomes).into_iter().collect());
+        let batch = spawn(&ring, outcomes, |ring, outcomes| ring.pop_many(2, outcomes));
+        let producer = spawn(&ring, outcomes, |ring, outcomes| ring.push(3, outcomes));
+        let popped = join([single, batch]).concat();
+        let [pushed] = join([producer]);
+        ring.account([1, 2].into_iter().chain(pushed), popped);
+    });
+}
+
+#[test]
+fn a_batch_of_pushes_and_a_push_share_no_cell() {
+    Model {
+        name: "mpmc, 1 producer x 1, 1 x 2 at once; 1 consumer x 1, capacity 2",
+        preemption_bound: Some(3),
+        at_least: 2_500,
+        outcomes: &["pushed", "full", "1 pushed", "2 pushed", "popped", "empty"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let single = spawn(&ring, outcomes, |ring, outcomes| ring.push(1, outcomes).into_iter().collect());
+        let batch = spawn(&ring, outcomes, |ring, outcomes| ring.push_many(&[2, 3], outcomes));
+        let consumer = spawn(&ring, outcomes, Plain::pop);
+        let pushed = join([single, batch]).concat();
+        let [popped] = join([consumer]);
+        let all: Vec<_> = popped.into_iter().chain(ring.drain()).collect();
+        if pushed.contains(&3) {
+            assert!(all.windows(2).any(|pair| pair == [2, 3]), "next to each other: {all:?}");
+        }
+        exactly_once(pushed, all);
+    });
+}
+
+#[test]
+fn a_batch_of_pushes_that_loses_every_race_gives_up_and_leaves_nothing() {
+    Model {
+        name: "mpmc, 1 producer x 1 at once against 1 x 2, capacity 2",
+        preemption_bound: None,
+        at_least: 540,
+        outcomes: &["pushed", "1 pushed", "full", "push contended"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let one = spawn(&ring, outcomes, |ring, outcomes| ring.push_many(&[1], outcomes));
+        let two = spawn(&ring, outcomes, |ring, outcomes| {
+            [2, 3].into_iter().filter_map(|value| ring.push(value, outcomes)).collect()
+        });
+        ring.account(join([one, two]).concat(), []);
+    });
+}
+
+#[test]
+fn a_drain_that_loses_every_race_gives_up_and_takes_nothing() {
+    Model {
+        name: "mpmc, full: 1 consumer drains 1 against 1 x 2, capacity 2",
+        preemption_bound: None,
+        at_least: 540,
+        outcomes: &["popped", "1 drained", "empty", "pop contended"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[1, 2]);
+        let one = spawn(&ring, outcomes, |ring, outcomes| ring.pop_many(1, outcomes));
+        let two =
+            spawn(&ring, outcomes, |ring, outcomes| (0..2).filter_map(|_| ring.pop(outcomes)).collect());
+        ring.account([1, 2], join([one, two]).concat());
+    });
+}

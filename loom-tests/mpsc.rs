@@ -3,7 +3,7 @@
 use arenaq::count::Uncounted;
 
 use crate::list::List;
-use crate::model::{Model, join, spawn};
+use crate::model::{Model, exactly_once, join, spawn};
 
 type Plain = List<Uncounted>;
 
@@ -89,15 +89,7 @@ fn a_batch_keeps_the_order_and_ends_where_the_list_does() {
         name: "mpsc, 1 producer x 3, 1 consumer drains 2, then 3, room for 3",
         preemption_bound: Some(3),
         at_least: 6_200,
-        outcomes: &[
-            "pushed",
-            "push contended",
-            "a batch of 1",
-            "a batch of 2",
-            "a batch of 3",
-            "empty",
-            "busy",
-        ],
+        outcomes: &["pushed", "push contended", "1 drained", "2 drained", "3 drained", "empty", "busy"],
     }
     .check(|outcomes| {
         let list = Plain::with(&[], 3);
@@ -117,7 +109,7 @@ fn a_batch_stops_at_a_link_that_is_missing() {
         name: "mpsc, 1 left: 2 producers x 1, 1 consumer drains 3, room for 3",
         preemption_bound: Some(2),
         at_least: 2_100,
-        outcomes: &["pushed", "push contended", "a batch of 1", "a batch of 2", "a batch of 3"],
+        outcomes: &["pushed", "push contended", "1 drained", "2 drained", "3 drained"],
     }
     .check(|outcomes| {
         let list = Plain::with(&[1], 3);
@@ -128,5 +120,47 @@ fn a_batch_stops_at_a_link_that_is_missing() {
         let [drained] = join([consumer]);
         assert_eq!(drained[0], 1, "the oldest first");
         list.account([1].into_iter().chain(pushed.into_iter().flatten()), drained);
+    });
+}
+
+#[test]
+fn a_batch_stays_together() {
+    Model {
+        name: "mpsc, 1 producer x 2 at once, 1 producer x 1, 1 consumer x 1, room for 3",
+        preemption_bound: Some(3),
+        at_least: 6_000,
+        outcomes: &["pushed", "push contended", "2 pushed", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 3);
+        let batch = spawn(&list, outcomes, |list, outcomes| list.push_many(&[1, 2], outcomes));
+        let single = spawn(&list, outcomes, |list, outcomes| list.push(3, outcomes).into_iter().collect());
+        let consumer = spawn(&list, outcomes, Plain::consume_out_of_turn);
+        let pushed = join([batch, single]).concat();
+        let [popped] = join([consumer]);
+        let all: Vec<_> = popped.into_iter().chain(list.drain()).collect();
+        if pushed.contains(&2) {
+            assert!(all.windows(2).any(|pair| pair == [1, 2]), "next to each other: {all:?}");
+        }
+        exactly_once(pushed, all);
+    });
+}
+
+#[test]
+fn two_batches_link_each_other_s_nodes() {
+    Model {
+        name: "mpsc, 2 producers x 2 at once, room for 4",
+        preemption_bound: None,
+        at_least: 57,
+        outcomes: &["2 pushed"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 4);
+        let producers = [[1, 2], [3, 4]]
+            .map(|values| spawn(&list, outcomes, move |list, outcomes| list.push_many(&values, outcomes)));
+        let pushed = join(producers);
+        let left = list.drain();
+        assert!(left == [1, 2, 3, 4] || left == [3, 4, 1, 2], "each in one piece: {left:?}");
+        exactly_once(pushed.concat(), left);
     });
 }

@@ -77,6 +77,32 @@ impl Nodes {
         }
     }
 
+    /// Takes two nodes at once, and stamps them.
+    fn take_two(&self, owner: u64, outcomes: &Outcomes) -> Vec<Owned> {
+        self.turn.take();
+        match self.pool.alloc_chain(2) {
+            Ok((chain, length)) => {
+                outcomes.saw(if length == 2 { "two nodes" } else { "one node" });
+                let nodes: Vec<_> = self.pool.nodes_of(&chain).map(|node| Owned { node, owner }).collect();
+                assert_eq!(nodes.len() as u64, length);
+                for owned in &nodes {
+                    // SAFETY: the pool has given the node to us.
+                    unsafe { (*owned.node).write(owner, &STAMP) };
+                }
+                nodes
+            }
+            Err(AllocError::Exhausted) => {
+                outcomes.saw("exhausted");
+                Vec::new()
+            }
+            Err(AllocError::Contended) => {
+                outcomes.saw("chain contended");
+                Vec::new()
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Gives a node back, or what is left to give back.
     fn give(&self, owned: &Owned, outcomes: &Outcomes) -> Option<Chain> {
         self.turn.take();
@@ -376,5 +402,53 @@ fn numbers_that_are_given_back_come_with_everything_that_was_done_to_their_memor
         }
         let kept: u64 = kept.iter().map(Reservation::len).sum();
         assert_eq!(nodes.pool.created(), kept + lost, "numbers that nobody has, or that two have");
+    });
+}
+
+#[test]
+fn the_links_of_a_chain_that_is_taken_are_those_of_one_moment() {
+    Model {
+        name: "pool, 3 nodes: alloc of 2 at once; against alloc, alloc, free",
+        preemption_bound: None,
+        at_least: 480,
+        outcomes: &["exhausted", "one node", "two nodes", "new node", "chain contended", "freed"],
+    }
+    .check(|outcomes| {
+        let nodes = Nodes::new(3, 3);
+        let chain = spawn(&nodes, outcomes, |nodes, outcomes| (nodes.take_two(1, outcomes), None));
+        let other = spawn(&nodes, outcomes, |nodes, outcomes| {
+            let first = nodes.take(2, outcomes);
+            let second = nodes.take(2, outcomes);
+            let left = first.and_then(|node| nodes.give(&node, outcomes));
+            (second.into_iter().collect(), left)
+        });
+        let mut held = 0;
+        for (owned, left) in join([chain, other]) {
+            held += u64::from(left.is_some());
+            for owned in owned {
+                owned.check();
+                held += 1;
+            }
+        }
+        assert_eq!(nodes.pool.free_nodes(), Ok(3 - held));
+    });
+}
+
+#[test]
+fn two_chains_have_no_node_in_common() {
+    Model {
+        name: "pool, 3 nodes: 2 threads x alloc of 2 at once",
+        preemption_bound: None,
+        at_least: 21,
+        outcomes: &["one node", "two nodes"],
+    }
+    .check(|outcomes| {
+        let nodes = Nodes::new(3, 3);
+        let threads = [1, 2]
+            .map(|owner| spawn(&nodes, outcomes, move |nodes, outcomes| nodes.take_two(owner, outcomes)));
+        let owned = join(threads);
+        owned.iter().flatten().for_each(Owned::check);
+        assert_eq!(owned.iter().flatten().count(), 3, "two and one");
+        assert_eq!(nodes.pool.free_nodes(), Ok(0));
     });
 }

@@ -75,6 +75,42 @@ impl<C: CountPolicy> Ring<C> {
         }
     }
 
+    /// Pushes values at once. Returns those that there was room for.
+    pub(crate) fn push_many(&self, values: &[u64], outcomes: &Outcomes) -> Vec<u64> {
+        self.turn.take();
+        match model::push_many("mpmc.push_many", || self.head.push_many(values)) {
+            Ok(elements) => {
+                model::saw_pushed(elements, outcomes);
+                values[..elements].to_vec()
+            }
+            Err(PushError::Full) => {
+                outcomes.saw("full");
+                Vec::new()
+            }
+            Err(PushError::Contended) => {
+                outcomes.saw("push contended");
+                Vec::new()
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Pops up to so many elements at once.
+    pub(crate) fn pop_many(&self, limit: u64, outcomes: &Outcomes) -> Vec<u64> {
+        self.turn.take();
+        let mut drained = Vec::new();
+        match model::drain("mpmc.drain", || self.head.drain(limit, |value| drained.push(value))) {
+            Ok(elements) => {
+                assert_eq!(elements, drained.len() as u64);
+                model::saw_drained(drained.len(), outcomes);
+            }
+            Err(PopError::Empty) => outcomes.saw("empty"),
+            Err(PopError::Contended) => outcomes.saw("pop contended"),
+            Err(error) => panic!("{error}"),
+        }
+        drained
+    }
+
     /// What is left when nobody else is here any more, in the order of the queue.
     pub(crate) fn drain(&self) -> Vec<u64> {
         self.head.verify_quiesced().expect("a sound ring");

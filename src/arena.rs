@@ -691,6 +691,30 @@ impl<T: Payload, C: CountPolicy> Mpmc<'_, T, C> {
         self.head.push(value)
     }
 
+    /// Enqueues several values; see [`mpmc::Head::push_many`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn push_many(&self, values: &[T]) -> Result<usize, PushError> {
+        self.head.push_many(values)
+    }
+
+    /// Dequeues several elements; see [`mpmc::Head::drain`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[inline]
+    pub fn drain(&self, limit: u64, hand_over: impl FnMut(T)) -> Result<u64, PopError> {
+        self.head.drain(limit, hand_over)
+    }
+
     /// Dequeues the oldest element; see [`mpmc::Head::pop`].
     ///
     /// # Errors
@@ -826,6 +850,16 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
         self.head.push(self.pool, value)
     }
 
+    /// Enqueues several values; see [`mpsc::Head::push_many`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn push_many(&self, values: &[T]) -> Result<usize, PushError> {
+        self.head.push_many(self.pool, values)
+    }
+
     /// The seeds' counter; see [`mpsc::Head::count`].
     pub fn count(&self) -> u64 {
         self.head.count()
@@ -848,8 +882,10 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
         // SAFETY: the nodes and the links up to the limit lie in the region (`mpsc_producer`), which is
         // mapped.
         let mut chain: Chain = unsafe { self.pool.grow(count) }?;
-        // SAFETY: the nodes of the chain are ours until it is on the free list.
-        self.pool.each_node(&chain, |node| unsafe { node.write(Node::empty()) });
+        for node in self.pool.nodes_of(&chain) {
+            // SAFETY: the nodes of the chain are ours until it is on the free list.
+            unsafe { node.write(Node::empty()) };
+        }
         while let Err(again) = self.pool.free_chain(chain) {
             chain = again;
             Native::relax();

@@ -22,6 +22,21 @@
 //!
 //! Positions, sequences and their differences wrap around at 2^64.
 //!
+//! # Batches
+//!
+//! [`Head::push_many`] and [`Head::drain`] claim a *run*: consecutive positions whose cells are all free, or all
+//! published. They load the sequences from the position on until one is not what they need, and claim the
+//! positions before it with one compare-exchange. What they saw is still so when the claim succeeds: a cell
+//! that is free for the producer of position `p` changes only when `p` is claimed, and as the position has not
+//! moved since it was read, nobody has claimed one behind it; the same holds for consumers. Each cell of the
+//! run has been acquired by the load of its own sequence, and is released by the store of its own.
+//!
+//! A run is no longer than the ring: the cell of `p + capacity` is that of `p`, whose sequence cannot be what
+//! both positions need.
+//!
+//! From the claim to the last sequence nothing may end the loop over the run, or cells would stay claimed for
+//! ever. The kernel may end the loops of BPF programs, so the kernel side has no batches here.
+//!
 //! # What a stalled thread does
 //!
 //! Between its claim and its store of the sequence a thread can be preempted, or die. Nothing breaks; but its
@@ -33,6 +48,7 @@ use thiserror::Error;
 
 use crate::count::{CountPolicy, Counted};
 use crate::layout::CacheLine;
+use crate::ordering::{Load, Site};
 use crate::payload::Payload;
 use crate::platform::{Plain, Platform, Word};
 use crate::status::{Corruption, PopError, PushError};
@@ -57,7 +73,7 @@ pub mod site {
             .seed("insert m02");
         /// Whose turn the cell is.
         PUSH_SEQUENCE: Load = Site::load(Acquire, "mpmc.push.load_sequence")
-            .pairs_with(&["mpmc.pop.free_cell", "mpmc.reclaim.free_cell"])
+            .pairs_with(&["mpmc.pop.free_cell", "mpmc.drain.free_cell", "mpmc.reclaim.free_cell"])
             .why("the last consumer's read of the data happens before this push overwrites it")
             .seed("insert m04, analysis 1 m1");
         /// The claim of the position.
@@ -70,7 +86,7 @@ pub mod site {
             .seed("insert m06 m07, analysis 1 m3");
         /// The cell becomes a consumer's.
         PUSH_PUBLISH: Store = Site::store(Release, "mpmc.push.publish_cell")
-            .pairs_with(&["mpmc.pop.load_sequence", "mpmc.search.load_sequence"])
+            .pairs_with(&["mpmc.pop.load_sequence", "mpmc.drain.load_sequence", "mpmc.search.load_sequence"])
             .why("the data is written before whoever sees this sequence reads it")
             .seed("insert m08, analysis 1 m4");
         /// One element more.
@@ -94,7 +110,7 @@ pub mod site {
             .why("written once, before the queue is handed out");
         /// Whose turn the cell is.
         POP_SEQUENCE: Load = Site::load(Acquire, "mpmc.pop.load_sequence")
-            .pairs_with(&["mpmc.push.publish_cell"])
+            .pairs_with(&["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"])
             .why("the producer's write of the data happens before this pop reads it")
             .seed("analysis 2 m1");
         /// The claim of the position.
@@ -107,7 +123,7 @@ pub mod site {
             .seed("analysis 2 m3");
         /// The cell becomes the next lap's producer's.
         POP_FREE: Store = Site::store(Release, "mpmc.pop.free_cell")
-            .pairs_with(&["mpmc.push.load_sequence"])
+            .pairs_with(&["mpmc.push.load_sequence", "mpmc.push_many.load_sequence"])
             .why("the data is read before the producer that sees this sequence overwrites it")
             .seed("analysis 2 m4");
         /// One element less.
@@ -115,6 +131,66 @@ pub mod site {
             .why("a statistic: nothing is decided by it");
         /// The position again, after somebody else was faster.
         POP_RELOAD: Load = Site::load(Relaxed, "mpmc.pop.reload_position")
+            .why("only a guess, as the first");
+
+        /// Where the ring is.
+        PUSH_MANY_BUFFER: Read = Site::read("mpmc.push_many.read_buffer")
+            .why("written once, before the queue is handed out");
+        /// The first position that the push will try to claim.
+        PUSH_MANY_POSITION: Load = Site::load(Relaxed, "mpmc.push_many.load_position")
+            .why("only a guess: the claim fails if it is old");
+        /// The mask that turns a position into a cell.
+        PUSH_MANY_MASK: Read = Site::read("mpmc.push_many.read_mask")
+            .why("written once, before the queue is handed out");
+        /// Whose turn a cell of the run is.
+        PUSH_MANY_SEQUENCE: Load = Site::load(Acquire, "mpmc.push_many.load_sequence")
+            .pairs_with(&["mpmc.pop.free_cell", "mpmc.drain.free_cell", "mpmc.reclaim.free_cell"])
+            .why("the last consumer's read of the cell's data happens before this push overwrites it");
+        /// The claim of the whole run.
+        PUSH_MANY_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "mpmc.push_many.claim_positions")
+            .why("decides who owns the cells and carries no data: each sequence does that for its cell");
+        /// An element, in a cell that nobody else may touch.
+        PUSH_MANY_DATA: Write = Site::write("mpmc.push_many.write_data")
+            .why("the cell is the claimer's until it publishes");
+        /// A cell becomes a consumer's.
+        PUSH_MANY_PUBLISH: Store = Site::store(Release, "mpmc.push_many.publish_cell")
+            .pairs_with(&["mpmc.pop.load_sequence", "mpmc.drain.load_sequence", "mpmc.search.load_sequence"])
+            .why("the data is written before whoever sees this sequence reads it");
+        /// All elements of the batch more.
+        PUSH_MANY_COUNT: Add = Site::add(Relaxed, "mpmc.push_many.increment_count")
+            .why("a statistic: nothing is decided by it");
+        /// The position again, after somebody else was faster.
+        PUSH_MANY_RELOAD: Load = Site::load(Relaxed, "mpmc.push_many.reload_position")
+            .why("only a guess, as the first");
+
+        /// Where the ring is.
+        DRAIN_BUFFER: Read = Site::read("mpmc.drain.read_buffer")
+            .why("written once, before the queue is handed out");
+        /// The first position that the drain will try to claim.
+        DRAIN_POSITION: Load = Site::load(Relaxed, "mpmc.drain.load_position")
+            .why("only a guess: the claim fails if it is old");
+        /// The mask that turns a position into a cell.
+        DRAIN_MASK: Read = Site::read("mpmc.drain.read_mask")
+            .why("written once, before the queue is handed out");
+        /// Whose turn a cell of the run is.
+        DRAIN_SEQUENCE: Load = Site::load(Acquire, "mpmc.drain.load_sequence")
+            .pairs_with(&["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"])
+            .why("the producer's write of the cell's data happens before this drain reads it");
+        /// The claim of the whole run.
+        DRAIN_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "mpmc.drain.claim_positions")
+            .why("decides who owns the cells and carries no data: each sequence does that for its cell");
+        /// An element, in a cell that nobody else may touch.
+        DRAIN_DATA: Read = Site::read("mpmc.drain.read_data")
+            .why("the cell is the claimer's until it frees it");
+        /// A cell becomes the next lap's producer's.
+        DRAIN_FREE: Store = Site::store(Release, "mpmc.drain.free_cell")
+            .pairs_with(&["mpmc.push.load_sequence", "mpmc.push_many.load_sequence"])
+            .why("the data is read before the producer that sees this sequence overwrites it");
+        /// All elements of the batch less.
+        DRAIN_COUNT: Add = Site::add(Relaxed, "mpmc.drain.decrement_count")
+            .why("a statistic: nothing is decided by it");
+        /// The position again, after somebody else was faster.
+        DRAIN_RELOAD: Load = Site::load(Relaxed, "mpmc.drain.reload_position")
             .why("only a guess, as the first");
 
         /// Positions, as an observer reads them.
@@ -132,7 +208,7 @@ pub mod site {
 
         /// Whether a cell holds an element that may be looked at.
         SEARCH_SEQUENCE: Load = Site::load(Acquire, "mpmc.search.load_sequence")
-            .pairs_with(&["mpmc.push.publish_cell"])
+            .pairs_with(&["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"])
             .why("the producer's write of the data happens before the search reads it");
         /// An element that stays in its cell.
         SEARCH_DATA: Read = Site::read("mpmc.search.read_data")
@@ -424,6 +500,120 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         Err(PopError::Contended)
     }
 
+    /// Enqueues `values` from the first on, as many as there are free cells in a row. Returns how many; the
+    /// others are still the caller's. Nothing comes between the elements of one batch, and nothing changes
+    /// their order.
+    ///
+    /// One compare-exchange claims all cells, and the counter is incremented once. Consumers see the elements
+    /// one by one. Lock-free, as [`push`](Self::push).
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push), if there is no room for even one element.
+    #[inline]
+    pub fn push_many(&self, values: &[T]) -> Result<usize, PushError> {
+        // SAFETY: written before the queue was handed out, and never again.
+        let buffer = unsafe { self.buffer.read(&site::PUSH_MANY_BUFFER) };
+        if buffer.is_null() {
+            return Err(PushError::Invalid);
+        }
+        if values.is_empty() {
+            return Ok(0);
+        }
+        let mut first = self.enqueue_pos.0.load(&site::PUSH_MANY_POSITION);
+        // SAFETY: as the buffer.
+        let mask = unsafe { self.buffer_mask.read(&site::PUSH_MANY_MASK) };
+
+        for _ in P::steps(P::retry_budget()) {
+            // SAFETY: an initialised ring has mask + 1 cells.
+            let free = unsafe { run(buffer, mask, first, 0, values.len() as u64, &site::PUSH_MANY_SEQUENCE) };
+            match free {
+                Ok(run) => {
+                    let end = first.wrapping_add(run);
+                    if self.enqueue_pos.0.compare_exchange(first, end, &site::PUSH_MANY_CLAIM).is_ok() {
+                        for (step, value) in (0..run).zip(values) {
+                            let position = first.wrapping_add(step);
+                            // SAFETY: as above.
+                            let cell = unsafe { &*buffer.add(index(position, mask)) };
+                            // SAFETY: the sequence said that the cell is free in this lap, and the claim that
+                            // it is ours, as in a push.
+                            unsafe { cell.data.write(*value, &site::PUSH_MANY_DATA) };
+                            cell.sequence.store(position.wrapping_add(1), &site::PUSH_MANY_PUBLISH);
+                        }
+                        C::increment(&self.count, run, &site::PUSH_MANY_COUNT);
+                        return Ok(run as usize);
+                    }
+                }
+                Err(turn) if turn < 0 => return Err(PushError::Full),
+                // Another producer has claimed the cell since we read the position.
+                Err(_) => {}
+            }
+            P::relax();
+            first = self.enqueue_pos.0.load(&site::PUSH_MANY_RELOAD);
+        }
+        Err(PushError::Contended)
+    }
+
+    /// Dequeues up to `limit` of the oldest elements, as many as are published in a row, and hands them over
+    /// in their order. Returns how many there were: at least one, unless the limit is 0.
+    ///
+    /// One compare-exchange claims all elements, and the counter is decremented once. Each cell is freed when
+    /// its element has been handed over: a slow `hand_over` holds back the producers that need the cells
+    /// behind it, and the elements are no other consumer's any more. Lock-free, as [`pop`](Self::pop).
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop), if there is not one element.
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. The cells of that element and of those after it in the batch stay claimed then, as
+    /// if the thread had died; see [`recovery`](crate::recovery).
+    #[inline]
+    pub fn drain(&self, limit: u64, mut hand_over: impl FnMut(T)) -> Result<u64, PopError> {
+        // SAFETY: written before the queue was handed out, and never again.
+        let buffer = unsafe { self.buffer.read(&site::DRAIN_BUFFER) };
+        if buffer.is_null() {
+            return Err(PopError::Invalid);
+        }
+        if limit == 0 {
+            return Ok(0);
+        }
+        let mut first = self.dequeue_pos.0.load(&site::DRAIN_POSITION);
+        // SAFETY: as the buffer.
+        let mask = unsafe { self.buffer_mask.read(&site::DRAIN_MASK) };
+
+        for _ in P::steps(P::retry_budget()) {
+            // SAFETY: an initialised ring has mask + 1 cells.
+            let published = unsafe { run(buffer, mask, first, 1, limit, &site::DRAIN_SEQUENCE) };
+            match published {
+                Ok(run) => {
+                    let end = first.wrapping_add(run);
+                    if self.dequeue_pos.0.compare_exchange(first, end, &site::DRAIN_CLAIM).is_ok() {
+                        for step in 0..run {
+                            let position = first.wrapping_add(step);
+                            // SAFETY: as above.
+                            let cell = unsafe { &*buffer.add(index(position, mask)) };
+                            // SAFETY: the sequence said that the cell is published, and the claim that it is
+                            // ours, as in a pop.
+                            hand_over(unsafe { cell.data.read(&site::DRAIN_DATA) });
+                            let next_lap = position.wrapping_add(mask).wrapping_add(1);
+                            cell.sequence.store(next_lap, &site::DRAIN_FREE);
+                        }
+                        C::decrement(&self.count, run, &site::DRAIN_COUNT);
+                        return Ok(run);
+                    }
+                }
+                Err(turn) if turn < 0 => return Err(PopError::Empty),
+                // Another consumer has claimed the cell since we read the position.
+                Err(_) => {}
+            }
+            P::relax();
+            first = self.dequeue_pos.0.load(&site::DRAIN_RELOAD);
+        }
+        Err(PopError::Contended)
+    }
+
     /// How many positions are claimed by producers and not by consumers: the number of elements if nobody is
     /// in the middle of an operation. Between 0 and the capacity, however the positions move while they are
     /// read.
@@ -553,6 +743,35 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             Err(_) => Err(Corruption::Mask(mask)),
         }
     }
+}
+
+/// How many positions from `first` on have cells whose sequence is the position plus `turn`, 0 for free and 1
+/// for published; no more than `limit`. If not even the first has, how far its sequence is ahead of that.
+///
+/// # Safety
+///
+/// `buffer` leads to an initialised ring of `mask + 1` cells.
+#[inline(always)]
+unsafe fn run<P: Platform, T: Payload>(
+    buffer: *mut Cell<P, T>,
+    mask: u64,
+    first: u64,
+    turn: u64,
+    limit: u64,
+    site: &'static Site<Load>,
+) -> Result<u64, i64> {
+    let mut length = 0;
+    for step in P::steps(limit) {
+        let position = first.wrapping_add(step);
+        // SAFETY: the index is below the number of cells.
+        let cell = unsafe { &*buffer.add(index(position, mask)) };
+        match distance(cell.sequence.load(site), position.wrapping_add(turn)) {
+            0 => length = step + 1,
+            ahead if length == 0 => return Err(ahead),
+            _ => break,
+        }
+    }
+    Ok(length)
 }
 
 /// The cell of a position. The result is below 2^31, so the conversion loses nothing on 64-bit machines, the

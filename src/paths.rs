@@ -71,6 +71,46 @@ pub const PATHS: &[Path] = &[
         "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position ){budget}",
         "m0 -> m1 -> m2 (Fail) -> Retry",
     ),
+    path("mpmc.push_many", "invalid", "read_buffer ", ""),
+    path(
+        "mpmc.push_many",
+        "full",
+        "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position )*load_sequence ",
+        "",
+    ),
+    path(
+        "mpmc.push_many",
+        "pushed",
+        "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position )*\
+         (load_sequence )+claim_positions (write_data publish_cell )+(increment_count )?",
+        "",
+    ),
+    path(
+        "mpmc.push_many",
+        "contended",
+        "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position ){budget}",
+        "",
+    ),
+    path("mpmc.drain", "invalid", "read_buffer ", ""),
+    path(
+        "mpmc.drain",
+        "empty",
+        "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position )*load_sequence ",
+        "",
+    ),
+    path(
+        "mpmc.drain",
+        "drained",
+        "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position )*\
+         (load_sequence )+claim_positions (read_data free_cell )+(decrement_count )?",
+        "",
+    ),
+    path(
+        "mpmc.drain",
+        "contended",
+        "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position ){budget}",
+        "",
+    ),
     path("mpsc.push", "exhausted", "load_top (load_link claim_node! )*", "3.2 step 1: DS_ERROR_NOMEM"),
     path("mpsc.push", "contended", "load_top (load_link claim_node! ){budget}", ""),
     path(
@@ -79,6 +119,15 @@ pub const PATHS: &[Path] = &[
         "load_top (load_link claim_node! )*load_link claim_node \
          init_next write_data swap_head link_node (increment_count )?",
         "3.2 steps 1 to 4: allocate, set up, XCHG, link",
+    ),
+    path("mpsc.push_many", "exhausted", "load_top ((load_link )+claim_nodes! )*", ""),
+    path("mpsc.push_many", "contended", "load_top ((load_link )+claim_nodes! ){budget}", ""),
+    path(
+        "mpsc.push_many",
+        "pushed",
+        "load_top ((load_link )+claim_nodes! )*(load_link )+claim_nodes \
+         (load_link )?write_data ((load_link )?write_data init_next )*init_next swap_head link_node (increment_count )?",
+        "",
     ),
     path("pool.reserve", "reserved", "load_created (claim_numbers! )*claim_numbers ", ""),
     path("pool.reserve", "no room", "load_created (claim_numbers! )*", ""),
@@ -118,7 +167,10 @@ pub const BATCH: u64 = 3;
 pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("mpmc.push", 3 + 3, 3),
     ("mpmc.pop", 3 + 3, 3),
+    ("mpmc.push_many", 3 + 2 + 2 * BATCH, BATCH + 2),
+    ("mpmc.drain", 3 + 2 + 2 * BATCH, BATCH + 2),
     ("mpsc.push", 1 + 5, 2),
+    ("mpsc.push_many", 1 + 3 + 3 * BATCH, BATCH + 1),
     ("mpsc.pop", 6 + 1, 2),
     ("mpsc.drain", 4 + 1 + 3 * BATCH, 2),
     ("pool.reserve", 1, 1),

@@ -65,6 +65,21 @@ pub mod site {
             .why("success: a read-modify-write continues the release sequences of the frees below, and the top was acquired \
                   when it was read; failure: this is the load of the next attempt");
 
+        /// The first free node, of several to take.
+        ALLOC_CHAIN_TOP: Load = Site::load(Acquire, "pool.alloc_chain.load_top")
+            .pairs_with(&["pool.free.push_chain"])
+            .why("what the last owners did to the nodes happens before the next owner writes them, and the links are there");
+        /// The free node after one of those to take.
+        ALLOC_CHAIN_LINK: Load = Site::load(Relaxed, "pool.alloc_chain.load_link")
+            .why("may be anything if a node was taken meanwhile: then the tag has moved, and the claim fails");
+        /// The claim of all of them.
+        ALLOC_CHAIN_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Acquire, "pool.alloc_chain.claim_nodes")
+            .pairs_with(&["pool.free.push_chain"])
+            .why("as the claim of one node: the top has been acquired, and with it the frees of all nodes below");
+        /// The next node of a chain.
+        CHAIN_LINK: Load = Site::load(Relaxed, "pool.chain.load_link")
+            .why("the chain is its owner's, and so are its links");
+
         /// The top onto which a chain will be pushed.
         FREE_TOP: Load = Site::load(Relaxed, "pool.free.load_top")
             .why("only its value goes into the last link: nothing is read through it");
@@ -73,7 +88,13 @@ pub mod site {
             .why("released by the push of the chain; atomic because a late alloc may still look at it");
         /// The chain becomes anybody's.
         FREE_PUSH: CompareExchange = Site::compare_exchange(Release, Relaxed, "pool.free.push_chain")
-            .pairs_with(&["pool.alloc.load_top", "pool.alloc.claim_node", "pool.inspect.load_top"])
+            .pairs_with(&[
+                "pool.alloc.load_top",
+                "pool.alloc.claim_node",
+                "pool.alloc_chain.load_top",
+                "pool.alloc_chain.claim_nodes",
+                "pool.inspect.load_top",
+            ])
             .why("the links, and what the owner did to the nodes, happen before whoever takes them; failure: as the first load");
 
         /// The number of nodes made so far.
@@ -302,6 +323,55 @@ impl<P: Platform, N> Pool<P, N> {
         Err(AllocError::Contended)
     }
 
+    /// Takes up to `most` nodes off the free list with one compare-exchange. Returns them as a chain, with
+    /// their number, which is at least 1: what is free is taken if it is less than `most`.
+    ///
+    /// The links below the top are read one by one, while others may allocate and free. That is no more
+    /// than [`alloc`](Self::alloc) does with the first of them: the nodes on the list are changed only by
+    /// those who take them off, and every such step moves the tag. If the claim succeeds, the top is what it
+    /// was when it was read, and so was every link below it.
+    ///
+    /// Lock-free: an attempt fails only because another alloc or free succeeded.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] says why there is not one; `Exhausted` also if `most` is 0.
+    #[inline]
+    pub fn alloc_chain(&self, most: u64) -> Result<(Chain, u64), AllocError> {
+        if self.nodes().is_null() {
+            return Err(AllocError::Invalid);
+        }
+        let mut seen = self.top.0.load(&site::ALLOC_CHAIN_TOP);
+
+        for _ in P::steps(P::retry_budget()) {
+            let top = Top::unpack(seen);
+            if top.first == 0 || most == 0 {
+                return Err(AllocError::Exhausted);
+            }
+            let mut chain = Chain::of(top.first);
+            let mut below = top.first;
+            let mut length = 0;
+            for _ in P::steps(most) {
+                // No number, or none of a node: the list ends here, or what we have read is old, and the
+                // claim will fail.
+                let Some(link) = self.link(below) else { break };
+                chain.last = below;
+                below = link.load(&site::ALLOC_CHAIN_LINK) & MAX_NODES;
+                length += 1;
+            }
+            if length == 0 {
+                return Err(AllocError::Invalid);
+            }
+            let below = Top { tag: top.tag.wrapping_add(1), first: below };
+            match self.top.0.compare_exchange(seen, below.pack(), &site::ALLOC_CHAIN_CLAIM) {
+                Ok(_) => return Ok((chain, length)),
+                Err(now) => seen = now,
+            }
+            P::relax();
+        }
+        Err(AllocError::Contended)
+    }
+
     /// Gives one node back.
     ///
     /// # Errors
@@ -468,17 +538,19 @@ impl<P: Platform, N> Pool<P, N> {
         }
     }
 
-    /// Calls `visit` with every node of a chain, which is its owner's to do with as it likes.
-    pub(crate) fn each_node(&self, chain: &Chain, mut visit: impl FnMut(*mut N)) {
-        let mut number = chain.first;
-        while let Some(link) = self.link(number) {
+    /// The nodes of a chain, which are its owner's to do with as it likes. The chain must not be given back,
+    /// or joined with another, before the last node has been seen.
+    #[inline]
+    pub fn nodes_of(&self, chain: &Chain) -> impl Iterator<Item = *mut N> {
+        let last = chain.last;
+        let mut next = Some(chain.first);
+        core::iter::from_fn(move || {
+            let number = next?;
+            let link = self.link(number)?;
+            next = (number != last).then(|| link.load(&site::CHAIN_LINK) & MAX_NODES);
             // SAFETY: `link` has checked the number: it is that of a node inside the room.
-            visit(unsafe { self.nodes().add(slot(number)) });
-            if number == chain.last {
-                break;
-            }
-            number = link.load(&site::INSPECT_LINK);
-        }
+            Some(unsafe { self.nodes().add(slot(number)) })
+        })
     }
 
     /// The number of nodes made so far.

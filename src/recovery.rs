@@ -14,7 +14,8 @@
 //!
 //! A batch is popped in one step at its end: if the consumer dies in [`mpsc::Consumer::drain`], all elements that
 //! the batch has handed over are handed over a second time, and if it dies after the tail moved, all nodes of
-//! the batch may be lost to the pool, and the counter be too high by as many.
+//! the batch may be lost to the pool, and the counter be too high by as many. In [`mpmc::Head::drain`] each cell is
+//! freed by itself, so one element at most is seen twice; the reclaim hands over the rest of the batch.
 //!
 //! What `pop` has returned is gone from the queue: if
 //! the consumer dies before it has done something with it, that element is lost.
@@ -43,7 +44,7 @@ pub mod site {
             .why("no consumer is alive, and no producer writes the cell before it is freed");
         /// The cell becomes the next lap's producer's.
         RECLAIM_FREE: Store = Site::store(Release, "mpmc.reclaim.free_cell")
-            .pairs_with(&["mpmc.push.load_sequence"])
+            .pairs_with(&["mpmc.push.load_sequence", "mpmc.push_many.load_sequence"])
             .why("the data is read before the producer that sees this sequence overwrites it");
         /// The counter of a resting queue becomes its length.
         RECOUNT: Add = Site::add(Relaxed, "recovery.recount.correct_count")
@@ -56,7 +57,7 @@ pub mod site {
 
 impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Head<P, T, C> {
     /// Hands over the elements that consumers have claimed and never freed, the oldest first, and frees their
-    /// cells. Returns how many there were: at most one for each consumer that died.
+    /// cells. Returns how many there were: at most one, or one batch, for each consumer that died.
     ///
     /// # Errors
     ///

@@ -204,3 +204,91 @@ fn mpsc_nothing_is_repaired_while_a_producer_is_between_swap_and_link() {
     assert_eq!(unsafe { consumer.repair() }, Ok(0));
     assert_eq!(consumer.len(), 4);
 }
+
+#[test]
+fn mpsc_a_consumer_that_dies_in_a_batch_loses_nothing() {
+    let (mut died, mut nodes) = (0, 0);
+    for death in 0.. {
+        let list = List::new();
+        let seen = Seen::default();
+        let mut first = list.consumer();
+        let ended = dying(death, || first.drain(3, |element| seen.take(element)));
+        let handed_over = seen.0.borrow().len();
+
+        let again = Seen::default();
+        let mut second = list.consumer();
+        let left = second.drain(3, |element| again.take(element)).unwrap_or(0) as usize;
+        // All of the batch, or nothing: the tail is written once.
+        assert!(left == 3 || left == 0 && handed_over == 3, "death before access {death}: {left} left");
+        again.0.borrow_mut().splice(0..0, (1..=3 - left as u64).filter(|_| left == 0));
+        again.check(death);
+        // SAFETY: no producer runs.
+        let returned = unsafe { second.repair() }.expect("a sound queue");
+        assert!(returned == 0 || returned == 3 && left == 0, "death before access {death}: {returned} nodes");
+        nodes += returned;
+        assert_eq!(second.verify_quiesced(), Ok(()), "death before access {death}");
+        assert_eq!(list.pool.free_nodes(), Ok(4), "death before access {death}");
+        if ended.is_some() {
+            break;
+        }
+        died += 1;
+    }
+    assert!(died >= 3 * 3 + 2, "{died}");
+    assert!(nodes >= 3, "one death at least is between the move of the tail and the free of the nodes");
+}
+
+#[test]
+fn mpmc_a_consumer_that_dies_in_a_batch_loses_nothing_and_at_most_one_element_is_seen_twice() {
+    let (mut died, mut twice, mut reclaimed) = (0, 0, 0);
+    for death in 0.. {
+        let ring = Ring::new();
+        let seen = Seen::default();
+        let ended = dying(death, || ring.head.drain(3, |element| seen.take(element)));
+
+        // SAFETY: the only consumer is dead.
+        reclaimed += unsafe { ring.head.reclaim(|element| seen.take(element)) }.expect("a ring");
+        while ring.head.pop_with(|element| seen.take(element)).is_ok() {}
+        twice += seen.check(death);
+        // SAFETY: nothing runs.
+        unsafe { ring.head.recount() };
+        assert_eq!(ring.head.verify_quiesced(), Ok(()), "death before access {death}");
+        if ended.is_some() {
+            break;
+        }
+        died += 1;
+    }
+    assert!(died >= 3 + 3 + 1 + 3 * 2, "{died}");
+    // Of three elements each can be read, and handed over, by a consumer that dies then: 3 + 3 + 2 + 2 + 1 + 1.
+    assert_eq!((twice, reclaimed), (3, 12));
+}
+
+#[test]
+fn a_panic_in_a_batch_leaves_what_a_death_leaves() {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    fn panics(times: &mut u64, element: KeyValue) {
+        *times += 1;
+        if element == item(2) {
+            // Past the panic hook, which would print.
+            resume_unwind(Box::new("the closure"));
+        }
+    }
+
+    let list = List::new();
+    let mut consumer = list.consumer();
+    let mut times = 0;
+    let caught = catch_unwind(AssertUnwindSafe(|| consumer.drain(3, |element| panics(&mut times, element))));
+    assert!(caught.is_err() && times == 2);
+    let rest: Vec<_> = std::iter::from_fn(|| consumer.pop().ok()).map(|element| element.key).collect();
+    assert_eq!(rest, [1, 2, 3], "the batch is there as a whole");
+    assert_eq!(list.pool.free_nodes(), Ok(4));
+
+    let ring = Ring::new();
+    let caught = catch_unwind(AssertUnwindSafe(|| ring.head.drain(3, |element| panics(&mut times, element))));
+    assert!(caught.is_err());
+    assert_eq!(ring.head.pop(), Err(PopError::Empty), "the batch is claimed as a whole");
+    let mut left = Vec::new();
+    // SAFETY: the only consumer will not go on.
+    assert_eq!(unsafe { ring.head.reclaim(|element| left.push(element.key)) }, Ok(2));
+    assert_eq!(left, [2, 3], "the first was handed over and freed");
+}

@@ -18,6 +18,9 @@ use support::Memory;
 enum Op {
     Push(u8),
     Pop(u8),
+    /// So many at once.
+    PushMany(u8),
+    Drain(u8),
     Grow(u64),
     NextConsumer,
 }
@@ -26,6 +29,8 @@ fn ops(longest: u8) -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         4 => (1..=longest).prop_map(Op::Push),
         4 => (1..=longest).prop_map(Op::Pop),
+        4 => (0..=longest).prop_map(Op::PushMany),
+        4 => (0..=longest).prop_map(Op::Drain),
         1 => (0u64..6).prop_map(Op::Grow),
         1 => Just(Op::NextConsumer),
     ];
@@ -106,6 +111,23 @@ fn mpmc_is_a_bounded_deque<C: CountPolicy>(
                     check(&model)?;
                 }
             }
+            Op::PushMany(most) => {
+                let values: Vec<_> = (serial..).take(most.into()).map(item).collect();
+                let pushed = values.len().min(capacity as usize - model.len());
+                let expected = if most > 0 && pushed == 0 { Err(PushError::Full) } else { Ok(pushed) };
+                prop_assert_eq!(queue.push_many(&values), expected);
+                model.extend(&values[..pushed]);
+                serial += u64::from(most);
+                check(&model)?;
+            }
+            Op::Drain(most) => {
+                let mut drained = Vec::new();
+                let length = model.len().min(most.into());
+                let expected = if most > 0 && length == 0 { Err(PopError::Empty) } else { Ok(length as u64) };
+                prop_assert_eq!(queue.drain(most.into(), |value| drained.push(value)), expected);
+                prop_assert!(model.drain(..length).eq(drained));
+                check(&model)?;
+            }
             Op::Grow(_) | Op::NextConsumer => {}
         }
     }
@@ -130,7 +152,7 @@ fn mpsc_is_a_deque_with_a_growing_bound<C: CountPolicy>(
     for op in ops {
         let times = match *op {
             Op::Push(times) | Op::Pop(times) => times,
-            Op::Grow(_) | Op::NextConsumer => 1,
+            Op::PushMany(_) | Op::Drain(_) | Op::Grow(_) | Op::NextConsumer => 1,
         };
         for _ in 0..times {
             match *op {
@@ -143,6 +165,23 @@ fn mpsc_is_a_deque_with_a_growing_bound<C: CountPolicy>(
                     };
                     prop_assert_eq!(producer.push(item(serial)), expected);
                     serial += 1;
+                }
+                Op::PushMany(most) => {
+                    let values: Vec<_> = (serial..).take(most.into()).map(item).collect();
+                    let pushed = values.len().min(nodes as usize - model.len());
+                    let expected =
+                        if most > 0 && pushed == 0 { Err(PushError::Exhausted) } else { Ok(pushed) };
+                    prop_assert_eq!(producer.push_many(&values), expected);
+                    model.extend(&values[..pushed]);
+                    serial += u64::from(most);
+                }
+                Op::Drain(most) => {
+                    let mut drained = Vec::new();
+                    let length = model.len().min(most.into());
+                    let expected =
+                        if most > 0 && length == 0 { Err(PopError::Empty) } else { Ok(length as u64) };
+                    prop_assert_eq!(consumer.drain(most.into(), |value| drained.push(value)), expected);
+                    prop_assert!(model.drain(..length).eq(drained));
                 }
                 Op::Pop(_) => prop_assert_eq!(consumer.pop(), model.pop_front().ok_or(PopError::Empty)),
                 Op::Grow(count) => {

@@ -17,8 +17,9 @@ pub(crate) struct Names {
 
 /// What the sites call the memory that they access.
 fn field(site: &str) -> &'static str {
-    const FIELDS: [(&str, &str); 14] = [
+    const FIELDS: [(&str, &str); 15] = [
         ("claim_position", "position"),
+        ("claim_positions", "position"),
         ("position", "position"),
         ("publish_cell", "sequence"),
         ("free_cell", "sequence"),
@@ -33,7 +34,8 @@ fn field(site: &str) -> &'static str {
         ("tail", "tail"),
         ("link", "link"),
     ];
-    if site.starts_with("pool.") && ["top", "claim_node", "push_chain"].iter().any(|end| site.ends_with(end))
+    if site.starts_with("pool.")
+        && ["top", "claim_node", "claim_nodes", "push_chain"].iter().any(|end| site.ends_with(end))
     {
         return "top";
     }
