@@ -13,6 +13,7 @@
 //! | `order` | who comes first: operations that follow each other in time |
 //! | `inspection` | search, verify and len while others go on |
 //! | `count` | the counter |
+//! | `eventcount` | consumers that sleep, and those who wake them |
 //! | `arena` | the header: publication, and the consumer's claim |
 //!
 //! Every execution of every model is traced: `paths` checks the path of each operation, and a failure is
@@ -23,6 +24,7 @@
 mod arena;
 mod composition;
 mod count;
+mod eventcount;
 mod explained;
 mod inspection;
 mod list;

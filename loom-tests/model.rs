@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arenaq::eventcount::{EventCount, Ticket};
 use arenaq::platform::{Identify, Traced};
 use arenaq::trace::{self, Trace};
 use arenaq::{PopError, PushError, experiment};
@@ -139,6 +140,38 @@ pub(crate) fn saw_drained(elements: usize, outcomes: &Outcomes) {
         3 => "3 drained",
         other => panic!("a batch of {other}"),
     });
+}
+
+/// A sleeper's announcement whose accesses are known as its own.
+pub(crate) fn prepare(events: &EventCount<Loom>) -> Option<Ticket> {
+    trace::operation(
+        identity(),
+        "eventcount.prepare",
+        || events.prepare(),
+        |ticket| if ticket.is_some() { "prepared" } else { "contended" },
+    )
+}
+
+/// The end of an announcement, in the same way.
+pub(crate) fn cancel(events: &EventCount<Loom>, ticket: Ticket) -> bool {
+    let body = || events.cancel(ticket);
+    trace::operation(
+        identity(),
+        "eventcount.cancel",
+        body,
+        |done| if *done { "withdrawn" } else { "too late" },
+    )
+}
+
+/// A producer's question, in the same way.
+pub(crate) fn must_notify(events: &EventCount<Loom>) -> bool {
+    let body = || events.must_notify();
+    trace::operation(
+        identity(),
+        "eventcount.notify",
+        body,
+        |must| if *must { "must ring" } else { "need not" },
+    )
 }
 
 /// A thread of the model with its share of what the model is about.

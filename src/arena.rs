@@ -13,6 +13,7 @@ use core::ptr::NonNull;
 use thiserror::Error;
 
 use crate::count::{CountPolicy, Counted};
+use crate::eventcount::EventCount;
 use crate::layout;
 use crate::mpmc::{self, Capacity};
 use crate::mpsc;
@@ -63,11 +64,11 @@ pub mod site {
 pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
 
 /// The version of the shared layout.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// What the program that made the queues says about them.
 ///
-/// Layout: ten 64-bit words, in the order of the fields; 80 bytes. All zero is memory in which nothing has
+/// Layout: eleven 64-bit words, in the order of the fields; 88 bytes. All zero is memory in which nothing has
 /// been made yet.
 #[repr(C)]
 #[derive(Debug)]
@@ -85,6 +86,8 @@ pub struct ArenaHeader<P: Platform> {
     pub(crate) pool: P::Plain<u64>,
     /// Who is the consumer of the MPSC queue; 0 for nobody.
     pub(crate) consumer: P::Word,
+    /// The address of the event count on which consumers sleep; 0 if there is none.
+    pub(crate) event_count: P::Plain<u64>,
 }
 
 // SAFETY: the magic and the claim are atomic words. The rest is written only through the `Arena` that
@@ -167,6 +170,9 @@ pub enum ArenaError {
     /// The arena has no such queue.
     #[error("the arena has no {0} queue")]
     Absent(&'static str),
+    /// The arena has no event count.
+    #[error("the arena has no event count: it was made for consumers that do not sleep")]
+    NoEventCount,
     /// The arena has such a queue already.
     #[error("the arena has an {0} queue already")]
     Exists(&'static str),
@@ -290,6 +296,8 @@ pub struct Places {
     pub mpsc: usize,
     /// The [`Pool`].
     pub pool: usize,
+    /// The [`EventCount`], if consumers may sleep.
+    pub event_count: Option<usize>,
     /// What is free for cells, nodes and links.
     pub free: Range<usize>,
 }
@@ -307,6 +315,7 @@ impl Places {
             mpmc: space.take::<mpmc::Head<Native, KeyValue>>("the MPMC head", 1)?,
             mpsc: space.take::<layout::CacheLine<mpsc::Head<Native, KeyValue>>>("the MPSC head", 1)?,
             pool: space.take::<Pool<Native, u64>>("the node pool", 1)?,
+            event_count: Some(space.take::<EventCount<Native>>("the event count", 1)?),
             free: space.0,
         })
     }
@@ -364,6 +373,11 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         // SAFETY: a header is words and plain numbers, for which any bytes are valid, and changes only as
         // atomics or before it is published.
         let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", places.header) }?;
+        let events = match places.event_count {
+            // SAFETY: an event count is a word, valid whatever the bytes.
+            Some(place) => Some(unsafe { region.reference::<EventCount<Native>>("the event count", place) }?),
+            None => None,
+        };
         let addresses = region.addresses();
         // SAFETY: the magic is not there yet, so nobody has attached, and the region is ours by the promise
         // of `Region::new`.
@@ -378,6 +392,10 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
             header.mpsc.write(0, &site::FORMAT);
             header.pool.write(0, &site::FORMAT);
             header.consumer.init(0, &site::FORMAT);
+            header.event_count.write(places.event_count.unwrap_or(0) as u64, &site::FORMAT);
+            if let Some(events) = events {
+                events.state.0.init(0, &site::FORMAT);
+            }
         }
         Ok(Arena { region, header, places: Some(places), queues: PhantomData })
     }
@@ -551,6 +569,20 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         let queue = Mpmc { head, region: self.region };
         queue.check_ring()?;
         Ok(queue)
+    }
+
+    /// The event count on which the consumers of the arena sleep: of both queues, if there are two.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if there is none, or it lies outside of the region.
+    pub fn event_count(&self) -> Result<&'m EventCount<Native>, ArenaError> {
+        // SAFETY: written before the header was published, or by us.
+        match to_usize(unsafe { self.header.event_count.read(&site::ATTACH) }) {
+            0 => Err(ArenaError::NoEventCount),
+            // SAFETY: any bytes are a valid event count.
+            address => unsafe { self.region.reference("the event count", address) },
+        }
     }
 
     /// The producing end of the MPSC queue.

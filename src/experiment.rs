@@ -48,7 +48,8 @@ impl Change {
         let possible = match site.access {
             Access::Load => is_load_order(self.order),
             Access::Store => is_store_order(self.order),
-            Access::Swap | Access::Add => true,
+            // A relaxed fence is none at all.
+            Access::Swap | Access::Add | Access::Fence => true,
             Access::CompareExchange => self.failure.is_some_and(is_load_order),
             Access::Read | Access::Write => {
                 return Err(format!("{} is a plain access: it has no ordering", site.name));

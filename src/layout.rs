@@ -8,7 +8,7 @@ use core::mem::offset_of;
 use crate::arena::ArenaHeader;
 use crate::payload::{KeyValue, Payload};
 use crate::platform::Native;
-use crate::{mpmc, mpsc, pool};
+use crate::{eventcount, mpmc, mpsc, pool};
 
 /// A value on a cache line of its own, 64 bytes: what the seeds' compiled code has. (crossbeam's
 /// `CachePadded` is 128 bytes on x86-64, where it would move every field behind it.)
@@ -45,6 +45,7 @@ type MpmcHead = mpmc::Head<Native, KeyValue>;
 type MpscNode = mpsc::Node<Native, KeyValue>;
 type MpscHead = mpsc::Head<Native, KeyValue>;
 type NodePool = pool::Pool<Native, MpscNode>;
+type EventCount = eventcount::EventCount<Native>;
 type Header = ArenaHeader<Native>;
 
 /// Every shared structure, with the default payload.
@@ -68,6 +69,7 @@ pub const STRUCTS: &[StructLayout] = &[
         "nodes": nodes,
         "links": links,
     }),
+    layout!("arenaq_event_count", EventCount, { "state": state }),
     layout!("arenaq_header", Header, {
         "magic": magic,
         "version": version,
@@ -79,6 +81,7 @@ pub const STRUCTS: &[StructLayout] = &[
         "mpsc": mpsc,
         "pool": pool,
         "consumer": consumer,
+        "event_count": event_count,
     }),
 ];
 

@@ -6,6 +6,7 @@
 //! | [`mpmc`] | Vyukov's bounded queue: many producers, many consumers, a ring of cells |
 //! | [`mpsc`] | Vyukov's unbounded intrusive queue: many producers, one consumer, a list of nodes |
 //! | [`pool`] | the nodes of the second: a free list with an ABA tag |
+//! | [`eventcount`] | how a consumer sleeps until there is something, and a producer knows that it must wake it |
 //! | [`arena`] | safe handles over raw shared memory |
 //! | [`recovery`] | what a consumer that is killed leaves, and how the next one goes on |
 //! | [`platform`] | the one trait through which all of them touch memory |
@@ -53,6 +54,7 @@
 
 pub mod arena;
 pub mod count;
+pub mod eventcount;
 #[cfg(feature = "trace")]
 pub mod experiment;
 pub mod layout;

@@ -44,6 +44,8 @@ pub enum Access {
     CompareExchange,
     /// An atomic addition or subtraction whose result is not used.
     Add,
+    /// A fence behind a read-modify-write.
+    Fence,
 }
 
 /// Everything there is to know about one access; what is left of a [`Site`] when its kind is a value.
@@ -97,6 +99,8 @@ kinds! {
     CompareExchange
     /// Kind of an atomic addition or subtraction without a result.
     Add
+    /// Kind of a fence behind a read-modify-write.
+    Fence
 }
 
 impl<K> Site<K> {
@@ -211,6 +215,18 @@ impl Site<Add> {
     }
 }
 
+impl Site<Fence> {
+    /// A fence behind a read-modify-write.
+    ///
+    /// # Panics
+    ///
+    /// If `order` is `Relaxed`; in a constant, at compile time.
+    pub const fn fence(order: Ordering, name: &'static str) -> Self {
+        assert!(!matches!(order, Ordering::Relaxed), "a relaxed fence is none");
+        Site::new(Access::Fence, order, None, name)
+    }
+}
+
 pub(crate) const fn is_load_order(order: Ordering) -> bool {
     matches!(order, Ordering::Relaxed | Ordering::Acquire | Ordering::SeqCst)
 }
@@ -237,6 +253,7 @@ pub const SITES: &[&[&SiteInfo]] = &[
     crate::pool::site::ALL,
     crate::arena::site::ALL,
     crate::recovery::site::ALL,
+    crate::eventcount::site::ALL,
 ];
 
 /// All sites, one after another.

@@ -24,7 +24,7 @@ pub use self::shuttle::Shuttle;
 #[cfg(feature = "trace")]
 pub use self::traced::{Identify, Traced};
 
-use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+use crate::ordering::{Add, CompareExchange, Fence, Load, Read, Site, Store, Swap, Write};
 
 /// A place where the algorithms run.
 pub trait Platform: Sized + 'static {
@@ -47,6 +47,14 @@ pub trait Platform: Sized + 'static {
 
     /// Lets others go on before the next attempt.
     fn relax();
+
+    /// Orders this thread's read-modify-writes before it with its loads behind it. With `SeqCst`, all such
+    /// fences of all threads have one order, and a load behind the second of two fences sees what the first
+    /// thread changed before the first.
+    ///
+    /// It may do nothing where a read-modify-write orders everything behind it anyway, whatever the ordering
+    /// of its site. So it says nothing about *stores* before it.
+    fn fence_after_rmw(site: &'static Site<Fence>);
 }
 
 /// An atomic 64-bit word in shared memory.

@@ -61,6 +61,8 @@ pub enum Effect {
     },
     /// An addition.
     Added(u64),
+    /// A fence, which accesses nothing.
+    Fenced,
 }
 
 /// One access.

@@ -119,7 +119,7 @@ fn a_region_of_another_length_or_place_is_refused() {
 fn a_header_that_is_not_aligned_or_not_inside_is_refused() {
     let memory = published();
     let base = memory.base();
-    for address in [base + 1, base + 4, base + BYTES - 81] {
+    for address in [base + 1, base + 4, base + BYTES - 89] {
         let result = Arena::<'_, KeyValue>::attach(memory.region(), address);
         assert!(
             matches!(result, Err(ArenaError::Misaligned { what: "the header", align: 8, address: a }) if a == address),
@@ -340,4 +340,19 @@ fn the_consumer_of_a_dead_process_is_replaced_by_one_of_those_who_try() {
     // SAFETY: nobody has it.
     let mut last = unsafe { arena.mpsc_consumer_after_death(third) }.expect("free");
     assert_eq!(last.pop().map(|element| element.key), Ok(3));
+}
+
+#[test]
+fn who_attaches_finds_the_event_count_on_which_others_sleep() {
+    let memory = published();
+    let (here, there) = (attach(&memory).expect("published"), attach(&memory).expect("published"));
+    let (consumer, producer) = (here.event_count().expect("one"), there.event_count().expect("the same"));
+    let ticket = consumer.prepare().expect("nobody else");
+    assert!(producer.must_notify());
+    assert!(consumer.is_notified(&ticket));
+
+    let memory = Memory::new(BYTES);
+    let places = Places { event_count: None, ..memory.places() };
+    let arena = Arena::<'_, KeyValue>::format(memory.region(), places).expect("the header is inside");
+    assert!(matches!(arena.event_count(), Err(ArenaError::NoEventCount)));
 }

@@ -89,6 +89,11 @@ struct ds_pool {
 	__u64 __arena *links;
 };
 
+/* On which consumers say that they sleep. All zero: nobody does. */
+struct arenaq_event_count {
+	__u64 state __attribute__((aligned(64))); /* epoch << 32 | number of sleepers */
+};
+
 /* What userspace checks before it uses the queues of an arena. */
 struct arenaq_header {
 	__u64 magic;
@@ -101,6 +106,7 @@ struct arenaq_header {
 	__u64 mpsc;
 	__u64 pool;
 	__u64 consumer;
+	__u64 event_count;
 };
 
 _Static_assert(sizeof(struct ds_kv) == 16, "ds_kv");
@@ -120,7 +126,8 @@ _Static_assert(__builtin_offsetof(struct ds_pool, limit) == 0x48, "limit");
 _Static_assert(__builtin_offsetof(struct ds_pool, nodes) == 0x50, "nodes");
 _Static_assert(__builtin_offsetof(struct ds_pool, links) == 0x58, "links");
 _Static_assert(sizeof(struct ds_pool) == 128, "ds_pool");
-_Static_assert(sizeof(struct arenaq_header) == 80, "arenaq_header");
+_Static_assert(sizeof(struct arenaq_event_count) == 64, "arenaq_event_count");
+_Static_assert(sizeof(struct arenaq_header) == 88, "arenaq_header");
 
 /* The nodes that ds_mpsc_init() makes if ds_pool_init() was not called before. */
 #ifndef DS_POOL_NODES
@@ -163,6 +170,7 @@ int arenaq_mpsc_push(__u64 head, __u64 pool, __u64 key, __u64 value);
 int arenaq_mpsc_pop(__u64 head, struct ds_kv *out);
 int arenaq_mpsc_search(__u64 head, __u64 pool, __u64 key);
 int arenaq_mpsc_verify(__u64 head, __u64 pool);
+int arenaq_event_count_must_notify(__u64 events);
 
 /* Whether the kernel lets a loop make one more pass, and a zero that the verifier cannot see. */
 _Bool arenaq_can_loop(void);
@@ -259,6 +267,17 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
 	__s64 count = ctx ? (__s64)ctx->count : 0;
 
 	return count < 0 ? 0 : count;
+}
+
+/*
+ * Call it after an insert that succeeded. If it is true, consumers sleep and this program must wake
+ * them all, such as with a record in a ring buffer that they poll; of several programs at the same
+ * time one must. Costs one load if nobody sleeps.
+ */
+static inline __attribute__((always_inline)) _Bool
+arenaq_must_notify(struct arenaq_event_count __arena *events)
+{
+	return arenaq_event_count_must_notify((__u64)events);
 }
 
 /*

@@ -31,6 +31,7 @@ struct ds_mpsc_head __arena ds_mpsc;
 struct {
 	struct ds_vyukhov_cell cell;
 	struct ds_mpsc_node node;
+	struct arenaq_event_count event_count;
 } __arena arenaq_types;
 
 /*

@@ -5,6 +5,7 @@
 
 use core::ptr;
 
+use arenaq::eventcount::EventCount;
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc::{self, Node};
 use arenaq::pool::{Chain, GrowError, Pool, Reservation};
@@ -257,4 +258,11 @@ pub extern "C" fn arenaq_mpsc_verify(head: u64, pool: u64) -> i32 {
     };
     // SAFETY: as for the search.
     code(unsafe { mpsc::verify(head, pool) })
+}
+
+/// Whether the caller, whose insert has succeeded, must ring the doorbell of those who sleep on this event
+/// count: 1 or 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_event_count_must_notify(events: u64) -> i32 {
+    at::<EventCount<Bpf>>(events).map_or(0, |events| i32::from(events.must_notify()))
 }

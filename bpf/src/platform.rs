@@ -9,7 +9,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use arenaq::ordering::{Add, CompareExchange, Load, Ordering, Read, Site, Store, Swap, Write};
+use arenaq::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
 use arenaq::platform::{Link, Plain, Platform, Word};
 
 use crate::shim;
@@ -37,6 +37,13 @@ impl Platform for Bpf {
     /// Nothing: a BPF program cannot yield, and its retries are bounded.
     #[inline(always)]
     fn relax() {}
+
+    /// Nothing: `xchg_64` and `cmpxchg_64` are fully ordered, like every read-modify-write of the kernel that
+    /// returns a value, so no load behind one is executed before it. (An addition without a result is not;
+    /// no algorithm fences behind one.) For the compiler they are sequentially consistent, and the loads are
+    /// volatile.
+    #[inline(always)]
+    fn fence_after_rmw(_site: &'static Site<Fence>) {}
 }
 
 /// Counts the passes of a loop that ends when the kernel says so.

@@ -78,8 +78,8 @@ pub(crate) fn is_plain(event: &Event) -> bool {
 pub(crate) fn is_write(event: &Event) -> bool {
     match event.effect {
         Effect::Put(_) | Effect::Changed { .. } | Effect::Added(_) => true,
-        Effect::Got(_) | Effect::Refused { .. } => false,
-        Effect::Unfinished => !matches!(event.site.access, Access::Read | Access::Load),
+        Effect::Got(_) | Effect::Refused { .. } | Effect::Fenced => false,
+        Effect::Unfinished => !matches!(event.site.access, Access::Read | Access::Load | Access::Fence),
     }
 }
 
@@ -89,7 +89,7 @@ fn found(event: &Event) -> Option<u64> {
         Effect::Got(value) => value.words().first().copied(),
         Effect::Changed { from, .. } => Some(*from),
         Effect::Refused { found, .. } => Some(*found),
-        Effect::Put(_) | Effect::Added(_) | Effect::Unfinished => None,
+        Effect::Put(_) | Effect::Added(_) | Effect::Fenced | Effect::Unfinished => None,
     }
 }
 
@@ -98,7 +98,9 @@ fn left(event: &Event) -> Option<u64> {
     match &event.effect {
         Effect::Put(value) => value.words().first().copied(),
         Effect::Changed { to, .. } => Some(*to),
-        Effect::Got(_) | Effect::Refused { .. } | Effect::Added(_) | Effect::Unfinished => None,
+        Effect::Got(_) | Effect::Refused { .. } | Effect::Added(_) | Effect::Fenced | Effect::Unfinished => {
+            None
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Names {
 
 /// What the sites call the memory that they access.
 fn field(site: &str) -> &'static str {
-    const FIELDS: [(&str, &str); 15] = [
+    const FIELDS: [(&str, &str); 20] = [
         ("claim_position", "position"),
         ("claim_positions", "position"),
         ("position", "position"),
@@ -33,6 +33,11 @@ fn field(site: &str) -> &'static str {
         ("link_node", "next"),
         ("tail", "tail"),
         ("link", "link"),
+        ("state", "sleepers"),
+        ("announce_sleeper", "sleepers"),
+        ("withdraw_sleeper", "sleepers"),
+        ("claim_sleepers", "sleepers"),
+        ("advance_epoch", "sleepers"),
     ];
     if site.starts_with("pool.")
         && ["top", "claim_node", "claim_nodes", "push_chain"].iter().any(|end| site.ends_with(end))
@@ -108,7 +113,9 @@ impl Names {
                 format!("{place} is {}, not {}", word(*found), word(*expected))
             }
             Effect::Added(by) => format!("{place} += {}", by.cast_signed()),
+            Effect::Fenced => "fence".to_owned(),
             Effect::Unfinished => match step.event.site.access {
+                Access::Fence => "fence".to_owned(),
                 Access::Read | Access::Load => format!("reads {place}"),
                 _ => format!("writes {place}"),
             },

@@ -168,6 +168,7 @@ impl Kernel {
             mpmc: places.mpmc as usize,
             mpsc: places.mpsc as usize,
             pool: places.pool as usize,
+            event_count: None,
             free,
         };
         let mut arena = Arena::<KeyValue>::format(region, places)?;

@@ -41,6 +41,8 @@ const struct row arenaq_header_layout[] = {
 	FIELD(ds_pool, nodes),
 	FIELD(ds_pool, links),
 	SIZE(ds_pool),
+	FIELD(arenaq_event_count, state),
+	SIZE(arenaq_event_count),
 	FIELD(arenaq_header, magic),
 	FIELD(arenaq_header, version),
 	FIELD(arenaq_header, payload_size),
@@ -51,6 +53,7 @@ const struct row arenaq_header_layout[] = {
 	FIELD(arenaq_header, mpsc),
 	FIELD(arenaq_header, pool),
 	FIELD(arenaq_header, consumer),
+	FIELD(arenaq_header, event_count),
 	SIZE(arenaq_header),
 	{ NULL, NULL, 0 },
 };

@@ -4,7 +4,7 @@
 
 use super::{Identify, Link, Plain, Platform, Word};
 use crate::experiment::{failure, order};
-use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+use crate::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::Range;
@@ -32,6 +32,14 @@ impl Platform for Loom {
 
     fn relax() {
         loom::thread::yield_now();
+    }
+
+    /// A fence proper, which also orders stores: loom has nothing weaker. A relaxed one is none.
+    fn fence_after_rmw(site: &'static Site<Fence>) {
+        match order(site.info()) {
+            Ordering::Relaxed => {}
+            order => loom::sync::atomic::fence(order),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Userspace: `core::sync::atomic`, inlined until nothing of the trait is left.
 
 use super::{Link, Plain, Platform, Word};
-use crate::ordering::{Add, CompareExchange, Load, Read, Site, Store, Swap, Write};
+use crate::ordering::{Add, CompareExchange, Fence, Load, Read, Site, Store, Swap, Write};
 use core::cell::UnsafeCell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU64};
@@ -33,6 +33,18 @@ impl Platform for Native {
     #[inline(always)]
     fn relax() {
         core::hint::spin_loop();
+    }
+
+    /// On x86 nothing but a barrier for the compiler: every read-modify-write is a locked instruction, with
+    /// which neither loads nor stores are reordered (Intel SDM volume 3, 10.2.2). Elsewhere a fence: a relaxed
+    /// read-modify-write of Arm or RISC-V orders nothing.
+    #[inline(always)]
+    fn fence_after_rmw(site: &'static Site<Fence>) {
+        if cfg!(target_arch = "x86_64") {
+            core::sync::atomic::compiler_fence(site.order());
+        } else {
+            core::sync::atomic::fence(site.order());
+        }
     }
 }
 

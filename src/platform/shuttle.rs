@@ -2,7 +2,7 @@
 //! says, so it checks interleavings, never orderings.
 
 use super::{Identify, Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
-use crate::ordering::{Add, CompareExchange, Load, Ordering, Read, Site, Store, Swap, Write};
+use crate::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
 use core::ops::Range;
 use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
@@ -27,6 +27,9 @@ impl Platform for Shuttle {
     fn relax() {
         shuttle::thread::yield_now();
     }
+
+    /// Nothing: everything has one order.
+    fn fence_after_rmw(_site: &'static Site<Fence>) {}
 }
 
 impl Identify for Shuttle {

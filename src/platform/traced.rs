@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use super::{Link, Plain, Platform, Word};
 use crate::experiment::{failure, order};
-use crate::ordering::{Add, CompareExchange, Load, Ordering, Read, Site, Store, Swap, Write};
+use crate::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
 use crate::trace::{Effect, Pending, Value};
 
 /// A platform whose accesses can be traced: it knows which thread makes one.
@@ -33,6 +33,13 @@ impl<P: Identify> Platform for Traced<P> {
 
     fn relax() {
         P::relax();
+    }
+
+    fn fence_after_rmw(site: &'static Site<Fence>) {
+        // A fence accesses nothing, so it has no address.
+        let pending = Pending::new(P::identity(), site.info(), 0);
+        P::fence_after_rmw(site);
+        pending.done(order(site.info()), Effect::Fenced);
     }
 }
 

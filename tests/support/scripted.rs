@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use arenaq::ordering::{Add, CompareExchange, Load, Read, Site, SiteInfo, Store, Swap, Write};
+use arenaq::ordering::{Add, CompareExchange, Fence, Load, Read, Site, SiteInfo, Store, Swap, Write};
 use arenaq::platform::{Link, Native, Plain, Platform, Word};
 
 /// `Native`, but a thread can be held just before an access, and lose its compare-exchanges.
@@ -107,6 +107,10 @@ impl Platform for Scripted {
 
     fn relax() {
         Native::relax();
+    }
+
+    fn fence_after_rmw(site: &'static Site<Fence>) {
+        Native::fence_after_rmw(site);
     }
 }
 

@@ -138,7 +138,8 @@ fn possible(access: Access) -> &'static [Ordering] {
         Access::Read | Access::Write => &[],
         Access::Load => &[Ordering::SeqCst, Ordering::Acquire, Ordering::Relaxed],
         Access::Store => &[Ordering::SeqCst, Ordering::Release, Ordering::Relaxed],
-        Access::Swap | Access::CompareExchange | Access::Add => &ORDERINGS,
+        // A relaxed fence is none at all.
+        Access::Swap | Access::CompareExchange | Access::Add | Access::Fence => &ORDERINGS,
     }
 }
 
