@@ -492,6 +492,15 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         length
     }
 
+    /// Whether the stub is the last node: no element is there, and no producer has begun to link one. It is what
+    /// [`PopError::Empty`] says, without a pop.
+    #[inline]
+    pub fn is_drained(&self) -> bool {
+        // SAFETY: we are the consumer.
+        let tail = unsafe { self.head.tail() };
+        self.head.head.load(&site::POP_HEAD) == tail
+    }
+
     /// Whether no element is linked.
     #[inline]
     pub fn is_empty(&self) -> bool {

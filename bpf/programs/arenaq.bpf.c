@@ -23,6 +23,7 @@ struct {
 struct arenaq_header __arena arenaq_header;
 struct ds_vyukhov_head __arena ds_vyukhov;
 struct ds_mpsc_head __arena ds_mpsc;
+struct arenaq_event_count __arena arenaq_events;
 
 /*
  * Of a structure that is only pointed to, BTF has the name and nothing else; of a variable's,
@@ -31,7 +32,6 @@ struct ds_mpsc_head __arena ds_mpsc;
 struct {
 	struct ds_vyukhov_cell cell;
 	struct ds_mpsc_node node;
-	struct arenaq_event_count event_count;
 } __arena arenaq_types;
 
 /*
@@ -102,6 +102,24 @@ static __always_inline void mark(__u64 task)
 	barrier();
 }
 
+/*
+ * What consumers block on. What is in a record does not matter. If the ring is full its reader has
+ * not come yet, and will not block.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} doorbell SEC(".maps");
+
+/* Wakes the consumers if they sleep. */
+static __always_inline void notify(void)
+{
+	__u64 record = 0;
+
+	if (arenaq_must_notify(&arenaq_events))
+		bpf_ringbuf_output(&doorbell, &record, sizeof(record), BPF_RB_FORCE_WAKEUP);
+}
+
 /* The insert of the queue that was chosen. */
 static __always_inline int insert(__u64 key, __u64 value, __u64 step)
 {
@@ -124,6 +142,7 @@ static __always_inline int deliver(struct arenaq_counters *counters, __u64 key, 
 
 	switch (status) {
 	case DS_SUCCESS:
+		notify();
 		COUNT(checksum, ARENAQ_CHECKSUM(key, value));
 		COUNT(pushed, 1);
 		break;
@@ -297,5 +316,6 @@ int locate(struct arenaq_places *args)
 	args->mpmc = (__u64)&ds_vyukhov;
 	args->mpsc = (__u64)&ds_mpsc;
 	args->pool = (__u64)&ds_pool;
+	args->events = (__u64)&arenaq_events;
 	return 0;
 }

@@ -66,6 +66,7 @@ struct arenaq_places {
 	__u64 mpmc;
 	__u64 mpsc;
 	__u64 pool;
+	__u64 events;
 };
 
 #endif /* ARENAQ_PROGRAMS_H */

@@ -14,6 +14,11 @@ use crate::consume::{Control, Seen, drain};
 use crate::error::Error;
 use crate::pinned::Pinned;
 
+/// In batches of one, so that a death hands only one event over twice.
+const ONE: u64 = 1;
+/// How often it is looked whether the end has come.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// What to consume, and how long.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -75,15 +80,15 @@ pub fn consume(
     };
     let seen = thread::scope(|scope| {
         let (control, hand_over) = (&control, &hand_over);
-        let consumer = scope.spawn(move || drain(consumer, control, begin, hand_over));
+        let consumer = scope.spawn(move || drain(consumer, control, begin, ONE, hand_over));
         while !consumer.is_finished() {
             if is_over() {
                 control.abandon.store(true, Ordering::Relaxed);
             }
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(LOOK);
         }
         consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
+    })?;
     Ok(summarise(&pinned, recovered, &seen))
 }
 

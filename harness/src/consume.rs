@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arenaq::arena::{Mpmc, MpscConsumer};
+use arenaq::arena::{Arena, Mpmc, MpscConsumer};
 use arenaq::{KeyValue, PopError};
 use crossbeam_utils::Backoff;
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::error::Error;
+use crate::kernel::QueueKind;
 use crate::object::checksum;
 
-/// How long an idle consumer sleeps once spinning and yielding have not helped.
+/// How long an idle consumer of threads sleeps once spinning and yielding have not helped: nobody wakes it.
 const NAP: Duration = Duration::from_micros(100);
 /// How long a consumer waits for a producer that has not linked its node when no producer runs any more.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,18 +26,51 @@ pub(crate) enum Source<'a> {
     Mpsc(MpscConsumer<'a, KeyValue>),
 }
 
-/// What can be drained.
-pub(crate) trait PopWith {
-    /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
-    fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError>;
-}
+impl<'a> Source<'a> {
+    /// The queue of an arena.
+    pub(crate) fn of(arena: &Arena<'a, KeyValue>, queue: QueueKind) -> Result<Source<'a>, Error> {
+        Ok(match queue {
+            QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
+            QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer()?),
+        })
+    }
 
-impl PopWith for Source<'_> {
-    fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
+    /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
+    pub(crate) fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
         match self {
             Source::Mpmc(queue) => queue.pop_with(hand_over),
             Source::Mpsc(consumer) => consumer.pop_with(hand_over),
         }
+    }
+
+    /// Whether nothing is there, and nothing on its way; see [`arenaq::eventcount`].
+    pub(crate) fn may_sleep(&self) -> bool {
+        match self {
+            Source::Mpmc(queue) => queue.is_empty(),
+            Source::Mpsc(consumer) => consumer.is_drained(),
+        }
+    }
+}
+
+/// What can be drained, and waited for.
+pub(crate) trait Drain {
+    /// Dequeues up to `limit` elements.
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError>;
+    /// Waits a moment for more.
+    fn idle(&mut self) -> Result<(), Error>;
+}
+
+impl Drain for Source<'_> {
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
+        match self {
+            Source::Mpmc(queue) => queue.drain(limit, hand_over),
+            Source::Mpsc(consumer) => consumer.drain(limit, hand_over),
+        }
+    }
+
+    fn idle(&mut self) -> Result<(), Error> {
+        std::thread::sleep(NAP);
+        Ok(())
     }
 }
 
@@ -70,17 +105,17 @@ impl Control {
         self.budget.load(Ordering::Relaxed) <= 0
     }
 
-    /// The right to consume one event, to be given back if there is none.
-    fn take_ticket(&self) -> bool {
-        let had = self.budget.fetch_sub(1, Ordering::Relaxed);
-        if had <= 0 {
-            self.return_ticket();
-        }
-        had > 0
+    /// The right to consume so many events, or fewer. What is not used is to be given back.
+    fn take_tickets(&self, wanted: u64) -> u64 {
+        let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+        let granted = |budget: i64| budget.clamp(0, wanted);
+        let spend = |budget: i64| Some(budget - granted(budget));
+        let before = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+        granted(before.unwrap_or(0)).unsigned_abs()
     }
 
-    fn return_ticket(&self) {
-        self.budget.fetch_add(1, Ordering::Relaxed);
+    fn return_tickets(&self, unused: u64) {
+        self.budget.fetch_add(unused.cast_signed(), Ordering::Relaxed);
     }
 }
 
@@ -151,14 +186,15 @@ pub(crate) fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Pops until there is nothing more to come, and gives each event to `hand_over` before it leaves the queue.
-/// Waits for `start` first.
+/// Drains until there is nothing more to come, in batches of `batch` at most, and gives each event to `hand_over`
+/// before it leaves the queue. Waits for `start` first.
 pub(crate) fn drain(
-    mut source: impl PopWith,
+    mut source: impl Drain,
     control: &Control,
     start: Instant,
+    batch: u64,
     mut hand_over: impl FnMut(KeyValue),
-) -> Seen {
+) -> Result<Seen, Error> {
     let mut seen = Seen::nothing();
     while Instant::now() < start
         && !control.abandon.load(Ordering::Relaxed)
@@ -171,17 +207,20 @@ pub(crate) fn drain(
     loop {
         // Read before the pop: an event that was there when producers ended is found by a pop after that.
         let no_more = control.no_more.load(Ordering::Acquire);
-        if control.abandon.load(Ordering::Relaxed) || !control.take_ticket() {
-            return seen;
+        let tickets = control.take_tickets(batch);
+        if control.abandon.load(Ordering::Relaxed) || tickets == 0 {
+            control.return_tickets(tickets);
+            return Ok(seen);
         }
-        let popped = source.pop_with(|event| {
+        let drained = source.drain(tickets, |event| {
             hand_over(event);
-            event
+            seen.take(event, now());
         });
-        match popped {
-            Ok(event) => {
-                seen.take(event, now());
-                control.consumed.fetch_add(1, Ordering::Relaxed);
+        let events = drained.unwrap_or(0);
+        control.return_tickets(tickets - events);
+        control.consumed.fetch_add(events, Ordering::Relaxed);
+        match drained {
+            Ok(_) => {
                 stall.ends();
                 backoff.reset();
                 continue;
@@ -189,8 +228,7 @@ pub(crate) fn drain(
             Err(PopError::Empty) => {
                 stall.ends();
                 if no_more {
-                    control.return_ticket();
-                    return seen;
+                    return Ok(seen);
                 }
             }
             Err(error @ (PopError::Busy | PopError::Contended)) => {
@@ -199,19 +237,16 @@ pub(crate) fn drain(
                 seen.longest_stall = seen.longest_stall.max(lasts);
                 if no_more && lasts > PATIENCE {
                     seen.stuck = Some(error);
-                    control.return_ticket();
-                    return seen;
+                    return Ok(seen);
                 }
             }
             Err(error @ (PopError::Corrupt | PopError::Invalid)) => {
                 seen.stuck = Some(error);
-                control.return_ticket();
-                return seen;
+                return Ok(seen);
             }
         }
-        control.return_ticket();
         if backoff.is_completed() {
-            std::thread::sleep(NAP);
+            source.idle()?;
         } else {
             backoff.snooze();
         }

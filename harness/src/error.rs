@@ -114,6 +114,9 @@ pub enum Error {
         /// Who has mapped it.
         parent: u32,
     },
+    /// The queue cannot be popped from.
+    #[error("the queue is damaged: {0}")]
+    Queue(#[from] arenaq::PopError),
     /// The options contradict each other.
     #[error("{0}")]
     Usage(String),

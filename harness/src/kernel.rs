@@ -11,12 +11,15 @@ use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, Prog
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::clock;
+use crate::consume::Source;
 use crate::doctor;
+use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::hook::{self, Hook, UprobeTarget};
 use crate::instructions;
 use crate::object::{self, Counters, Drive, Instructions, Nesting, Pop, Settings, Verify};
 use crate::pinned::require_same_process;
+use crate::receiver::Receiver;
 use crate::refusal;
 
 /// Which of the two queues.
@@ -155,7 +158,7 @@ impl Kernel {
     /// programs too, and no limit on a program's loops limits the capacity.
     fn make_queue(&self, config: &Config, places: &object::Places) -> Result<(), Error> {
         let region = self.region()?;
-        let globals = [places.header, places.mpmc, places.mpsc, places.pool];
+        let globals = [places.header, places.mpmc, places.mpsc, places.pool, places.events];
         let lowest = globals.iter().min().copied().unwrap_or(0) & !(PAGE - 1);
         let highest = (globals.iter().max().copied().unwrap_or(0) + PAGE).next_multiple_of(PAGE);
         // The programs' variables lie at one end of the arena; which one differs between kernels.
@@ -168,7 +171,7 @@ impl Kernel {
             mpmc: places.mpmc as usize,
             mpsc: places.mpsc as usize,
             pool: places.pool as usize,
-            event_count: None,
+            event_count: Some(places.events as usize),
             free,
         };
         let mut arena = Arena::<KeyValue>::format(region, places)?;
@@ -189,6 +192,20 @@ impl Kernel {
     pub fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
         require_same_process(self.process)?;
         Ok(Arena::attach(self.region()?, self.header)?)
+    }
+
+    /// The consuming end of the queue, for a consumer that sleeps while nothing comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`arena`](Self::arena), and [`Error::Arena`] if the MPSC queue has a consumer.
+    pub fn receiver(&self) -> Result<Receiver<'_>, Error> {
+        let arena = self.arena()?;
+        Ok(Receiver::new(Source::of(&arena, self.queue)?, arena.event_count()?, self.doorbell()?))
+    }
+
+    pub(crate) fn doorbell(&self) -> Result<Doorbell, Error> {
+        Doorbell::new(&self.map("doorbell")?)
     }
 
     /// Which object was loaded.

@@ -32,6 +32,7 @@ pub mod layout;
 mod memory;
 mod object;
 pub mod pinned;
+mod receiver;
 mod refill;
 mod refusal;
 pub mod run;
@@ -40,10 +41,12 @@ pub mod verifier;
 pub mod workload;
 
 mod consume;
+mod doorbell;
 mod log;
 
 pub use error::Error;
 pub use hook::{Hook, UprobeTarget};
 pub use kernel::{Config, Kernel, QueueKind};
 pub use object::{CLOCK_KEY, Counters, Instructions, checksum};
+pub use receiver::Receiver;
 pub use refusal::load_object;

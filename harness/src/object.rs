@@ -116,4 +116,5 @@ pub(crate) struct Places {
     pub(crate) mpmc: u64,
     pub(crate) mpsc: u64,
     pub(crate) pool: u64,
+    pub(crate) events: u64,
 }

@@ -5,6 +5,7 @@
 //! | `arena` | the memory |
 //! | `record` | an array with one entry: where the arena must be mapped, and where its header is |
 //! | `counters`, `traced` | the programs' counts, and the tasks that are traced |
+//! | `doorbell` | what wakes a consumer that sleeps |
 //! | `link_*` | the attached programs, which push for as long as these files are there |
 //!
 //! A process that consumes holds a lock on the folder, which the kernel gives up when the process ends, however
@@ -14,6 +15,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::num::NonZero;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -27,11 +29,13 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 
-use crate::consume::{PopWith, Source};
+use crate::consume::{Drain, Source};
+use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::kernel::{Kernel, PAGE, QueueKind, counters, trace};
 use crate::log;
 use crate::object::Counters;
+use crate::receiver::Receiver;
 
 /// What a process must know before it can map the arena.
 #[repr(C)]
@@ -51,6 +55,7 @@ const ARENA: &str = "arena";
 const RECORD: &str = "record";
 const COUNTERS: &str = "counters";
 const TRACED: &str = "traced";
+const DOORBELL: &str = "doorbell";
 const LINK: &str = "link_";
 
 fn refusal(folder: &Path, reason: impl Into<String>) -> Error {
@@ -93,7 +98,7 @@ impl Kernel {
             _ => Error::System { what: format!("making {}", folder.display()), source: error },
         })?;
         let mut incomplete = Incomplete { folder, complete: false };
-        for name in [ARENA, COUNTERS, TRACED] {
+        for name in [ARENA, COUNTERS, TRACED, DOORBELL] {
             let map =
                 MapHandle::try_from(&self.map(name)?).map_err(Error::bpf(format!("using the map {name}")))?;
             pin_map(map, &folder.join(name))?;
@@ -166,7 +171,8 @@ pub fn unpin(folder: &Path) -> Result<(), Error> {
     let what = || format!("removing {}", folder.display());
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.map_err(Error::system(what()))?;
-    let ours = |name: &str| [ARENA, RECORD, COUNTERS, TRACED].contains(&name) || name.starts_with(LINK);
+    let ours =
+        |name: &str| [ARENA, RECORD, COUNTERS, TRACED, DOORBELL].contains(&name) || name.starts_with(LINK);
     if let Some(foreign) = entries.iter().find(|entry| !entry.file_name().to_str().is_some_and(ours)) {
         return Err(refusal(
             folder,
@@ -190,6 +196,7 @@ pub struct Pinned {
     queue: QueueKind,
     counters: MapHandle,
     traced: MapHandle,
+    doorbell: MapHandle,
     /// A fork has no arena.
     process: u32,
 }
@@ -229,6 +236,7 @@ impl Pinned {
         let queue = if record.queue == 0 { QueueKind::Mpsc } else { QueueKind::Mpmc };
         let (counters, traced) =
             (open(folder, COUNTERS, MapType::PercpuArray)?, open(folder, TRACED, MapType::TaskStorage)?);
+        let doorbell = open(folder, DOORBELL, MapType::RingBuf)?;
         map(folder, &record, &arena)?;
         let pinned = Pinned {
             folder: folder.to_owned(),
@@ -236,6 +244,7 @@ impl Pinned {
             queue,
             counters,
             traced,
+            doorbell,
             process: std::process::id(),
         };
         pinned.arena()?;
@@ -322,7 +331,8 @@ impl Pinned {
             }
             (_, Err(error)) => return Err(self.lock_error(error)),
         };
-        Ok(Consumer { source, _lock: lock })
+        let receiver = Receiver::new(source, arena.event_count()?, Doorbell::new(&self.doorbell)?);
+        Ok(Consumer { receiver, _lock: lock })
     }
 
     /// The consumer of the MPSC queue, by the process that has locked the folder.
@@ -361,25 +371,31 @@ impl Drop for Pinned {
 #[derive(Debug)]
 pub struct Consumer<'a> {
     // Dropped in this order: the lock says that the right is held.
-    source: Source<'a>,
+    receiver: Receiver<'a>,
     _lock: File,
 }
 
-impl Consumer<'_> {
-    /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned; see
-    /// [`arenaq::recovery`].
-    ///
-    /// # Errors
-    ///
-    /// As [`arenaq::mpsc::Consumer::pop`] and [`arenaq::mpmc::Head::pop`].
-    pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
-        self.source.pop_with(hand_over)
+impl<'a> Deref for Consumer<'a> {
+    type Target = Receiver<'a>;
+
+    fn deref(&self) -> &Receiver<'a> {
+        &self.receiver
     }
 }
 
-impl PopWith for Consumer<'_> {
-    fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
-        self.source.pop_with(hand_over)
+impl<'a> DerefMut for Consumer<'a> {
+    fn deref_mut(&mut self) -> &mut Receiver<'a> {
+        &mut self.receiver
+    }
+}
+
+impl Drain for Consumer<'_> {
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
+        self.receiver.drain(limit, hand_over)
+    }
+
+    fn idle(&mut self) -> Result<(), Error> {
+        self.receiver.idle()
     }
 }
 

@@ -11,15 +11,20 @@ use arenaq::{Corruption, KeyValue, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::account::{Dropped, Latency, Nodes, Summary};
-use crate::consume::{Control, Seen, Source, drain};
+use crate::consume::{Control, Drain, Seen, Source, drain};
 use crate::error::Error;
 use crate::hook::{Hook, UprobeTarget};
 use crate::kernel::{Config, Kernel, QueueKind};
 use crate::launch::{Process, find_command};
 use crate::object::{Counters, Instructions, checksum};
+use crate::receiver::Receiver;
 use crate::refill::Refill;
 use crate::threads::{Memory, ThreadProducers};
 use crate::workload::{Work, Workload};
+
+/// How many events a consumer takes at once: enough that what a batch costs is shared by many, and few enough that
+/// the nodes of a batch, which are free at its end, are not missed.
+const BATCH: u64 = 64;
 
 /// Who produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -228,6 +233,18 @@ fn run_threads(options: &Options, interrupted: &AtomicBool) -> Result<Summary, E
 
 /// Whatever pushes.
 pub(crate) trait Producers {
+    /// What drains their queue.
+    type Consumer<'a>: Drain + Send
+    where
+        Self: 'a;
+    /// A consumer of their queue, which waits as they let it.
+    fn consumer<'a>(
+        &self,
+        arena: &Arena<'a, KeyValue>,
+        source: Source<'a>,
+    ) -> Result<Self::Consumer<'a>, Error>
+    where
+        Self: 'a;
     /// What they have counted so far.
     fn counters(&self) -> Result<Counters, Error>;
     /// Whether they have ended by themselves.
@@ -309,6 +326,18 @@ fn drive(kernel: &Kernel, thread: u64, share: Option<u64>, stop: &AtomicBool) ->
 }
 
 impl Producers for KernelProducers<'_, '_> {
+    type Consumer<'a>
+        = Receiver<'a>
+    where
+        Self: 'a;
+
+    fn consumer<'a>(&self, arena: &Arena<'a, KeyValue>, source: Source<'a>) -> Result<Receiver<'a>, Error>
+    where
+        Self: 'a,
+    {
+        Ok(Receiver::new(source, arena.event_count()?, self.kernel.doorbell()?))
+    }
+
     fn counters(&self) -> Result<Counters, Error> {
         self.kernel.counters()
     }
@@ -365,13 +394,10 @@ fn observe<'scope, 'env, P: Producers>(
         let _end = EndConsumers(&control);
         let mut threads = Vec::new();
         for _ in 0..options.consumers {
-            let source = match options.queue {
-                QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
-                QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer()?),
-            };
+            let consumer = producers.consumer(arena, Source::of(arena, options.queue)?)?;
             let control = &control;
             let start = begin + options.hold_back;
-            threads.push(consumers.spawn(move || drain(source, control, start, |_| ())));
+            threads.push(consumers.spawn(move || drain(consumer, control, start, BATCH, |_| ())));
         }
 
         let progress = Progress::new(options);
@@ -393,7 +419,7 @@ fn observe<'scope, 'env, P: Producers>(
         let mut seen = Seen::nothing();
         for thread in threads {
             let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            seen = seen.merge(&part);
+            seen = seen.merge(&part?);
         }
         Ok((finished, seconds, seen))
     })?;

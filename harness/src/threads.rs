@@ -10,7 +10,7 @@ use arenaq::platform::Native;
 use arenaq::{KeyValue, PushError};
 use crossbeam_utils::CachePadded;
 
-use crate::consume::now;
+use crate::consume::{Source, now};
 use crate::error::Error;
 use crate::kernel::QueueKind;
 use crate::object::{Counters, checksum};
@@ -164,6 +164,18 @@ impl ThreadProducers {
 }
 
 impl Producers for &ThreadProducers {
+    type Consumer<'a>
+        = Source<'a>
+    where
+        Self: 'a;
+
+    fn consumer<'a>(&self, _arena: &Arena<'a, KeyValue>, source: Source<'a>) -> Result<Source<'a>, Error>
+    where
+        Self: 'a,
+    {
+        Ok(source)
+    }
+
     fn counters(&self) -> Result<Counters, Error> {
         let each = self.counts.iter().map(|counts| Counters {
             produced: counts.produced.load(Ordering::Relaxed),
