@@ -452,3 +452,44 @@ fn two_chains_have_no_node_in_common() {
         assert_eq!(nodes.pool.free_nodes(), Ok(0));
     });
 }
+
+#[test]
+fn a_node_of_a_chain_that_came_back_is_not_mistaken_for_the_same_list() {
+    Model {
+        name: "pool, 3 nodes: alloc, alloc; against alloc of 2 at once, free of 1",
+        preemption_bound: None,
+        at_least: 990,
+        outcomes: &[
+            "one node",
+            "two nodes",
+            "new node",
+            "node of another",
+            "exhausted",
+            "alloc contended",
+            "chain contended",
+            "freed",
+        ],
+    }
+    .check(|outcomes| {
+        let nodes = Nodes::new(3, 3);
+        let single = spawn(&nodes, outcomes, |nodes, outcomes| {
+            let held = [nodes.take(1, outcomes), nodes.take(1, outcomes)];
+            (held.into_iter().flatten().collect::<Vec<_>>(), None)
+        });
+        let chain = spawn(&nodes, outcomes, |nodes, outcomes| {
+            let mut held = nodes.take_two(2, outcomes);
+            let first = (!held.is_empty()).then(|| held.remove(0));
+            let left = first.and_then(|node| nodes.give(&node, outcomes));
+            (held, left)
+        });
+        let mut held = 0;
+        for (owned, left) in join([single, chain]) {
+            held += u64::from(left.is_some());
+            for owned in owned {
+                owned.check();
+                held += 1;
+            }
+        }
+        assert_eq!(nodes.pool.free_nodes(), Ok(3 - held));
+    });
+}

@@ -4,6 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`accounting`] | large programs: nothing is lost or seen twice, and each producer's order is kept |
+//! | [`batches`] | the same of batches beside single operations |
 //! | [`linearizability`] | small programs, whose histories are held against both specifications |
 //! | [`specification`] | the two specifications, and the checker |
 //! | [`scenarios`] | generated programs that shrink |
@@ -17,6 +18,7 @@
 //! | `ARENAQ_SHUTTLE_REPLAY` | one schedule, or the file that holds it: what a failure prints |
 
 mod accounting;
+mod batches;
 mod history;
 mod linearizability;
 mod queues;

@@ -7,6 +7,7 @@ use arenaq::pool::Pool;
 use arenaq::trace;
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 
+use crate::batches::Batches;
 use crate::history::{Item, Outcome};
 use crate::specification::{Promise, RelaxedMpmc, RelaxedMpsc};
 
@@ -74,6 +75,23 @@ impl Queue for Ring {
     fn verify_drained(&self) {
         self.head.verify_quiesced().expect("a sound ring");
         assert_eq!((self.head.len(), self.head.count()), (0, 0));
+    }
+}
+
+impl Batches for Ring {
+    fn push_many(&self, items: &[Item]) -> usize {
+        let values: Vec<_> = items.iter().map(|item| (*item).into()).collect();
+        operation("mpmc.push_many", || self.head.push_many(&values)).unwrap_or(0)
+    }
+
+    fn drainer(&self) -> Box<dyn FnMut(u64) -> Vec<Item> + '_> {
+        Box::new(|limit| {
+            let mut drained = Vec::new();
+            let result =
+                operation("mpmc.drain", || self.head.drain(limit, |element| drained.push(element.into())));
+            assert_eq!(result.unwrap_or(0), drained.len() as u64);
+            drained
+        })
     }
 }
 
@@ -148,6 +166,24 @@ impl Queue for List {
         self.only_consumer().verify_quiesced().expect("a sound list");
         assert_eq!(self.head.count(), 0);
         assert_eq!(self.nodes.pool.free_nodes(), Ok(self.elements), "a node is lost");
+    }
+}
+
+impl Batches for List {
+    fn push_many(&self, items: &[Item]) -> usize {
+        let values: Vec<_> = items.iter().map(|item| (*item).into()).collect();
+        operation("mpsc.push_many", || self.head.push_many(&self.nodes.pool, &values)).unwrap_or(0)
+    }
+
+    fn drainer(&self) -> Box<dyn FnMut(u64) -> Vec<Item> + '_> {
+        let mut consumer = self.only_consumer();
+        Box::new(move |limit| {
+            let mut drained = Vec::new();
+            let result =
+                operation("mpsc.drain", || consumer.drain(limit, |element| drained.push(element.into())));
+            assert_eq!(result.unwrap_or(0), drained.len() as u64);
+            drained
+        })
     }
 }
 

@@ -1,0 +1,123 @@
+//! Batches and single operations on the same queue: nothing is lost or seen twice, each producer's elements
+//! keep their order.
+
+use std::sync::Arc;
+
+use shuttle::thread;
+
+use crate::history::{Item, Outcome};
+use crate::queues::{List, Queue, Ring};
+use crate::runner::{MAIN, Run, Schedules, check, test_name};
+
+/// A queue that takes and gives batches.
+pub(crate) trait Batches: Queue {
+    /// How many of the items were pushed.
+    fn push_many(&self, items: &[Item]) -> usize;
+
+    /// A consuming end that gives up to so many items at once.
+    fn drainer(&self) -> Box<dyn FnMut(u64) -> Vec<Item> + '_>;
+}
+
+const PRODUCERS: u64 = 3;
+/// Elements of one producer, in batches of up to three.
+const PUSHES: u64 = 6;
+const ATTEMPTS: u64 = 12;
+const DRAINS: u64 = 40;
+
+/// What one producer pushes: every second time one element, and otherwise all that are left of a batch.
+fn produce(run: &Run, queue: &impl Batches, producer: u64) -> u64 {
+    let items: Vec<_> = (0..PUSHES).map(|serial| Item { producer, serial }).collect();
+    let mut left = &items[..];
+    for attempt in 0..ATTEMPTS {
+        let pushed = match left {
+            [] => break,
+            [first, ..] if (attempt + producer) % 2 == 0 => {
+                usize::from(queue.push(*first) == Outcome::Pushed)
+            }
+            some => queue.push_many(&some[..some.len().min(3)]),
+        };
+        run.saw(["none pushed", "1 pushed", "2 pushed", "3 pushed"][pushed]);
+        left = &left[pushed..];
+    }
+    PUSHES - left.len() as u64
+}
+
+fn account(run: &Run, consumers: u64, queue: impl Batches) {
+    let queue = Arc::new(queue);
+    let producers: Vec<_> = (0..PRODUCERS)
+        .map(|producer| {
+            let (queue, run) = (queue.clone(), run.clone());
+            thread::spawn(move || produce(&run, &*queue, producer))
+        })
+        .collect();
+    let consumers: Vec<_> = (0..consumers)
+        .map(|_| {
+            let (queue, run) = (queue.clone(), run.clone());
+            thread::spawn(move || {
+                let mut drain = queue.drainer();
+                let mut consumed = Vec::new();
+                for limit in (0..DRAINS).map(|round| 1 + round % 3) {
+                    let drained = drain(limit);
+                    run.saw(["none drained", "1 drained", "2 drained", "3 drained"][drained.len()]);
+                    consumed.extend(drained);
+                }
+                consumed
+            })
+        })
+        .collect();
+    let pushed: Vec<_> = producers.into_iter().map(|thread| thread.join().expect("a producer")).collect();
+    let mut seen: Vec<_> = consumers.into_iter().map(|thread| thread.join().expect("a consumer")).collect();
+    let mut rest = queue.drainer();
+    seen.push(
+        std::iter::from_fn(|| Some(rest(u64::MAX)).filter(|drained| !drained.is_empty())).flatten().collect(),
+    );
+    drop(rest);
+    queue.verify_drained();
+
+    for (producer, pushed) in (0..).zip(pushed) {
+        let of_this = |consumed: &Vec<Item>| {
+            let serials: Vec<_> =
+                consumed.iter().filter(|item| item.producer == producer).map(|item| item.serial).collect();
+            assert!(serials.is_sorted(), "one consumer sees the order of each producer: {serials:?}");
+            serials
+        };
+        let mut serials: Vec<_> = seen.iter().flat_map(of_this).collect();
+        serials.sort_unstable();
+        assert!(serials.into_iter().eq(0..pushed), "lost, or seen twice");
+    }
+}
+
+const OUTCOMES: &[&str] = &[
+    "none pushed",
+    "1 pushed",
+    "2 pushed",
+    "3 pushed",
+    "none drained",
+    "1 drained",
+    "2 drained",
+    "3 drained",
+];
+
+#[test]
+fn mpmc_batches_account_for_every_element_in_random_schedules() {
+    check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| account(run, 2, Ring::new(4, u64::MAX - 2)));
+}
+
+#[test]
+fn mpmc_batches_account_for_every_element_with_few_preemptions() {
+    check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| account(run, 2, Ring::new(4, u64::MAX - 2)));
+}
+
+#[test]
+fn mpsc_batches_account_for_every_element_in_random_schedules() {
+    check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| {
+        account(run, 1, List::new(4, u32::MAX as u64 - 2));
+    });
+}
+
+#[test]
+fn mpsc_batches_account_for_every_element_with_few_preemptions() {
+    check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| {
+        account(run, 1, List::new(4, u32::MAX as u64 - 2));
+    });
+}
