@@ -192,13 +192,15 @@ impl<P: Platform> EventCount<P> {
     pub fn must_notify(&self) -> bool {
         P::fence_after_rmw(&site::NOTIFY_FENCE);
         let mut seen = self.state.0.load(&site::NOTIFY_STATE);
+        // Before the loop: what a loop costs in the kernel, those pay who find somebody.
+        if seen & SLEEPERS == 0 {
+            return false;
+        }
         for _ in P::steps(P::retry_budget()) {
-            if seen & SLEEPERS == 0 {
-                return false;
-            }
             let awake = (seen & !SLEEPERS).wrapping_add(EPOCH);
             match self.state.0.compare_exchange(seen, awake, &site::NOTIFY_CLAIM) {
                 Ok(_) => return true,
+                Err(now) if now & SLEEPERS == 0 => return false,
                 Err(now) => seen = now,
             }
             P::relax();
