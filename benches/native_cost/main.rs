@@ -5,8 +5,9 @@
 //! which jumps there, follows from the order in which rustc emits the blocks of a generic and of a plain
 //! function, and what one path loses by it another wins.
 //!
-//! `cargo bench --bench native_cost` counts and compares. With an operation's symbol as its argument the
-//! program only runs that operation, for callgrind.
+//! `cargo bench --bench native_cost` counts and compares. With `counts` as its argument the program counts arenaq
+//! alone and prints TOML, which `cargo xtask instructions` compares with `benches/instructions.toml`. With an
+//! operation as its argument it only runs that operation, for callgrind.
 
 mod twin;
 
@@ -207,7 +208,6 @@ fn compare() -> Result<bool, String> {
     println!("instructions of a call, over {RUNS} calls under callgrind; unconditional jumps apart\n");
     println!("| operation | outcome | arenaq | twin | jumps, arenaq | jumps, twin | |");
     println!("|---|---|---:|---:|---:|---:|---|");
-    let per_call = |total: u64| total as f64 / RUNS as f64;
     let mut equal = true;
     for case in [Case::Success, Case::Refusal] {
         for operation in OPERATIONS {
@@ -227,6 +227,21 @@ fn compare() -> Result<bool, String> {
     Ok(equal)
 }
 
+/// Counts arenaq alone, for `cargo xtask instructions`.
+fn print_counts() -> Result<(), String> {
+    for operation in OPERATIONS {
+        println!("[{operation}]");
+        for (name, case) in [("success", Case::Success), ("refusal", Case::Refusal)] {
+            println!("{name} = {:.3}", per_call(count("arenaq", operation, case)?.without_jumps()));
+        }
+    }
+    Ok(())
+}
+
+fn per_call(total: u64) -> f64 {
+    total as f64 / RUNS as f64
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -235,7 +250,16 @@ fn main() -> ExitCode {
         run(side, operation, case);
         return ExitCode::SUCCESS;
     }
-    match compare() {
+    // Cargo adds `--bench`.
+    let compared = if arguments.first() == Some(&"counts") {
+        match print_counts() {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => Err(error),
+        }
+    } else {
+        compare()
+    };
+    match compared {
         Ok(true) => {
             println!("\nequal: the platform trait costs nothing");
             ExitCode::SUCCESS

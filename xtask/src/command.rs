@@ -81,25 +81,30 @@ fn describe(expression: &Expression) -> String {
 
 /// Compiles the harness and returns the path of its command `arenaq`.
 pub(crate) fn build_harness(release: bool) -> anyhow::Result<PathBuf> {
+    build("arenaq-harness", "arenaq", release).context(
+        "the harness does not compile; if the reason above is a missing tool, run `cargo xtask setup`",
+    )
+}
+
+/// Compiles a program of a package and returns its path.
+pub(crate) fn build(package: &str, program: &str, release: bool) -> anyhow::Result<PathBuf> {
     let mut arguments = vec![
-        "build",
-        "--locked",
-        "--package=arenaq-harness",
-        "--bin=arenaq",
-        "--message-format=json-render-diagnostics",
+        "build".to_owned(),
+        "--locked".to_owned(),
+        format!("--package={package}"),
+        format!("--bin={program}"),
+        "--message-format=json-render-diagnostics".to_owned(),
     ];
     if release {
-        arguments.push("--release");
+        arguments.push("--release".to_owned());
     }
-    let messages = cargo(arguments).read().context(
-        "the harness does not compile; if the reason above is a missing tool, run `cargo xtask setup`",
-    )?;
+    let messages = cargo(arguments).read().with_context(|| format!("compiling {package}"))?;
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "arenaq")
+        .filter(|message| message["target"]["name"] == program)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo did not say where the command arenaq is")
+        .with_context(|| format!("cargo did not say where the program {program} is"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! `cargo xtask`: sets the machine up, shows the queues at work, and runs everything that CI runs.
 
+mod bench;
 mod command;
 mod demo;
+mod instructions;
+mod kernels;
 mod layouts;
 mod links;
 mod orderings;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -34,6 +38,14 @@ enum Command {
     Lint,
     /// Compares docs/layouts.md with the layouts of the compiled code, or writes it.
     Layouts(LayoutsArgs),
+    /// Runs the command `arenaq` in a virtual machine, with any kernel.
+    Vm(vm::VmArgs),
+    /// Tries every kernel of xtask/kernels.toml in virtual machines, and writes docs/kernels.md.
+    Kernels(kernels::KernelsArgs),
+    /// Measures arenaq's queues against their peers, and writes docs/benchmarks.md.
+    Bench(bench::BenchArgs),
+    /// Compares the instructions of each operation with benches/instructions.toml, or writes it.
+    Instructions(instructions::InstructionsArgs),
     /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
     Orderings(orderings::OrderingsArgs),
 }
@@ -84,6 +96,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lint => return Ok(test::run(Step::LINT, Options::default())),
         Command::Layouts(arguments) if arguments.write => layouts::write()?,
         Command::Layouts(_) => layouts::check()?,
+        Command::Vm(arguments) => return vm::run(&arguments),
+        Command::Kernels(arguments) => return kernels::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments)?,
+        Command::Instructions(arguments) => instructions::run(&arguments)?,
         Command::Orderings(arguments) => return orderings::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

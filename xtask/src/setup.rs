@@ -6,11 +6,26 @@ use duct::cmd;
 
 use crate::command::{cargo, check};
 
-/// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind.
-const MORE_PACKAGES: &[&str] = &["valgrind"];
+/// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind,
+/// and virtual machines are QEMU's, with busybox for a userspace.
+const MORE_PACKAGES: &[&str] = &["valgrind", QEMU, "busybox-static"];
+
+const QEMU: &str = "qemu-system-x86";
 
 /// The programs of packages, to find out what is there without dpkg.
-const PROGRAMS: &[(&str, &str)] = &[("pkg-config", "pkg-config"), ("make", "make"), ("valgrind", "valgrind")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("pkg-config", "pkg-config"),
+    ("make", "make"),
+    ("valgrind", "valgrind"),
+    (QEMU, "qemu-system-x86_64"),
+    ("busybox-static", "busybox"),
+];
+
+/// Debian bookworm's own QEMU emulates in one thread only, and slowly; its backports have a newer one.
+const BACKPORTS: &str = "\
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main
+";
 
 /// Brings everything that is missing, or fails and says what to do.
 pub(crate) fn setup() -> anyhow::Result<()> {
@@ -88,22 +103,61 @@ fn missing_without_dpkg() -> Vec<&'static str> {
 fn install(missing: &[&str]) -> anyhow::Result<()> {
     let arguments = ["install", "-y", "--no-install-recommends"];
     let command = format!("apt-get {} {}", arguments.join(" "), missing.join(" "));
-    let Some(prefix) = as_root() else {
+    if as_root().is_none() {
         bail!(
             "missing: {}. Neither root nor a sudo that asks for no password is here to install them; run\n\n    sudo {command}\n",
             missing.join(", ")
         );
-    };
-    let apt = |arguments: &[&str]| {
-        let (program, before) = prefix.split_first().unwrap_or((&"apt-get", &[]));
-        check(&cmd(*program, before.iter().chain(arguments)))
-    };
+    }
+    if missing.contains(&QEMU) && has_old_qemu() {
+        install_newer_qemu()?;
+    }
     let install: Vec<&str> = arguments.iter().chain(missing).copied().collect();
     println!("setup: {command}");
     // The lists of a new machine are empty or old; those of another need no update.
     if apt(&install).is_err() {
         apt(&["update"])?;
         apt(&install).with_context(|| format!("{command} failed; run it by hand to see more"))?;
+    }
+    Ok(())
+}
+
+/// apt-get, as root.
+fn apt(arguments: &[&str]) -> anyhow::Result<()> {
+    let prefix = as_root().context("neither root nor a sudo that asks for no password is here")?;
+    let (program, before) = prefix.split_first().unwrap_or((&"apt-get", &[]));
+    check(&cmd(*program, before.iter().copied().chain(arguments.iter().copied()))).map(drop)
+}
+
+/// Whether the QEMU of this system's own packages is one that emulates in one thread.
+fn has_old_qemu() -> bool {
+    std::fs::read_to_string("/etc/os-release").is_ok_and(|system| is_bookworm(&system))
+}
+
+fn is_bookworm(system: &str) -> bool {
+    let has = |line: &str| system.lines().any(|is| is == line);
+    has("ID=debian") && has("VERSION_CODENAME=bookworm")
+}
+
+/// From bookworm's backports, of which the machine's own sources need not know. Without them bookworm's own QEMU does,
+/// so a failure is only told.
+fn install_newer_qemu() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let place = folder.path().display();
+    std::fs::create_dir_all(folder.path().join("lists/partial"))?;
+    std::fs::write(folder.path().join("sources.list"), BACKPORTS)?;
+    let settings = [
+        format!("Dir::State::lists={place}/lists"),
+        format!("Dir::Etc::sourcelist={place}/sources.list"),
+        "Dir::Etc::sourceparts=/dev/null".to_owned(),
+        "APT::Sandbox::User=root".to_owned(),
+    ];
+    let settings: Vec<_> = settings.iter().flat_map(|setting| ["-o", setting]).collect();
+    let with = |arguments: &[&str]| apt(&[&settings, arguments].concat());
+    println!("setup: {QEMU} from bookworm-backports");
+    let install = ["install", "-y", "--no-install-recommends", "-t", "bookworm-backports", QEMU];
+    if let Err(error) = with(&["update"]).and_then(|()| with(&install)) {
+        println!("setup: bookworm's own {QEMU} is taken: {error:#}");
     }
     Ok(())
 }
@@ -127,4 +181,16 @@ pub(crate) fn is_root() -> bool {
 /// Whether sudo works and asks for no password.
 pub(crate) fn has_sudo() -> bool {
     which::which("sudo").is_ok() && cmd!("sudo", "-n", "true").stdin_null().stderr_null().run().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_bookworm;
+
+    #[test]
+    fn bookworm_is_told_from_others() {
+        assert!(is_bookworm("ID=debian\nVERSION_CODENAME=bookworm\n"));
+        assert!(!is_bookworm("ID=debian\nVERSION_CODENAME=trixie\n"));
+        assert!(!is_bookworm("ID=raspbian\nID_LIKE=debian\nVERSION_CODENAME=bookworm\n"));
+    }
 }

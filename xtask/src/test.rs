@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use duct::Expression;
 
 use crate::command::{cargo, check};
-use crate::{layouts, links, orderings, setup};
+use crate::{instructions, kernels, layouts, links, orderings, setup, vm};
 
 /// The tests write a line with this when the kernel cannot run them.
 const SKIPPED: &str = "SKIPPED";
@@ -44,6 +44,8 @@ pub(crate) enum Step {
     Layouts,
     /// Unit, property, stress, kernel and documentation tests.
     Test,
+    /// Files that are created in a virtual machine with the newest kernel, through both queues.
+    Vm,
     /// The algorithms under loom.
     Loom,
     /// The algorithms under shuttle.
@@ -52,6 +54,8 @@ pub(crate) enum Step {
     Orderings,
     /// The instructions of the generic code, against a twin written by hand.
     NativeCost,
+    /// The instructions of each operation, against benches/instructions.toml.
+    Instructions,
 }
 
 impl Step {
@@ -64,10 +68,12 @@ impl Step {
         Step::Build,
         Step::Layouts,
         Step::Test,
+        Step::Vm,
         Step::Loom,
         Step::Shuttle,
         Step::Orderings,
         Step::NativeCost,
+        Step::Instructions,
     ];
 
     /// Those that only look at the sources.
@@ -79,7 +85,7 @@ impl Step {
 
     /// The step without which this one says nothing that is not known.
     fn needs(self) -> Option<Step> {
-        matches!(self, Step::Layouts | Step::Test).then_some(Step::Build)
+        matches!(self, Step::Layouts | Step::Test | Step::Vm).then_some(Step::Build)
     }
 
     /// Returns the lines on skipped tests.
@@ -88,6 +94,8 @@ impl Step {
             Step::Setup => setup::setup().map(|()| Vec::new()),
             Step::Links => links::check().map(|()| Vec::new()),
             Step::Layouts => layouts::check().map(|()| Vec::new()),
+            Step::Vm => kernels::newest().and_then(|kernel| vm::check(&kernel)).map(|()| Vec::new()),
+            Step::Instructions => instructions::check().map(|()| Vec::new()),
             Step::Orderings => orderings::check().map(|()| Vec::new()),
             _ => {
                 let mut command = self.command();

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Pushes in a loop: one program for each way from BPF to userspace, and back. Nothing is attached:
+ * userspace runs them. Userspace loads one program at a time, with the maps that it uses,
+ * so a kernel that refuses one of them still runs the others.
+ */
+#include "kernel.h"
+#include "peers.h"
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024); /* pages; userspace sets it before the load */
+} arena SEC(".maps");
+
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+
+struct arenaq_header __arena arenaq_header;
+struct ds_vyukhov_head __arena ds_vyukhov;
+struct ds_mpsc_head __arena ds_mpsc;
+struct arenaq_event_count __arena events;
+/* What the limit adds to, on a line of its own. */
+struct {
+	__u64 word __attribute__((aligned(128)));
+} __arena locked __attribute__((aligned(128)));
+
+/* Their sizes are set before the load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ringbuf SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} perf SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(value_size, 16);
+	__uint(max_entries, 1);
+} queue SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
+	__uint(max_entries, 4096);
+} user_ringbuf SEC(".maps");
+
+/* A run of a program; its Rust twin is in bench/src/kernel/object.rs. */
+struct run {
+	__u64 count;	 /* how many operations */
+	__u64 flags;	 /* for ring buffers: whether to wake the consumer */
+	__u64 is_paced;	 /* ends at the first refusal */
+	__u64 is_timed;	 /* elements carry the time */
+	__u64 done;	 /* how many succeeded */
+	__u64 refused;	 /* how many did not */
+	__u64 ns;	 /* how long the loop took */
+};
+
+/*
+ * The loop around an operation, which is an expression that is true if it was refused. The loop is
+ * the same for all, so that `empty_loop` is what it costs. `key` is the number of the pass.
+ */
+#define LOOP(operation)                                                  \
+	for (; key < count && arenaq_can_loop(); key++) {                \
+		__u64 value = is_timed ? bpf_ktime_get_ns() : key;       \
+                                                                         \
+		(void)value;                                             \
+		if (operation) {                                         \
+			refused++;                                       \
+			if (is_paced) {                                  \
+				key++;                                   \
+				break;                                   \
+			}                                                \
+		}                                                        \
+	}
+
+#define PROGRAM(name, operation)                                         \
+	SEC("syscall")                                                   \
+	int name(struct run *run)                                        \
+	{                                                                \
+		__u64 count = run->count, flags = run->flags;            \
+		__u64 is_paced = run->is_paced, is_timed = run->is_timed; \
+		__u64 refused = arenaq_zero(), key = arenaq_zero();      \
+		__u64 start = bpf_ktime_get_ns();                        \
+                                                                         \
+		(void)flags;                                             \
+		LOOP(operation)                                          \
+		run->ns = bpf_ktime_get_ns() - start;                    \
+		run->done = key - refused;                               \
+		run->refused = refused;                                  \
+		return 0;                                                \
+	}
+
+/*
+ * A program that can sleep, as `syscall` programs can, is refused the perf buffer. This one cannot,
+ * and it cannot write to its context either: it returns how many operations succeeded.
+ */
+#define RAW_PROGRAM(name, operation)                                              \
+	SEC("raw_tp")                                                             \
+	int name(struct bpf_raw_tracepoint_args *context)                         \
+	{                                                                         \
+		__u64 count = context->args[0];                                   \
+		__u64 is_paced = context->args[2], is_timed = context->args[3];   \
+		__u64 refused = arenaq_zero(), key = arenaq_zero();               \
+                                                                                  \
+		LOOP(operation)                                                   \
+		return key - refused;                                             \
+	}
+
+/* ---- Limits ---- */
+
+static __always_inline _Bool nothing(__u64 key, __u64 value)
+{
+	asm volatile("" ::"r"(key), "r"(value));
+	return 0;
+}
+
+static __always_inline _Bool add(__u64 value)
+{
+	/* With a result, as a claim has one. */
+	__u64 old = __sync_fetch_and_add(&locked.word, value);
+
+	asm volatile("" ::"r"(old));
+	return 0;
+}
+
+PROGRAM(empty_loop, nothing(key, value))
+PROGRAM(locked_rmw, (nothing(key, value), add(1)))
+
+/* ---- Ours ---- */
+
+PROGRAM(push_mpmc, ds_vyukhov_insert(&ds_vyukhov, key, value))
+PROGRAM(push_mpsc, ds_mpsc_insert(&ds_mpsc, key, value))
+
+/* For a consumer that sleeps: the doorbell is a record in a ring buffer that it polls. */
+static __always_inline _Bool refused_or_ring(int status)
+{
+	__u64 bell = 0;
+
+	if (status != DS_SUCCESS)
+		return 1;
+	/* A ring that is full has woken the consumer already. */
+	if (arenaq_must_notify(&events))
+		bpf_ringbuf_output(&ringbuf, &bell, sizeof(bell), BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+PROGRAM(push_mpmc_notify, refused_or_ring(ds_vyukhov_insert(&ds_vyukhov, key, value)))
+PROGRAM(push_mpsc_notify, refused_or_ring(ds_mpsc_insert(&ds_mpsc, key, value)))
+
+/* ---- Peers ---- */
+
+/* An element of `bytes` bytes: the time, and the number of the pass in all other words. */
+#define PAYLOAD(bytes)                                                                               \
+	struct payload_##bytes {                                                                     \
+		__u64 words[(bytes) / 8];                                                            \
+	};                                                                                           \
+                                                                                                     \
+	static __always_inline void fill_##bytes(struct payload_##bytes *payload, __u64 key, __u64 value) \
+	{                                                                                            \
+		payload->words[0] = value;                                                           \
+		_Pragma("unroll") for (int word = 1; word < (bytes) / 8; word++)                     \
+			payload->words[word] = key;                                                  \
+	}                                                                                            \
+                                                                                                     \
+	static __always_inline _Bool reserve_submit_##bytes(__u64 key, __u64 value, __u64 flags)     \
+	{                                                                                            \
+		struct payload_##bytes *payload = bpf_ringbuf_reserve(&ringbuf, bytes, 0);           \
+                                                                                                     \
+		if (!payload)                                                                        \
+			return 1;                                                                    \
+		fill_##bytes(payload, key, value);                                                   \
+		bpf_ringbuf_submit(payload, flags);                                                  \
+		return 0;                                                                            \
+	}                                                                                            \
+                                                                                                     \
+	static __always_inline _Bool output_##bytes(__u64 key, __u64 value, __u64 flags)             \
+	{                                                                                            \
+		struct payload_##bytes payload;                                                      \
+                                                                                                     \
+		fill_##bytes(&payload, key, value);                                                  \
+		return bpf_ringbuf_output(&ringbuf, &payload, bytes, flags) != 0;                    \
+	}                                                                                            \
+                                                                                                     \
+	static __always_inline _Bool perf_event_##bytes(void *context, __u64 key, __u64 value)       \
+	{                                                                                            \
+		struct payload_##bytes payload;                                                      \
+                                                                                                     \
+		fill_##bytes(&payload, key, value);                                                  \
+		return bpf_perf_event_output(context, &perf, BPF_F_CURRENT_CPU, &payload, bytes) != 0; \
+	}                                                                                            \
+                                                                                                     \
+	static __always_inline _Bool push_queue_##bytes(__u64 key, __u64 value)                      \
+	{                                                                                            \
+		struct payload_##bytes payload;                                                      \
+                                                                                                     \
+		fill_##bytes(&payload, key, value);                                                  \
+		return bpf_map_push_elem(&queue, &payload, 0) != 0;                                  \
+	}                                                                                            \
+                                                                                                     \
+	PROGRAM(ringbuf_reserve_##bytes, reserve_submit_##bytes(key, value, flags))                  \
+	PROGRAM(ringbuf_output_##bytes, output_##bytes(key, value, flags))                           \
+	RAW_PROGRAM(perf_output_##bytes, perf_event_##bytes(context, key, value))                    \
+	PROGRAM(queue_map_##bytes, push_queue_##bytes(key, value))
+
+PAYLOAD(8)
+PAYLOAD(16)
+PAYLOAD(64)
+PAYLOAD(256)
+
+/* ---- The way back: userspace pushes, these pop ---- */
+
+static __always_inline _Bool pop_ours(void)
+{
+	struct ds_kv element;
+
+	return ds_vyukhov_pop(&ds_vyukhov, &element) != DS_SUCCESS;
+}
+
+static __always_inline _Bool pop_queue(void)
+{
+	struct payload_16 payload;
+
+	return bpf_map_pop_elem(&queue, &payload) != 0;
+}
+
+PROGRAM(pop_mpmc, pop_ours())
+PROGRAM(pop_queue_map, pop_queue())
+
+struct drained {
+	__u64 samples;
+	__u64 sum;
+};
+
+static long take(struct bpf_dynptr *sample, void *context)
+{
+	struct drained *drained = context;
+	struct payload_16 payload;
+
+	if (bpf_dynptr_read(&payload, sizeof(payload), sample, 0, 0))
+		return 1;
+	drained->samples++;
+	drained->sum += payload.words[0];
+	return 0;
+}
+
+/* It has a loop of its own, in the kernel, and calls for each sample. */
+SEC("syscall")
+int drain_user_ringbuf(struct run *run)
+{
+	struct drained drained = {};
+	__u64 start = bpf_ktime_get_ns();
+
+	bpf_user_ringbuf_drain(&user_ringbuf, take, &drained, run->flags);
+	run->ns = bpf_ktime_get_ns() - start;
+	run->done = drained.samples;
+	run->refused = run->count - drained.samples;
+	return 0;
+}
+
+/* ---- Where our control blocks are ---- */
+
+struct places {
+	__u64 header;
+	__u64 mpmc;
+	__u64 mpsc;
+	__u64 pool;
+	__u64 events;
+};
+
+SEC("syscall")
+int locate(struct places *places)
+{
+	places->header = (__u64)&arenaq_header;
+	places->mpmc = (__u64)&ds_vyukhov;
+	places->mpsc = (__u64)&ds_mpsc;
+	places->pool = (__u64)&ds_pool;
+	places->events = (__u64)&events;
+	return 0;
+}

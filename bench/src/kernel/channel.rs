@@ -1,0 +1,435 @@
+//! A way from BPF to userspace, with both its ends.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use arenaq::KeyValue;
+use arenaq::PopError;
+use arenaq::arena::{Arena, Mpmc, MpscConsumer};
+use arenaq::eventcount::EventCount;
+use arenaq::platform::Native;
+use hdrhistogram::Histogram;
+use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffer, RingBufferBuilder};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::object::{Loaded, MapSize, Mapped, Program, Run};
+use crate::results::Role;
+
+/// How events travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// arenaq's bounded queue.
+    Mpmc,
+    /// arenaq's unbounded queue, with a pool that does not grow.
+    Mpsc,
+    /// The bounded queue, whose consumer may sleep.
+    MpmcNotify,
+    /// The unbounded queue, whose consumer may sleep.
+    MpscNotify,
+    /// `bpf_ringbuf_reserve` and `bpf_ringbuf_submit`.
+    RingbufReserve,
+    /// `bpf_ringbuf_output`.
+    RingbufOutput,
+    /// `bpf_perf_event_output`.
+    PerfOutput,
+    /// `bpf_map_push_elem` of a queue map.
+    QueueMap,
+    /// Nowhere: the loop alone.
+    EmptyLoop,
+    /// Nowhere: one locked read-modify-write of a word in the arena.
+    LockedRmw,
+}
+
+impl Via {
+    /// Its name in results.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Via::Mpmc => "mpmc",
+            Via::Mpsc => "mpsc",
+            Via::MpmcNotify => "mpmc-notify",
+            Via::MpscNotify => "mpsc-notify",
+            Via::RingbufReserve => "ringbuf-reserve",
+            Via::RingbufOutput => "ringbuf-output",
+            Via::PerfOutput => "perf-output",
+            Via::QueueMap => "queue-map",
+            Via::EmptyLoop => "empty-loop",
+            Via::LockedRmw => "locked-rmw",
+        }
+    }
+
+    /// Ours, a peer or a limit.
+    pub const fn role(self) -> Role {
+        match self {
+            Via::Mpmc | Via::Mpsc | Via::MpmcNotify | Via::MpscNotify => Role::Ours,
+            // Ring buffer and queue map take a spin lock; the perf buffer is the CPU's own.
+            Via::RingbufReserve | Via::RingbufOutput | Via::QueueMap => Role::LockingPeer,
+            Via::PerfOutput => Role::Peer,
+            Via::EmptyLoop | Via::LockedRmw => Role::Limit,
+        }
+    }
+
+    /// Whether it carries elements of so many bytes. In C, arenaq's have 16.
+    pub const fn carries(self, payload: usize) -> bool {
+        !matches!(self, Via::Mpmc | Via::Mpsc | Via::MpmcNotify | Via::MpscNotify) || payload <= 16
+    }
+
+    fn program(self, payload: usize) -> String {
+        match self {
+            Via::Mpmc => "push_mpmc".to_owned(),
+            Via::Mpsc => "push_mpsc".to_owned(),
+            Via::MpmcNotify => "push_mpmc_notify".to_owned(),
+            Via::MpscNotify => "push_mpsc_notify".to_owned(),
+            Via::EmptyLoop => "empty_loop".to_owned(),
+            Via::LockedRmw => "locked_rmw".to_owned(),
+            Via::RingbufReserve => format!("ringbuf_reserve_{payload}"),
+            Via::RingbufOutput => format!("ringbuf_output_{payload}"),
+            Via::PerfOutput => format!("perf_output_{payload}"),
+            Via::QueueMap => format!("queue_map_{payload}"),
+        }
+    }
+
+    fn maps(self, payload: usize, capacity: u32) -> Vec<MapSize> {
+        let size = |name, entries, value| vec![MapSize { name, entries, value }];
+        let doorbell = MapSize { name: "ringbuf", entries: 4096, value: None };
+        let ring = MapSize { name: "arena", entries: capacity * 24 / 4096 + 8, value: None };
+        // A node and its link.
+        let list = MapSize { name: "arena", entries: (capacity + 1) * 32 / 4096 + 8, value: None };
+        match self {
+            Via::Mpmc => vec![ring],
+            Via::Mpsc => vec![list],
+            Via::MpmcNotify => vec![ring, doorbell],
+            Via::MpscNotify => vec![list, doorbell],
+            Via::RingbufReserve | Via::RingbufOutput => size("ringbuf", ring_bytes(payload, capacity), None),
+            // The number of CPUs, which libbpf knows.
+            Via::PerfOutput => size("perf", 0, None),
+            Via::QueueMap => size("queue", capacity, Some(payload as u32)),
+            Via::EmptyLoop | Via::LockedRmw => Vec::new(),
+        }
+    }
+}
+
+/// The header of a record in a ring buffer.
+const RECORD_HEADER: u32 = 8;
+
+/// The size of a ring for so many records: a power of two, and at least a page.
+fn ring_bytes(payload: usize, capacity: u32) -> u32 {
+    ((payload as u32 + RECORD_HEADER) * capacity).next_power_of_two().max(4096)
+}
+
+/// What a consumer does when there is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It looks again at once.
+    Spin,
+    /// It sleeps: in epoll where the kernel wakes it, else for a while.
+    Sleep,
+}
+
+/// How long a consumer sleeps that nobody can wake.
+const NAP: Duration = Duration::from_micros(100);
+/// How long epoll waits: until then a consumer that is to end does not see it.
+const EPOLL: Duration = Duration::from_millis(50);
+/// How many elements are taken before the consumer looks up.
+const STEP: u64 = 1024;
+
+/// A loaded way.
+#[derive(Debug)]
+pub struct Channel {
+    /// Which.
+    pub via: Via,
+    payload: usize,
+    capacity: u32,
+    flags: u64,
+    loaded: Loaded,
+    mapped: Option<Mapped>,
+}
+
+impl Channel {
+    /// Loads what is needed for elements of `payload` bytes, of which at least `capacity` find room.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn load(via: Via, payload: usize, capacity: u32) -> anyhow::Result<Channel> {
+        let program = via.program(payload);
+        let loaded = Loaded::load(&[&program], &via.maps(payload, capacity))?;
+        let mapped = match via {
+            Via::Mpmc | Via::MpmcNotify => {
+                Some(loaded.make_arena(|arena| Ok(arena.create_mpmc(capacity.into())?))?)
+            }
+            Via::Mpsc | Via::MpscNotify => {
+                Some(loaded.make_arena(|arena| Ok(arena.create_mpsc(capacity.into(), 0)?))?)
+            }
+            _ => None,
+        };
+        Ok(Channel { via, payload, capacity, flags: 0, loaded, mapped })
+    }
+
+    /// The flags of every push: `BPF_RB_NO_WAKEUP` and its like.
+    #[must_use]
+    pub fn with_flags(self, flags: u32) -> Channel {
+        Channel { flags: flags.into(), ..self }
+    }
+
+    /// The pushing end, for this thread.
+    ///
+    /// # Errors
+    ///
+    /// Never, for a channel that was loaded.
+    pub fn producer(&self) -> anyhow::Result<Producer<'_>> {
+        Ok(Producer { program: self.loaded.program(&self.via.program(self.payload))?, flags: self.flags })
+    }
+
+    /// The consuming end, for this thread. With `timed`, elements carry the time at which they were pushed.
+    ///
+    /// # Errors
+    ///
+    /// If userspace cannot consume here.
+    pub fn consumer(&self, waiting: Waiting, timed: bool) -> anyhow::Result<Consumer<'_>> {
+        let seen = Rc::new(Seen::new(timed));
+        let source = match self.via {
+            Via::Mpmc | Via::MpmcNotify => Source::Mpmc(self.arena()?.mpmc()?),
+            Via::Mpsc | Via::MpscNotify => Source::Mpsc(self.arena()?.mpsc_consumer()?),
+            Via::RingbufReserve | Via::RingbufOutput => Source::Ring(self.ring(Rc::clone(&seen))?),
+            Via::PerfOutput => Source::Perf(self.perf(Rc::clone(&seen))?),
+            Via::QueueMap => Source::Map(self.loaded.map("queue")?),
+            Via::EmptyLoop | Via::LockedRmw => bail!("{} delivers nothing", self.via.name()),
+        };
+        let doorbell = match self.via {
+            Via::MpmcNotify | Via::MpscNotify => Some(self.doorbell()?),
+            _ => None,
+        };
+        Ok(Consumer { source, doorbell, waiting, seen })
+    }
+
+    fn doorbell(&self) -> anyhow::Result<Doorbell<'_>> {
+        let map = self.loaded.map("ringbuf")?;
+        let mut builder = RingBufferBuilder::new();
+        builder.add(&map, |_| 0)?;
+        Ok(Doorbell { events: self.arena()?.event_count()?, ring: builder.build()? })
+    }
+
+    fn arena(&self) -> anyhow::Result<Arena<'_, KeyValue>> {
+        // SAFETY: `load` has made the arena in this object.
+        unsafe { self.mapped.context("no arena")?.attach(&self.loaded) }
+    }
+
+    fn ring(&self, seen: Rc<Seen>) -> anyhow::Result<RingBuffer<'static>> {
+        let map = self.loaded.map("ringbuf")?;
+        let mut builder = RingBufferBuilder::new();
+        builder.add(&map, move |record| {
+            seen.take(first_word(record));
+            0
+        })?;
+        Ok(builder.build()?)
+    }
+
+    /// Each CPU has a ring of its own, with room for all.
+    fn perf(&self, seen: Rc<Seen>) -> anyhow::Result<PerfBuffer<'static>> {
+        // A record has a header and a size, and is a multiple of 8 bytes.
+        let bytes = (self.payload + 24) * self.capacity as usize;
+        let pages = bytes.div_ceil(4096).next_power_of_two();
+        let map = self.loaded.map("perf")?;
+        let builder = PerfBufferBuilder::new(&map).pages(pages);
+        Ok(builder.sample_cb(move |_, record: &[u8]| seen.take(first_word(record))).build()?)
+    }
+}
+
+fn first_word(record: &[u8]) -> u64 {
+    record.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+/// The pushing end.
+#[derive(Debug)]
+pub struct Producer<'a> {
+    program: Program<'a>,
+    flags: u64,
+}
+
+impl Producer<'_> {
+    /// Pushes on this CPU.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses to run the program.
+    pub fn push(&self, run: Run) -> anyhow::Result<Run> {
+        self.program.run(Run { flags: self.flags, ..run })
+    }
+}
+
+/// What a consumer has seen.
+#[derive(Debug)]
+struct Seen {
+    events: Cell<u64>,
+    latency: Option<RefCell<Histogram<u64>>>,
+}
+
+impl Seen {
+    fn new(timed: bool) -> Seen {
+        // Three digits up to one minute; a longer latency counts as one minute.
+        let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3).ok().map(RefCell::new);
+        Seen { events: Cell::new(0), latency: if timed { histogram() } else { None } }
+    }
+
+    #[inline(always)]
+    fn take(&self, value: u64) {
+        self.events.set(self.events.get() + 1);
+        if let Some(latency) = &self.latency {
+            latency.borrow_mut().saturating_record(now().saturating_sub(value).max(1));
+        }
+    }
+}
+
+/// The kernel's `bpf_ktime_get_ns`.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+enum Source<'a> {
+    Mpmc(Mpmc<'a, KeyValue>),
+    Mpsc(MpscConsumer<'a, KeyValue>),
+    Ring(RingBuffer<'static>),
+    Perf(PerfBuffer<'static>),
+    Map(Map<'a>),
+}
+
+/// What a consumer of ours sleeps on.
+struct Doorbell<'a> {
+    events: &'a EventCount<Native>,
+    ring: RingBuffer<'static>,
+}
+
+impl Doorbell<'_> {
+    /// Sleeps until a producer rings, but not for ever: the caller may have to end. `is_empty` is asked once
+    /// the sleep is announced.
+    fn sleep_if(&self, is_empty: impl FnOnce() -> bool) -> anyhow::Result<()> {
+        let Some(ticket) = self.events.prepare() else { return Ok(()) };
+        if is_empty() && !self.events.is_notified(&ticket) {
+            succeeded(self.ring.poll_raw(EPOLL))?;
+        }
+        // Does nothing if a producer has rung.
+        self.events.cancel(ticket);
+        Ok(())
+    }
+}
+
+/// The consuming end.
+pub struct Consumer<'a> {
+    source: Source<'a>,
+    doorbell: Option<Doorbell<'a>>,
+    waiting: Waiting,
+    seen: Rc<Seen>,
+}
+
+impl std::fmt::Debug for Consumer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer")
+            .field("waiting", &self.waiting)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Consumer<'_> {
+    /// How many events it has seen.
+    pub fn seen(&self) -> u64 {
+        self.seen.events.get()
+    }
+
+    /// From the push to here: the latency below which so many percent of the events were, in nanoseconds.
+    pub fn latency(&self, percent: f64) -> Option<u64> {
+        self.seen.latency.as_ref().map(|latency| latency.borrow().value_at_percentile(percent))
+    }
+
+    /// Takes what is there, up to a limit, and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// If the source does not work.
+    pub fn take(&mut self) -> anyhow::Result<()> {
+        match &mut self.source {
+            Source::Mpmc(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
+            Source::Mpsc(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
+            Source::Ring(ring) => succeeded(ring.consume_raw_n(STEP as usize)),
+            Source::Perf(perf) => Ok(perf.consume()?),
+            Source::Map(map) => take_from_map(map, &self.seen),
+        }
+    }
+
+    /// Takes what is there. If that is nothing, waits as it was told to.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    pub fn take_or_wait(&mut self) -> anyhow::Result<()> {
+        let before = self.seen();
+        self.take()?;
+        if self.seen() != before {
+            return Ok(());
+        }
+        if let (Some(doorbell), Waiting::Sleep) = (&self.doorbell, self.waiting) {
+            let seen = &self.seen;
+            return match &mut self.source {
+                Source::Mpmc(queue) => doorbell.sleep_if(|| queue.is_empty()),
+                Source::Mpsc(queue) => doorbell.sleep_if(|| {
+                    queue.drain(STEP, |element| seen.take(element.value)) == Err(PopError::Empty)
+                }),
+                _ => Ok(()),
+            };
+        }
+        match (&self.source, self.waiting) {
+            (_, Waiting::Spin) => std::hint::spin_loop(),
+            (Source::Ring(ring), Waiting::Sleep) => succeeded(ring.poll_raw(EPOLL))?,
+            (Source::Perf(perf), Waiting::Sleep) => perf.poll(EPOLL)?,
+            (_, Waiting::Sleep) => std::thread::sleep(NAP),
+        }
+        Ok(())
+    }
+}
+
+fn ours(drained: Result<u64, PopError>) -> anyhow::Result<()> {
+    match drained {
+        Ok(_) | Err(PopError::Empty | PopError::Busy | PopError::Contended) => Ok(()),
+        Err(error) => bail!("drain: {error}"),
+    }
+}
+
+fn take_from_map(map: &Map<'_>, seen: &Seen) -> anyhow::Result<()> {
+    for _ in 0..STEP {
+        match map.lookup_and_delete(&[]) {
+            Ok(Some(element)) => seen.take(first_word(&element)),
+            Ok(None) => break,
+            Err(error) => return Err(error).context("popping from the queue map"),
+        }
+    }
+    Ok(())
+}
+
+/// What libbpf's functions on ring buffers return: a number, or an error below zero.
+fn succeeded(code: i32) -> anyhow::Result<()> {
+    // A signal, or epoll's end, is no error.
+    if code >= 0 || code == -rustix::io::Errno::INTR.raw_os_error() {
+        return Ok(());
+    }
+    Err(std::io::Error::from_raw_os_error(-code)).context("consuming from the ring buffer")
+}
+
+/// What userspace puts into a queue map.
+pub(super) fn push_to_map(map: &Map<'_>, element: KeyValue) -> anyhow::Result<()> {
+    map.update(&[], bytemuck::bytes_of(&element), MapFlags::ANY).context("pushing to the queue map")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ring_bytes;
+
+    #[test]
+    fn a_ring_has_room_for_its_records_with_their_headers() {
+        assert_eq!(ring_bytes(8, 4), 4096);
+        assert_eq!(ring_bytes(16, 8192), 262_144);
+        assert_eq!(ring_bytes(256, 8192), 4_194_304);
+    }
+}

@@ -1,0 +1,73 @@
+//! The machine on which a run was made.
+
+use serde::{Deserialize, Serialize};
+
+/// What a reader must know of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// Whether a hypervisor is below.
+    pub virtualised: bool,
+    /// How many CPUs the run could use.
+    pub cpus: usize,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The architecture.
+    pub architecture: String,
+    /// The load average over a minute when the run began: what else the machine did.
+    pub load: f64,
+    /// The compiler.
+    pub rustc: String,
+    /// When, in seconds since 1970.
+    pub time: u64,
+}
+
+impl Machine {
+    /// This one. What cannot be found out is empty.
+    pub fn here() -> Machine {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let uname = rustix::system::uname();
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Machine {
+            processor: processor(&cpuinfo),
+            virtualised: cpuinfo
+                .lines()
+                .any(|line| line.starts_with("flags") && line.contains(" hypervisor")),
+            cpus: crate::cpu::allowed().map_or(0, |cpus| cpus.len()),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            architecture: uname.machine().to_string_lossy().into_owned(),
+            load: load.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0),
+            rustc: env!("ARENAQ_BENCH_RUSTC").to_owned(),
+            time: now.map_or(0, |since| since.as_secs()),
+        }
+    }
+}
+
+/// The processor's name, with the numbers that tell it from others that call themselves the same.
+fn processor(cpuinfo: &str) -> String {
+    let field = |name: &str| {
+        cpuinfo
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find_map(|(key, value)| (key.trim() == name).then_some(value.trim()))
+    };
+    match (field("model name"), field("cpu family"), field("model")) {
+        (Some(name), Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
+        (Some(name), ..) => name.to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processor;
+
+    #[test]
+    fn the_processor_is_that_of_the_first_cpu() {
+        let cpuinfo = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nmodel name\t: other\n";
+        assert_eq!(processor(cpuinfo), "AMD EPYC (family 25, model 17)");
+        assert_eq!(processor("Processor: ARM"), "unknown");
+    }
+}

@@ -1,0 +1,427 @@
+//! `docs/benchmarks.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::goals::{self, Seen};
+use crate::plot::{Plot, figure};
+use crate::results::{Entry, Group, Results, Role, Unit};
+use crate::statistics::Summary;
+
+const METHOD: &str = "\
+## How it is measured
+
+- Candidates take turns. In each round every candidate of a table runs once, in an order that changes from round
+  to round. What disturbs the machine then disturbs all, and a ratio is the median of the rounds' ratios.
+- A number is the median over the rounds, with the distance between the quartiles in percent of it. A difference
+  smaller than that says nothing.
+- Threads are pinned: producers from the first CPU on, consumers from the last one back. Where there are more
+  threads than CPUs they share them evenly.
+- What one thread does alone is timed by the CPU time that it had, everything else by the clock.
+- Each run of a queue of userspace is a process of its own, so one that hangs or crashes is ended and said to.
+  Every element is accounted for: a queue that loses one has failed.
+- In the kernel nothing is attached: programs run because userspace runs them, on the CPU of the thread that does.
+- A result is also shown as a multiple of the *limit* that binds it, measured in the same rounds: on one CPU a
+  locked read-modify-write, between two CPUs the transfer of a cache line.
+- Peers are used through their own libraries; for those of the kernel that is libbpf, as libbpf-rs wraps it.
+";
+
+const RUN: &str = "\
+## To run it
+
+```console
+$ cargo xtask bench                  # everything; writes this file, its pictures, and docs/benchmarks.json
+$ cargo xtask bench --quick          # under 3 minutes; writes to target/bench
+$ cargo xtask bench --only kernel    # one part of limits, user, kernel, growth; writes to target/bench
+$ cargo xtask bench --json           # every figure and every ratio, by name
+$ cargo xtask instructions           # what noise hides: the instructions of each operation
+```
+";
+
+/// What a picture shows, and why.
+const PICTURES: [(&str, &str); 6] = [
+    (
+        "bench-push.svg",
+        "A push of ours is two or three locked instructions; the ring buffer's is a spin lock, taken and \
+      released with interrupts off, and two calls of helper functions. Not shown are those that interrupt a CPU for each event, \
+     the perf buffer and the ring buffer with a wakeup each time: they take microseconds.",
+    ),
+    (
+        "bench-lossless.svg",
+        "The consumer sets the pace: what it takes is fetching the lines that the producer has \
+      written.",
+    ),
+    (
+        "bench-lossless-2.svg",
+        "The second producer has no CPU of its own here: it shares that of the consumer.",
+    ),
+    (
+        "bench-producers.svg",
+        "Up to the number of CPUs each producer adds contention for one line, the place where all \
+      push. Beyond it the kernel runs the threads in turns: producers no longer meet, and long runs on one CPU take the \
+      place of transfers.",
+    ),
+    (
+        "bench-capacity.svg",
+        "Flat as long as the cells lie in the first cache; each step up is a cache that the ring no \
+      longer fits. A list of nodes that are reused in the order of a stack touches as many lines as it holds elements, a \
+      ring as many as it has cells.",
+    ),
+    (
+        "bench-bpf-producers.svg",
+        "As above: one consumer sets the pace, and from the second producer on it shares its CPU.",
+    ),
+];
+
+/// The whole document.
+///
+/// # Errors
+///
+/// Never: text can always be written to a string.
+pub fn document(results: &Results, plots: &[Plot]) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    introduction(&mut text, results)?;
+    promises(&mut text, &goals::seen(results))?;
+    text.push('\n');
+    text.push_str(METHOD);
+    limits(&mut text, results)?;
+    kernel(&mut text, results, plots)?;
+    user(&mut text, results)?;
+    growth(&mut text, plots)?;
+    missing(&mut text, results)?;
+    text.push('\n');
+    text.push_str(RUN);
+    Ok(text)
+}
+
+fn introduction(text: &mut String, results: &Results) -> std::fmt::Result {
+    let machine = &results.machine;
+    writeln!(text, "# Benchmarks\n")?;
+    writeln!(
+        text,
+        "arenaq against its peers, and against what the machine allows. `cargo xtask bench` writes this file.\n"
+    )?;
+    if results.quick {
+        writeln!(
+            text,
+            "> A quick run: few short rounds. Its numbers say that everything works, and little more.\n"
+        )?;
+    }
+    writeln!(text, "| | |\n|---|---|")?;
+    writeln!(text, "| processor | {} |", machine.processor)?;
+    let below = if machine.virtualised { ", in a virtual machine" } else { "" };
+    writeln!(text, "| CPUs | {}{below} |", machine.cpus)?;
+    writeln!(text, "| kernel | Linux {}, {} |", machine.kernel, machine.architecture)?;
+    writeln!(text, "| compiler | {} |", machine.rustc)?;
+    writeln!(text, "| load before the run | {:.2} |", machine.load)?;
+    let rounds = results.groups.iter().flat_map(|group| &group.entries).map(|entry| entry.rounds.len()).max();
+    writeln!(text, "| rounds | {} |\n", rounds.unwrap_or(0))
+}
+
+fn promises(text: &mut String, seen: &[Seen]) -> std::fmt::Result {
+    if seen.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "## What is promised, and what was seen\n")?;
+    writeln!(text, "A ratio says how many times as good as the peer ours is.\n")?;
+    writeln!(text, "| promise | must be | is | quartiles | kept |\n|---|---|---:|---:|---|")?;
+    for seen in seen {
+        let (is, quartiles) = seen.value.map_or(("–".to_owned(), "–".to_owned()), |value| {
+            (figure(value.median), format!("{} to {}", figure(value.low), figure(value.high)))
+        });
+        writeln!(
+            text,
+            "| {} | {} | {is} | {quartiles} | {} |",
+            seen.goal.what,
+            seen.goal.bound,
+            seen.verdict()
+        )?;
+    }
+    Ok(())
+}
+
+fn limits(text: &mut String, results: &Results) -> std::fmt::Result {
+    let Some(group) = results.group("limits") else { return Ok(()) };
+    writeln!(text, "\n## Limits\n")?;
+    table(text, group)
+}
+
+/// A median and its noise.
+fn cell(summary: Summary) -> String {
+    format!("{} ±{:.0}%", figure(summary.median), 100.0 * summary.spread())
+}
+
+fn label(entry: &Entry) -> String {
+    match entry.role {
+        Role::Ours => format!("**{}**", entry.candidate),
+        Role::LockingPeer => format!("{} (locks)", entry.candidate),
+        Role::SpscPeer => format!("{} (one producer)", entry.candidate),
+        Role::Limit => format!("*{}*", entry.candidate),
+        Role::Peer => entry.candidate.clone(),
+    }
+}
+
+/// One group: a row for each candidate.
+fn table(text: &mut String, group: &Group) -> std::fmt::Result {
+    // Of two percentages, one is often zero.
+    let is_compared = |entry: &Entry| entry.role == Role::Ours && group.unit != Unit::Percent;
+    let ours: Vec<_> =
+        group.entries.iter().filter(|entry| is_compared(entry) && entry.summary().is_some()).collect();
+    let has_limit = group.limit.as_deref().is_some_and(|limit| group.entry(limit).is_some());
+    write!(text, "| | {} |", group.unit.symbol())?;
+    if has_limit {
+        write!(text, " × limit |")?;
+    }
+    for entry in &ours {
+        write!(text, " {} is better by |", entry.candidate)?;
+    }
+    let columns = 1 + usize::from(has_limit) + ours.len();
+    writeln!(text, "\n|---|{}", "---:|".repeat(columns))?;
+    for entry in &group.entries {
+        let Some(summary) = entry.summary() else {
+            let why = entry.failure.as_deref().unwrap_or("not measured").replace('\n', " ");
+            writeln!(text, "| {} | {why} |{}", label(entry), " |".repeat(columns - 1))?;
+            continue;
+        };
+        write!(text, "| {} | {} |", label(entry), cell(summary))?;
+        if has_limit {
+            let multiple = group.multiple_of_limit(entry);
+            write!(text, " {} |", multiple.map_or(String::new(), |multiple| figure(multiple.median)))?;
+        }
+        for ours in &ours {
+            let advantage = entry.role.is_peer().then(|| group.advantage(ours, entry)).flatten();
+            write!(
+                text,
+                " {} |",
+                advantage.map_or(String::new(), |ratio| format!("{}×", figure(ratio.median)))
+            )?;
+        }
+        text.push('\n');
+    }
+    Ok(())
+}
+
+/// Several groups of one unit: a row for each candidate, a column for each group.
+fn matrix(text: &mut String, columns: &[(String, &Group)]) -> std::fmt::Result {
+    let mut rows: BTreeMap<usize, (&Entry, BTreeMap<usize, String>)> = BTreeMap::new();
+    let mut order: Vec<&str> = Vec::new();
+    for (column, (_, group)) in columns.iter().enumerate() {
+        for entry in &group.entries {
+            let row = order.iter().position(|name| *name == entry.candidate).unwrap_or_else(|| {
+                order.push(&entry.candidate);
+                order.len() - 1
+            });
+            let shown = match entry.summary() {
+                Some(summary) => cell(summary),
+                None => entry.failure.as_deref().unwrap_or("–").split(':').next().unwrap_or("–").to_owned(),
+            };
+            rows.entry(row).or_insert_with(|| (entry, BTreeMap::new())).1.insert(column, shown);
+        }
+    }
+    let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
+    writeln!(text, "| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(columns.len()))?;
+    for (entry, cells) in rows.values() {
+        let cells: Vec<_> =
+            (0..columns.len()).map(|column| cells.get(&column).map_or("", String::as_str)).collect();
+        writeln!(text, "| {} | {} |", label(entry), cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+/// The groups of a prefix, with the rest of their names.
+fn groups<'a>(results: &'a Results, prefix: &str) -> Vec<(String, &'a Group)> {
+    let rest = |group: &'a Group| Some((group.name.strip_prefix(prefix)?.to_owned(), group));
+    results.groups.iter().filter_map(rest).collect()
+}
+
+fn kernel(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Result {
+    if groups(results, "kernel.").is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## From BPF to userspace\n")?;
+    if let Some(group) = results.group("kernel.push.16") {
+        writeln!(text, "### A push alone\n")?;
+        writeln!(
+            text,
+            "A program pushes 4096 times in a loop, and nothing reads meanwhile. The loop is part of each number, and of the limit.\n"
+        )?;
+        picture(text, plots, "bench-push.svg")?;
+        table(text, group)?;
+        without_loop(text, group)?;
+    }
+    let sizes: Vec<_> = groups(results, "kernel.push.")
+        .into_iter()
+        .map(|(bytes, group)| (format!("{bytes} bytes"), group))
+        .collect();
+    if sizes.len() > 1 {
+        writeln!(text, "\nBy size, in nanoseconds. In C, arenaq's elements have 16 bytes.\n")?;
+        matrix(text, &sizes)?;
+    }
+    for (name, title) in KERNEL {
+        let Some(group) = results.group(name) else { continue };
+        writeln!(text, "\n### {title}\n")?;
+        match name {
+            "kernel.lossless.1-1.rate" => picture(text, plots, "bench-lossless.svg")?,
+            "kernel.lossless.2-1.rate" => picture(text, plots, "bench-lossless-2.svg")?,
+            _ => {}
+        }
+        table(text, group)?;
+    }
+    Ok(())
+}
+
+const KERNEL: [(&str, &str); 10] = [
+    ("kernel.push-contended.16", "A push alone, from all CPUs at once"),
+    ("kernel.lossless.1-1.rate", "1 producer, 1 consumer: producers wait for room"),
+    ("kernel.lossless.2-1.rate", "2 producers, 1 consumer: producers wait for room"),
+    ("kernel.flood.1-1.rate", "1 producer, 1 consumer: what finds no room is lost"),
+    ("kernel.flood.1-1.lost", "The same: how much is lost"),
+    ("kernel.latency.median", "Latency at one event a millisecond, median"),
+    ("kernel.latency.p99.9", "Latency at one event a millisecond, 99.9 %"),
+    ("kernel.idle", "CPU of a consumer to which nothing comes"),
+    ("kernel.back.push", "The way back: push in userspace"),
+    ("kernel.back.pop", "The way back: pop in BPF"),
+];
+
+/// What is left of a push when the loop around it is taken off.
+fn without_loop(text: &mut String, group: &Group) -> std::fmt::Result {
+    let Some(empty) = group.entry("empty-loop") else { return Ok(()) };
+    let less = |entry: &Entry| {
+        let rounds: Vec<f64> =
+            entry.rounds.iter().zip(&empty.rounds).map(|(all, empty)| all - empty).collect();
+        Summary::of(&rounds)
+    };
+    writeln!(
+        text,
+        "\nThe same without the loop. The processor does most of the loop while it waits for a locked instruction, so for *locked-rmw* \
+         the difference is less than what the instruction takes by itself.\n\n| | ns |\n|---|---:|"
+    )?;
+    for entry in
+        group.entries.iter().filter(|entry| entry.summary().is_some() && entry.candidate != "empty-loop")
+    {
+        if let Some(rest) = less(entry) {
+            writeln!(text, "| {} | {} |", label(entry), cell(rest))?;
+        }
+    }
+    Ok(())
+}
+
+fn user(text: &mut String, results: &Results) -> std::fmt::Result {
+    let all = groups(results, "user.");
+    if all.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## Userspace\n")?;
+    writeln!(
+        text,
+        "Nanoseconds for each element that was pushed and popped, through queues of 1024. *n-m* is n producing and m consuming \
+         threads. In bursts of 64, a queue that has operations for many elements uses them.\n"
+    )?;
+    for payload in ["16", "64"] {
+        let columns: Vec<_> = all
+            .iter()
+            .filter_map(|(name, group)| Some((name.strip_suffix(&format!(".{payload}"))?.to_owned(), *group)))
+            .collect();
+        if !columns.is_empty() {
+            writeln!(text, "### {payload} bytes\n")?;
+            matrix(text, &columns)?;
+            text.push('\n');
+        }
+    }
+    Ok(())
+}
+
+fn growth(text: &mut String, plots: &[Plot]) -> std::fmt::Result {
+    let wanted = ["bench-producers.svg", "bench-capacity.svg", "bench-bpf-producers.svg"];
+    if !plots.iter().any(|plot| wanted.contains(&plot.file)) {
+        return Ok(());
+    }
+    writeln!(text, "## How cost grows\n")?;
+    for file in wanted {
+        picture(text, plots, file)?;
+    }
+    Ok(())
+}
+
+fn picture(text: &mut String, plots: &[Plot], file: &str) -> std::fmt::Result {
+    let Some(plot) = plots.iter().find(|plot| plot.file == file) else { return Ok(()) };
+    writeln!(text, "![{}](images/{file})\n", plot.title)?;
+    match PICTURES.iter().find(|(name, _)| *name == file) {
+        Some((_, why)) => writeln!(text, "{why}\n"),
+        None => Ok(()),
+    }
+}
+
+fn missing(text: &mut String, results: &Results) -> std::fmt::Result {
+    let failed: Vec<_> = results
+        .groups
+        .iter()
+        .flat_map(|group| group.entries.iter().map(move |entry| (group, entry)))
+        .filter_map(|(group, entry)| {
+            Some((format!("{}.{}", group.name, entry.candidate), entry.failure.clone()?))
+        })
+        .chain(results.skipped.iter().map(|skipped| (skipped.what.clone(), skipped.why.clone())))
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## SKIPPED or failed\n\n| what | why |\n|---|---|")?;
+    for (what, why) in failed {
+        writeln!(text, "| {what} | {} |", why.replace('\n', " "))?;
+    }
+    Ok(())
+}
+
+/// Every figure and every ratio by name, as JSON.
+///
+/// # Errors
+///
+/// Never: it is plain data.
+pub fn json(results: &Results) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&results.figures())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::document;
+    use crate::results::tests::group;
+    use crate::results::{Results, Skipped, Unit};
+
+    fn results() -> Results {
+        let mut push = group(Unit::Nanoseconds);
+        push.name = "kernel.push.16".to_owned();
+        let groups = vec![group(Unit::Nanoseconds), push];
+        let skipped = vec![Skipped { what: "kernel.idle.x".to_owned(), why: "not permitted".to_owned() }];
+        Results { machine: Default::default(), quick: true, groups, skipped }
+    }
+
+    #[test]
+    fn a_table_has_the_figure_its_noise_its_limit_and_its_ratio() {
+        let text = document(&results(), &[]).expect("text");
+        assert!(text.contains("| | ns | × limit | mpmc is better by |\n|---|---:|---:|---:|\n"), "{text}");
+        assert!(text.contains("| **mpmc** | 20 ±50% | 5 |  |\n"), "{text}");
+        assert!(text.contains("| slow | 80 ±50% | 20 | 4× |\n"), "{text}");
+        assert!(text.contains("| locked (locks) | 10 ±50% | 2.50 | 0.50× |\n"), "{text}");
+    }
+
+    #[test]
+    fn what_hung_and_what_was_skipped_is_told() {
+        let text = document(&results(), &[]).expect("text");
+        assert!(text.contains("| heapless | hung | | |\n"), "{text}");
+        assert!(text.contains("| user.1-1.16.heapless | hung |\n"), "{text}");
+        assert!(text.contains("| kernel.idle.x | not permitted |\n"), "{text}");
+    }
+
+    #[test]
+    fn a_quick_run_says_that_it_was_one() {
+        assert!(document(&results(), &[]).expect("text").contains("> A quick run"));
+        let full = Results { quick: false, ..results() };
+        assert!(!document(&full, &[]).expect("text").contains("> A quick run"));
+    }
+
+    #[test]
+    fn shapes_are_columns() {
+        let text = document(&results(), &[]).expect("text");
+        assert!(text.contains("### 16 bytes\n\n| | 1-1 |\n|---|---:|\n| **mpmc** | 20 ±50% |\n"), "{text}");
+    }
+}

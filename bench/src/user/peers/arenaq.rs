@@ -1,0 +1,115 @@
+//! Ours, in ordinary memory.
+
+use std::marker::PhantomData;
+
+use anyhow::ensure;
+use arenaq::arena::{Arena, Mpmc, MpscConsumer, MpscProducer, Places, Region};
+use arenaq::count::CountPolicy;
+
+use crate::user::queue::{Element, Ends, Pop, Push, Queue, copies};
+
+/// The bounded queue.
+pub(crate) struct ArenaqMpmc<C>(PhantomData<C>);
+
+/// The unbounded queue, with a pool that does not grow.
+pub(crate) struct ArenaqMpsc<C>(PhantomData<C>);
+
+/// More than cells, nodes and links take, and the control blocks.
+fn memory<T>(capacity: usize) -> Vec<u64> {
+    vec![0; (capacity + 64) * (size_of::<T>() + 24) / 8 + 4096]
+}
+
+/// Makes an arena of the memory.
+fn format<T: Element, C: CountPolicy>(memory: &mut [u64]) -> anyhow::Result<Arena<'_, T, C>> {
+    let length = size_of_val(memory);
+    // SAFETY: the memory is borrowed exclusively for as long as the region lives, so only this crate's
+    // algorithms change it.
+    let region = unsafe { Region::new(memory.as_mut_ptr().cast(), length) }?;
+    let places = Places::in_plain_memory(&region)?;
+    Ok(Arena::format(region, places)?)
+}
+
+impl<T: Element, C: CountPolicy> Queue<T> for ArenaqMpmc<C> {
+    type Producer<'q> = Mpmc<'q, T, C>;
+    type Consumer<'q> = Mpmc<'q, T, C>;
+
+    fn with<R>(
+        ends: Ends,
+        body: impl for<'q> FnOnce(Vec<Mpmc<'q, T, C>>, Vec<Mpmc<'q, T, C>>) -> R,
+    ) -> anyhow::Result<R> {
+        let mut memory = memory::<T>(ends.capacity);
+        let mut arena = format::<T, C>(&mut memory)?;
+        arena.create_mpmc(ends.capacity as u64)?;
+        let queue = arena.mpmc()?;
+        Ok(body(copies(&queue, ends.producers), copies(&queue, ends.consumers)))
+    }
+}
+
+impl<T: Element, C: CountPolicy> Push<T> for Mpmc<'_, T, C> {
+    #[inline]
+    fn push(&mut self, value: T) -> bool {
+        Mpmc::push(self, value).is_ok()
+    }
+
+    #[inline]
+    fn push_many(&mut self, values: &[T]) -> usize {
+        Mpmc::push_many(self, values).unwrap_or(0)
+    }
+}
+
+impl<T: Element, C: CountPolicy> Pop<T> for Mpmc<'_, T, C> {
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        Mpmc::pop(self).ok()
+    }
+
+    #[inline]
+    fn pop_many(&mut self, limit: usize, take: impl FnMut(T)) -> usize {
+        Mpmc::drain(self, limit as u64, take).map_or(0, |taken| taken as usize)
+    }
+}
+
+impl<T: Element, C: CountPolicy> Queue<T> for ArenaqMpsc<C> {
+    type Producer<'q> = MpscProducer<'q, T, C>;
+    type Consumer<'q> = OneThread<MpscConsumer<'q, T, C>>;
+
+    fn with<R>(
+        ends: Ends,
+        body: impl for<'q> FnOnce(Vec<MpscProducer<'q, T, C>>, Vec<OneThread<MpscConsumer<'q, T, C>>>) -> R,
+    ) -> anyhow::Result<R> {
+        ensure!(ends.consumers == 1, "it has one consumer");
+        let mut memory = memory::<T>(ends.capacity);
+        let mut arena = format::<T, C>(&mut memory)?;
+        arena.create_mpsc(ends.capacity as u64, 0)?;
+        let producer = arena.mpsc_producer()?;
+        let consumer = OneThread(arena.mpsc_consumer()?);
+        Ok(body(copies(&producer, ends.producers), vec![consumer]))
+    }
+}
+
+impl<T: Element, C: CountPolicy> Push<T> for MpscProducer<'_, T, C> {
+    #[inline]
+    fn push(&mut self, value: T) -> bool {
+        MpscProducer::push(self, value).is_ok()
+    }
+
+    #[inline]
+    fn push_many(&mut self, values: &[T]) -> usize {
+        MpscProducer::push_many(self, values).unwrap_or(0)
+    }
+}
+
+impl<T: Element, C: CountPolicy> Pop<T> for OneThread<MpscConsumer<'_, T, C>> {
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        self.0.pop().ok()
+    }
+
+    #[inline]
+    fn pop_many(&mut self, limit: usize, take: impl FnMut(T)) -> usize {
+        self.0.drain(limit as u64, take).map_or(0, |taken| taken as usize)
+    }
+}
+
+/// The consumer, which is moved to the thread that consumes.
+pub(crate) struct OneThread<C>(C);

@@ -1,0 +1,12 @@
+//! One file for each library.
+
+pub(super) mod arenaq;
+pub(super) mod concurrent_queue;
+pub(super) mod cordyceps;
+pub(super) mod crossbeam;
+pub(super) mod flume;
+pub(super) mod heapless;
+pub(super) mod kanal;
+pub(super) mod rtrb;
+pub(super) mod std_mpsc;
+pub(super) mod thingbuf;

@@ -1,0 +1,47 @@
+//! `cargo xtask bench`: compiles the crate `arenaq-bench` and runs it.
+
+use anyhow::Context;
+use clap::Args;
+use duct::cmd;
+
+use crate::command::{build, root};
+
+/// How to measure.
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Few short rounds, under 3 minutes. The results go to target/bench, not to docs.
+    #[arg(long)]
+    quick: bool,
+    /// Measures only this part, and may be given several times: limits, user, kernel, growth. The results go to
+    /// target/bench, not to docs.
+    #[arg(long, value_name = "PART", value_parser = ["limits", "user", "kernel", "growth"])]
+    only: Vec<String>,
+    /// Prints every figure and every ratio, by name.
+    #[arg(long)]
+    json: bool,
+    /// Measures nothing, and makes docs/benchmarks.md of docs/benchmarks.json.
+    #[arg(long, conflicts_with_all = ["quick", "only", "json"])]
+    render: bool,
+}
+
+pub(crate) fn run(arguments: &BenchArgs) -> anyhow::Result<()> {
+    // Numbers of a part, or of few rounds, do not belong beside those of a whole run.
+    let folder = if arguments.quick || !arguments.only.is_empty() { "target/bench" } else { "docs" };
+    let folder = root().join(folder).display().to_string();
+    let mut words = vec![if arguments.render { "render" } else { "measure" }, "--folder", &folder];
+    if arguments.quick {
+        words.push("--quick");
+    }
+    if arguments.json {
+        words.push("--json");
+    }
+    for part in &arguments.only {
+        words.extend(["--only", part]);
+    }
+    let program = build("arenaq-bench", "arenaq-bench", true).context(
+        "the benchmarks do not compile; if the reason above is a missing tool, run `cargo xtask setup`",
+    )?;
+    // Its progress is drawn on our terminal.
+    cmd(program, words).stdin_null().run().context("the benchmarks failed")?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Debian packages, fetched with their checksums verified and without a change to the host's own apt.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use duct::cmd;
+
+/// Where kernels come from. Debian keeps several versions of the kernel in its backports.
+const SOURCES: &str = "\
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie-backports main
+";
+
+/// An apt of our own: its lists and its sources are in a folder, and it installs nothing.
+pub(crate) struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    /// Fetches the lists of packages.
+    pub(crate) fn update(folder: PathBuf) -> anyhow::Result<Apt> {
+        for program in ["apt-get", "apt-cache", "dpkg-deb"] {
+            which::which(program).with_context(|| {
+                format!("{program} is missing: kernels by version come from Debian's packages; give the path of a kernel image instead")
+            })?;
+        }
+        std::fs::create_dir_all(folder.join("lists/partial"))
+            .and_then(|()| std::fs::write(folder.join("sources.list"), SOURCES))
+            .with_context(|| format!("cannot write to {}", folder.display()))?;
+        let apt = Apt { folder };
+        let update = apt.command("apt-get", ["update", "--quiet=2", "--error-on=any"]);
+        update.stdout_to_stderr().run().context(
+            "cannot fetch Debian's lists of packages: is deb.debian.org reachable, and is the package debian-archive-keyring installed?",
+        )?;
+        Ok(apt)
+    }
+
+    /// The names of the packages that match a regular expression and can be fetched.
+    pub(crate) fn names(&self, pattern: &str) -> anyhow::Result<Vec<String>> {
+        let text = self
+            .command("apt-cache", ["search", "--names-only", pattern])
+            .read()
+            .context("cannot search Debian's lists of packages")?;
+        Ok(text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+    }
+
+    /// Fetches a package, of which apt verifies the checksum, and unpacks it.
+    pub(crate) fn unpack(&self, package: &str, into: &Path) -> anyhow::Result<()> {
+        let place = tempfile::tempdir_in(&self.folder)?;
+        self.command("apt-get", ["download", "--quiet=2", package])
+            .dir(place.path())
+            .stdout_to_stderr()
+            .run()
+            .with_context(|| format!("cannot fetch the package {package}"))?;
+        let Some(file) = std::fs::read_dir(place.path())?.find_map(Result::ok) else {
+            bail!("apt-get said that it fetched {package}, and there is no file");
+        };
+        cmd!("dpkg-deb", "--extract", file.path(), into)
+            .run()
+            .with_context(|| format!("cannot unpack {package}"))?;
+        Ok(())
+    }
+
+    fn command<'a>(&self, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> duct::Expression {
+        let folder = self.folder.display();
+        let settings = [
+            format!("Dir::State={folder}"),
+            // What is installed on the host has no say.
+            "Dir::State::status=/dev/null".to_owned(),
+            format!("Dir::Cache={folder}/cache"),
+            format!("Dir::Etc::sourcelist={folder}/sources.list"),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            "Dir::Etc::preferencesparts=/dev/null".to_owned(),
+            "APT::Architecture=amd64".to_owned(),
+            "APT::Sandbox::User=root".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+        ];
+        let settings = settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]);
+        cmd(program, settings.chain(arguments.into_iter().map(str::to_owned)))
+    }
+}

@@ -1,0 +1,234 @@
+//! Kernel images: a file, or one of Debian's packages by version.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::vm::apt::Apt;
+
+/// Debian's kernels for virtual machines: what a guest without a disk needs is built in.
+const FLAVOUR: &str = "-cloud-amd64";
+const PATTERN: &str = "^linux-(image|binary)-[0-9].*-cloud-amd64$";
+/// The packages that can hold the image, the first before the second: where both are there, the second is empty.
+const PREFIXES: [&str; 2] = ["linux-binary-", "linux-image-"];
+const IMAGE: &str = "vmlinuz";
+
+/// A kernel that can be booted.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    /// As `uname -r` shows it; for a file that the user gave, its path.
+    pub(crate) release: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Image {
+    /// The image at a path; or the newest of a version such as 6.18, from the cache, else from Debian.
+    pub(crate) fn find(kernel: &str) -> anyhow::Result<Image> {
+        let path = Path::new(kernel);
+        if path.is_file() {
+            return Ok(Image { release: kernel.to_owned(), path: path.to_owned() });
+        }
+        let version = Version::parse(kernel).with_context(|| {
+            format!("{kernel} is neither a kernel image nor a version such as 6.18 or 6.18.15")
+        })?;
+        let cache = cache()?;
+        match cached(&cache, &version)? {
+            Some(image) => Ok(image),
+            None => fetch(&cache, &version),
+        }
+    }
+}
+
+/// Where images are kept.
+fn cache() -> anyhow::Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = variable("ARENAQ_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME"))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        .context("no place for kernel images: set ARENAQ_CACHE to a folder")?;
+    Ok(std::path::absolute(base)?.join("arenaq/kernels"))
+}
+
+/// The newest image of a version that was fetched before.
+fn cached(cache: &Path, version: &Version) -> anyhow::Result<Option<Image>> {
+    let Ok(entries) = std::fs::read_dir(cache) else {
+        return Ok(None);
+    };
+    let mut releases = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", cache.display()))?;
+        if entry.path().join(IMAGE).is_file() {
+            releases.extend(entry.file_name().into_string());
+        }
+    }
+    let newest = newest(releases.iter().map(String::as_str), version);
+    Ok(newest.map(|release| image(cache, release)))
+}
+
+fn image(cache: &Path, release: &str) -> Image {
+    Image { release: release.to_owned(), path: cache.join(release).join(IMAGE) }
+}
+
+fn fetch(cache: &Path, version: &Version) -> anyhow::Result<Image> {
+    eprintln!("vm: looking for Linux {version} in Debian's packages");
+    let apt = Apt::update(cache.join("apt"))?;
+    let packages = apt.names(PATTERN)?;
+    let Some((package, release)) = choose(&packages, version) else {
+        bail!("Debian has no kernel {version} for virtual machines; it has\n  {}", offered(&packages));
+    };
+    eprintln!("vm: fetching {package}");
+    let place = tempfile::tempdir_in(cache)?;
+    let content = place.path().join("content");
+    apt.unpack(package, &content)?;
+    let unpacked = find_image(&content, release)
+        .with_context(|| format!("the package {package} has no kernel image where one is expected"))?;
+    // Renamed as a whole: a folder in the cache is complete.
+    let folder = place.path().join(release);
+    std::fs::create_dir(&folder)?;
+    std::fs::rename(unpacked, folder.join(IMAGE))?;
+    std::fs::rename(&folder, cache.join(release))
+        .with_context(|| format!("cannot put the image into {}", cache.display()))?;
+    Ok(image(cache, release))
+}
+
+fn find_image(content: &Path, release: &str) -> Option<PathBuf> {
+    [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")]
+        .into_iter()
+        .map(|place| content.join(place))
+        .find(|path| path.is_file())
+}
+
+/// The package with the newest kernel of a version, and the kernel's release.
+fn choose<'a>(packages: &'a [String], version: &Version) -> Option<(&'a str, &'a str)> {
+    let release = newest(packages.iter().filter_map(|package| release(package)), version)?;
+    let package = PREFIXES
+        .iter()
+        .map(|prefix| format!("{prefix}{release}"))
+        .find_map(|name| packages.iter().find(|package| **package == name))?;
+    Some((package, release))
+}
+
+/// The kernel's release, from the name of its package.
+fn release(package: &str) -> Option<&str> {
+    let release = PREFIXES.iter().find_map(|prefix| package.strip_prefix(prefix))?;
+    // Not linux-image-unsigned-..., and not ...-dbg.
+    (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(FLAVOUR)).then_some(release)
+}
+
+fn newest<'a>(releases: impl Iterator<Item = &'a str>, version: &Version) -> Option<&'a str> {
+    releases
+        .filter_map(|release| Some((Version::of_release(release)?, release)))
+        .filter(|(candidate, _)| candidate.0.starts_with(&version.0))
+        .max_by(|(a, _), (b, _)| a.cmp(b))
+        .map(|(_, release)| release)
+}
+
+/// The versions that there are, each once, for a message.
+fn offered(packages: &[String]) -> String {
+    let mut versions: Vec<_> = packages
+        .iter()
+        .filter_map(|package| Version::of_release(release(package)?))
+        .map(|version| Version(version.0.into_iter().take(3).collect()))
+        .collect();
+    versions.sort();
+    versions.dedup();
+    versions.iter().map(Version::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The numbers of a version.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Version(Vec<u32>);
+
+impl Version {
+    /// What a user writes: numbers and dots.
+    fn parse(text: &str) -> Option<Version> {
+        text.split('.').map(|number| number.parse().ok()).collect::<Option<_>>().map(Version)
+    }
+
+    /// `6.12.90+deb12.1-cloud-amd64`: the numbers of Debian's own revision count too.
+    fn of_release(release: &str) -> Option<Version> {
+        let numbers = release.strip_suffix(FLAVOUR)?.split(|c: char| !c.is_ascii_digit());
+        numbers
+            .filter(|number| !number.is_empty())
+            .map(|number| number.parse().ok())
+            .collect::<Option<_>>()
+            .map(Version)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().map(u32::to_string).collect();
+        f.write_str(&numbers.join("."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Image, Version, cached, choose, offered};
+
+    fn packages() -> Vec<String> {
+        [
+            "linux-image-6.12.9+deb13-cloud-amd64",
+            "linux-image-6.12.90+deb12-cloud-amd64",
+            "linux-image-6.12.90+deb12.1-cloud-amd64",
+            "linux-image-6.18.15+deb13-cloud-amd64",
+            "linux-image-6.18.15+deb13-cloud-amd64-dbg",
+            "linux-image-7.2.12+deb13-cloud-amd64",
+            "linux-binary-7.2.12+deb13-cloud-amd64",
+            "linux-binary-unsigned-7.3.4+deb13-cloud-amd64",
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    fn chosen(version: &str) -> Option<String> {
+        let version = Version::parse(version).expect("a version");
+        choose(&packages(), &version).map(|(package, _)| package.to_owned())
+    }
+
+    #[test]
+    fn the_newest_package_of_a_version_is_chosen() {
+        for (version, package) in [
+            ("6.12", "linux-image-6.12.90+deb12.1-cloud-amd64"),
+            ("6.12.9", "linux-image-6.12.9+deb13-cloud-amd64"),
+            ("6.18", "linux-image-6.18.15+deb13-cloud-amd64"),
+            ("7", "linux-binary-7.2.12+deb13-cloud-amd64"),
+        ] {
+            assert_eq!(chosen(version).as_deref(), Some(package), "{version}");
+        }
+    }
+
+    #[test]
+    fn no_package_is_taken_for_another_version() {
+        for version in ["6.1", "6.12.91", "7.3", "8"] {
+            assert_eq!(chosen(version), None, "{version}");
+        }
+        assert_eq!(offered(&packages()), "6.12.9 6.12.90 6.18.15 7.2.12");
+    }
+
+    #[test]
+    fn what_is_neither_a_file_nor_a_version_is_refused() {
+        for kernel in ["", "6.x", "/no/such/vmlinuz", "newest", "6..1"] {
+            let error = Image::find(kernel).expect_err(kernel).to_string();
+            assert!(error.contains("neither a kernel image nor a version"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_complete_folders_of_the_cache_count() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let version = Version::parse("6.18").expect("a version");
+        let folder = |release: &str| {
+            let folder = cache.path().join(release);
+            std::fs::create_dir(&folder).expect("a folder");
+            folder
+        };
+        folder("6.18.16+deb13-cloud-amd64");
+        assert!(cached(cache.path(), &version).expect("it can be read").is_none());
+        std::fs::write(folder("6.18.15+deb13-cloud-amd64").join("vmlinuz"), "").expect("a file");
+        let image = cached(cache.path(), &version).expect("it can be read").expect("an image");
+        assert_eq!(image.release, "6.18.15+deb13-cloud-amd64");
+    }
+}

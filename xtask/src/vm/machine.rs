@@ -1,0 +1,223 @@
+//! A virtual machine that is booted for one command.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::vm::accelerator::{Accelerator, QEMU};
+use crate::vm::console;
+use crate::vm::image::Image;
+use crate::vm::initramfs::{PORTS, Root};
+
+/// An oops ends the guest, and a panic ends QEMU. The list of LSMs is the same on every kernel, with bpf in it.
+const COMMAND_LINE: &str =
+    "console=ttyS0 loglevel=5 oops=panic panic=-1 lsm=landlock,lockdown,yama,integrity,apparmor,bpf";
+
+/// The guest's memory beyond its files. A queue of the default capacity takes a few MiB of it.
+const MEMORY_MIB: u64 = 768;
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is booted, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) image: Image,
+    pub(crate) root: Root,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) cpus: u32,
+    /// A guest that has not ended by then is killed.
+    pub(crate) time_limit: Duration,
+}
+
+/// Whether the command's output is shown while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Shown,
+    Kept,
+}
+
+/// How the command in the guest ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: u8,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// What the guest's kernel wrote on its console.
+    pub(crate) console: String,
+}
+
+/// The end of QEMU, and what it wrote, which is what the command in the guest wrote.
+struct Finished {
+    status: anyhow::Result<ExitStatus>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Machine {
+    /// Boots, runs one command as root, and powers off.
+    ///
+    /// An error is a guest that did not get to the command's end.
+    pub(crate) fn run(&self, command: &[String], output: Output) -> anyhow::Result<Ended> {
+        let folder = tempfile::tempdir().context("cannot make a folder for the guest's files")?;
+        let size = self
+            .root
+            .write(&folder.path().join("initramfs"), command)
+            .context("cannot write the guest's file system")?;
+        let read = |name: &str| {
+            let bytes = std::fs::read(folder.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let finished = self.boot(folder.path(), size, output)?;
+        let console = read("console");
+        match read("status").trim().parse() {
+            Ok(code) => Ok(Ended { code, stdout: finished.stdout, stderr: finished.stderr, console }),
+            Err(_) => Err(finished.without_result(&console, output)),
+        }
+    }
+
+    fn boot(&self, folder: &Path, initramfs: u64, output: Output) -> anyhow::Result<Finished> {
+        let mut qemu = Qemu::start(self.command(folder, initramfs))?;
+        let streams = (qemu.0.stdout.take(), qemu.0.stderr.take());
+        let (Some(stdout), Some(stderr)) = streams else {
+            bail!("QEMU has no output");
+        };
+        let shown = output == Output::Shown;
+        thread::scope(|scope| {
+            let stdout = scope.spawn(move || keep(stdout, shown.then(std::io::stdout)));
+            let stderr = scope.spawn(move || keep(stderr, shown.then(std::io::stderr)));
+            let status = qemu.wait(self.time_limit);
+            // The threads end with it.
+            drop(qemu);
+            let join = |thread: thread::ScopedJoinHandle<'_, Vec<u8>>| {
+                String::from_utf8_lossy(&thread.join().unwrap_or_default()).into_owned()
+            };
+            Ok(Finished { status, stdout: join(stdout), stderr: join(stderr) })
+        })
+    }
+
+    fn command(&self, folder: &Path, initramfs: u64) -> Command {
+        // The archive and what is unpacked from it are there at the same time.
+        let memory = MEMORY_MIB + 2 * initramfs.div_ceil(1 << 20);
+        let mut command = Command::new(QEMU);
+        command
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args(["-accel", self.accelerator.option(), "-cpu", "max"])
+            .args(["-smp", &self.cpus.to_string(), "-m", &memory.to_string()])
+            .arg("-kernel")
+            .arg(&self.image.path)
+            .arg("-initrd")
+            .arg(folder.join("initramfs"))
+            .args(["-append", COMMAND_LINE])
+            .args(["-chardev", "file,id=console,path=console", "-serial", "chardev:console"])
+            .args(["-device", "virtio-serial-pci"]);
+        // A character device of the kind stdio also reads, and is closed where the input ends.
+        let files = ["/dev/stdout", "/dev/stderr", "status"];
+        for (number, (port, file)) in PORTS.iter().zip(files).enumerate() {
+            command
+                .args(["-chardev", &format!("file,id={port},path={file},append=on")])
+                .args(["-device", &format!("virtserialport,chardev={port},nr={}", number + 1)]);
+        }
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Finished {
+    /// Why there is no exit code, with the last of what is known.
+    fn without_result(self, console: &str, output: Output) -> anyhow::Error {
+        let reason = match self.status {
+            Err(error) => format!("{error:#}"),
+            Ok(status) if !status.success() => {
+                return anyhow!("QEMU failed ({status}): {}", self.stderr.trim());
+            }
+            Ok(_) => match console::panic(console) {
+                Some(line) => format!("the guest's kernel crashed: {line}"),
+                None => "the guest went off before the command ended".to_owned(),
+            },
+        };
+        let mut text = format!("{reason}\n{}", console::tail("console", console));
+        if output == Output::Kept {
+            for (name, stream) in [("standard output", &self.stdout), ("standard error", &self.stderr)] {
+                text = format!("{text}\n{}", console::tail(name, stream));
+            }
+        }
+        anyhow::Error::msg(text)
+    }
+}
+
+/// A running QEMU, which does not outlive this value.
+struct Qemu(Child);
+
+impl Qemu {
+    fn start(mut command: Command) -> anyhow::Result<Qemu> {
+        // Registered before there is something to kill.
+        interrupted();
+        command.spawn().map(Qemu).with_context(|| format!("cannot start {QEMU}"))
+    }
+
+    fn wait(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if is_interrupted() {
+                bail!("interrupted");
+            }
+            if let Some(status) = self.0.try_wait().context("cannot wait for QEMU")? {
+                return Ok(status);
+            }
+            if start.elapsed() > limit {
+                bail!("the guest did not end within {} s and was killed", limit.as_secs());
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // It fails where QEMU has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether the user wants this process to end.
+pub(crate) fn is_interrupted() -> bool {
+    interrupted().load(Ordering::Relaxed)
+}
+
+/// Becomes true when the user wants this process to end. A second signal ends it at once.
+fn interrupted() -> &'static AtomicBool {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    FLAG.get_or_init(|| {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            let again = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag));
+            let first = signal_hook::flag::register(signal, Arc::clone(&flag));
+            // Without a handler the signal ends this process and, from a terminal, QEMU too.
+            let _ = again.and(first);
+        }
+        flag
+    })
+}
+
+/// Reads to the end, and shows what comes if there is somewhere to show it.
+fn keep(mut from: impl Read, mut shown: Option<impl Write>) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut buffer = [0; 8192];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        let part = &buffer[..length];
+        all.extend_from_slice(part);
+        if let Some(place) = &mut shown {
+            // Nobody who reads it is no reason to stop the guest.
+            let _ = place.write_all(part).and_then(|()| place.flush());
+        }
+    }
+    all
+}

@@ -1,0 +1,131 @@
+//! Real files, created by several processes in a guest, through the seeds' own hook.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+
+use crate::vm::ARENAQ;
+use crate::vm::machine::{Machine, Output};
+
+pub(crate) const QUEUES: [&str; 2] = ["mpsc", "mpmc"];
+pub(crate) const CPUS: u32 = 4;
+/// Many times what it takes under emulation on a busy machine.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(240);
+
+const HOOK: &str = "inode-create";
+const PROCESSES: &str = "4";
+const OPERATIONS: u64 = 100_000;
+
+/// What is looked at of what `arenaq run --json` prints.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Summary {
+    hook: String,
+    pub(crate) instructions: Option<String>,
+    operations: Option<u64>,
+    produced: u64,
+    consumed: u64,
+    dropped: Dropped,
+    left: u64,
+    fifo_violations: u64,
+    verify: String,
+    seconds: f64,
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dropped {
+    full: u64,
+    nomem: u64,
+    busy: u64,
+}
+
+/// Runs one queue in a guest.
+pub(crate) fn run(machine: &Machine, queue: &str) -> anyhow::Result<Summary> {
+    let operations = OPERATIONS.to_string();
+    let command = [
+        ARENAQ,
+        "run",
+        "--queue",
+        queue,
+        "--hook",
+        HOOK,
+        "--processes",
+        PROCESSES,
+        "--operations",
+        &operations,
+        "--json",
+    ];
+    let ended = machine.run(&command.map(str::to_owned), Output::Kept)?;
+    if ended.code != 0 {
+        bail!("arenaq ended with exit code {}: {}{}", ended.code, ended.stderr, ended.stdout);
+    }
+    let summary: Summary = serde_json::from_str(&ended.stdout)
+        .with_context(|| format!("what `arenaq run --json` printed: {}", ended.stdout))?;
+    summary.check()?;
+    Ok(summary)
+}
+
+impl Summary {
+    /// That the command found no fault is not enough: its numbers must say so too.
+    fn check(&self) -> anyhow::Result<()> {
+        let dropped = self.dropped.full + self.dropped.nomem + self.dropped.busy;
+        ensure!(self.problems.is_empty(), "{}", self.problems.join("; "));
+        ensure!(self.hook == HOOK, "the hook is {}", self.hook);
+        ensure!(
+            self.operations == Some(OPERATIONS) && self.produced == OPERATIONS,
+            "{:?} files were created, and {} seen, of {OPERATIONS}",
+            self.operations,
+            self.produced
+        );
+        ensure!(
+            self.produced == self.consumed + dropped + self.left,
+            "produced {}, and consumed {}, dropped {dropped}, left {}",
+            self.produced,
+            self.consumed,
+            self.left
+        );
+        ensure!(self.fifo_violations == 0, "{} events out of their order", self.fifo_violations);
+        ensure!(self.verify == "SUCCESS", "verify says {}", self.verify);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = self.produced as f64 / self.seconds;
+        write!(
+            f,
+            "{} files, {} events, verify {}, {rate:.0} a second",
+            OPERATIONS, self.consumed, self.verify
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Summary;
+
+    fn summary(produced: u64, left: u64, verify: &str) -> Summary {
+        let json = format!(
+            r#"{{"hook":"inode-create","instructions":"tso","operations":100000,"produced":{produced},"consumed":99998,
+                "dropped":{{"full":1,"nomem":0,"busy":0}},"left":{left},"fifo_violations":0,"verify":"{verify}",
+                "seconds":2.0,"problems":[],"something":"new"}}"#
+        );
+        serde_json::from_str(&json).expect("a summary")
+    }
+
+    #[test]
+    fn only_exact_accounts_pass() {
+        assert!(summary(100_000, 1, "SUCCESS").check().is_ok());
+        for (produced, left, verify, reason) in [
+            (99_999, 0, "SUCCESS", "99999 seen"),
+            (100_000, 0, "SUCCESS", "left 0"),
+            (100_000, 1, "CORRUPT", "CORRUPT"),
+        ] {
+            let error = summary(produced, left, verify).check().expect_err(reason).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}
