@@ -7,7 +7,7 @@ use std::thread;
 
 use arenaq::{KeyValue, PopError, Status};
 use arenaq_harness::doctor::{self, Verdict};
-use arenaq_harness::{Config, Hook, Instructions, Kernel, QueueKind};
+use arenaq_harness::{Config, Hook, Instructions, Kernel, QueueKind, load_object};
 use crossbeam_utils::Backoff;
 use libbpf_rs::{ObjectBuilder, ProgramInput};
 use support::{QUEUES, kernel, kernel_with};
@@ -83,9 +83,17 @@ fn a_c_program_written_to_the_seeds_gets_the_statuses_that_they_promise() {
             Instructions::Tso => include_bytes!(env!("ARENAQ_SEEDS_TSO")),
             Instructions::FullBarrier => include_bytes!(env!("ARENAQ_SEEDS_FULL_BARRIER")),
         };
-        let open = ObjectBuilder::default().open_memory(object).expect("the object is one");
-        let loaded = open.load().unwrap_or_else(|error| panic!("{name}: {error:#}"));
         for check in ["check_vyukhov", "check_mpsc"] {
+            let open = || {
+                let mut open = ObjectBuilder::default().open_memory(object)?;
+                for mut program in open.progs_mut() {
+                    let wanted = program.name() == check;
+                    program.set_autoload(wanted);
+                }
+                Ok(open)
+            };
+            let loaded =
+                load_object(&format!("{name}: {check}"), open).unwrap_or_else(|error| panic!("{error}"));
             let program =
                 loaded.progs_mut().find(|program| program.name() == check).expect("the check is there");
             let mut result = [0u8; 16];
