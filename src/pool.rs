@@ -616,7 +616,7 @@ impl<P: Platform, N> Pool<P, N> {
     pub(crate) fn number(&self, node: *mut N) -> Option<u64> {
         let offset = node.addr().wrapping_sub(self.nodes().addr()) as u64;
         let slot = Self::SIZE.quotient(offset);
-        (slot < self.limit()).then_some(slot + 1)
+        (slot < self.limit()).then(|| slot + 1)
     }
 
     const SIZE: ExactDivisor = ExactDivisor::new(size_of::<N>() as u64);

@@ -250,6 +250,20 @@ fn a_link_that_leads_out_of_the_pool_is_reported_and_loses_nothing() {
 }
 
 #[test]
+fn a_tail_that_points_beside_the_nodes_or_into_one_is_refused() {
+    let memory = used();
+    let tail = field(&memory, "ds_mpsc_head", "tail");
+    let first = memory.peek(field(&memory, "ds_pool", "nodes"));
+    let end = first + 8 * NODE;
+    let between = (first..end).filter(|address| !(address - first).is_multiple_of(NODE));
+    for wrong in (first - 3 * NODE..first).chain(between).chain(end..end + 3 * NODE) {
+        memory.poke(tail, wrong);
+        let refusal = attach(&memory).mpsc_consumer().expect_err("no node");
+        assert!(matches!(refusal, ArenaError::Corrupt(Corruption::Link(link)) if link == wrong), "{refusal}");
+    }
+}
+
+#[test]
 fn elements_before_a_damaged_link_still_come_out() {
     let memory = used();
     let mut consumer = attach(&memory).mpsc_consumer().expect("sound");

@@ -5,78 +5,35 @@ mod support;
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 
-use arenaq::count::Counted;
-use arenaq::mpmc::{self, Capacity};
-use arenaq::mpsc;
-use arenaq::platform::{Platform, Word};
-use arenaq::pool::Pool;
-use arenaq::{Corruption, KeyValue, PopError};
+use arenaq::{Corruption, KeyValue, PopError, mpsc};
+use support::queues::{List, Ring, item};
 use support::scripted::{Scripted, dying, stalled};
 
-fn item(serial: u64) -> KeyValue {
-    KeyValue { key: serial, value: !serial }
-}
-
-struct Ring {
-    head: mpmc::Head<Scripted, KeyValue, Counted>,
-    _cells: Vec<mpmc::Cell<Scripted, KeyValue>>,
-}
-
-impl Ring {
-    /// A ring of four, in its second lap, with the elements 1, 2 and 3.
-    fn new() -> Self {
-        let mut cells: Vec<_> = (0..4).map(|_| mpmc::Cell::empty()).collect();
-        let head = mpmc::Head::empty();
-        let capacity = Capacity::new(4).expect("a capacity");
-        // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
-        unsafe { head.init_at(cells.as_mut_ptr(), capacity, u64::MAX - 4) }.expect("nothing ends the loop");
-        for _ in 0..4 {
-            head.push(item(0)).expect("room");
-            head.pop().expect("an element");
-        }
-        for serial in 1..=3 {
-            head.push(item(serial)).expect("room");
-        }
-        Ring { head, _cells: cells }
+/// A ring of four, in its second lap, with the elements 1, 2 and 3.
+fn ring() -> Ring {
+    let ring = Ring::new(4);
+    for _ in 0..4 {
+        ring.head.push(item(0)).expect("room");
+        ring.head.pop().expect("an element");
     }
+    for serial in 1..=3 {
+        ring.head.push(item(serial)).expect("room");
+    }
+    ring
 }
 
-type Node = mpsc::Node<Scripted, KeyValue>;
-
-struct List {
-    head: mpsc::Head<Scripted, KeyValue, Counted>,
-    pool: Pool<Scripted, Node>,
-    _nodes: Vec<Node>,
-    _links: Vec<<Scripted as Platform>::Word>,
+/// A list with the elements 1, 2 and 3 and one node to spare.
+fn list() -> List {
+    let list = List::new(4);
+    for serial in 1..=3 {
+        list.head.push(&list.pool, item(serial)).expect("room");
+    }
+    list
 }
 
-impl List {
-    /// A list with the elements 1, 2 and 3 and one node to spare.
-    fn new() -> Self {
-        let limit = 5;
-        let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
-        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
-        let pool = Pool::empty();
-        let head = mpsc::Head::empty();
-        // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
-        // yet.
-        unsafe {
-            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX);
-            let chain = pool.grow(limit).expect("within the limit");
-            pool.free_chain(chain).expect("nobody else");
-            head.init(&pool).expect("a stub");
-        }
-        for serial in 1..=3 {
-            head.push(&pool, item(serial)).expect("room");
-        }
-        List { head, pool, _nodes: nodes, _links: links }
-    }
-
-    /// A consumer, which is never dropped if its process is killed.
-    fn consumer(&self) -> ManuallyDrop<mpsc::Consumer<'_, Scripted, KeyValue>> {
-        // SAFETY: every test has one consumer at a time.
-        ManuallyDrop::new(unsafe { mpsc::Consumer::new(&self.head, &self.pool) }.expect("a stub"))
-    }
+/// A consumer, which is never dropped if its process is killed.
+fn mortal(list: &List) -> ManuallyDrop<mpsc::Consumer<'_, Scripted, KeyValue>> {
+    ManuallyDrop::new(list.consumer())
 }
 
 /// What came out of a queue, in order, however often.
@@ -105,12 +62,12 @@ impl Seen {
 fn mpsc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_seen_twice() {
     let (mut died, mut twice, mut nodes) = (0, 0, 0);
     for death in 0.. {
-        let list = List::new();
+        let list = list();
         let seen = Seen::default();
-        let mut first = list.consumer();
+        let mut first = mortal(&list);
         let ended = dying(death, || while first.pop_with(|element| seen.take(element)).is_ok() {});
 
-        let mut second = list.consumer();
+        let mut second = mortal(&list);
         while second.pop_with(|element| seen.take(element)).is_ok() {}
         twice += seen.check(death);
         // SAFETY: no producer runs.
@@ -140,7 +97,7 @@ fn mpsc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_s
 fn mpmc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_seen_twice() {
     let (mut died, mut twice, mut reclaimed) = (0, 0, 0);
     for death in 0.. {
-        let ring = Ring::new();
+        let ring = ring();
         let seen = Seen::default();
         let ended = dying(death, || while ring.head.pop_with(|element| seen.take(element)).is_ok() {});
 
@@ -168,7 +125,7 @@ fn mpmc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_s
 
 #[test]
 fn mpmc_a_claimed_cell_fills_the_queue_until_it_is_reclaimed() {
-    let ring = Ring::new();
+    let ring = ring();
     // Through all but the last two accesses of a pop: the store of the sequence, and the counter.
     assert_eq!(dying(6, || ring.head.pop_with(|_| ())), None);
     ring.head.push(item(4)).expect("the fourth cell");
@@ -190,8 +147,8 @@ fn mpmc_a_claimed_cell_fills_the_queue_until_it_is_reclaimed() {
 
 #[test]
 fn mpsc_nothing_is_repaired_while_a_producer_is_between_swap_and_link() {
-    let list = List::new();
-    let mut consumer = list.consumer();
+    let list = list();
+    let mut consumer = mortal(&list);
     let (head, pool) = (&list.head, &list.pool);
     stalled(
         mpsc::site::PUSH_LINK.info(),
@@ -209,14 +166,14 @@ fn mpsc_nothing_is_repaired_while_a_producer_is_between_swap_and_link() {
 fn mpsc_a_consumer_that_dies_in_a_batch_loses_nothing() {
     let (mut died, mut nodes) = (0, 0);
     for death in 0.. {
-        let list = List::new();
+        let list = list();
         let seen = Seen::default();
-        let mut first = list.consumer();
+        let mut first = mortal(&list);
         let ended = dying(death, || first.drain(3, |element| seen.take(element)));
         let handed_over = seen.0.borrow().len();
 
         let again = Seen::default();
-        let mut second = list.consumer();
+        let mut second = mortal(&list);
         let left = second.drain(3, |element| again.take(element)).unwrap_or(0) as usize;
         // All of the batch, or nothing: the tail is written once.
         assert!(left == 3 || left == 0 && handed_over == 3, "death before access {death}: {left} left");
@@ -241,7 +198,7 @@ fn mpsc_a_consumer_that_dies_in_a_batch_loses_nothing() {
 fn mpmc_a_consumer_that_dies_in_a_batch_loses_nothing_and_at_most_one_element_is_seen_twice() {
     let (mut died, mut twice, mut reclaimed) = (0, 0, 0);
     for death in 0.. {
-        let ring = Ring::new();
+        let ring = ring();
         let seen = Seen::default();
         let ended = dying(death, || ring.head.drain(3, |element| seen.take(element)));
 
@@ -274,8 +231,8 @@ fn a_panic_in_a_batch_leaves_what_a_death_leaves() {
         }
     }
 
-    let list = List::new();
-    let mut consumer = list.consumer();
+    let list = list();
+    let mut consumer = mortal(&list);
     let mut times = 0;
     let caught = catch_unwind(AssertUnwindSafe(|| consumer.drain(3, |element| panics(&mut times, element))));
     assert!(caught.is_err() && times == 2);
@@ -283,7 +240,7 @@ fn a_panic_in_a_batch_leaves_what_a_death_leaves() {
     assert_eq!(rest, [1, 2, 3], "the batch is there as a whole");
     assert_eq!(list.pool.free_nodes(), Ok(4));
 
-    let ring = Ring::new();
+    let ring = ring();
     let caught = catch_unwind(AssertUnwindSafe(|| ring.head.drain(3, |element| panics(&mut times, element))));
     assert!(caught.is_err());
     assert_eq!(ring.head.pop(), Err(PopError::Empty), "the batch is claimed as a whole");

@@ -5,71 +5,11 @@
 
 mod support;
 
-use arenaq::count::Counted;
-use arenaq::mpmc::{self, Capacity};
-use arenaq::mpsc;
 use arenaq::platform::{Native, Platform, Word};
 use arenaq::pool::{AllocError, GrowError, Pool};
-use arenaq::{Corruption, KeyValue, PopError, PushError};
+use arenaq::{Corruption, KeyValue, PopError, PushError, mpmc, mpsc};
+use support::queues::{List, Ring, item};
 use support::scripted::{Scripted, losing, stalled};
-
-fn item(serial: u64) -> KeyValue {
-    KeyValue { key: serial, value: !serial }
-}
-
-struct Ring {
-    head: mpmc::Head<Scripted, KeyValue, Counted>,
-    _cells: Vec<mpmc::Cell<Scripted, KeyValue>>,
-}
-
-impl Ring {
-    fn new(capacity: u64) -> Self {
-        let mut cells: Vec<_> = (0..capacity).map(|_| mpmc::Cell::empty()).collect();
-        let head = mpmc::Head::empty();
-        let capacity = Capacity::new(capacity).expect("a capacity");
-        // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
-        unsafe { head.init_at(cells.as_mut_ptr(), capacity, u64::MAX) }.expect("nothing ends the loop");
-        Ring { head, _cells: cells }
-    }
-}
-
-type Node = mpsc::Node<Scripted, KeyValue>;
-
-struct List {
-    head: mpsc::Head<Scripted, KeyValue, Counted>,
-    pool: Pool<Scripted, Node>,
-    _nodes: Vec<Node>,
-    _links: Vec<<Scripted as Platform>::Word>,
-}
-
-impl List {
-    fn new(elements: u64) -> Self {
-        let limit = elements + 1;
-        let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
-        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
-        let pool = Pool::empty();
-        let head = mpsc::Head::empty();
-        // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
-        // yet.
-        unsafe {
-            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX);
-            let chain = pool.grow(limit).expect("within the limit");
-            pool.free_chain(chain).expect("nobody else");
-            head.init(&pool).expect("a stub");
-        }
-        List { head, pool, _nodes: nodes, _links: links }
-    }
-
-    /// The operations that may run in any thread, without the vectors, which are not `Sync`.
-    fn shared(&self) -> (&mpsc::Head<Scripted, KeyValue>, &Pool<Scripted, Node>) {
-        (&self.head, &self.pool)
-    }
-
-    fn consumer(&self) -> mpsc::Consumer<'_, Scripted, KeyValue> {
-        // SAFETY: every test has one consumer at a time.
-        unsafe { mpsc::Consumer::new(&self.head, &self.pool) }.expect("a stub")
-    }
-}
 
 fn drain(consumer: &mut mpsc::Consumer<'_, Scripted, KeyValue>) -> Vec<u64> {
     std::iter::from_fn(|| consumer.pop().ok()).map(|element| element.key).collect()

@@ -1,0 +1,72 @@
+//! The two queues on the [`Scripted`] platform, each with its memory.
+
+use arenaq::KeyValue;
+use arenaq::count::Counted;
+use arenaq::mpmc::{self, Capacity};
+use arenaq::mpsc;
+use arenaq::platform::{Platform, Word};
+use arenaq::pool::Pool;
+
+use super::scripted::Scripted;
+
+/// An element that shows whether it came out in one piece.
+pub(crate) fn item(serial: u64) -> KeyValue {
+    KeyValue { key: serial, value: !serial }
+}
+
+/// An MPMC queue whose positions pass the end of the number space with the first element.
+pub(crate) struct Ring {
+    pub(crate) head: mpmc::Head<Scripted, KeyValue, Counted>,
+    _cells: Vec<mpmc::Cell<Scripted, KeyValue>>,
+}
+
+impl Ring {
+    pub(crate) fn new(capacity: u64) -> Self {
+        let mut cells: Vec<_> = (0..capacity).map(|_| mpmc::Cell::empty()).collect();
+        let head = mpmc::Head::empty();
+        let capacity = Capacity::new(capacity).expect("a capacity");
+        // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
+        unsafe { head.init_at(cells.as_mut_ptr(), capacity, u64::MAX) }.expect("nothing ends the loop");
+        Ring { head, _cells: cells }
+    }
+}
+
+type Node = mpsc::Node<Scripted, KeyValue>;
+
+/// An MPSC queue with a pool whose ABA tag is about to wrap.
+pub(crate) struct List {
+    pub(crate) head: mpsc::Head<Scripted, KeyValue, Counted>,
+    pub(crate) pool: Pool<Scripted, Node>,
+    _nodes: Vec<Node>,
+    _links: Vec<<Scripted as Platform>::Word>,
+}
+
+impl List {
+    /// A queue that has room for so many elements, besides its stub.
+    pub(crate) fn new(elements: u64) -> Self {
+        let limit = elements + 1;
+        let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
+        let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
+        let pool = Pool::empty();
+        let head = mpsc::Head::empty();
+        // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
+        // yet.
+        unsafe {
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX);
+            let chain = pool.grow(limit).expect("within the limit");
+            pool.free_chain(chain).expect("nobody else");
+            head.init(&pool).expect("a stub");
+        }
+        List { head, pool, _nodes: nodes, _links: links }
+    }
+
+    /// The operations that may run in any thread, without the vectors, which are not `Sync`.
+    pub(crate) fn shared(&self) -> (&mpsc::Head<Scripted, KeyValue>, &Pool<Scripted, Node>) {
+        (&self.head, &self.pool)
+    }
+
+    pub(crate) fn consumer(&self) -> mpsc::Consumer<'_, Scripted, KeyValue> {
+        // SAFETY: every test has one consumer at a time; one that died does not come back.
+        unsafe { mpsc::Consumer::new(&self.head, &self.pool) }.expect("a stub")
+    }
+}
