@@ -24,8 +24,7 @@ impl Doorbell {
 
     /// Forgets what rang before. To be called before the sleep is announced: what rings after that counts.
     ///
-    /// Somebody else who was woken by the same ring may miss it then. His ticket says that he was notified, and
-    /// he looks at it when his [`SLICE`] is over.
+    /// Another reader that was woken by the same ring may miss it then, and looks again when its [`SLICE`] is over.
     pub(crate) fn clear(&self) {
         // The number of records, or an error that the next wait would report.
         let _ = self.ring.consume_raw();

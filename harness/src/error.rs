@@ -116,7 +116,7 @@ pub enum Error {
     },
     /// The queue cannot be popped from.
     #[error("the queue is damaged: {0}")]
-    Queue(#[from] arenaq::PopError),
+    Queue(arenaq::PopError),
     /// The options contradict each other.
     #[error("{0}")]
     Usage(String),
