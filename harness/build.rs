@@ -35,6 +35,8 @@ fn build() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-env=ARENAQ_OBJECT_{variable}={}", programs.display());
         let seeds = pipeline.object(bpf.join("tests/seeds.bpf.c"), instructions)?;
         println!("cargo::rustc-env=ARENAQ_SEEDS_{variable}={}", seeds.display());
+        let uncounted = pipeline.object(bpf.join("tests/uncounted.bpf.c"), instructions)?;
+        println!("cargo::rustc-env=ARENAQ_UNCOUNTED_{variable}={}", uncounted.display());
         let functions = pipeline.functions(instructions)?;
         println!("cargo::rustc-env=ARENAQ_FUNCTIONS_{variable}={}", functions.display());
     }

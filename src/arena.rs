@@ -64,11 +64,11 @@ pub mod site {
 pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
 
 /// The version of the shared layout.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// What the program that made the queues says about them.
 ///
-/// Layout: eleven 64-bit words, in the order of the fields; 88 bytes. All zero is memory in which nothing has
+/// Layout: twelve 64-bit words, in the order of the fields; 96 bytes. All zero is memory in which nothing has
 /// been made yet.
 #[repr(C)]
 #[derive(Debug)]
@@ -88,6 +88,8 @@ pub struct ArenaHeader<P: Platform> {
     pub(crate) consumer: P::Word,
     /// The address of the event count on which consumers sleep; 0 if there is none.
     pub(crate) event_count: P::Plain<u64>,
+    /// Whether the queues maintain their counters: 1 if they do, 0 if not.
+    pub(crate) counted: P::Plain<u64>,
 }
 
 // SAFETY: the magic and the claim are atomic words. The rest is written only through the `Arena` that
@@ -152,6 +154,15 @@ pub enum ArenaError {
         /// This program's hash.
         expected: u64,
     },
+    /// The arena's queues maintain their counters and this program's do not, or the other way round.
+    #[error(
+        "the arena's queues are {}, this program's are {}: build both with the same count policy",
+        policy(*found), policy(!found)
+    )]
+    CountPolicy {
+        /// Whether the arena's queues maintain their counters.
+        found: bool,
+    },
     /// The region is mapped at another address or with another length than when it was made.
     #[error(
         "the arena was made at {base:#x} with {length} bytes and is mapped here at {mapped_base:#x} with {mapped_length}: \
@@ -200,6 +211,10 @@ pub enum ArenaError {
     /// The queue's head is damaged.
     #[error("the queue's head is damaged: {0}")]
     Corrupt(#[from] Corruption),
+}
+
+fn policy(counted: bool) -> &'static str {
+    if counted { "counted" } else { "uncounted" }
 }
 
 /// Shared memory that this process has mapped, for one [`Arena`] to be made of or found in.
@@ -393,6 +408,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
             header.pool.write(0, &site::FORMAT);
             header.consumer.init(0, &site::FORMAT);
             header.event_count.write(places.event_count.unwrap_or(0) as u64, &site::FORMAT);
+            header.counted.write(C::COUNTED.into(), &site::FORMAT);
             if let Some(events) = events {
                 events.state.0.init(0, &site::FORMAT);
             }
@@ -523,13 +539,14 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
             return Err(ArenaError::NoHeader { found });
         }
         // SAFETY: written before the magic that we have acquired, and never again.
-        let (version, size, hash, base, length) = unsafe {
+        let (version, size, hash, base, length, counted) = unsafe {
             (
                 header.version.read(&site::ATTACH),
                 header.payload_size.read(&site::ATTACH),
                 header.layout_hash.read(&site::ATTACH),
                 header.base.read(&site::ATTACH),
                 header.length.read(&site::ATTACH),
+                header.counted.read(&site::ATTACH) != 0,
             )
         };
         if version != VERSION {
@@ -540,6 +557,9 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         }
         if hash != layout::hash::<T>() {
             return Err(ArenaError::Layout { found: hash, expected: layout::hash::<T>() });
+        }
+        if counted != C::COUNTED {
+            return Err(ArenaError::CountPolicy { found: counted });
         }
         let mapped = region.addresses();
         if (base, length) != (mapped.start as u64, mapped.len() as u64) {
@@ -718,7 +738,7 @@ impl<T: Payload, C: CountPolicy> Mpmc<'_, T, C> {
     /// # Errors
     ///
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), PushError> {
         self.head.push(value)
     }
@@ -752,7 +772,7 @@ impl<T: Payload, C: CountPolicy> Mpmc<'_, T, C> {
     /// # Errors
     ///
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn pop(&self) -> Result<T, PopError> {
         self.head.pop()
     }
@@ -766,7 +786,7 @@ impl<T: Payload, C: CountPolicy> Mpmc<'_, T, C> {
     /// # Panics
     ///
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn pop_with<R>(&self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
         self.head.pop_with(hand_over)
     }
@@ -877,7 +897,7 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
     /// # Errors
     ///
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), PushError> {
         self.head.push(self.pool, value)
     }

@@ -1,7 +1,9 @@
 //! The approximate element counter, as a compile-time policy.
 //!
 //! The seeds keep a counter in the head of each queue. It is one more locked instruction on every operation,
-//! on a cache line that all sides share. Its field is part of the layout whatever the policy.
+//! on a cache line that all sides share: in the MPMC queue that of the ring's address, which every operation
+//! reads. Its field is part of the layout whatever the policy. All who use a queue must have the same one; the
+//! arena's header says which, and C programs define `ARENAQ_UNCOUNTED`.
 
 use crate::ordering::{Add, Site};
 use crate::platform::Word;

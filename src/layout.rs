@@ -82,6 +82,7 @@ pub const STRUCTS: &[StructLayout] = &[
         "pool": pool,
         "consumer": consumer,
         "event_count": event_count,
+        "counted": counted,
     }),
 ];
 

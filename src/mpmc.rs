@@ -403,7 +403,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     ///
     /// [`PushError::Full`] if the cell of the enqueue position still holds the element of the last lap,
     /// [`PushError::Contended`] if the retry budget is spent, [`PushError::Invalid`] if there is no ring.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), PushError> {
         // SAFETY: written before the queue was handed out, and never again.
         let buffer = unsafe { self.buffer.read(&site::PUSH_BUFFER) };
@@ -448,7 +448,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     ///
     /// [`PopError::Empty`] if the cell of the dequeue position is not published, [`PopError::Contended`] if
     /// the retry budget is spent, [`PopError::Invalid`] if there is no ring.
-    #[inline]
+    // Always: a call in between would copy the element once more.
+    #[inline(always)]
     pub fn pop(&self) -> Result<T, PopError> {
         self.pop_with(|value| value)
     }
@@ -463,7 +464,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// # Panics
     ///
     /// If `hand_over` does. The cell stays claimed then, as if the thread had died.
-    #[inline]
+    #[inline(always)]
     pub fn pop_with<R>(&self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
         // SAFETY: written before the queue was handed out, and never again.
         let buffer = unsafe { self.buffer.read(&site::POP_BUFFER) };

@@ -208,7 +208,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     ///
     /// [`PushError::Exhausted`] if no node is free, [`PushError::Contended`] if the allocation spent its
     /// retry budget, [`PushError::Invalid`] if the pool or the queue was never initialised.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, pool: &Pool<P, Node<P, T>>, value: T) -> Result<(), PushError> {
         let node = pool.alloc()?;
         // SAFETY: the node is ours from `alloc` on.
@@ -352,7 +352,8 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
     ///
     /// [`PopError::Empty`] if the stub is the head, [`PopError::Busy`] if it is not and a producer has still
     /// to link it, [`PopError::Corrupt`] if it is linked to something that is no node of the pool.
-    #[inline]
+    // Always: a call in between would copy the element once more.
+    #[inline(always)]
     pub fn pop(&mut self) -> Result<T, PopError> {
         self.pop_with(|value| value)
     }
@@ -367,7 +368,7 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
     /// # Panics
     ///
     /// If `hand_over` does. The element stays in the queue then.
-    #[inline]
+    #[inline(always)]
     pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
         // SAFETY: we are the consumer.
         let tail = unsafe { self.head.tail() };

@@ -5,6 +5,7 @@ mod support;
 use std::num::NonZero;
 
 use arenaq::arena::{Arena, ArenaError, CreateError, MAGIC, Owner, Places, Region, VERSION};
+use arenaq::count::Uncounted;
 use arenaq::layout;
 use arenaq::{Corruption, KeyValue};
 use support::{Memory, offset};
@@ -91,6 +92,21 @@ fn another_layout_is_refused() {
 }
 
 #[test]
+fn another_count_policy_is_refused_on_both_sides() {
+    let counted = published();
+    let error = Arena::<'_, KeyValue, Uncounted>::attach(counted.region(), counted.places().header)
+        .expect_err("not the policy");
+    assert_eq!(error, ArenaError::CountPolicy { found: true });
+    assert!(error.to_string().contains("are counted, this program's are uncounted"), "{error}");
+
+    let uncounted = Memory::new(BYTES);
+    uncounted.format::<KeyValue, Uncounted>().publish();
+    let error = attach(&uncounted).expect_err("not the policy");
+    assert_eq!(error, ArenaError::CountPolicy { found: false });
+    assert!(Arena::<'_, KeyValue, Uncounted>::attach(uncounted.region(), uncounted.places().header).is_ok());
+}
+
+#[test]
 fn a_region_of_another_length_or_place_is_refused() {
     let memory = published();
     let header = memory.places().header;
@@ -119,7 +135,7 @@ fn a_region_of_another_length_or_place_is_refused() {
 fn a_header_that_is_not_aligned_or_not_inside_is_refused() {
     let memory = published();
     let base = memory.base();
-    for address in [base + 1, base + 4, base + BYTES - 89] {
+    for address in [base + 1, base + 4, base + BYTES - 97] {
         let result = Arena::<'_, KeyValue>::attach(memory.region(), address);
         assert!(
             matches!(result, Err(ArenaError::Misaligned { what: "the header", align: 8, address: a }) if a == address),

@@ -137,6 +137,9 @@ PROGRAM(locked_rmw, (nothing(key, value), add(1)))
 
 PROGRAM(push_mpmc, ds_vyukhov_insert(&ds_vyukhov, key, value))
 PROGRAM(push_mpsc, ds_mpsc_insert(&ds_mpsc, key, value))
+/* What the two are in a program that defines ARENAQ_UNCOUNTED. */
+PROGRAM(push_mpmc_uncounted, arenaq_mpmc_push_uncounted((__u64)&ds_vyukhov, key, value))
+PROGRAM(push_mpsc_uncounted, arenaq_mpsc_push_uncounted((__u64)&ds_mpsc, (__u64)&ds_pool, key, value))
 
 /* For a consumer that sleeps: the doorbell is a record in a ring buffer that it polls. */
 static __always_inline _Bool refused_or_ring(int status)

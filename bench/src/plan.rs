@@ -86,8 +86,15 @@ pub const PRODUCERS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
 /// Elements that a queue of userspace holds.
 pub const CAPACITIES: [usize; 9] = [16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576];
 /// Who takes part where cost grows.
-const GROWING: [&str; 6] =
-    ["mpmc", "mpsc", "crossbeam-array", "crossbeam-seg", "concurrent-queue-bounded", "std-mpsc"];
+const GROWING: [&str; 7] = [
+    "mpmc",
+    "mpmc-uncounted",
+    "mpsc",
+    "crossbeam-array",
+    "crossbeam-seg",
+    "concurrent-queue-bounded",
+    "std-mpsc",
+];
 
 /// The flag of ring buffers.
 const NO_WAKEUP: u32 = libbpf_sys::BPF_RB_NO_WAKEUP;
@@ -237,6 +244,8 @@ impl Session {
             Via::LockedRmw,
             Via::Mpmc,
             Via::Mpsc,
+            Via::MpmcUncounted,
+            Via::MpscUncounted,
             Via::MpmcNotify,
             Via::MpscNotify,
             Via::RingbufReserve,
@@ -264,8 +273,16 @@ impl Session {
     }
 
     fn pushes_contended(&mut self) {
-        let ways =
-            [Via::LockedRmw, Via::Mpmc, Via::Mpsc, Via::RingbufReserve, Via::RingbufOutput, Via::QueueMap];
+        let ways = [
+            Via::LockedRmw,
+            Via::Mpmc,
+            Via::Mpsc,
+            Via::MpmcUncounted,
+            Via::MpscUncounted,
+            Via::RingbufReserve,
+            Via::RingbufOutput,
+            Via::QueueMap,
+        ];
         let wanted = ways.into_iter().map(|via| Wanted::of(via, 16)).collect();
         let channels = self.channels("kernel.push-contended.16", wanted, 2 * push::BATCH);
         let batches = self.effort.batches;
@@ -363,14 +380,20 @@ impl Wanted {
     }
 }
 
-/// Consumers that work all the time, with wakeups where the kernel sends them and without.
+/// Consumers that work all the time. Ours back off when they find less than a batch; the ring buffer's looks again
+/// at once, as one written with libbpf does, and in a run of its own backs off like ours.
 fn delivering() -> Vec<Wanted> {
+    let backing_off = |via| Wanted { waiting: Waiting::BackOff, ..Wanted::of(via, 16) };
+    let silent = |via| Wanted { flags: NO_WAKEUP, suffix: "-no-wakeup", ..Wanted::of(via, 16) };
     vec![
-        Wanted::of(Via::Mpmc, 16),
-        Wanted::of(Via::Mpsc, 16),
-        Wanted { flags: NO_WAKEUP, suffix: "-no-wakeup", ..Wanted::of(Via::RingbufReserve, 16) },
+        backing_off(Via::Mpmc),
+        backing_off(Via::Mpsc),
+        backing_off(Via::MpmcUncounted),
+        backing_off(Via::MpscUncounted),
+        silent(Via::RingbufReserve),
+        Wanted { waiting: Waiting::BackOff, suffix: "-no-wakeup-backoff", ..silent(Via::RingbufReserve) },
         Wanted { waiting: Waiting::Sleep, ..Wanted::of(Via::RingbufReserve, 16) },
-        Wanted { flags: NO_WAKEUP, suffix: "-no-wakeup", ..Wanted::of(Via::RingbufOutput, 16) },
+        silent(Via::RingbufOutput),
         Wanted { waiting: Waiting::Sleep, ..Wanted::of(Via::PerfOutput, 16) },
         Wanted::of(Via::QueueMap, 16),
     ]

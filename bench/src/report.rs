@@ -24,6 +24,10 @@ const METHOD: &str = "\
 - A result is also shown as a multiple of the *limit* that binds it, measured in the same rounds: on one CPU a
   locked read-modify-write, between two CPUs the transfer of a cache line.
 - Peers are used through their own libraries; for those of the kernel that is libbpf, as libbpf-rs wraps it.
+- *uncounted*: a queue that does not maintain the seeds' counter, with `arenaq::count::Uncounted` in Rust and
+  `ARENAQ_UNCOUNTED` in C.
+- From BPF, consumers of ours back off when they find less than 64 elements, for longer each time until they give the
+  CPU away. The peers' look again at once, but for the one whose name says *backoff*.
 ";
 
 const RUN: &str = "\
@@ -42,18 +46,22 @@ $ cargo xtask instructions           # what noise hides: the instructions of eac
 const PICTURES: [(&str, &str); 6] = [
     (
         "bench-push.svg",
-        "A push of ours is two or three locked instructions; the ring buffer's is a spin lock, taken and \
-      released with interrupts off, and two calls of helper functions. Not shown are those that interrupt a CPU for each event, \
-     the perf buffer and the ring buffer with a wakeup each time: they take microseconds.",
+        "A push to the MPMC queue is one locked instruction, to the MPSC queue two, and the counter of each is one more. The \
+         ring buffer's is a spin lock, taken and released with interrupts off, and two calls of helper functions. Not shown \
+         are those that interrupt a CPU for each event, the perf buffer and the ring buffer with a wakeup each time: they \
+         take microseconds.",
     ),
     (
         "bench-lossless.svg",
-        "The consumer sets the pace: what it takes is fetching the lines that the producer has \
-      written.",
+        "The producers set the pace, for the consumer keeps up: what a push takes more than alone is fetching the lines that \
+         the consumer has read or written. A consumer that leaves the queue alone until a batch is there takes them less \
+         often, which helps the ring buffer too. The seeds put the counter beside the address of the ring, so the side that \
+         counts takes that line from the side that looks it up.",
     ),
     (
         "bench-lossless-2.svg",
-        "The second producer has no CPU of its own here: it shares that of the consumer.",
+        "The second producer has no CPU of its own here: it shares that of the consumer, which gives it away when it backs \
+         off.",
     ),
     (
         "bench-producers.svg",

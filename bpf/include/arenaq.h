@@ -107,6 +107,7 @@ struct arenaq_header {
 	__u64 pool;
 	__u64 consumer;
 	__u64 event_count;
+	__u64 counted;
 };
 
 _Static_assert(sizeof(struct ds_kv) == 16, "ds_kv");
@@ -127,7 +128,7 @@ _Static_assert(__builtin_offsetof(struct ds_pool, nodes) == 0x50, "nodes");
 _Static_assert(__builtin_offsetof(struct ds_pool, links) == 0x58, "links");
 _Static_assert(sizeof(struct ds_pool) == 128, "ds_pool");
 _Static_assert(sizeof(struct arenaq_event_count) == 64, "arenaq_event_count");
-_Static_assert(sizeof(struct arenaq_header) == 88, "arenaq_header");
+_Static_assert(sizeof(struct arenaq_header) == 96, "arenaq_header");
 
 /* The nodes that ds_mpsc_init() makes if ds_pool_init() was not called before. */
 #ifndef DS_POOL_NODES
@@ -156,7 +157,9 @@ extern struct ds_pool __arena ds_pool;
 int arenaq_mpmc_check_capacity(__u64 capacity);
 int arenaq_mpmc_init(__u64 head, __u64 buffer, __u64 capacity);
 int arenaq_mpmc_push(__u64 head, __u64 key, __u64 value);
+int arenaq_mpmc_push_uncounted(__u64 head, __u64 key, __u64 value);
 int arenaq_mpmc_pop(__u64 head, struct ds_kv *out);
+int arenaq_mpmc_pop_uncounted(__u64 head, struct ds_kv *out);
 int arenaq_mpmc_search(__u64 head, __u64 key);
 int arenaq_mpmc_verify(__u64 head);
 int arenaq_pool_init(__u64 pool, __u64 nodes, __u64 links, __u64 limit);
@@ -167,6 +170,7 @@ int arenaq_pool_cancel(__u64 pool, const struct arenaq_reservation *reserved);
 int arenaq_pool_is_initialised(__u64 pool);
 int arenaq_mpsc_init(__u64 head, __u64 pool);
 int arenaq_mpsc_push(__u64 head, __u64 pool, __u64 key, __u64 value);
+int arenaq_mpsc_push_uncounted(__u64 head, __u64 pool, __u64 key, __u64 value);
 int arenaq_mpsc_pop(__u64 head, struct ds_kv *out);
 int arenaq_mpsc_search(__u64 head, __u64 pool, __u64 key);
 int arenaq_mpsc_verify(__u64 head, __u64 pool);
@@ -175,6 +179,17 @@ int arenaq_event_count_must_notify(__u64 events);
 /* Whether the kernel lets a loop make one more pass, and a zero that the verifier cannot see. */
 _Bool arenaq_can_loop(void);
 __u64 arenaq_zero(void);
+
+/*
+ * The counter of a queue is one more locked instruction in each operation, on a line that all sides
+ * share. Define ARENAQ_UNCOUNTED before the include, in all programs that use the arena, if
+ * userspace has made its queues `Uncounted`.
+ */
+#ifdef ARENAQ_UNCOUNTED
+#define ARENAQ_COUNT_POLICY(function) function##_uncounted
+#else
+#define ARENAQ_COUNT_POLICY(function) function
+#endif
 
 /* ---- Operations: from any BPF program ---- */
 
@@ -185,7 +200,7 @@ __u64 arenaq_zero(void);
 static inline __attribute__((always_inline)) int
 ds_vyukhov_insert(struct ds_vyukhov_head __arena *head, __u64 key, __u64 value)
 {
-	return arenaq_mpmc_push((__u64)head, key, value);
+	return ARENAQ_COUNT_POLICY(arenaq_mpmc_push)((__u64)head, key, value);
 }
 
 /*
@@ -195,7 +210,7 @@ ds_vyukhov_insert(struct ds_vyukhov_head __arena *head, __u64 key, __u64 value)
 static inline __attribute__((always_inline)) int
 ds_vyukhov_pop(struct ds_vyukhov_head __arena *head, struct ds_kv *output)
 {
-	return arenaq_mpmc_pop((__u64)head, output);
+	return ARENAQ_COUNT_POLICY(arenaq_mpmc_pop)((__u64)head, output);
 }
 
 /* The other name of ds_vyukhov_pop(). */
@@ -221,7 +236,7 @@ static inline __attribute__((always_inline)) int ds_vyukhov_verify(struct ds_vyu
 	return arenaq_mpmc_verify((__u64)head);
 }
 
-/* The approximate number of elements, never below zero. */
+/* The approximate number of elements, never below zero; 0 in a queue without a counter. */
 static inline __attribute__((always_inline)) __u64 ds_vyukhov_count(struct ds_vyukhov_head __arena *head)
 {
 	__s64 count = head ? (__s64)head->count : 0;
@@ -236,7 +251,7 @@ static inline __attribute__((always_inline)) __u64 ds_vyukhov_count(struct ds_vy
 static inline __attribute__((always_inline)) int
 ds_mpsc_insert(struct ds_mpsc_head __arena *ctx, __u64 key, __u64 value)
 {
-	return arenaq_mpsc_push((__u64)ctx, (__u64)&ds_pool, key, value);
+	return ARENAQ_COUNT_POLICY(arenaq_mpsc_push)((__u64)ctx, (__u64)&ds_pool, key, value);
 }
 
 /* INVALID: the one consumer is in userspace. */
@@ -261,7 +276,7 @@ static inline __attribute__((always_inline)) int ds_mpsc_verify(struct ds_mpsc_h
 	return arenaq_mpsc_verify((__u64)ctx, (__u64)&ds_pool);
 }
 
-/* The approximate number of elements, never below zero. */
+/* The approximate number of elements, never below zero; 0 in a queue without a counter. */
 static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_head __arena *ctx)
 {
 	__s64 count = ctx ? (__s64)ctx->count : 0;

@@ -5,6 +5,7 @@
 
 use core::ptr;
 
+use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::eventcount::EventCount;
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc::{self, Node};
@@ -13,8 +14,8 @@ use arenaq::{KeyValue, PopError, PushError, Status};
 
 use crate::platform::{Bpf, BpfWord};
 
-type MpmcHead = mpmc::Head<Bpf, KeyValue>;
-type MpscHead = mpsc::Head<Bpf, KeyValue>;
+type MpmcHead<C = Counted> = mpmc::Head<Bpf, KeyValue, C>;
+type MpscHead<C = Counted> = mpsc::Head<Bpf, KeyValue, C>;
 type MpscNode = Node<Bpf, KeyValue>;
 type NodePool = Pool<Bpf, MpscNode>;
 
@@ -51,10 +52,18 @@ pub extern "C" fn arenaq_mpmc_check_capacity(capacity: u64) -> i32 {
 /// `ds_vyukhov_insert`.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpmc_push(head: u64, key: u64, value: u64) -> i32 {
-    match at::<MpmcHead>(head) {
-        Some(head) => code(head.push(KeyValue { key, value })),
-        None => code(PushError::Invalid),
-    }
+    mpmc_push::<Counted>(head, KeyValue { key, value })
+}
+
+/// `ds_vyukhov_insert` of a program that defines `ARENAQ_UNCOUNTED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpmc_push_uncounted(head: u64, key: u64, value: u64) -> i32 {
+    mpmc_push::<Uncounted>(head, KeyValue { key, value })
+}
+
+#[inline(always)]
+fn mpmc_push<C: CountPolicy>(head: u64, element: KeyValue) -> i32 {
+    at::<MpmcHead<C>>(head).map_or(code(PushError::Invalid), |head| code(head.push(element)))
 }
 
 /// `ds_vyukhov_pop`.
@@ -64,7 +73,27 @@ pub extern "C" fn arenaq_mpmc_push(head: u64, key: u64, value: u64) -> i32 {
 /// `out` is null, or leads to room for one pair on the caller's stack.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn arenaq_mpmc_pop(head: u64, out: *mut KeyValue) -> i32 {
-    let (Some(head), false) = (at::<MpmcHead>(head), out.is_null()) else {
+    // SAFETY: the caller's promise is the same.
+    unsafe { mpmc_pop::<Counted>(head, out) }
+}
+
+/// `ds_vyukhov_pop` of a program that defines `ARENAQ_UNCOUNTED`.
+///
+/// # Safety
+///
+/// As [`arenaq_mpmc_pop`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_mpmc_pop_uncounted(head: u64, out: *mut KeyValue) -> i32 {
+    // SAFETY: the caller's promise is the same.
+    unsafe { mpmc_pop::<Uncounted>(head, out) }
+}
+
+/// # Safety
+///
+/// As [`arenaq_mpmc_pop`].
+#[inline(always)]
+unsafe fn mpmc_pop<C: CountPolicy>(head: u64, out: *mut KeyValue) -> i32 {
+    let (Some(head), false) = (at::<MpmcHead<C>>(head), out.is_null()) else {
         return code(PopError::Invalid);
     };
     match head.pop() {
@@ -224,8 +253,19 @@ pub extern "C" fn arenaq_mpsc_init(head: u64, pool: u64) -> i32 {
 /// `ds_mpsc_insert`, with nodes of `pool`.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpsc_push(head: u64, pool: u64, key: u64, value: u64) -> i32 {
-    match (at::<MpscHead>(head), at::<NodePool>(pool)) {
-        (Some(head), Some(pool)) => code(head.push(pool, KeyValue { key, value })),
+    mpsc_push::<Counted>(head, pool, KeyValue { key, value })
+}
+
+/// `ds_mpsc_insert` of a program that defines `ARENAQ_UNCOUNTED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn arenaq_mpsc_push_uncounted(head: u64, pool: u64, key: u64, value: u64) -> i32 {
+    mpsc_push::<Uncounted>(head, pool, KeyValue { key, value })
+}
+
+#[inline(always)]
+fn mpsc_push<C: CountPolicy>(head: u64, pool: u64, element: KeyValue) -> i32 {
+    match (at::<MpscHead<C>>(head), at::<NodePool>(pool)) {
+        (Some(head), Some(pool)) => code(head.push(pool, element)),
         _ => code(PushError::Invalid),
     }
 }

@@ -15,32 +15,12 @@ struct {
 
 #define DS_POOL_NODES 8ULL
 #include "arenaq.h"
+#include "checks.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct ds_vyukhov_head __arena mpmc;
 struct ds_mpsc_head __arena mpsc;
-
-struct result {
-	__u64 line;   /* of the first check that failed, 0 if none did */
-	__s64 status; /* what came instead */
-};
-
-#define EXPECT(expected, call)                             \
-	do {                                               \
-		__s64 __got = (call);                      \
-		if (__got != (expected)) {                 \
-			result->line = __LINE__;           \
-			result->status = __got;            \
-			return 0;                          \
-		}                                          \
-	} while (0)
-
-/*
- * A loop that the verifier does not walk pass by pass: some kernels would spend their million
- * instructions on it.
- */
-#define TIMES(i, n) for (__u64 i = arenaq_zero(); i < (n) && arenaq_can_loop(); i++)
 
 SEC("syscall")
 int check_vyukhov(struct result *result)

@@ -203,6 +203,9 @@ pub(crate) fn drain(
         std::thread::sleep(Duration::from_millis(1));
     }
     let backoff = Backoff::new();
+    // After less than a batch the queue is left alone for a moment: what was pushed meanwhile comes at once, and its
+    // lines are not taken from the producers one by one.
+    let gathering = Backoff::new();
     let mut stall = Stall::default();
     loop {
         // Read before the pop: an event that was there when producers ended is found by a pop after that.
@@ -223,6 +226,11 @@ pub(crate) fn drain(
             Ok(_) => {
                 stall.ends();
                 backoff.reset();
+                if events == tickets {
+                    gathering.reset();
+                } else {
+                    gathering.snooze();
+                }
                 continue;
             }
             Err(PopError::Empty) => {

@@ -54,6 +54,7 @@ const struct row arenaq_header_layout[] = {
 	FIELD(arenaq_header, pool),
 	FIELD(arenaq_header, consumer),
 	FIELD(arenaq_header, event_count),
+	FIELD(arenaq_header, counted),
 	SIZE(arenaq_header),
 	{ NULL, NULL, 0 },
 };

@@ -8,7 +8,6 @@ use std::thread;
 use arenaq::pool::GrowError;
 use arenaq::{KeyValue, Status};
 use arenaq_harness::{Config, Hook, Kernel};
-use libbpf_rs::{ObjectBuilder, ProgramInput};
 use serde_json::Value;
 use support::{Outcome, arenaq, assert_accounted, kernel, kernel_with, number};
 
@@ -158,25 +157,6 @@ fn a_page_that_userspace_has_touched_before_is_no_obstacle() {
     assert_eq!((counters.pushed, counters.nomem), (5000, 0), "{counters:?}");
     assert_eq!(drain(&loaded).len(), 5000);
     assert_whole(&loaded);
-}
-
-#[test]
-fn a_c_program_grows_a_pool_of_its_own() {
-    let Some(_guard) = kernel("growth from C") else { return };
-    let object = include_bytes!(env!("ARENAQ_SEEDS_ACQUIRE_RELEASE"));
-    let loaded = match ObjectBuilder::default().open_memory(object).and_then(libbpf_rs::OpenObject::load) {
-        Ok(loaded) => loaded,
-        // The object for older kernels differs in its atomic instructions only.
-        Err(error) => return support::skip("growth from C", &format!("{error:#}")),
-    };
-    let program =
-        loaded.progs_mut().find(|program| program.name() == "check_growth").expect("the check is there");
-    let mut result = [0u8; 16];
-    let input = ProgramInput { context_in: Some(&mut result), ..ProgramInput::default() };
-    program.test_run(input).expect("the program runs");
-    let line = u64::from_ne_bytes(result[..8].try_into().expect("eight bytes"));
-    let status = i64::from_ne_bytes(result[8..].try_into().expect("eight bytes"));
-    assert_eq!(line, 0, "bpf/tests/seeds.bpf.c:{line} of check_growth got {status}");
 }
 
 #[test]

@@ -100,6 +100,23 @@ fn the_object_has_the_instructions_that_the_sites_claim() {
 }
 
 #[test]
+fn without_the_counter_an_operation_has_one_locked_instruction_less_and_no_other_change() {
+    for object in [
+        env!("ARENAQ_FUNCTIONS_ACQUIRE_RELEASE"),
+        env!("ARENAQ_FUNCTIONS_TSO"),
+        env!("ARENAQ_FUNCTIONS_FULL_BARRIER"),
+    ] {
+        for function in ["arenaq_mpmc_push", "arenaq_mpmc_pop", "arenaq_mpsc_push"] {
+            let mut expected = count(disassemble(object, function).lines().filter_map(of_line));
+            assert_eq!(expected.remove(&Instruction::Add), Some(1), "{function} counts once");
+            let uncounted = disassemble(object, &format!("{function}_uncounted"));
+            let found = count(uncounted.lines().filter_map(of_line));
+            assert_eq!(found, expected, "{function}_uncounted:\n{uncounted}");
+        }
+    }
+}
+
+#[test]
 fn the_sites_claim_every_kind_of_instruction_somewhere() {
     let mut all = Counts::new();
     for (_, operations) in FUNCTIONS {

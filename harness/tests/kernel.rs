@@ -77,33 +77,60 @@ fn assert_verified(loaded: &Kernel, queue: QueueKind) {
 fn a_c_program_written_to_the_seeds_gets_the_statuses_that_they_promise() {
     let Some(_guard) = kernel("seeds") else { return };
     for instructions in objects() {
-        let name = instructions.name();
-        let object: &[u8] = match instructions {
-            Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_SEEDS_ACQUIRE_RELEASE")),
-            Instructions::Tso => include_bytes!(env!("ARENAQ_SEEDS_TSO")),
-            Instructions::FullBarrier => include_bytes!(env!("ARENAQ_SEEDS_FULL_BARRIER")),
-        };
-        for check in ["check_vyukhov", "check_mpsc"] {
-            let open = || {
-                let mut open = ObjectBuilder::default().open_memory(object)?;
-                for mut program in open.progs_mut() {
-                    let wanted = program.name() == check;
-                    program.set_autoload(wanted);
-                }
-                Ok(open)
-            };
-            let loaded =
-                load_object(&format!("{name}: {check}"), open).unwrap_or_else(|error| panic!("{error}"));
-            let program =
-                loaded.progs_mut().find(|program| program.name() == check).expect("the check is there");
-            let mut result = [0u8; 16];
-            let input = ProgramInput { context_in: Some(&mut result), ..ProgramInput::default() };
-            program.test_run(input).expect("the program runs");
-            let line = u64::from_ne_bytes(result[..8].try_into().expect("eight bytes"));
-            let status = i64::from_ne_bytes(result[8..].try_into().expect("eight bytes"));
-            assert_eq!(line, 0, "{name}: bpf/tests/seeds.bpf.c:{line} of {check} got {status}");
-        }
+        run_check(instructions, seeds(instructions), "check_vyukhov");
+        run_check(instructions, seeds(instructions), "check_mpsc");
     }
+}
+
+#[test]
+fn a_c_program_grows_a_pool_of_its_own() {
+    let Some(_guard) = kernel("growth from C") else { return };
+    for instructions in objects() {
+        run_check(instructions, seeds(instructions), "check_growth");
+    }
+}
+
+#[test]
+fn a_c_program_without_counters_never_touches_them() {
+    let Some(_guard) = kernel("queues without counters") else { return };
+    for instructions in objects() {
+        let object: &[u8] = match instructions {
+            Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_UNCOUNTED_ACQUIRE_RELEASE")),
+            Instructions::Tso => include_bytes!(env!("ARENAQ_UNCOUNTED_TSO")),
+            Instructions::FullBarrier => include_bytes!(env!("ARENAQ_UNCOUNTED_FULL_BARRIER")),
+        };
+        run_check(instructions, object, "check_uncounted");
+    }
+}
+
+/// bpf/tests/seeds.bpf.c.
+fn seeds(instructions: Instructions) -> &'static [u8] {
+    match instructions {
+        Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_SEEDS_ACQUIRE_RELEASE")),
+        Instructions::Tso => include_bytes!(env!("ARENAQ_SEEDS_TSO")),
+        Instructions::FullBarrier => include_bytes!(env!("ARENAQ_SEEDS_FULL_BARRIER")),
+    }
+}
+
+/// Runs one program of bpf/tests, loaded alone.
+fn run_check(instructions: Instructions, object: &[u8], check: &str) {
+    let name = instructions.name();
+    let open = || {
+        let mut open = ObjectBuilder::default().open_memory(object)?;
+        for mut program in open.progs_mut() {
+            let wanted = program.name() == check;
+            program.set_autoload(wanted);
+        }
+        Ok(open)
+    };
+    let loaded = load_object(&format!("{name}: {check}"), open).unwrap_or_else(|error| panic!("{error}"));
+    let program = loaded.progs_mut().find(|program| program.name() == check).expect("the check is there");
+    let mut result = [0u8; 16];
+    let input = ProgramInput { context_in: Some(&mut result), ..ProgramInput::default() };
+    program.test_run(input).expect("the program runs");
+    let line = u64::from_ne_bytes(result[..8].try_into().expect("eight bytes"));
+    let status = i64::from_ne_bytes(result[8..].try_into().expect("eight bytes"));
+    assert_eq!(line, 0, "{name}: line {line} of the file of {check} got {status}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use arenaq::KeyValue;
+use arenaq::count::Counted;
 use libbpf_rs::UserRingBuffer;
 
 use super::channel::push_to_map;
@@ -97,7 +98,9 @@ impl WayBack {
     pub fn load(back: Back) -> anyhow::Result<WayBack> {
         let loaded = Loaded::load(&[back.program()], &[back.map()])?;
         let mapped = match back {
-            Back::Mpmc => Some(loaded.make_arena(|arena| Ok(arena.create_mpmc((2 * BATCH).into())?))?),
+            Back::Mpmc => {
+                Some(loaded.make_arena::<Counted>(|arena| Ok(arena.create_mpmc((2 * BATCH).into())?))?)
+            }
             _ => None,
         };
         Ok(WayBack { back, loaded, mapped })
@@ -136,7 +139,8 @@ impl WayBack {
         Ok(match self.back {
             Back::Mpmc => {
                 // SAFETY: `load` has made the arena in this object.
-                let queue = unsafe { self.mapped.context("no arena")?.attach(&self.loaded) }?.mpmc()?;
+                let arena = unsafe { self.mapped.context("no arena")?.attach::<Counted>(&self.loaded) }?;
+                let queue = arena.mpmc()?;
                 Box::new(move |element| Ok(queue.push(element)?))
             }
             Back::UserRingbuf => {

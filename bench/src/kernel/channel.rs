@@ -8,8 +8,10 @@ use anyhow::{Context, bail};
 use arenaq::KeyValue;
 use arenaq::PopError;
 use arenaq::arena::{Arena, Mpmc, MpscConsumer};
+use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::eventcount::EventCount;
 use arenaq::platform::Native;
+use crossbeam_utils::Backoff;
 use hdrhistogram::Histogram;
 use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffer, RingBufferBuilder};
 use rustix::time::{ClockId, clock_gettime};
@@ -24,6 +26,10 @@ pub enum Via {
     Mpmc,
     /// arenaq's unbounded queue, with a pool that does not grow.
     Mpsc,
+    /// The bounded queue without its counter.
+    MpmcUncounted,
+    /// The unbounded queue without its counter.
+    MpscUncounted,
     /// The bounded queue, whose consumer may sleep.
     MpmcNotify,
     /// The unbounded queue, whose consumer may sleep.
@@ -48,6 +54,8 @@ impl Via {
         match self {
             Via::Mpmc => "mpmc",
             Via::Mpsc => "mpsc",
+            Via::MpmcUncounted => "mpmc-uncounted",
+            Via::MpscUncounted => "mpsc-uncounted",
             Via::MpmcNotify => "mpmc-notify",
             Via::MpscNotify => "mpsc-notify",
             Via::RingbufReserve => "ringbuf-reserve",
@@ -62,7 +70,12 @@ impl Via {
     /// Ours, a peer or a limit.
     pub const fn role(self) -> Role {
         match self {
-            Via::Mpmc | Via::Mpsc | Via::MpmcNotify | Via::MpscNotify => Role::Ours,
+            Via::Mpmc
+            | Via::Mpsc
+            | Via::MpmcUncounted
+            | Via::MpscUncounted
+            | Via::MpmcNotify
+            | Via::MpscNotify => Role::Ours,
             // Ring buffer and queue map take a spin lock; the perf buffer is the CPU's own.
             Via::RingbufReserve | Via::RingbufOutput | Via::QueueMap => Role::LockingPeer,
             Via::PerfOutput => Role::Peer,
@@ -72,13 +85,15 @@ impl Via {
 
     /// Whether it carries elements of so many bytes. In C, arenaq's have 16.
     pub const fn carries(self, payload: usize) -> bool {
-        !matches!(self, Via::Mpmc | Via::Mpsc | Via::MpmcNotify | Via::MpscNotify) || payload <= 16
+        payload <= 16 || !matches!(self.role(), Role::Ours)
     }
 
     fn program(self, payload: usize) -> String {
         match self {
             Via::Mpmc => "push_mpmc".to_owned(),
             Via::Mpsc => "push_mpsc".to_owned(),
+            Via::MpmcUncounted => "push_mpmc_uncounted".to_owned(),
+            Via::MpscUncounted => "push_mpsc_uncounted".to_owned(),
             Via::MpmcNotify => "push_mpmc_notify".to_owned(),
             Via::MpscNotify => "push_mpsc_notify".to_owned(),
             Via::EmptyLoop => "empty_loop".to_owned(),
@@ -97,8 +112,8 @@ impl Via {
         // A node and its link.
         let list = MapSize { name: "arena", entries: (capacity + 1) * 32 / 4096 + 8, value: None };
         match self {
-            Via::Mpmc => vec![ring],
-            Via::Mpsc => vec![list],
+            Via::Mpmc | Via::MpmcUncounted => vec![ring],
+            Via::Mpsc | Via::MpscUncounted => vec![list],
             Via::MpmcNotify => vec![ring, doorbell],
             Via::MpscNotify => vec![list, doorbell],
             Via::RingbufReserve | Via::RingbufOutput => size("ringbuf", ring_bytes(payload, capacity), None),
@@ -123,6 +138,9 @@ fn ring_bytes(payload: usize, capacity: u32) -> u32 {
 pub enum Waiting {
     /// It looks again at once.
     Spin,
+    /// It leaves the queue alone for a moment when it has found less than a batch, and longer each time: what
+    /// was pushed meanwhile comes at once, and its lines are not taken from the producer one by one.
+    BackOff,
     /// It sleeps: in epoll where the kernel wakes it, else for a while.
     Sleep,
 }
@@ -131,6 +149,8 @@ pub enum Waiting {
 const NAP: Duration = Duration::from_micros(100);
 /// How long epoll waits: until then a consumer that is to end does not see it.
 const EPOLL: Duration = Duration::from_millis(50);
+/// What a consumer that backs off takes for a batch.
+const BATCH: u64 = 64;
 /// How many elements are taken before the consumer looks up.
 const STEP: u64 = 1024;
 
@@ -155,12 +175,19 @@ impl Channel {
     pub fn load(via: Via, payload: usize, capacity: u32) -> anyhow::Result<Channel> {
         let program = via.program(payload);
         let loaded = Loaded::load(&[&program], &via.maps(payload, capacity))?;
+        let elements = u64::from(capacity);
         let mapped = match via {
             Via::Mpmc | Via::MpmcNotify => {
-                Some(loaded.make_arena(|arena| Ok(arena.create_mpmc(capacity.into())?))?)
+                Some(loaded.make_arena::<Counted>(|arena| Ok(arena.create_mpmc(elements)?))?)
+            }
+            Via::MpmcUncounted => {
+                Some(loaded.make_arena::<Uncounted>(|arena| Ok(arena.create_mpmc(elements)?))?)
             }
             Via::Mpsc | Via::MpscNotify => {
-                Some(loaded.make_arena(|arena| Ok(arena.create_mpsc(capacity.into(), 0)?))?)
+                Some(loaded.make_arena::<Counted>(|arena| Ok(arena.create_mpsc(elements, 0)?))?)
+            }
+            Via::MpscUncounted => {
+                Some(loaded.make_arena::<Uncounted>(|arena| Ok(arena.create_mpsc(elements, 0)?))?)
             }
             _ => None,
         };
@@ -192,6 +219,8 @@ impl Channel {
         let source = match self.via {
             Via::Mpmc | Via::MpmcNotify => Source::Mpmc(self.arena()?.mpmc()?),
             Via::Mpsc | Via::MpscNotify => Source::Mpsc(self.arena()?.mpsc_consumer()?),
+            Via::MpmcUncounted => Source::MpmcUncounted(self.arena()?.mpmc()?),
+            Via::MpscUncounted => Source::MpscUncounted(self.arena()?.mpsc_consumer()?),
             Via::RingbufReserve | Via::RingbufOutput => Source::Ring(self.ring(Rc::clone(&seen))?),
             Via::PerfOutput => Source::Perf(self.perf(Rc::clone(&seen))?),
             Via::QueueMap => Source::Map(self.loaded.map("queue")?),
@@ -201,17 +230,17 @@ impl Channel {
             Via::MpmcNotify | Via::MpscNotify => Some(self.doorbell()?),
             _ => None,
         };
-        Ok(Consumer { source, doorbell, waiting, seen })
+        Ok(Consumer { source, doorbell, waiting, backoff: Backoff::new(), seen })
     }
 
     fn doorbell(&self) -> anyhow::Result<Doorbell<'_>> {
         let map = self.loaded.map("ringbuf")?;
         let mut builder = RingBufferBuilder::new();
         builder.add(&map, |_| 0)?;
-        Ok(Doorbell { events: self.arena()?.event_count()?, ring: builder.build()? })
+        Ok(Doorbell { events: self.arena::<Counted>()?.event_count()?, ring: builder.build()? })
     }
 
-    fn arena(&self) -> anyhow::Result<Arena<'_, KeyValue>> {
+    fn arena<C: CountPolicy>(&self) -> anyhow::Result<Arena<'_, KeyValue, C>> {
         // SAFETY: `load` has made the arena in this object.
         unsafe { self.mapped.context("no arena")?.attach(&self.loaded) }
     }
@@ -291,6 +320,8 @@ fn now() -> u64 {
 enum Source<'a> {
     Mpmc(Mpmc<'a, KeyValue>),
     Mpsc(MpscConsumer<'a, KeyValue>),
+    MpmcUncounted(Mpmc<'a, KeyValue, Uncounted>),
+    MpscUncounted(MpscConsumer<'a, KeyValue, Uncounted>),
     Ring(RingBuffer<'static>),
     Perf(PerfBuffer<'static>),
     Map(Map<'a>),
@@ -321,6 +352,7 @@ pub struct Consumer<'a> {
     source: Source<'a>,
     doorbell: Option<Doorbell<'a>>,
     waiting: Waiting,
+    backoff: Backoff,
     seen: Rc<Seen>,
 }
 
@@ -353,6 +385,8 @@ impl Consumer<'_> {
         match &mut self.source {
             Source::Mpmc(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
             Source::Mpsc(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
+            Source::MpmcUncounted(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
+            Source::MpscUncounted(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
             Source::Ring(ring) => succeeded(ring.consume_raw_n(STEP as usize)),
             Source::Perf(perf) => Ok(perf.consume()?),
             Source::Map(map) => take_from_map(map, &self.seen),
@@ -367,7 +401,16 @@ impl Consumer<'_> {
     pub fn take_or_wait(&mut self) -> anyhow::Result<()> {
         let before = self.seen();
         self.take()?;
-        if self.seen() != before {
+        let taken = self.seen() - before;
+        if self.waiting == Waiting::BackOff {
+            if taken < BATCH {
+                self.backoff.snooze();
+            } else {
+                self.backoff.reset();
+            }
+            return Ok(());
+        }
+        if taken > 0 {
             return Ok(());
         }
         if let (Some(doorbell), Waiting::Sleep) = (&self.doorbell, self.waiting) {
@@ -381,7 +424,7 @@ impl Consumer<'_> {
             };
         }
         match (&self.source, self.waiting) {
-            (_, Waiting::Spin) => std::hint::spin_loop(),
+            (_, Waiting::Spin | Waiting::BackOff) => std::hint::spin_loop(),
             (Source::Ring(ring), Waiting::Sleep) => succeeded(ring.poll_raw(EPOLL))?,
             (Source::Perf(perf), Waiting::Sleep) => perf.poll(EPOLL)?,
             (_, Waiting::Sleep) => std::thread::sleep(NAP),

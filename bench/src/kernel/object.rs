@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use arenaq::KeyValue;
 use arenaq::arena::{Arena, Places, Region};
+use arenaq::count::CountPolicy;
 use arenaq_bpf_build::Instructions;
 use bytemuck::{Pod, Zeroable, bytes_of_mut};
 use libbpf_rs::{Map, MapCore, Object, ObjectBuilder, OpenObject, ProgramInput, ProgramMut};
@@ -110,9 +111,9 @@ impl Loaded {
     /// # Errors
     ///
     /// If the arena cannot be found, or `create` fails.
-    pub fn make_arena(
+    pub fn make_arena<C: CountPolicy>(
         &self,
-        create: impl FnOnce(&mut Arena<'_, KeyValue>) -> anyhow::Result<()>,
+        create: impl FnOnce(&mut Arena<'_, KeyValue, C>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Mapped> {
         let mut located = Located::default();
         self.program("locate")?.run_with(&mut located)?;
@@ -165,7 +166,7 @@ impl Mapped {
     /// # Safety
     ///
     /// The arena is this object's.
-    pub unsafe fn attach(self, _object: &Loaded) -> anyhow::Result<Arena<'_, KeyValue>> {
+    pub unsafe fn attach<C: CountPolicy>(self, _object: &Loaded) -> anyhow::Result<Arena<'_, KeyValue, C>> {
         // SAFETY: the object is borrowed for as long as the arena is used, and is this arena's by the caller's
         // promise.
         Ok(Arena::attach(unsafe { self.region() }?, self.header)?)
