@@ -99,6 +99,29 @@ impl Listing {
         popped
     }
 
+    /// Pops one element, and sleeps when there is none, as a consumer that looks without a pop before it sleeps.
+    fn look_and_consume(&self, outcomes: &Outcomes) -> u64 {
+        let mut consumer = self.queue.consumer();
+        loop {
+            match self.pop(&mut consumer, outcomes) {
+                Ok(value) => return value,
+                Err(PopError::Empty) => {}
+                Err(_) => {
+                    loom::thread::yield_now();
+                    continue;
+                }
+            }
+            let Some(ticket) = self.prepare() else { continue };
+            self.turn.take();
+            if consumer.is_drained() {
+                self.sleep(0, &ticket, outcomes);
+            } else {
+                self.cancel(ticket, outcomes);
+                loom::thread::yield_now();
+            }
+        }
+    }
+
     fn pop(
         &self,
         consumer: &mut Consumer<'_, Loom, u64, Uncounted>,
@@ -143,6 +166,35 @@ fn an_mpsc_consumer_that_sleeps_is_woken() {
         let consumer = spawn(&waking, outcomes, |waking: &Listing, outcomes| waking.consume(1, outcomes));
         let [_, popped] = join([producer, consumer]);
         assert_eq!(popped, [1]);
+    });
+}
+
+#[test]
+fn an_mpsc_consumer_that_looks_without_a_pop_before_it_sleeps_is_woken() {
+    Model {
+        name: "eventcount, mpsc, 1 producer x 1, 1 consumer that looks and sleeps, room for 1",
+        preemption_bound: None,
+        at_least: 1_500,
+        outcomes: &[
+            "pushed",
+            "popped",
+            "empty",
+            "busy",
+            "slept",
+            "rung",
+            "not rung",
+            "withdrawn",
+            "withdrawn too late",
+        ],
+    }
+    .check(|outcomes| {
+        let waking = Waking::new(List::with(&[], 1), 1);
+        let producer = spawn(&waking, outcomes, |waking: &Listing, outcomes| {
+            waking.push(1, outcomes);
+            1
+        });
+        let consumer = spawn(&waking, outcomes, |waking, outcomes| waking.look_and_consume(outcomes));
+        assert_eq!(join([producer, consumer]), [1, 1]);
     });
 }
 

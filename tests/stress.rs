@@ -61,50 +61,94 @@ impl Refusals {
     }
 }
 
-/// A queue as the tests drive it. Producers do not give up, so consumers know how many elements come.
-fn push_all(
-    producer: u64,
-    elements: u64,
-    refusals: &Refusals,
-    push: impl Fn(KeyValue) -> Result<(), PushError>,
-) {
-    for value in 0..elements {
-        let backoff = Backoff::new();
-        while let Err(error) = push(KeyValue { key: producer, value }) {
-            refusals.of_push(error);
-            if refusals.abandoned.load(Ordering::Relaxed) {
-                return;
-            }
-            backoff.snooze();
+/// How many elements the threads of a test push and pop at once.
+#[derive(Clone, Copy, Debug)]
+enum Batch {
+    One,
+    Several,
+}
+
+impl Batch {
+    /// The next size: all from 1 to 7, one after another.
+    fn next(self, last: usize) -> usize {
+        match self {
+            Batch::One => 1,
+            Batch::Several => last % 7 + 1,
         }
     }
 }
 
-/// Pops until all consumers together have `total`, and checks that each producer's elements come in its
-/// order.
+/// A queue as the tests drive it: `push` says how many of the elements it has taken, from the first on.
+/// Producers do not give up, so consumers know how many elements come.
+fn push_all(
+    producer: u64,
+    elements: u64,
+    batch: Batch,
+    refusals: &Refusals,
+    push: impl Fn(&[KeyValue]) -> Result<usize, PushError>,
+) {
+    let (mut pushed, mut size) = (0, 0);
+    let backoff = Backoff::new();
+    while pushed < elements {
+        size = batch.next(size);
+        let end = elements.min(pushed + size as u64);
+        let values: Vec<_> = (pushed..end).map(|value| KeyValue { key: producer, value }).collect();
+        match push(&values) {
+            Ok(taken) => {
+                assert!(taken > 0 && taken <= values.len(), "{taken} of {}", values.len());
+                pushed += taken as u64;
+                backoff.reset();
+            }
+            Err(error) => {
+                refusals.of_push(error);
+                if refusals.abandoned.load(Ordering::Relaxed) {
+                    return;
+                }
+                backoff.snooze();
+            }
+        }
+    }
+}
+
+/// What one consumer has popped.
+#[derive(Default)]
+struct Popped {
+    elements: Vec<KeyValue>,
+    newest: [Option<u64>; PRODUCERS as usize],
+}
+
+impl Popped {
+    /// Checks that each producer's elements come in its order.
+    fn take(&mut self, element: KeyValue) {
+        let KeyValue { key, value } = element;
+        let newest = &mut self.newest[key as usize];
+        assert!(newest.is_none_or(|newest| newest < value), "producer {key}: {value} after {newest:?}");
+        *newest = Some(value);
+        self.elements.push(element);
+    }
+}
+
+/// Pops until all consumers together have `total`. `pop` says how many elements it has handed over, of so many
+/// at most.
 fn pop_all(
     popped: &AtomicU64,
     total: u64,
+    batch: Batch,
     refusals: &Refusals,
-    mut pop: impl FnMut() -> Result<KeyValue, PopError>,
+    mut pop: impl FnMut(usize, &mut Popped) -> Result<u64, PopError>,
 ) -> Vec<KeyValue> {
     let _abandons = Abandons(&refusals.abandoned);
-    let mut mine = Vec::new();
-    let mut newest = [None; PRODUCERS as usize];
+    let mut mine = Popped::default();
+    let mut size = 0;
     let backoff = Backoff::new();
     while popped.load(Ordering::Relaxed) < total && !refusals.abandoned.load(Ordering::Relaxed) {
-        match pop() {
-            Ok(element) => {
-                popped.fetch_add(1, Ordering::Relaxed);
-                let newest = &mut newest[element.key as usize];
-                assert!(
-                    newest.is_none_or(|newest| newest < element.value),
-                    "producer {}: {} after {newest:?}",
-                    element.key,
-                    element.value
-                );
-                *newest = Some(element.value);
-                mine.push(element);
+        size = batch.next(size);
+        let before = mine.elements.len();
+        match pop(size, &mut mine) {
+            Ok(count) => {
+                assert!(count > 0 && count <= size as u64, "{count} of {size}");
+                assert_eq!(mine.elements.len() - before, count as usize);
+                popped.fetch_add(count, Ordering::Relaxed);
                 backoff.reset();
             }
             Err(error) => {
@@ -113,7 +157,7 @@ fn pop_all(
             }
         }
     }
-    mine
+    mine.elements
 }
 
 /// Every (producer, number) is there once.
@@ -130,7 +174,7 @@ fn all_once(consumed: impl IntoIterator<Item = KeyValue>, elements: u64) {
     assert_eq!(count, PRODUCERS * elements, "elements are lost");
 }
 
-fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64) {
+fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64, batch: Batch) {
     const CONSUMERS: usize = 3;
     let memory = Memory::new(64 * 1024);
     let mut arena: Arena<'_, KeyValue, C> = memory.format();
@@ -142,10 +186,21 @@ fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64) {
     let consumed: Vec<_> = thread::scope(|scope| {
         for producer in 0..PRODUCERS {
             let refusals = &refusals;
-            scope.spawn(move || push_all(producer, elements, refusals, |value| queue.push(value)));
+            scope.spawn(move || {
+                push_all(producer, elements, batch, refusals, |values| match batch {
+                    Batch::One => queue.push(values[0]).map(|()| 1),
+                    Batch::Several => queue.push_many(values),
+                });
+            });
         }
-        let consumers = [(); CONSUMERS]
-            .map(|()| scope.spawn(|| pop_all(&popped, PRODUCERS * elements, &refusals, || queue.pop())));
+        let consumers = [(); CONSUMERS].map(|()| {
+            scope.spawn(|| {
+                pop_all(&popped, PRODUCERS * elements, batch, &refusals, |limit, mine| match batch {
+                    Batch::One => queue.pop_with(|element| mine.take(element)).map(|()| 1),
+                    Batch::Several => queue.drain(limit as u64, |element| mine.take(element)),
+                })
+            })
+        });
         // Whatever the others do, these stay within what they promise.
         let mut looks = 0;
         while popped.load(Ordering::Relaxed) < PRODUCERS * elements {
@@ -170,20 +225,30 @@ fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64) {
 
 #[test]
 fn mpmc_of_2_cells_loses_nothing_across_the_wrap_around() {
-    mpmc_4x3::<Counted>(2, u64::MAX - 40_000, 20_000);
+    mpmc_4x3::<Counted>(2, u64::MAX - 40_000, 20_000, Batch::One);
 }
 
 #[test]
 fn mpmc_of_4_cells_loses_nothing_without_a_counter() {
-    mpmc_4x3::<Uncounted>(4, u64::MAX - 40_000, 20_000);
+    mpmc_4x3::<Uncounted>(4, u64::MAX - 40_000, 20_000, Batch::One);
 }
 
 #[test]
 fn mpmc_of_1024_cells_loses_nothing() {
-    mpmc_4x3::<Counted>(1024, u64::MAX - 100_000, 50_000);
+    mpmc_4x3::<Counted>(1024, u64::MAX - 100_000, 50_000, Batch::One);
 }
 
-fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64) {
+#[test]
+fn mpmc_of_4_cells_loses_nothing_in_batches_that_do_not_fit() {
+    mpmc_4x3::<Counted>(4, u64::MAX - 40_000, 20_000, Batch::Several);
+}
+
+#[test]
+fn mpmc_of_64_cells_loses_nothing_in_batches() {
+    mpmc_4x3::<Counted>(64, u64::MAX - 100_000, 50_000, Batch::Several);
+}
+
+fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64, batch: Batch) {
     let memory = Memory::new(128 * 1024);
     let mut arena: Arena<'_, KeyValue, C> = memory.format();
     arena.create_mpsc_at(nodes, nodes, tag).expect("it fits");
@@ -195,10 +260,18 @@ fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64) {
     let consumed = thread::scope(|scope| {
         for number in 0..PRODUCERS {
             let refusals = &refusals;
-            scope.spawn(move || push_all(number, elements, refusals, |value| producer.push(value)));
+            scope.spawn(move || {
+                push_all(number, elements, batch, refusals, |values| match batch {
+                    Batch::One => producer.push(values[0]).map(|()| 1),
+                    Batch::Several => producer.push_many(values),
+                });
+            });
         }
-        pop_all(&popped, PRODUCERS * elements, &refusals, || {
-            let popped = consumer.pop();
+        pop_all(&popped, PRODUCERS * elements, batch, &refusals, |limit, mine| {
+            let popped = match batch {
+                Batch::One => consumer.pop_with(|element| mine.take(element)).map(|()| 1),
+                Batch::Several => consumer.drain(limit as u64, |element| mine.take(element)),
+            };
             if popped.is_err() {
                 assert_eq!(consumer.verify(), Ok(()));
             }
@@ -218,17 +291,27 @@ fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64) {
 
 #[test]
 fn mpsc_of_1_node_loses_nothing() {
-    mpsc_4x1::<Counted>(1, u32::MAX - 1000, 10_000);
+    mpsc_4x1::<Counted>(1, u32::MAX - 1000, 10_000, Batch::One);
 }
 
 #[test]
 fn mpsc_of_3_nodes_loses_nothing_without_a_counter() {
-    mpsc_4x1::<Uncounted>(3, u32::MAX - 1000, 20_000);
+    mpsc_4x1::<Uncounted>(3, u32::MAX - 1000, 20_000, Batch::One);
 }
 
 #[test]
 fn mpsc_of_1023_nodes_loses_nothing() {
-    mpsc_4x1::<Counted>(1023, u32::MAX - 1000, 50_000);
+    mpsc_4x1::<Counted>(1023, u32::MAX - 1000, 50_000, Batch::One);
+}
+
+#[test]
+fn mpsc_of_3_nodes_loses_nothing_in_batches_that_do_not_fit() {
+    mpsc_4x1::<Counted>(3, u32::MAX - 1000, 20_000, Batch::Several);
+}
+
+#[test]
+fn mpsc_of_63_nodes_loses_nothing_in_batches() {
+    mpsc_4x1::<Counted>(63, u32::MAX - 1000, 50_000, Batch::Several);
 }
 
 /// Producers drop what does not fit, as a program in the kernel does. Returns how many were accepted and how
@@ -493,19 +576,21 @@ fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
         for number in 0..PRODUCERS {
             let refusals = &refusals;
             scope.spawn(move || {
-                push_all(number, elements, refusals, |value| {
-                    let pushed = producer.push(value);
+                push_all(number, elements, Batch::One, refusals, |values| {
+                    let pushed = producer.push(values[0]);
                     if pushed == Err(PushError::Exhausted) {
                         match producer.grow(5) {
                             Ok(()) | Err(GrowError::Limit { .. } | GrowError::Contended) => {}
                             Err(error) => panic!("{error}"),
                         }
                     }
-                    pushed
+                    pushed.map(|()| 1)
                 });
             });
         }
-        pop_all(&popped, PRODUCERS * elements, &refusals, || consumer.pop())
+        pop_all(&popped, PRODUCERS * elements, Batch::One, &refusals, |_, mine| {
+            consumer.pop_with(|element| mine.take(element)).map(|()| 1)
+        })
     });
     println!("{} nodes were made: {refusals:?}", producer.pool().created());
     all_once(consumed, elements);

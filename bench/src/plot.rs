@@ -8,9 +8,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::results::{Group, Results, Role, Unit};
 use crate::statistics::Summary;
 
-const WIDTH: u32 = 820;
+const WIDTH: u32 = 860;
 /// The width of what stands beside a line plot.
-const LEGEND: u32 = 200;
+const LEGEND: u32 = 250;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(36, 41, 47);
 const GRID: RGBColor = RGBColor(208, 215, 222);
@@ -148,20 +148,23 @@ fn series(results: &Results, prefix: &str) -> Vec<Series> {
     all
 }
 
-/// Ours in strong colours, in the order of their names; peers in the others.
+/// Ours in the same colours in all pictures: blue for the MPMC queue, green for the MPSC queue, light for variants.
+/// Peers in the others, one after another.
+#[derive(Default)]
 struct Colours {
-    ours: usize,
     peers: usize,
 }
 
 impl Colours {
-    fn next(&mut self, role: Role) -> RGBColor {
-        let (all, next): (&[RGBColor], _) = match role {
-            Role::Ours => (&OURS, &mut self.ours),
-            _ => (&PEERS, &mut self.peers),
-        };
-        *next += 1;
-        all[(*next - 1) % all.len()]
+    fn next(&mut self, role: Role, name: &str) -> RGBColor {
+        match role {
+            Role::Limit => GRID,
+            Role::Ours => OURS[usize::from(name.starts_with("mpsc")) + 2 * usize::from(name.contains('-'))],
+            _ => {
+                self.peers += 1;
+                PEERS[(self.peers - 1) % PEERS.len()]
+            }
+        }
     }
 }
 
@@ -193,9 +196,9 @@ fn draw_bars(title: &str, group: &Group, without: &[&str]) -> anyhow::Result<Str
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
         area.fill(&WHITE).map_err(failed)?;
         area.draw(&Text::new(title.to_owned(), (12, 22), text(16, INK, HPos::Left))).map_err(failed)?;
-        let mut colours = Colours { ours: 0, peers: 0 };
+        let mut colours = Colours::default();
         for (row, (entry, summary)) in rows.iter().enumerate() {
-            let colour = if entry.role == Role::Limit { GRID } else { colours.next(entry.role) };
+            let colour = colours.next(entry.role, &entry.candidate);
             let middle = TOP + ROW * row as i32 + ROW / 2;
             let label = Text::new(entry.candidate.clone(), (LEFT - 10, middle), text(13, INK, HPos::Right));
             area.draw(&label).map_err(failed)?;
@@ -284,9 +287,9 @@ fn draw_lines(growth: &Growth, unit: Unit, series: &[Series]) -> anyhow::Result<
             .y_desc(unit.symbol())
             .draw()
             .map_err(failed)?;
-        let mut colours = Colours { ours: 0, peers: 0 };
+        let mut colours = Colours::default();
         for (row, series) in series.iter().enumerate() {
-            let colour = colours.next(series.role);
+            let colour = colours.next(series.role, &series.name);
             let width = if series.role == Role::Ours { 3 } else { 1 };
             let style = colour.stroke_width(width);
             let medians = series.points.iter().map(|(at, summary)| (*at, summary.median));

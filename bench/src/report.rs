@@ -65,19 +65,21 @@ const PICTURES: [(&str, &str); 6] = [
     ),
     (
         "bench-producers.svg",
-        "Up to the number of CPUs each producer adds contention for one line, the place where all \
-      push. Beyond it the kernel runs the threads in turns: producers no longer meet, and long runs on one CPU take the \
-      place of transfers.",
+        "Flat, for elements are taken one by one here, and the one consumer sets the pace; threads beyond the CPUs run in \
+         turns and meet no more often. The height is the number of lines that both sides write with each element: of \
+         mpmc-uncounted none but the cells, of mpmc the counter's, of mpsc those of the pool's top and of head and tail, \
+         which the seeds put on one line. Batches are what helps.",
     ),
     (
         "bench-capacity.svg",
-        "Flat as long as the cells lie in the first cache; each step up is a cache that the ring no \
-      longer fits. A list of nodes that are reused in the order of a stack touches as many lines as it holds elements, a \
-      ring as many as it has cells.",
+        "Flat up to a million elements, which are 24 MB: a ring is filled and emptied in the order of its cells, and the \
+         nodes of a pool come back in the order in which they were taken, so the processor fetches the next ones before they \
+         are needed. Small queues pay for the turn from filling to emptying.",
     ),
     (
         "bench-bpf-producers.svg",
-        "As above: one consumer sets the pace, and from the second producer on it shares its CPU.",
+        "From the second producer on the consumer shares its CPU, which is the step down. After that flat: threads beyond the \
+         CPUs run in turns.",
     ),
 ];
 

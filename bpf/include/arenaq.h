@@ -382,7 +382,8 @@ arenaq_insert_growing(void *map, struct ds_mpsc_head __arena *ctx, __u64 key, __
 
 /*
  * ds_mpsc_insert(), which grows the pool by DS_POOL_STEP nodes if none is free. NOMEM if there is no
- * room for more, or the kernel has no page.
+ * room for more, or the kernel has no page. Loops within loops: one call in a program is cheap, but
+ * several, with ds_pool_grow() beside them, are too much for the verifiers of some kernels.
  */
 #define ds_mpsc_insert_growing(ctx, key, value) \
 	arenaq_insert_growing(&arena, (ctx), (key), (value), DS_POOL_STEP)
