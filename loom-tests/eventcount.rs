@@ -193,7 +193,7 @@ fn an_mpsc_consumer_that_looks_without_a_pop_before_it_sleeps_is_woken() {
             waking.push(1, outcomes);
             1
         });
-        let consumer = spawn(&waking, outcomes, |waking, outcomes| waking.look_and_consume(outcomes));
+        let consumer = spawn(&waking, outcomes, Listing::look_and_consume);
         assert_eq!(join([producer, consumer]), [1, 1]);
     });
 }
