@@ -47,6 +47,25 @@ impl Program {
         self.threads.iter().map(Vec::len).sum()
     }
 
+    /// All programs with one thread less, of two at least, or one operation less, or without the start.
+    fn simpler(&self) -> impl Iterator<Item = Program> {
+        let threads = 0..if self.threads.len() > 2 { self.threads.len() } else { 0 };
+        let without_thread = threads.map(|thread| {
+            let mut program = self.clone();
+            program.threads.remove(thread);
+            program
+        });
+        let longer = (0..self.threads.len()).filter(|thread| self.threads[*thread].len() > 1);
+        let places = longer.flat_map(|thread| (0..self.threads[thread].len()).map(move |op| (thread, op)));
+        let without_op = places.map(|(thread, op)| {
+            let mut program = self.clone();
+            program.threads[thread].remove(op);
+            program
+        });
+        let without_start = (self.start != 0).then(|| Program { start: 0, ..self.clone() });
+        without_thread.chain(without_op).chain(without_start)
+    }
+
     /// Runs all threads to their end and then, as one thread more, pops until the queue is empty.
     pub(crate) fn run(&self, run: &Run, queue: impl Queue) -> History {
         let queue = Arc::new(queue);
@@ -182,8 +201,19 @@ fn search<Q: Queue>(
     let wrong = match result {
         Ok(()) => None,
         Err(TestError::Fail(_, program)) => {
-            let history = wrong_history(&settings, &program, queue, &mut outcomes);
-            Some((program, history.expect("the same seed has the same schedules")))
+            let mut wrong = |program: Program| {
+                let history = wrong_history(&settings, &program, queue, &mut outcomes)?;
+                Some((program, history))
+            };
+            let mut smallest = wrong(program).expect("the same seed has the same schedules");
+            // Proptest tries each deletion once, and what was needed then may not be needed any more.
+            loop {
+                let smaller = smallest.0.simpler().find_map(&mut wrong);
+                match smaller {
+                    Some(smaller) => smallest = smaller,
+                    None => break Some(smallest),
+                }
+            }
         }
         Err(TestError::Abort(reason)) => panic!("{reason}"),
     };
