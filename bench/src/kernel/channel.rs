@@ -382,11 +382,12 @@ impl Consumer<'_> {
     ///
     /// If the source does not work.
     pub fn take(&mut self) -> anyhow::Result<()> {
+        let take = |element: KeyValue| self.seen.take(element.value);
         match &mut self.source {
-            Source::Mpmc(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
-            Source::Mpsc(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
-            Source::MpmcUncounted(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
-            Source::MpscUncounted(queue) => ours(queue.drain(STEP, |element| self.seen.take(element.value))),
+            Source::Mpmc(queue) => ours(queue.drain(STEP, take)),
+            Source::Mpsc(queue) => ours(queue.drain(STEP, take)),
+            Source::MpmcUncounted(queue) => ours(queue.drain(STEP, take)),
+            Source::MpscUncounted(queue) => ours(queue.drain(STEP, take)),
             Source::Ring(ring) => succeeded(ring.consume_raw_n(STEP as usize)),
             Source::Perf(perf) => Ok(perf.consume()?),
             Source::Map(map) => take_from_map(map, &self.seen),
@@ -402,34 +403,29 @@ impl Consumer<'_> {
         let before = self.seen();
         self.take()?;
         let taken = self.seen() - before;
-        if self.waiting == Waiting::BackOff {
-            if taken < BATCH {
-                self.backoff.snooze();
-            } else {
-                self.backoff.reset();
-            }
-            return Ok(());
-        }
-        if taken > 0 {
-            return Ok(());
-        }
-        if let (Some(doorbell), Waiting::Sleep) = (&self.doorbell, self.waiting) {
-            let seen = &self.seen;
-            return match &mut self.source {
-                Source::Mpmc(queue) => doorbell.sleep_if(|| queue.is_empty()),
-                Source::Mpsc(queue) => doorbell.sleep_if(|| {
-                    queue.drain(STEP, |element| seen.take(element.value)) == Err(PopError::Empty)
-                }),
-                _ => Ok(()),
-            };
-        }
-        match (&self.source, self.waiting) {
-            (_, Waiting::Spin | Waiting::BackOff) => std::hint::spin_loop(),
-            (Source::Ring(ring), Waiting::Sleep) => succeeded(ring.poll_raw(EPOLL))?,
-            (Source::Perf(perf), Waiting::Sleep) => perf.poll(EPOLL)?,
-            (_, Waiting::Sleep) => std::thread::sleep(NAP),
+        match self.waiting {
+            Waiting::BackOff if taken < BATCH => self.backoff.snooze(),
+            Waiting::BackOff => self.backoff.reset(),
+            _ if taken > 0 => {}
+            Waiting::Spin => std::hint::spin_loop(),
+            Waiting::Sleep => self.sleep()?,
         }
         Ok(())
+    }
+
+    fn sleep(&mut self) -> anyhow::Result<()> {
+        let seen = &self.seen;
+        match (&mut self.source, &self.doorbell) {
+            (Source::Mpmc(queue), Some(doorbell)) => doorbell.sleep_if(|| queue.is_empty()),
+            (Source::Mpsc(queue), Some(doorbell)) => doorbell
+                .sleep_if(|| queue.drain(STEP, |element| seen.take(element.value)) == Err(PopError::Empty)),
+            (Source::Ring(ring), _) => succeeded(ring.poll_raw(EPOLL)),
+            (Source::Perf(perf), _) => Ok(perf.poll(EPOLL)?),
+            _ => {
+                std::thread::sleep(NAP);
+                Ok(())
+            }
+        }
     }
 }
 
