@@ -122,6 +122,22 @@ void arenaq_add(__u64 address, __u64 value)
 	__atomic_fetch_add((__u64 __arena *)address, value, __ATOMIC_RELAXED);
 }
 
+__u64 arenaq_fetch_add(__u64 address, __u64 value)
+{
+	return __sync_fetch_and_add((__u64 __arena *)address, value);
+}
+
+/*
+ * The helper by its number, which is kernel ABI: the header that names it comes with libbpf. A kernel
+ * for x86-64 inlines it.
+ */
+static __u32 (*const get_smp_processor_id)(void) = (void *)8;
+
+__u64 arenaq_processor(void)
+{
+	return get_smp_processor_id();
+}
+
 /* Loops. */
 
 _Bool arenaq_can_loop(void)

@@ -4,7 +4,7 @@
 use arenaq::count::Uncounted;
 
 use crate::list::List;
-use crate::model::{Model, Outcomes, join, spawn};
+use crate::model::{Model, Outcomes, join, processors, spawn};
 
 type Plain = List<Uncounted>;
 
@@ -123,6 +123,86 @@ fn a_batch_takes_the_nodes_of_a_batch() {
             [first, list.push_many(&[5, 6], outcomes)].concat()
         });
         let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([2, 2], outcomes));
+        let [pushed, mut drained] = join([producer, consumer]);
+        drained.extend(list.drain());
+        assert!([1, 2].into_iter().chain(pushed).eq(drained), "first in, first out");
+    });
+}
+
+#[test]
+fn a_block_comes_back_when_its_nodes_are_spent() {
+    Model {
+        name: "mpsc, blocks of 2, 1 left: 1 producer x 3, 1 consumer x 3, room for 3",
+        preemption_bound: Some(3),
+        at_least: 1_800,
+        outcomes: &["pushed", "exhausted", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::in_blocks(2, &[1], 3, 3);
+        let producer = spawn(&list, outcomes, |list, outcomes| {
+            (2..=4).filter_map(|value| list.push(value, outcomes)).collect::<Vec<_>>()
+        });
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(3, outcomes));
+        let [pushed, mut popped] = join([producer, consumer]);
+        popped.extend(list.drain());
+        assert!([1].into_iter().chain(pushed).eq(popped), "first in, first out");
+    });
+}
+
+#[test]
+fn two_producers_on_two_processors_share_the_last_block() {
+    Model {
+        name: "mpsc, blocks of 2, 1 left: 2 producers x 1, 1 consumer x 2, room for 3",
+        preemption_bound: Some(2),
+        at_least: 5_100,
+        outcomes: &["pushed", "exhausted", "popped", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::in_blocks(2, &[1], 3, 3);
+        let producers =
+            [2, 3].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(2, outcomes));
+        let pushed = join(producers);
+        let [popped] = join([consumer]);
+        list.account([1].into_iter().chain(pushed.into_iter().flatten()), popped);
+    });
+}
+
+#[test]
+fn two_producers_of_a_processor_share_its_magazine() {
+    Model {
+        name: "mpsc, blocks of 2, 2 left, 1 processor: 2 producers x 1, 1 consumer x 2, room for 3",
+        preemption_bound: Some(2),
+        at_least: 690,
+        outcomes: &["pushed", "exhausted", "popped"],
+    }
+    .check(|outcomes| {
+        processors(1);
+        let list = Plain::in_blocks(2, &[1, 2], 3, 3);
+        let producers =
+            [3, 4].map(|value| spawn(&list, outcomes, move |list, outcomes| list.push(value, outcomes)));
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume(2, outcomes));
+        let pushed = join(producers);
+        let [popped] = join([consumer]);
+        list.account([1, 2].into_iter().chain(pushed.into_iter().flatten()), popped);
+    });
+}
+
+#[test]
+fn a_batch_of_blocks_takes_the_blocks_of_a_batch() {
+    Model {
+        name: "mpsc, blocks of 2, 2 left: 1 producer x 3 at once, twice; 1 consumer drains 3, twice; room for 3",
+        preemption_bound: Some(3),
+        at_least: 770,
+        outcomes: &["1 pushed", "2 pushed", "3 pushed", "exhausted", "1 drained", "2 drained", "3 drained", "empty", "busy"],
+    }
+    .check(|outcomes| {
+        let list = Plain::in_blocks(2, &[1, 2], 3, 3);
+        let producer = spawn(&list, outcomes, |list, outcomes| {
+            let first = list.push_many(&[3, 4, 5], outcomes);
+            [first, list.push_many(&[6, 7, 8], outcomes)].concat()
+        });
+        let consumer = spawn(&list, outcomes, |list, outcomes| list.consume_batches([3, 3], outcomes));
         let [pushed, mut drained] = join([producer, consumer]);
         drained.extend(list.drain());
         assert!([1, 2].into_iter().chain(pushed).eq(drained), "first in, first out");

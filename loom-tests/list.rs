@@ -1,14 +1,16 @@
 //! An MPSC queue with its pool for the models.
 
+use std::num::NonZero;
 use std::rc::Rc;
 
 use arenaq::count::CountPolicy;
 use arenaq::mpsc::{Consumer, Head, Node};
 use arenaq::platform::{Platform, Word};
-use arenaq::pool::Pool;
+use arenaq::pool::{Pool, Start};
 use arenaq::{PopError, PushError};
 
 use crate::model::{self, Loom, Outcomes, Turn, exactly_once};
+use crate::pool::{give_quietly, take_all};
 
 type Element = Node<Loom, u64>;
 
@@ -29,15 +31,21 @@ impl<C: CountPolicy> List<C> {
 
     /// A list whose pool can grow until it has nodes for `limit` elements.
     pub(crate) fn that_grows(elements: &[u64], room: usize, limit: usize) -> Rc<Self> {
+        Self::in_blocks(1, elements, room, limit)
+    }
+
+    /// A list whose pool has blocks of so many nodes.
+    pub(crate) fn in_blocks(block: u32, elements: &[u64], room: usize, limit: usize) -> Rc<Self> {
         let limit = limit + 1;
         let mut nodes: Vec<_> = (0..limit).map(|_| Node::empty()).collect();
         let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
         let pool = Pool::empty();
         let head = Head::empty();
+        let start = Start { tag: u32::MAX - 1, block: NonZero::new(block) };
         // SAFETY: room for `limit` of both, which live beside the pool and are its alone; the tag wraps
         // around with the first allocation after the stub's; nobody else is here yet.
         unsafe {
-            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit as u64, u32::MAX - 1);
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit as u64, start);
             let chain = pool.grow(room as u64 + 1).expect("within the limit");
             pool.free_chain(chain).expect("nobody else");
             head.init(&pool).expect("a stub");
@@ -136,6 +144,14 @@ impl<C: CountPolicy> List<C> {
         let left = std::iter::from_fn(|| model::pop("mpsc.pop", || consumer.pop()).ok()).collect();
         consumer.verify_quiesced().expect("a sound empty list");
         assert_eq!(self.pool.free_nodes(), Ok(self.pool.created() - 1), "a node is lost");
+        if self.pool.block() > 1 {
+            // A block that is spent and not on the list counts as free. So all nodes are taken once and given
+            // back: then all blocks must be there, except the stub's.
+            take_all(&self.pool).into_iter().for_each(|node| give_quietly(&self.pool, node));
+            let nodes = take_all(&self.pool);
+            assert!(nodes.len() as u64 >= self.pool.created() - self.pool.block(), "a block is lost");
+            nodes.into_iter().for_each(|node| give_quietly(&self.pool, node));
+        }
         left
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,6 +66,17 @@ impl Turn {
 
 fn identity() -> u64 {
     <arenaq::platform::Loom as Identify>::identity()
+}
+
+/// Every thread of the model is on a processor of its own, as it is if a model says nothing.
+fn one_processor_each() {
+    arenaq::platform::Loom::set_processors(None);
+}
+
+/// The threads of the model are on so many processors, in turn: the main thread on the first, and so on. Those
+/// of one processor have one magazine.
+pub(crate) fn processors(count: u64) {
+    arenaq::platform::Loom::set_processors(Some(NonZero::new(count).expect("a processor")));
 }
 
 /// A push whose accesses are known as its own.
@@ -242,6 +254,8 @@ impl Model {
                 move || {
                     permutations.fetch_add(1, Ordering::Relaxed);
                     trace::begin_execution(identity());
+                    // What the last model of this thread has set.
+                    one_processor_each();
                     body(&outcomes);
                     // A wrong path is told when nothing worse is found: what it leads to says more.
                     if let Some(wrong) = trace::inspect(paths::check) {

@@ -128,8 +128,8 @@ fn a_batch_stays_together() {
     Model {
         name: "mpsc, 1 producer x 2 at once, 1 producer x 1, 1 consumer x 1, room for 3",
         preemption_bound: Some(3),
-        at_least: 6_000,
-        outcomes: &["pushed", "push contended", "2 pushed", "popped", "empty", "busy"],
+        at_least: 9_000,
+        outcomes: &["pushed", "push contended", "1 pushed", "2 pushed", "popped", "empty", "busy"],
     }
     .check(|outcomes| {
         let list = Plain::with(&[], 3);
@@ -149,13 +149,14 @@ fn a_batch_stays_together() {
 #[test]
 fn two_batches_link_each_other_s_nodes() {
     Model {
-        name: "mpsc, 2 producers x 2 at once, room for 4",
+        name: "mpsc, blocks of 2, 2 producers x 2 at once, room for 5",
         preemption_bound: None,
         at_least: 57,
         outcomes: &["2 pushed"],
     }
     .check(|outcomes| {
-        let list = Plain::with(&[], 4);
+        // A block for each, so that neither has to do with less.
+        let list = Plain::in_blocks(2, &[], 5, 5);
         let producers = [[1, 2], [3, 4]]
             .map(|values| spawn(&list, outcomes, move |list, outcomes| list.push_many(&values, outcomes)));
         let pushed = join(producers);

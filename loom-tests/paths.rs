@@ -22,11 +22,26 @@ fn known() -> &'static [Known] {
     KNOWN.get_or_init(|| {
         let budget = format!("{{{}}}", Loom::retry_budget());
         let compile = |path: &'static Path| {
-            let expression = format!("^(?:{})$", path.sites.replace("{budget}", &budget));
+            let sites = expand(path.sites).replace("{budget}", &budget);
+            let expression = format!("^(?:{sites})$");
             Known { path, expression: Regex::new(&expression).expect("the table's expressions are ones") }
         };
         PATHS.iter().map(compile).collect()
     })
+}
+
+/// Puts the paths of another operation where a path names it.
+fn expand(sites: &str) -> String {
+    let mut sites = sites.to_owned();
+    for Path { operation, outcome, .. } in PATHS {
+        let name = format!("{{{operation} {outcome}}}");
+        if sites.contains(&name) {
+            let ends_so = |path: &&Path| (path.operation, path.outcome) == (*operation, *outcome);
+            let paths: Vec<_> = PATHS.iter().filter(ends_so).map(|path| path.sites).collect();
+            sites = sites.replace(&name, &format!("(?:{})", paths.join("|")));
+        }
+    }
+    sites
 }
 
 /// Compiles the expressions: not in a thread of loom's, whose stack is small.

@@ -1,13 +1,15 @@
-//! The free list: nodes that go from owner to owner, and nodes that are made.
+//! The free list and the magazines: nodes that go from owner to owner, and nodes that are made.
 
+use std::num::NonZero;
 use std::rc::Rc;
 
 use arenaq::ordering::{Read, Site, Write};
 use arenaq::platform::{Identify, Plain, Platform, Word};
-use arenaq::pool::{AllocError, Chain, GrowError, Pool, Reservation};
+use arenaq::pool::{AllocError, Chain, GrowError, Pool, Reservation, Start};
 use arenaq::trace;
+use loom::thread::JoinHandle;
 
-use crate::model::{Loom, Model, Outcomes, Turn, join, spawn};
+use crate::model::{Loom, Model, Outcomes, Turn, join, processors, spawn};
 
 /// What an owner does to its node, so that loom reports two owners at once as a race.
 const STAMP: Site<Write> = Site::write("model.owner.stamp").why("the node is the owner's alone");
@@ -23,6 +25,7 @@ struct Nodes {
     _links: Vec<<Loom as Platform>::Word>,
 }
 
+#[derive(Clone, Copy)]
 struct Owned {
     node: *mut Stamp,
     owner: u64,
@@ -30,15 +33,21 @@ struct Owned {
 
 impl Nodes {
     /// A pool of `made` nodes that can grow to `limit`, with a tag that wraps around with the first
-    /// allocation.
+    /// allocation. Its blocks have one node, so it has no magazines.
     fn new(made: u64, limit: usize) -> Rc<Self> {
+        Self::in_blocks(1, made, limit)
+    }
+
+    /// A pool whose blocks have so many nodes.
+    fn in_blocks(block: u32, made: u64, limit: usize) -> Rc<Self> {
         let mut nodes: Vec<_> = (0..limit).map(|_| Plain::new(0)).collect();
         let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
         let pool = Pool::empty();
+        let start = Start { tag: u32::MAX, block: NonZero::new(block) };
         // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
         // yet.
         unsafe {
-            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit as u64, u32::MAX);
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit as u64, start);
             if made > 0 {
                 let chain = pool.grow(made).expect("within the limit");
                 pool.free_chain(chain).expect("nobody else");
@@ -50,20 +59,15 @@ impl Nodes {
     /// Takes a node and stamps it.
     fn take(&self, owner: u64, outcomes: &Outcomes) -> Option<Owned> {
         self.turn.take();
-        match self.pool.alloc() {
+        match alloc(|| self.pool.alloc()) {
             Ok(node) => {
-                // SAFETY: the pool has given the node to us.
-                let last = unsafe { (*node).read(&LOOK) };
-                // SAFETY: as above.
-                unsafe { (*node).write(owner, &STAMP) };
-                outcomes.saw(if last == 0 {
-                    "new node"
-                } else if last == owner {
-                    "own node again"
-                } else {
-                    "node of another"
+                let owned = Owned { node, owner };
+                outcomes.saw(match owned.stamp() {
+                    0 => "new node",
+                    last if last == owner => "own node again",
+                    _ => "node of another",
                 });
-                Some(Owned { node, owner })
+                Some(owned)
             }
             Err(AllocError::Exhausted) => {
                 outcomes.saw("exhausted");
@@ -77,17 +81,16 @@ impl Nodes {
         }
     }
 
-    /// Takes two nodes at once, and stamps them.
+    /// Takes two nodes at once, if they are of one block, and stamps them.
     fn take_two(&self, owner: u64, outcomes: &Outcomes) -> Vec<Owned> {
         self.turn.take();
-        match self.pool.alloc_chain(2) {
-            Ok((chain, length)) => {
-                outcomes.saw(if length == 2 { "two nodes" } else { "one node" });
-                let nodes: Vec<_> = self.pool.nodes_of(&chain).map(|node| Owned { node, owner }).collect();
-                assert_eq!(nodes.len() as u64, length);
+        match alloc(|| self.pool.alloc_run(2)) {
+            Ok(run) => {
+                outcomes.saw(if run.len() == 2 { "two nodes" } else { "one node" });
+                let nodes: Vec<_> = self.pool.nodes_of_run(&run).map(|node| Owned { node, owner }).collect();
+                assert_eq!(nodes.len() as u64, run.len());
                 for owned in &nodes {
-                    // SAFETY: the pool has given the node to us.
-                    unsafe { (*owned.node).write(owner, &STAMP) };
+                    owned.stamp();
                 }
                 nodes
             }
@@ -96,11 +99,16 @@ impl Nodes {
                 Vec::new()
             }
             Err(AllocError::Contended) => {
-                outcomes.saw("chain contended");
+                outcomes.saw("run contended");
                 Vec::new()
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Takes nodes before the others begin.
+    fn prepare<const N: usize>(&self) -> [Owned; N] {
+        std::array::from_fn(|_| Owned { node: self.pool.alloc().expect("a node"), owner: 0 })
     }
 
     /// Gives a node back, or what is left to give back.
@@ -108,9 +116,25 @@ impl Nodes {
         self.turn.take();
         owned.check();
         // SAFETY: allocated in `take`, ours until now, and not used any more.
-        let result = unsafe { self.pool.free(owned.node) };
+        let body = || unsafe { self.pool.free(owned.node) };
+        let outcome = |result: &Result<(), Chain>| if result.is_ok() { "freed" } else { "contended" };
+        let result = trace::operation(identity(), "pool.free", body, outcome);
         outcomes.saw(if result.is_ok() { "freed" } else { "free contended" });
         result.err()
+    }
+
+    /// What has become of the nodes, when nobody else is here any more: those that are `held` are their
+    /// owners' alone, and all others are free, once `left` is given back.
+    fn account(&self, held: impl IntoIterator<Item = Owned>, left: impl IntoIterator<Item = Chain>) {
+        let held: Vec<_> = held.into_iter().inspect(Owned::check).collect();
+        left.into_iter().for_each(|chain| self.give_all(chain));
+        let free = self.pool.created() - held.len() as u64;
+        assert_eq!(self.pool.free_nodes(), Ok(free), "a node is lost, or there twice");
+        // A block that is spent and not on the list counts as free. So all nodes are taken once and given back:
+        // then all blocks must be there.
+        let rest = take_all(&self.pool);
+        held.iter().map(|owned| owned.node).chain(rest).for_each(|node| give_quietly(&self.pool, node));
+        assert_eq!(take_all(&self.pool).len() as u64, self.pool.created(), "a block is lost");
     }
 
     /// Makes so many nodes.
@@ -203,7 +227,44 @@ fn identity() -> u64 {
     <arenaq::platform::Loom as Identify>::identity()
 }
 
+/// Takes all nodes that there are, when nobody else is here any more.
+pub(crate) fn take_all<N>(pool: &Pool<Loom, N>) -> Vec<*mut N> {
+    std::iter::from_fn(|| pool.alloc().ok()).collect()
+}
+
+/// Gives back a node that [`take_all`] has taken, or an owner that has ended.
+pub(crate) fn give_quietly<N>(pool: &Pool<Loom, N>, node: *mut N) {
+    // SAFETY: it was allocated, and nobody else is here any more.
+    unsafe { pool.free(node) }.expect("nobody else");
+}
+
+/// An allocation whose accesses are known as its own.
+fn alloc<R>(body: impl FnOnce() -> Result<R, AllocError>) -> Result<R, AllocError> {
+    trace::operation(identity(), "pool.alloc", body, |result| match result {
+        Ok(_) => "allocated",
+        Err(AllocError::Exhausted) => "exhausted",
+        Err(AllocError::Contended) => "contended",
+        Err(AllocError::Invalid) => "invalid",
+    })
+}
+
 impl Owned {
+    /// Stamps the node. Returns the stamp of its last owner.
+    fn stamp(&self) -> u64 {
+        // SAFETY: the pool has given the node to this owner, who has not given it back.
+        let last = unsafe { (*self.node).read(&LOOK) };
+        // SAFETY: as above.
+        unsafe { (*self.node).write(self.owner, &STAMP) };
+        last
+    }
+
+    /// A node that somebody else has taken becomes this owner's.
+    fn handed_to(self, owner: u64) -> Owned {
+        let owned = Owned { owner, ..self };
+        owned.stamp();
+        owned
+    }
+
     /// The node is ours still.
     fn check(&self) {
         // SAFETY: the pool gave the node to this owner, who has not given it back.
@@ -405,91 +466,231 @@ fn numbers_that_are_given_back_come_with_everything_that_was_done_to_their_memor
     });
 }
 
+/// A thread that only takes a node.
+fn take_one(nodes: &Nodes, outcomes: &Outcomes) -> (Vec<Owned>, Vec<Chain>) {
+    (nodes.take(1, outcomes).into_iter().collect(), Vec::new())
+}
+
+/// A thread that takes the other node of the block of `held`, gives both back, and takes one again: the same
+/// number may be in its magazine then as before.
+fn turn_over(nodes: &Nodes, held: Owned, outcomes: &Outcomes) -> (Vec<Owned>, Vec<Chain>) {
+    let held = held.handed_to(2);
+    let taken = nodes.take(2, outcomes);
+    let left = [taken, Some(held)].into_iter().flatten().filter_map(|node| nodes.give(&node, outcomes));
+    let left = left.collect();
+    (nodes.take(2, outcomes).into_iter().collect(), left)
+}
+
+/// Lets threads end, and looks at what they have left, beside the nodes that the main thread has `kept`.
+fn settle<const N: usize>(
+    nodes: &Nodes,
+    kept: impl IntoIterator<Item = Owned>,
+    threads: [JoinHandle<(Vec<Owned>, Vec<Chain>)>; N],
+) {
+    let (held, left): (Vec<_>, Vec<_>) = join(threads).into_iter().unzip();
+    nodes.account(kept.into_iter().chain(held.into_iter().flatten()), left.into_iter().flatten());
+}
+
 #[test]
-fn the_links_of_a_chain_that_is_taken_are_those_of_one_moment() {
+fn a_block_comes_with_everything_that_the_last_owners_of_its_nodes_did() {
     Model {
-        name: "pool, 3 nodes: alloc of 2 at once; against alloc, alloc, free",
+        name: "pool, a block of 2: 2 threads x (free, alloc)",
         preemption_bound: None,
-        at_least: 480,
-        outcomes: &["exhausted", "one node", "two nodes", "new node", "chain contended", "freed"],
+        at_least: 3_400,
+        outcomes: &["own node again", "node of another", "exhausted", "freed"],
     }
     .check(|outcomes| {
-        let nodes = Nodes::new(3, 3);
-        let chain = spawn(&nodes, outcomes, |nodes, outcomes| (nodes.take_two(1, outcomes), None));
-        let other = spawn(&nodes, outcomes, |nodes, outcomes| {
-            let first = nodes.take(2, outcomes);
-            let second = nodes.take(2, outcomes);
-            let left = first.and_then(|node| nodes.give(&node, outcomes));
-            (second.into_iter().collect(), left)
+        let nodes = Nodes::in_blocks(2, 2, 2);
+        let [one, two] = nodes.prepare();
+        let threads = [(1, one), (2, two)].map(|(owner, node)| {
+            spawn(&nodes, outcomes, move |nodes, outcomes| {
+                let left = nodes.give(&node.handed_to(owner), outcomes);
+                (nodes.take(owner, outcomes).into_iter().collect(), left.into_iter().collect())
+            })
         });
-        let mut held = 0;
-        for (owned, left) in join([chain, other]) {
-            held += u64::from(left.is_some());
-            for owned in owned {
-                owned.check();
-                held += 1;
-            }
-        }
-        assert_eq!(nodes.pool.free_nodes(), Ok(3 - held));
+        settle(&nodes, [], threads);
     });
 }
 
 #[test]
-fn two_chains_have_no_node_in_common() {
+fn two_threads_of_a_processor_take_different_nodes_of_its_magazine() {
     Model {
-        name: "pool, 3 nodes: 2 threads x alloc of 2 at once",
+        name: "pool, 3 left of a block of 4, 1 processor: 2 threads x alloc",
         preemption_bound: None,
         at_least: 21,
+        outcomes: &["new node"],
+    }
+    .check(|outcomes| {
+        processors(1);
+        let nodes = Nodes::in_blocks(4, 4, 4);
+        let [first] = nodes.prepare();
+        let threads = [1, 2].map(|owner| {
+            spawn(&nodes, outcomes, move |nodes, outcomes| {
+                (nodes.take(owner, outcomes).into_iter().collect(), Vec::new())
+            })
+        });
+        settle(&nodes, [first], threads);
+    });
+}
+
+#[test]
+fn two_threads_without_a_block_take_different_nodes_of_somebody_else_s_magazine() {
+    Model {
+        name: "pool, 2 left of a block of 3: 2 threads x alloc",
+        preemption_bound: None,
+        at_least: 27,
+        outcomes: &["new node"],
+    }
+    .check(|outcomes| {
+        let nodes = Nodes::in_blocks(4, 3, 3);
+        let [first] = nodes.prepare();
+        let threads = [1, 2].map(|owner| {
+            spawn(&nodes, outcomes, move |nodes, outcomes| {
+                (nodes.take(owner, outcomes).into_iter().collect(), Vec::new())
+            })
+        });
+        settle(&nodes, [first], threads);
+    });
+}
+
+#[test]
+fn a_node_that_came_back_to_the_magazine_comes_with_everything_that_its_last_owner_did() {
+    Model {
+        name: "pool, 1 left of a block of 2, 1 processor: alloc; against alloc, free, free, alloc",
+        preemption_bound: None,
+        at_least: 3_800,
+        outcomes: &["new node", "own node again", "node of another", "exhausted", "freed"],
+    }
+    .check(|outcomes| {
+        processors(1);
+        let nodes = Nodes::in_blocks(2, 2, 2);
+        let [held] = nodes.prepare();
+        let one = spawn(&nodes, outcomes, take_one);
+        let other = spawn(&nodes, outcomes, move |nodes, outcomes| turn_over(nodes, held, outcomes));
+        settle(&nodes, [], [one, other]);
+    });
+}
+
+#[test]
+fn a_node_that_is_stolen_comes_with_everything_that_its_last_owner_did() {
+    Model {
+        name: "pool, 1 left of a block of 2, 2 processors: alloc; against alloc, free, free, alloc",
+        preemption_bound: None,
+        at_least: 550,
+        outcomes: &["new node", "own node again", "node of another", "exhausted", "freed"],
+    }
+    .check(|outcomes| {
+        // The magazine is the main thread's and the second one's; the first one steals.
+        processors(2);
+        let nodes = Nodes::in_blocks(2, 2, 2);
+        let [held] = nodes.prepare();
+        let one = spawn(&nodes, outcomes, take_one);
+        let other = spawn(&nodes, outcomes, move |nodes, outcomes| turn_over(nodes, held, outcomes));
+        settle(&nodes, [], [one, other]);
+    });
+}
+
+#[test]
+fn whoever_loses_a_node_of_the_magazine_goes_on_with_the_next_block_in_it() {
+    Model {
+        name: "pool, 1 left of a block of 2, 1 processor: alloc; against free, free, alloc, alloc",
+        preemption_bound: None,
+        at_least: 1_600,
+        outcomes: &["new node", "own node again", "node of another", "exhausted", "freed"],
+    }
+    .check(|outcomes| {
+        processors(1);
+        let nodes = Nodes::in_blocks(2, 4, 4);
+        let [one, two, three] = nodes.prepare();
+        let loser = spawn(&nodes, outcomes, take_one);
+        let other = spawn(&nodes, outcomes, move |nodes, outcomes| {
+            let left = [one, two].into_iter().filter_map(|node| nodes.give(&node.handed_to(2), outcomes));
+            let left = left.collect();
+            ([nodes.take(2, outcomes), nodes.take(2, outcomes)].into_iter().flatten().collect(), left)
+        });
+        settle(&nodes, [three], [loser, other]);
+    });
+}
+
+#[test]
+fn the_rest_of_a_block_is_spent_if_somebody_else_has_filled_the_magazine() {
+    Model {
+        name: "pool, 2 blocks of 2, 1 processor: 2 threads x (alloc, free), then alloc",
+        preemption_bound: Some(3),
+        at_least: 3_000,
+        outcomes: &[
+            "new node",
+            "node of another",
+            "own node again",
+            "freed",
+            "rest spent",
+            "exhausted",
+            "alloc contended",
+        ],
+    }
+    .check(|outcomes| {
+        processors(1);
+        let nodes = Nodes::in_blocks(2, 4, 4);
+        let threads = [1, 2].map(|owner| {
+            spawn(&nodes, outcomes, move |nodes, outcomes| {
+                let node = nodes.take(owner, outcomes);
+                let left = node.and_then(|node| nodes.give(&node, outcomes));
+                (nodes.take(owner, outcomes).into_iter().collect(), left.into_iter().collect())
+            })
+        });
+        settle(&nodes, [], threads);
+        if trace::inspect(|trace| trace.events.iter().any(|event| event.site.name == "pool.alloc.spend_rest"))
+        {
+            outcomes.saw("rest spent");
+        }
+    });
+}
+
+#[test]
+fn two_runs_have_no_node_in_common() {
+    Model {
+        name: "pool, 3 nodes in blocks of 2: 2 threads x alloc of 2 at once",
+        preemption_bound: None,
+        at_least: 67,
         outcomes: &["one node", "two nodes"],
     }
     .check(|outcomes| {
-        let nodes = Nodes::new(3, 3);
-        let threads = [1, 2]
-            .map(|owner| spawn(&nodes, outcomes, move |nodes, outcomes| nodes.take_two(owner, outcomes)));
-        let owned = join(threads);
-        owned.iter().flatten().for_each(Owned::check);
-        assert_eq!(owned.iter().flatten().count(), 3, "two and one");
-        assert_eq!(nodes.pool.free_nodes(), Ok(0));
+        let nodes = Nodes::in_blocks(2, 3, 3);
+        let threads = [1, 2].map(|owner| {
+            spawn(&nodes, outcomes, move |nodes, outcomes| (nodes.take_two(owner, outcomes), Vec::new()))
+        });
+        settle(&nodes, [], threads);
     });
 }
 
 #[test]
-fn a_node_of_a_chain_that_came_back_is_not_mistaken_for_the_same_list() {
+fn a_block_that_left_and_came_back_is_not_mistaken_for_the_same_list() {
     Model {
-        name: "pool, 3 nodes: alloc, alloc; against alloc of 2 at once, free of 1",
-        preemption_bound: None,
-        at_least: 990,
+        name: "pool, 2 blocks of 2: alloc of 2, alloc; against alloc of 2, alloc, free, free",
+        preemption_bound: Some(3),
+        at_least: 3_100,
         outcomes: &[
             "one node",
             "two nodes",
             "new node",
             "node of another",
             "exhausted",
-            "alloc contended",
-            "chain contended",
+            "run contended",
             "freed",
         ],
     }
     .check(|outcomes| {
-        let nodes = Nodes::new(3, 3);
-        let single = spawn(&nodes, outcomes, |nodes, outcomes| {
-            let held = [nodes.take(1, outcomes), nodes.take(1, outcomes)];
-            (held.into_iter().flatten().collect::<Vec<_>>(), None)
+        let nodes = Nodes::in_blocks(2, 4, 4);
+        let one = spawn(&nodes, outcomes, |nodes, outcomes| {
+            let mut held = nodes.take_two(1, outcomes);
+            held.extend(nodes.take(1, outcomes));
+            (held, Vec::new())
         });
-        let chain = spawn(&nodes, outcomes, |nodes, outcomes| {
-            let mut held = nodes.take_two(2, outcomes);
-            let first = (!held.is_empty()).then(|| held.remove(0));
-            let left = first.and_then(|node| nodes.give(&node, outcomes));
-            (held, left)
+        let other = spawn(&nodes, outcomes, |nodes, outcomes| {
+            let given = nodes.take_two(2, outcomes);
+            let held = nodes.take(2, outcomes).into_iter().collect();
+            (held, given.iter().filter_map(|node| nodes.give(node, outcomes)).collect())
         });
-        let mut held = 0;
-        for (owned, left) in join([single, chain]) {
-            held += u64::from(left.is_some());
-            for owned in owned {
-                owned.check();
-                held += 1;
-            }
-        }
-        assert_eq!(nodes.pool.free_nodes(), Ok(3 - held));
+        settle(&nodes, [], [one, other]);
     });
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arenaq::pool::{AllocError, site};
+use arenaq::trace::{self, Effect, Event};
 use shuttle::thread;
 
 use crate::history::{Item, Outcome};
@@ -23,6 +25,8 @@ struct Load {
     /// push.
     pops: u64,
     capacity: u64,
+    /// How many nodes a block has.
+    block: u32,
     /// Where the positions, or the tag, start.
     start: u64,
     schedules: usize,
@@ -38,7 +42,7 @@ fn in_order(consumed: &[Item]) {
     }
 }
 
-fn account(run: &Run, load: Load, queue: impl Queue) {
+fn account(run: &Run, schedules: Schedules, load: Load, queue: impl Queue) {
     let queue = Arc::new(queue);
     let producers: Vec<_> = (0..load.producers)
         .map(|producer| {
@@ -77,6 +81,7 @@ fn account(run: &Run, load: Load, queue: impl Queue) {
     let rest: Vec<_> = std::iter::from_fn(|| popped(pop())).collect();
     drop(pop);
     queue.verify_drained();
+    saw_magazines(run, schedules);
 
     if load.consumers == 1 {
         // One consumer after the other is one consumer.
@@ -105,6 +110,7 @@ const MPMC: Load = Load {
     attempts: 8,
     pops: 60,
     capacity: 2,
+    block: 1,
     start: u64::MAX - 2,
     schedules: MAIN,
 };
@@ -117,6 +123,7 @@ const MPMC_LARGE: Load = Load {
     attempts: 16,
     pops: 200,
     capacity: 4,
+    block: 1,
     start: u64::MAX - 100,
     schedules: MAIN / 50,
 };
@@ -129,6 +136,7 @@ const MPSC: Load = Load {
     attempts: 8,
     pops: 120,
     capacity: 2,
+    block: 1,
     start: u32::MAX as u64 - 2,
     schedules: MAIN,
 };
@@ -141,21 +149,33 @@ const MPSC_LARGE: Load = Load {
     attempts: 16,
     pops: 1000,
     capacity: 4,
+    block: 1,
     start: u32::MAX as u64 - 100,
     schedules: MAIN / 50,
 };
 
+/// Four blocks of two nodes, one of which is the stub. There are more producers than magazines, so that two
+/// share one.
+const MPSC_BLOCKS_OF_2: Load = Load { producers: 9, pushes: 2, capacity: 7, block: 2, ..MPSC };
+
+/// Four blocks of four nodes.
+const MPSC_LARGE_BLOCKS_OF_4: Load = Load { producers: 10, pushes: 40, capacity: 15, block: 4, ..MPSC_LARGE };
+
 fn mpmc(test: &str, schedules: Schedules, load: Load) {
     let expected = ["pushed", "full", "popped", "empty", "reused"];
     check(test, schedules, load.schedules, &expected, move |run| {
-        account(run, load, Ring::new(load.capacity, load.start));
+        account(run, schedules, load, Ring::new(load.capacity, load.start));
     });
 }
 
 fn mpsc(test: &str, schedules: Schedules, load: Load) {
-    let expected = ["pushed", "exhausted", "popped", "empty", "busy", "reused"];
+    let mut expected = vec!["pushed", "exhausted", "popped", "empty", "busy", "reused"];
+    if load.block > 1 {
+        expected.push("stolen");
+        expected.extend((schedules == Schedules::Random).then_some(FILLED));
+    }
     check(test, schedules, load.schedules, &expected, move |run| {
-        account(run, load, List::new(load.capacity, load.start));
+        account(run, schedules, load, List::with_blocks(load.capacity, load.block, load.start));
     });
 }
 
@@ -199,9 +219,56 @@ fn mpsc_accounts_for_a_large_load_with_few_preemptions() {
     mpsc(test_name!(), Schedules::Pct, MPSC_LARGE);
 }
 
-/// `threads` take one or two of `limit` nodes, `rounds` times, and give them back as one chain.
-fn owners(run: &Run, limit: u64, threads: u64, rounds: u64) {
-    let nodes = Arc::new(Nodes::new(limit, u32::MAX - 3));
+#[test]
+fn mpsc_with_blocks_of_two_accounts_for_every_element_in_random_schedules() {
+    mpsc(test_name!(), Schedules::Random, MPSC_BLOCKS_OF_2);
+}
+
+#[test]
+fn mpsc_with_blocks_of_two_accounts_for_every_element_with_few_preemptions() {
+    mpsc(test_name!(), Schedules::Pct, MPSC_BLOCKS_OF_2);
+}
+
+#[test]
+fn mpsc_with_blocks_of_four_accounts_for_a_large_load_in_random_schedules() {
+    mpsc(test_name!(), Schedules::Random, MPSC_LARGE_BLOCKS_OF_4);
+}
+
+/// What threads want of a pool.
+#[derive(Clone, Copy)]
+struct Owners {
+    limit: u64,
+    block: u32,
+    threads: u64,
+    rounds: u64,
+    /// The most nodes that one takes at once.
+    run: u64,
+}
+
+/// Two have taken a block for one magazine, and the later one counts the rest of its block as spent.
+const FILLED: &str = "magazine filled by another";
+
+/// Says which of the ways were taken on which threads meet in magazines. With few preemptions one of them is so
+/// rare that it is not asked for.
+fn saw_magazines(run: &Run, schedules: Schedules) {
+    let [rest, steal] = [site::ALLOC_SPEND.info(), site::STEAL_TAKE.info()];
+    trace::inspect(|trace| {
+        let rare = schedules == Schedules::Pct;
+        if !rare && trace.events.iter().any(|event| event.site.name == rest.name) {
+            run.saw(FILLED);
+        }
+        let stolen =
+            |event: &Event| event.site.name == steal.name && matches!(event.effect, Effect::Changed { .. });
+        if trace.events.iter().any(stolen) {
+            run.saw("stolen");
+        }
+    });
+}
+
+/// Each thread takes a run of nodes, and every second time another, and gives them back: again and again.
+fn owners(run: &Run, schedules: Schedules, owners: Owners) {
+    let Owners { limit, block, threads, rounds, run: most } = owners;
+    let nodes = Arc::new(Nodes::new(limit, block, u32::MAX - 3));
     // By address: a raw pointer cannot cross to another thread.
     let owned = Arc::new(Mutex::new(BTreeSet::new()));
     let threads: Vec<_> = (0..threads)
@@ -209,38 +276,32 @@ fn owners(run: &Run, limit: u64, threads: u64, rounds: u64) {
             let (nodes, owned, run) = (nodes.clone(), owned.clone(), run.clone());
             thread::spawn(move || {
                 let owned = || owned.lock().unwrap_or_else(PoisonError::into_inner);
-                let alloc = || match nodes.pool.alloc() {
-                    Ok(node) => {
+                let alloc = |most| {
+                    let taken: Vec<_> = match nodes.pool.alloc_run(most) {
+                        Ok(taken) => nodes.pool.nodes_of_run(&taken).collect(),
+                        Err(AllocError::Exhausted) => Vec::new(),
+                        Err(error) => panic!("{error}"),
+                    };
+                    run.saw(["exhausted", "run of 1", "run of 2", "run of 3"][taken.len()]);
+                    for node in &taken {
                         assert!(owned().insert(node.addr()), "two owners of one node");
-                        run.saw("allocated");
-                        Some(node)
                     }
-                    Err(arenaq::pool::AllocError::Exhausted) => {
-                        run.saw("exhausted");
-                        None
-                    }
-                    Err(error) => panic!("{error}"),
+                    taken
                 };
                 let mut allocated = 0;
                 for round in 0..rounds {
-                    let first = alloc();
-                    let second = if (thread + round) % 2 == 0 { alloc() } else { None };
-                    let mut chain = None;
-                    for node in first.into_iter().chain(second) {
+                    let mut held = alloc(1 + (thread + round) / 2 % most);
+                    if (thread + round) % 2 == 0 {
+                        held.extend(alloc(most));
+                    }
+                    for node in held {
                         allocated += 1;
                         assert!(owned().remove(&node.addr()), "the node was ours");
-                        // SAFETY: from the pool's `alloc`, and not used any more.
-                        let one = unsafe { nodes.pool.chain(node) };
-                        chain = Some(match chain {
-                            None => one,
-                            Some(other) => {
-                                run.saw("chain of two");
-                                nodes.pool.join(one, other)
-                            }
-                        });
-                    }
-                    while let Some(unfreed) = chain {
-                        chain = nodes.pool.free_chain(unfreed).err();
+                        // SAFETY: from the pool's `alloc_run`, and not used any more.
+                        let mut unfreed = unsafe { nodes.pool.free(node) }.err();
+                        while let Some(block) = unfreed {
+                            unfreed = nodes.pool.free_chain(block).err();
+                        }
                     }
                 }
                 allocated
@@ -251,27 +312,91 @@ fn owners(run: &Run, limit: u64, threads: u64, rounds: u64) {
     if allocated > limit {
         run.saw("reused");
     }
-    assert_eq!(nodes.pool.free_nodes(), Ok(limit), "a node is lost");
+    saw_magazines(run, schedules);
+    let free = |expected| assert_eq!(nodes.pool.free_nodes(), Ok(expected), "a node is lost");
+    free(limit);
+    // What magazines have left is used up first, and then every block is whole and can be had.
+    for round in 0..2 {
+        let taken: Vec<_> = std::iter::from_fn(|| nodes.pool.alloc().ok()).collect();
+        let count = taken.len() as u64;
+        if count < limit {
+            assert_eq!(round, 0, "{count} nodes of {limit} can be had");
+            run.saw("spent beside a magazine");
+        }
+        free(limit - count);
+        for node in taken {
+            // SAFETY: just allocated, and not used.
+            unsafe { nodes.pool.free(node) }.expect("nobody else");
+        }
+        free(limit);
+    }
 }
 
-const POOL_OUTCOMES: &[&str] = &["allocated", "exhausted", "chain of two", "reused"];
+const TWO_NODES: Owners = Owners { limit: 2, block: 1, threads: 4, rounds: 6, run: 1 };
+const FIVE_NODES: Owners = Owners { limit: 5, block: 1, threads: 8, rounds: 60, run: 1 };
+/// More threads than there are magazines, so that two share one. The last block is short.
+const BLOCKS_OF_2: Owners = Owners { limit: 9, block: 2, threads: 9, rounds: 3, run: 2 };
+const BLOCKS_OF_4: Owners = Owners { limit: 14, block: 4, threads: 9, rounds: 3, run: 3 };
+const FEW_BLOCKS_OF_2: Owners = Owners { limit: 5, block: 2, threads: 12, rounds: 40, run: 2 };
+const FEW_BLOCKS_OF_4: Owners = Owners { limit: 9, block: 4, threads: 12, rounds: 40, run: 3 };
+
+const ONE_NODE: &[&str] = &["exhausted", "run of 1", "reused"];
+const UP_TO_2: &[&str] = &["exhausted", "run of 1", "run of 2", "reused"];
+const UP_TO_3: &[&str] = &["exhausted", "run of 1", "run of 2", "run of 3", "reused"];
+
+/// Runs the model, which must see these outcomes, and those of magazines if there are any.
+fn pool(test: &str, schedules: Schedules, iterations: usize, load: Owners, outcomes: &[&str]) {
+    let mut expected = outcomes.to_vec();
+    if load.block > 1 {
+        expected.extend(["stolen", "spent beside a magazine"]);
+        expected.extend((schedules == Schedules::Random).then_some(FILLED));
+    }
+    check(test, schedules, iterations, &expected, move |run| owners(run, schedules, load));
+}
 
 #[test]
 fn pool_gives_each_of_two_nodes_to_one_owner_in_random_schedules() {
-    check(test_name!(), Schedules::Random, MAIN, POOL_OUTCOMES, |run| owners(run, 2, 4, 6));
+    pool(test_name!(), Schedules::Random, MAIN, TWO_NODES, ONE_NODE);
 }
 
 #[test]
 fn pool_gives_each_of_two_nodes_to_one_owner_with_few_preemptions() {
-    check(test_name!(), Schedules::Pct, MAIN, POOL_OUTCOMES, |run| owners(run, 2, 4, 6));
+    pool(test_name!(), Schedules::Pct, MAIN, TWO_NODES, ONE_NODE);
 }
 
 #[test]
 fn pool_gives_each_of_five_nodes_to_one_owner_under_a_large_load_in_random_schedules() {
-    check(test_name!(), Schedules::Random, MAIN / 50, POOL_OUTCOMES, |run| owners(run, 5, 8, 60));
+    pool(test_name!(), Schedules::Random, MAIN / 50, FIVE_NODES, ONE_NODE);
 }
 
 #[test]
 fn pool_gives_each_of_five_nodes_to_one_owner_under_a_large_load_with_few_preemptions() {
-    check(test_name!(), Schedules::Pct, MAIN / 50, POOL_OUTCOMES, |run| owners(run, 5, 8, 60));
+    // In some seeds few schedules exhaust the pool.
+    pool(test_name!(), Schedules::Pct, MAIN / 20, FIVE_NODES, ONE_NODE);
+}
+
+#[test]
+fn pool_gives_each_node_of_blocks_of_two_to_one_owner_in_random_schedules() {
+    pool(test_name!(), Schedules::Random, MAIN, BLOCKS_OF_2, UP_TO_2);
+}
+
+#[test]
+fn pool_gives_each_node_of_blocks_of_two_to_one_owner_with_few_preemptions() {
+    pool(test_name!(), Schedules::Pct, MAIN, BLOCKS_OF_2, UP_TO_2);
+}
+
+#[test]
+fn pool_gives_each_node_of_blocks_of_four_to_one_owner_in_random_schedules() {
+    pool(test_name!(), Schedules::Random, MAIN, BLOCKS_OF_4, UP_TO_3);
+}
+
+#[test]
+fn pool_gives_each_node_of_blocks_of_four_to_one_owner_with_few_preemptions() {
+    pool(test_name!(), Schedules::Pct, MAIN, BLOCKS_OF_4, UP_TO_3);
+}
+
+#[test]
+fn pool_gives_each_node_of_blocks_to_one_owner_under_a_large_load_in_random_schedules() {
+    pool(test_name!(), Schedules::Random, MAIN / 20, FEW_BLOCKS_OF_2, UP_TO_2);
+    pool(test_name!(), Schedules::Random, MAIN / 50, FEW_BLOCKS_OF_4, UP_TO_3);
 }

@@ -121,3 +121,21 @@ fn mpsc_batches_account_for_every_element_with_few_preemptions() {
         account(run, 1, List::new(4, u32::MAX as u64 - 2));
     });
 }
+
+#[test]
+fn mpsc_batches_from_blocks_account_for_every_element_in_random_schedules() {
+    for block in [2, 4] {
+        check(test_name!(), Schedules::Random, MAIN / 2, OUTCOMES, move |run| {
+            account(run, 1, List::with_blocks(8, block, u32::MAX as u64 - 2));
+        });
+    }
+}
+
+#[test]
+fn mpsc_batches_from_blocks_account_for_every_element_with_few_preemptions() {
+    for block in [2, 4] {
+        check(test_name!(), Schedules::Pct, MAIN / 2, OUTCOMES, move |run| {
+            account(run, 1, List::with_blocks(8, block, u32::MAX as u64 - 2));
+        });
+    }
+}

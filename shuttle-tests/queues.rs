@@ -1,9 +1,11 @@
 //! The queues as the models see them, and queues that are broken on purpose.
 
+use std::num::NonZero;
+
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Identify, Platform, Traced, Word};
-use arenaq::pool::Pool;
+use arenaq::pool::{Pool, Start};
 use arenaq::trace;
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,15 +113,20 @@ unsafe impl Send for Nodes {}
 unsafe impl Sync for Nodes {}
 
 impl Nodes {
-    /// `limit` free nodes, with the tag at `tag`.
-    pub(crate) fn new(limit: u64, tag: u32) -> Nodes {
+    /// `limit` free nodes in blocks of `block`, with the tag at `tag`.
+    pub(crate) fn new(limit: u64, block: u32, tag: u32) -> Nodes {
         let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
         let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
         let pool = Pool::empty();
         // SAFETY: room for all of both, which live beside the pool and are its alone; nobody else is here
         // yet.
         unsafe {
-            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, tag);
+            pool.init_at(
+                nodes.as_mut_ptr(),
+                links.as_mut_ptr(),
+                limit,
+                Start { tag, block: NonZero::new(block) },
+            );
             let chain = pool.grow(limit).expect("within the limit");
             pool.free_chain(chain).expect("nobody else");
         }
@@ -135,9 +142,14 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// With the pool's tag at the low half of `start`.
+    /// With the pool's tag at the low half of `start`; every node is a block of its own.
     pub(crate) fn new(elements: u64, start: u64) -> List {
-        let nodes = Nodes::new(elements + 1, start as u32);
+        List::with_blocks(elements, 1, start)
+    }
+
+    /// The same, with so many nodes in each block.
+    pub(crate) fn with_blocks(elements: u64, block: u32, start: u64) -> List {
+        let nodes = Nodes::new(elements + 1, block, start as u32);
         let head = mpsc::Head::empty();
         // SAFETY: nobody else is here yet.
         unsafe { head.init(&nodes.pool) }.expect("a stub");

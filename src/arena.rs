@@ -19,7 +19,7 @@ use crate::mpmc::{self, Capacity};
 use crate::mpsc;
 use crate::payload::{KeyValue, Payload};
 use crate::platform::{Link, Native, Plain, Platform, Word};
-use crate::pool::{Chain, GrowError, MAX_NODES, Pool};
+use crate::pool::{Chain, GrowError, MAX_ELEMENTS, Pool, Start, nodes_for};
 use crate::status::{Corruption, PopError, PushError};
 
 /// The sites of the header.
@@ -64,7 +64,7 @@ pub mod site {
 pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
 
 /// The version of the shared layout.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// What the program that made the queues says about them.
 ///
@@ -198,9 +198,7 @@ pub enum ArenaError {
         left: usize,
     },
     /// A number of nodes that no pool can have.
-    #[error(
-        "an MPSC queue of {0} elements is not possible: it has from 1 to 4294967293, and one node more, the stub"
-    )]
+    #[error("an MPSC queue of {0} elements is not possible: it has from 1 to {MAX_ELEMENTS}")]
     Nodes(u64),
     /// The queue has a consumer.
     #[error("the queue has a consumer already, {owner}, and a queue of this kind can have only one")]
@@ -455,8 +453,8 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         Ok(())
     }
 
-    /// Makes an empty MPSC queue with a pool of `elements` nodes and one more, the stub; the pool can
-    /// [`grow`](MpscProducer::grow) to `limit` elements. A pool that can grow has pages of its own for its
+    /// Makes an empty MPSC queue with a pool of [`nodes_for`] `elements`, so that as many find room at any time,
+    /// and a few more at most times; the pool can [`grow`](MpscProducer::grow) to those for `limit` elements. A pool that can grow has pages of its own for its
     /// nodes and for its links, so that those of which nothing is made yet need not be populated.
     ///
     /// # Errors
@@ -473,10 +471,11 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
     /// As [`create_mpsc`](Self::create_mpsc).
     pub fn create_mpsc_at(&mut self, elements: u64, limit: u64, tag: u32) -> Result<(), CreateError> {
         let limit = limit.max(elements);
-        if elements == 0 || limit >= MAX_NODES {
+        if elements == 0 || limit > MAX_ELEMENTS {
             return Err(ArenaError::Nodes(limit).into());
         }
-        let (nodes, limit) = (elements + 1, limit + 1);
+        let ((limit, block), more) = (nodes_for(limit), limit - elements);
+        let nodes = limit - more;
         let (region, header) = (self.region, self.header);
         // SAFETY: as in `create_mpmc_at`.
         if unsafe { header.mpsc.read(&site::ATTACH) } != 0 {
@@ -507,7 +506,7 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         // mapped, so their memory is there; and nobody knows of the queue before its address is in the
         // header.
         unsafe {
-            pool.init_at(first.as_ptr(), links.as_ptr(), limit, tag);
+            pool.init_at(first.as_ptr(), links.as_ptr(), limit, Start { tag, block: NonZero::new(block) });
             MpscProducer::<T, C> { head, pool }.grow(nodes)?;
             head.init(pool)?;
             header.pool.write(places.pool as u64, &site::FORMAT);
@@ -922,22 +921,23 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
         self.pool
     }
 
-    /// Makes `count` more nodes. All their memory is written here, so that the arena has pages for them
-    /// before a producer in the kernel gets one: it cannot fault them in, and what it wrote would be lost.
-    /// Programs in the kernel that may allocate pages grow the pool in the same way, and at the same time if
-    /// need be (`ds_pool_grow`).
+    /// Makes `count` more nodes, and those that fill the last block. All their memory is written here, so that
+    /// the arena has pages for them before a producer in the kernel gets one: it cannot fault them in, and what
+    /// it wrote would be lost. Programs in the kernel that may allocate pages grow the pool in the same way, and
+    /// at the same time if need be (`ds_pool_grow`).
     ///
     /// # Errors
     ///
     /// [`GrowError`] if there is no room, or others were faster.
     pub fn grow(&self, count: u64) -> Result<(), GrowError> {
-        // SAFETY: the nodes and the links up to the limit lie in the region (`mpsc_producer`), which is
-        // mapped.
-        let mut chain: Chain = unsafe { self.pool.grow(count) }?;
-        for node in self.pool.nodes_of(&chain) {
-            // SAFETY: the nodes of the chain are ours until it is on the free list.
+        let reservation = self.pool.reserve(count, count)?;
+        for node in self.pool.reserved_nodes(&reservation) {
+            // SAFETY: the nodes up to the limit lie in the region (`mpsc_producer`), which is mapped, and those
+            // of a reservation are its owner's.
             unsafe { node.write(Node::empty()) };
         }
+        // SAFETY: the reservation is this pool's; its nodes are written, and the links lie in the region too.
+        let mut chain: Chain = unsafe { self.pool.link_up(reservation) };
         while let Err(again) = self.pool.free_chain(chain) {
             chain = again;
             Native::relax();

@@ -2,7 +2,7 @@
 //!
 //! A model checker's platform asks here for the ordering of each access. It is the site's own, unless the
 //! environment variable `ARENAQ_SITE` changes it: `mpsc.push.swap_head=Release`; for a compare-exchange
-//! success and failure, `pool.alloc.claim_node=Relaxed/Relaxed`; `*=SeqCst` for all sites at once.
+//! success and failure, `pool.alloc.claim_block=Relaxed/Relaxed`; `*=SeqCst` for all sites at once.
 //!
 //! `Native` and `Bpf` never ask: there an ordering is a constant.
 
@@ -49,7 +49,7 @@ impl Change {
             Access::Load => is_load_order(self.order),
             Access::Store => is_store_order(self.order),
             // A relaxed fence is none at all.
-            Access::Swap | Access::Add | Access::Fence => true,
+            Access::Swap | Access::Add | Access::FetchAdd | Access::Fence => true,
             Access::CompareExchange => self.failure.is_some_and(is_load_order),
             Access::Read | Access::Write => {
                 return Err(format!("{} is a plain access: it has no ordering", site.name));
@@ -123,7 +123,7 @@ mod tests {
     fn a_change_names_a_site_and_an_ordering_that_it_can_have() {
         let swap = Change::parse("mpsc.push.swap_head=Release").expect("a swap can be a release");
         assert_eq!((swap.order, swap.failure), (Ordering::Release, None));
-        let claim = Change::parse("pool.alloc.claim_node=Relaxed/Relaxed").expect("both can be relaxed");
+        let claim = Change::parse("pool.alloc.claim_block=Relaxed/Relaxed").expect("both can be relaxed");
         assert_eq!((claim.order, claim.failure), (Ordering::Relaxed, Some(Ordering::Relaxed)));
         assert!(Change::parse("*=SeqCst").is_ok());
     }
@@ -137,8 +137,8 @@ mod tests {
             ("mpsc.pop.load_next=Release", "cannot be"),
             ("mpsc.push.link_node=Acquire", "cannot be"),
             ("mpsc.push.swap_head=Release/Relaxed", "cannot be"),
-            ("pool.alloc.claim_node=Relaxed", "cannot be"),
-            ("pool.alloc.claim_node=Relaxed/Release", "cannot be"),
+            ("pool.alloc.claim_block=Relaxed", "cannot be"),
+            ("pool.alloc.claim_block=Relaxed/Release", "cannot be"),
             ("mpsc.push.write_data=Release", "plain access"),
         ] {
             let error = Change::parse(text).expect_err(text);

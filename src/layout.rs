@@ -68,6 +68,8 @@ pub const STRUCTS: &[StructLayout] = &[
         "limit": limit,
         "nodes": nodes,
         "links": links,
+        "block_shift": block_shift,
+        "magazines": magazines,
     }),
     layout!("arenaq_event_count", EventCount, { "state": state }),
     layout!("arenaq_header", Header, {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`mpmc`] | Vyukov's bounded queue: many producers, many consumers, a ring of cells |
 //! | [`mpsc`] | Vyukov's unbounded intrusive queue: many producers, one consumer, a list of nodes |
-//! | [`pool`] | the nodes of the second: a free list with an ABA tag |
+//! | [`pool`] | the nodes of the second: blocks of them on a free list with an ABA tag, and a magazine for each processor |
 //! | [`eventcount`] | how a consumer sleeps until there is something, and a producer knows that it must wake it |
 //! | [`arena`] | safe handles over raw shared memory |
 //! | [`recovery`] | what a consumer that is killed leaves, and how the next one goes on |
@@ -43,8 +43,8 @@
 //! that has claimed a place and not published it hides every later element, so a consumer may report *empty*
 //! (MPMC) or *busy* (MPSC) although a later push has returned; a consumer that has claimed a cell of a full
 //! ring and not freed it makes a producer report *full* although a later pop has returned; and a producer
-//! that has a node and has not swapped it in makes another report *exhausted* although fewer elements than
-//! nodes are in the queue.
+//! that has a node, or has taken a block and not yet put it into its magazine, makes another report *exhausted*
+//! although fewer elements than nodes are in the queue.
 //!
 //! What they do promise: elements of one producer come out in its order, none is lost, none is seen twice, and
 //! the MPSC queue's *empty* is exact: the elements of all pushes that happened before it are popped. What

@@ -94,6 +94,9 @@ pub mod site {
         POP_ADVANCE: Write = Site::write("mpsc.pop.write_tail")
             .why("only the consumer touches the tail")
             .seed("3.3 step 5");
+        /// The node after one whose element was drained.
+        DRAIN_NEXT: Load = Site::load(Relaxed, "mpsc.drain.load_next")
+            .why("the consumer has followed this link before, and nobody sets it again before the node is given back");
         /// One element less.
         POP_COUNT: Add = Site::add(Relaxed, "mpsc.pop.decrement_count")
             .why("a statistic: nothing is decided by it")
@@ -227,8 +230,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// are still the caller's. Nothing comes between the elements of one batch, and nothing changes their
     /// order.
     ///
-    /// The nodes are linked to each other before anybody else can see them. Then the whole batch costs what
-    /// one element does: one compare-exchange on the pool, one swap, one link.
+    /// The nodes are linked to each other before anybody else can see them: however long the batch is, it
+    /// costs one swap and one link, and a compare-exchange on the pool for each block.
     ///
     /// # Errors
     ///
@@ -238,28 +241,43 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         if values.is_empty() {
             return Ok(0);
         }
-        let (chain, length) = pool.alloc_chain(values.len() as u64)?;
-        let mut nodes = pool.nodes_of(&chain).zip(values);
-        // A chain has a first node, unless somebody has written over the pool.
-        let (first, value) = nodes.next().ok_or(PushError::Invalid)?;
-        // SAFETY: the nodes of the chain are ours from `alloc_chain` on.
+        let run = pool.alloc_run(values.len() as u64)?;
+        let mut nodes = pool.nodes_of_run(&run);
+        let mut values = values.iter();
+        // A run has a first node, and there is a first value.
+        let (Some(first), Some(value)) = (nodes.next(), values.next()) else { return Ok(0) };
+        // SAFETY: the nodes of a run are ours from `alloc_run` on.
         unsafe { (*first).data.write(*value, &site::PUSH_DATA) };
-        let mut last = first;
-        for (node, value) in nodes {
+        let (mut last, mut length) = (first, 1);
+        while !values.as_slice().is_empty() {
+            let Some(node) = nodes.next() else {
+                let Ok(more) = pool.alloc_run(values.len() as u64) else { break };
+                nodes = pool.nodes_of_run(&more);
+                continue;
+            };
+            let Some(value) = values.next() else { break };
             // SAFETY: as above.
             unsafe {
                 (*node).data.write(*value, &site::PUSH_DATA);
                 (*last).next.init(node, &site::PUSH_INIT);
             }
             last = node;
+            length += 1;
         }
         // SAFETY: as above.
         unsafe { (*last).next.init(core::ptr::null_mut(), &site::PUSH_INIT) };
-        if let Err(error) = self.append(first, last, length) {
+        self.append(first, last, length).inspect_err(|_| {
             // As in a push.
-            drop(pool.free_chain(chain));
-            return Err(error);
-        }
+            let mut node = first;
+            for _ in P::steps(length) {
+                // SAFETY: nothing leads to these nodes any more, and each leads to the next.
+                unsafe {
+                    let next = (*node).next.load(&site::DRAIN_NEXT);
+                    drop(pool.free(node));
+                    node = next;
+                }
+            }
+        })?;
         Ok(length as usize)
     }
 
@@ -314,7 +332,7 @@ pub struct Consumer<'a, P: Platform, T: Payload, C: CountPolicy = Counted> {
     pub(crate) pool: &'a Pool<P, Node<P, T>>,
     /// The number of the stub in the pool, from when it was checked.
     stub: u64,
-    /// Nodes that the pool did not take back because others were faster; given back with the next one.
+    /// Blocks that the pool did not take back because others were faster; given back with the next one.
     unreturned: Option<Chain>,
     /// Not `Sync`.
     one_thread: PhantomData<core::cell::Cell<()>>,
@@ -376,7 +394,7 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         // SAFETY: the node is the pool's; its data was written before the link that we have acquired, and a
         // linked node is only read.
         let result = hand_over(unsafe { (*next.node).data.read(&site::POP_DATA) });
-        self.advance(next, Chain::of(self.stub), 1);
+        self.advance(tail, next, 1);
         Ok(result)
     }
 
@@ -385,9 +403,9 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
     /// one, unless the limit is 0.
     ///
     /// What each element costs is a link to follow: the tail is written once for all of them, the counter
-    /// is decremented once, and their nodes go back to the pool in one step. They are not free before that:
-    /// a batch ends for want of nodes if not before, and producers find the pool [exhausted] sooner than if
-    /// the elements were popped one by one.
+    /// is decremented once, and their nodes go back to the pool at the end, those of a block at once. They are
+    /// not free before that: a batch ends for want of nodes if not before, and producers find the pool
+    /// [exhausted] sooner than if the elements were popped one by one.
     ///
     /// [exhausted]: PushError::Exhausted
     ///
@@ -407,7 +425,6 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         // SAFETY: we are the consumer.
         let tail = unsafe { self.head.tail() };
         let mut stub = Numbered { node: tail, number: self.stub };
-        let mut spent = None;
         let mut drained = 0;
         for _ in P::steps(limit) {
             let next = match self.follow(stub.node) {
@@ -419,12 +436,11 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
             };
             // SAFETY: as in a pop.
             hand_over(unsafe { (*next.node).data.read(&site::POP_DATA) });
-            spent = Some(self.pool.append(spent, stub.number));
             stub = next;
             drained += 1;
         }
-        if let Some(spent) = spent {
-            self.advance(stub, spent, drained);
+        if drained > 0 {
+            self.advance(tail, stub, drained);
         }
         Ok(drained)
     }
@@ -448,23 +464,43 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
         if is_last { PopError::Empty } else { PopError::Busy }
     }
 
-    /// Makes the last node whose element was handed over the stub, and gives the `spent` ones before it back.
-    /// Their nexts are set, so no producer has a use for them.
+    /// Makes the last node whose element was handed over the stub, and gives those before it back, from the
+    /// old stub on. Their nexts are set, so no producer has a use for them.
     #[inline(always)]
-    fn advance(&mut self, Numbered { node, number }: Numbered<Node<P, T>>, spent: Chain, elements: u64) {
+    fn advance(
+        &mut self,
+        old: *mut Node<P, T>,
+        Numbered { node, number }: Numbered<Node<P, T>>,
+        elements: u64,
+    ) {
         // SAFETY: we are the consumer.
         unsafe { self.head.tail.write(node, &site::POP_ADVANCE) };
-        self.stub = number;
-        self.give_back(spent);
+        let spent = core::mem::replace(&mut self.stub, number);
+        self.give_back(old, spent, elements);
         C::decrement(&self.head.count, elements, &site::POP_COUNT);
     }
 
+    /// Gives so many nodes back, from the one with this number on, in the order of the list.
     #[inline(always)]
-    fn give_back(&mut self, mut spent: Chain) {
-        if let Some(older) = self.unreturned.take() {
-            spent = self.pool.join(spent, older);
+    fn give_back(&mut self, first: *mut Node<P, T>, number: u64, nodes: u64) {
+        let blocks = self.pool.blocks();
+        let mut chain = self.unreturned.take();
+        let (mut node, mut block, mut run) = (first, blocks.of(number), 1);
+        for _ in P::steps(nodes - 1) {
+            // SAFETY: the node was the stub, or its element was handed over: it is linked, and nobody's but
+            // ours before it is given back.
+            node = unsafe { &*node }.next.load(&site::DRAIN_NEXT);
+            // Checked when it was followed the first time.
+            let Some(number) = self.pool.number(node) else { break };
+            if blocks.of(number) == block {
+                run += 1;
+            } else {
+                chain = self.pool.spend(block, run, chain);
+                (block, run) = (blocks.of(number), 1);
+            }
         }
-        self.unreturned = self.pool.free_chain(spent).err();
+        chain = self.pool.spend(block, run, chain);
+        self.unreturned = chain.and_then(|chain| self.pool.free_chain(chain).err());
     }
 
     /// Gives back what the pool has not taken yet.

@@ -44,6 +44,8 @@ pub enum Access {
     CompareExchange,
     /// An atomic addition or subtraction whose result is not used.
     Add,
+    /// An atomic addition whose result is used.
+    FetchAdd,
     /// A fence behind a read-modify-write.
     Fence,
 }
@@ -99,6 +101,8 @@ kinds! {
     CompareExchange
     /// Kind of an atomic addition or subtraction without a result.
     Add
+    /// Kind of an atomic addition with a result.
+    FetchAdd
     /// Kind of a fence behind a read-modify-write.
     Fence
 }
@@ -212,6 +216,13 @@ impl Site<Add> {
     /// An atomic addition or subtraction whose result nobody uses.
     pub const fn add(order: Ordering, name: &'static str) -> Self {
         Site::new(Access::Add, order, None, name)
+    }
+}
+
+impl Site<FetchAdd> {
+    /// An atomic addition whose result is used.
+    pub const fn fetch_add(order: Ordering, name: &'static str) -> Self {
+        Site::new(Access::FetchAdd, order, None, name)
     }
 }
 

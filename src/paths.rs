@@ -2,10 +2,12 @@
 //!
 //! A path is the last part of each site's name, with a space behind it; `!` marks a compare-exchange that
 //! fails. The constants of a pool (`pool.any.*`) are left out. `{budget}` stands for the retry budget of the
-//! platform.
+//! platform, and `{pool.alloc allocated}` for any path of the operation `pool.alloc` that ends so.
 //!
 //! The seeds give the same for the compiled MPMC push, from m00 to m10: their four return paths are the first
 //! four rows.
+
+use crate::pool::MAGAZINES;
 
 /// One way in which an operation can end.
 #[derive(Clone, Copy, Debug)]
@@ -111,22 +113,71 @@ pub const PATHS: &[Path] = &[
         "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position ){budget}",
         "",
     ),
-    path("mpsc.push", "exhausted", "load_top (load_link claim_node! )*", "3.2 step 1: DS_ERROR_NOMEM"),
-    path("mpsc.push", "contended", "load_top (load_link claim_node! ){budget}", ""),
+    // A pool whose blocks have one node, and one whose blocks have more.
+    path("pool.alloc", "exhausted", "load_top (load_link claim_block! )*", "3.2 step 1: DS_ERROR_NOMEM"),
+    path(
+        "pool.alloc",
+        "exhausted",
+        "load_magazine (take_node! )*load_top (load_link claim_block! )*(load_magazine (take_node! )?)*(load_magazine ){8}",
+        "",
+    ),
+    path("pool.alloc", "contended", "load_top (load_link claim_block! ){budget}", ""),
+    path(
+        "pool.alloc",
+        "contended",
+        "load_magazine (take_node! )*load_top (load_link claim_block! ){budget}",
+        "",
+    ),
+    path(
+        "pool.alloc",
+        "contended",
+        "load_magazine (take_node! )*load_top (load_link claim_block! )*(load_magazine (take_node! )?)*",
+        "",
+    ),
+    path(
+        "pool.alloc",
+        "allocated",
+        "load_top (load_link claim_block! )*load_link claim_block ",
+        "3.2 step 1: allocate",
+    ),
+    path("pool.alloc", "allocated", "load_magazine (take_node! )*take_node ", ""),
+    path(
+        "pool.alloc",
+        "allocated",
+        "load_magazine (take_node! )*load_top (load_link claim_block! )*load_link claim_block \
+         reset_spent (fill_magazine |fill_magazine! spend_rest )?",
+        "",
+    ),
+    path(
+        "pool.alloc",
+        "allocated",
+        "load_magazine (take_node! )*load_top (load_link claim_block! )*\
+         (load_magazine (take_node! )?)*load_magazine take_node ",
+        "",
+    ),
+    path(
+        "pool.free",
+        "freed",
+        "(spend_nodes )?load_top (store_link push_chain! )*store_link push_chain ",
+        "",
+    ),
+    path("pool.free", "freed", "spend_nodes ", ""),
+    path("pool.free", "contended", "(spend_nodes )?load_top (store_link push_chain! ){budget}", ""),
+    path("mpsc.push", "exhausted", "{pool.alloc exhausted}", "3.2 step 1: DS_ERROR_NOMEM"),
+    path("mpsc.push", "contended", "{pool.alloc contended}", ""),
     path(
         "mpsc.push",
         "pushed",
-        "load_top (load_link claim_node! )*load_link claim_node \
-         init_next write_data swap_head link_node (increment_count )?",
+        "{pool.alloc allocated}init_next write_data swap_head link_node (increment_count )?",
         "3.2 steps 1 to 4: allocate, set up, XCHG, link",
     ),
-    path("mpsc.push_many", "exhausted", "load_top ((load_link )+claim_nodes! )*", ""),
-    path("mpsc.push_many", "contended", "load_top ((load_link )+claim_nodes! ){budget}", ""),
+    path("mpsc.push_many", "exhausted", "{pool.alloc exhausted}", ""),
+    path("mpsc.push_many", "contended", "{pool.alloc contended}", ""),
     path(
         "mpsc.push_many",
         "pushed",
-        "load_top ((load_link )+claim_nodes! )*(load_link )+claim_nodes \
-         (load_link )?write_data ((load_link )?write_data init_next )*init_next swap_head link_node (increment_count )?",
+        "{pool.alloc allocated}write_data ({pool.alloc allocated}?write_data init_next )*\
+         ({pool.alloc exhausted}|{pool.alloc contended})?init_next swap_head link_node (increment_count )?",
         "",
     ),
     path("eventcount.prepare", "prepared", "load_state (announce_sleeper! )*announce_sleeper fence ", ""),
@@ -147,7 +198,7 @@ pub const PATHS: &[Path] = &[
         "mpsc.pop",
         "popped",
         "read_tail load_next read_data write_tail \
-         (store_link )?load_top (store_link push_chain! )*(store_link push_chain )?(decrement_count )?",
+         (spend_nodes )?((store_link )?load_top (store_link push_chain! )*(store_link push_chain )?)?(decrement_count )?",
         "3.3 case 3: read the data, move tail, free the old stub",
     ),
     path("mpsc.drain", "empty", "read_tail load_next load_head ", ""),
@@ -155,14 +206,20 @@ pub const PATHS: &[Path] = &[
     path(
         "mpsc.drain",
         "drained",
-        "read_tail load_next read_data (load_next read_data store_link )*(load_next )?write_tail \
-         (store_link )?load_top (store_link push_chain! )*(store_link push_chain )?(decrement_count )?",
+        "read_tail load_next read_data (load_next read_data )*(load_next )?write_tail \
+         (load_next (spend_nodes )?(store_link )?)*(spend_nodes )?(store_link )?\
+         (load_top (store_link push_chain! )*(store_link push_chain )?)?(decrement_count )?",
         "",
     ),
 ];
 
 /// The largest batch for which [`BOUNDS`] has a bound.
 pub const BATCH: u64 = 3;
+
+/// What an allocation reads first: its magazine, and the free list. Then it looks into every magazine.
+const ALLOC: u64 = 2 + 2 * MAGAZINES as u64;
+/// A lost magazine, a lost list, and a magazine that somebody else was faster to steal from.
+const ALLOC_RETRY: u64 = 1 + 2 + 2;
 
 /// How many accesses an operation makes at most: so many, and so many more for each unit of the retry budget.
 /// The constants of a pool do not count.
@@ -176,10 +233,14 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("mpmc.pop", 3 + 3, 3),
     ("mpmc.push_many", 3 + 2 + 2 * BATCH, BATCH + 2),
     ("mpmc.drain", 3 + 2 + 2 * BATCH, BATCH + 2),
-    ("mpsc.push", 1 + 5, 2),
-    ("mpsc.push_many", 1 + 3 + 3 * BATCH, BATCH + 1),
-    ("mpsc.pop", 6 + 1, 2),
-    ("mpsc.drain", 4 + 1 + 3 * BATCH, 2),
+    ("pool.alloc", ALLOC, ALLOC_RETRY),
+    ("pool.free", 1 + 1, 2),
+    ("mpsc.push", ALLOC + 5, ALLOC_RETRY),
+    // In the worst case each node is allocated by itself.
+    ("mpsc.push_many", BATCH * (ALLOC + 2) + 3, BATCH * ALLOC_RETRY),
+    ("mpsc.pop", 4 + 3 + 1, 2),
+    // In the worst case each node is of another block, and the pool has not taken back the last batch.
+    ("mpsc.drain", 2 + 2 * BATCH + 3 * BATCH + 1 + 1, 2),
     ("eventcount.prepare", 1 + 1, 1),
     ("eventcount.cancel", 1, 1),
     // One load and no read-modify-write, if nobody sleeps.

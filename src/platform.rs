@@ -24,7 +24,7 @@ pub use self::shuttle::Shuttle;
 #[cfg(feature = "trace")]
 pub use self::traced::{Identify, Traced};
 
-use crate::ordering::{Add, CompareExchange, Fence, Load, Read, Site, Store, Swap, Write};
+use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
 
 /// A place where the algorithms run.
 pub trait Platform: Sized + 'static {
@@ -44,6 +44,10 @@ pub trait Platform: Sized + 'static {
     /// the kernel ends loops that take too many passes or too much time. A caller to whom the difference
     /// matters counts.
     fn steps(limit: u64) -> Self::Steps;
+
+    /// A number that those who run at the same time mostly do not share: the processor's, where it is cheap to
+    /// know. It may change from one call to the next; nothing but speed depends on it.
+    fn processor() -> usize;
 
     /// Lets others go on before the next attempt.
     fn relax();
@@ -84,6 +88,9 @@ pub trait Word {
 
     /// Adds `value` and wraps around; subtraction is the addition of [`u64::wrapping_neg`].
     fn add(&self, value: u64, site: &'static Site<Add>);
+
+    /// Adds `value`, wraps around, and returns what the word held before.
+    fn fetch_add(&self, value: u64, site: &'static Site<FetchAdd>) -> u64;
 
     /// Writes the word with a plain, non-atomic write.
     ///

@@ -1,33 +1,65 @@
-//! The node pool: the nodes of an intrusive queue, kept on a lock-free free list.
+//! The node pool: the nodes of an intrusive queue, kept in blocks on a lock-free free list.
 //!
-//! A Treiber stack of node numbers (R. K. Treiber, *Systems programming: coping with parallelism*, IBM RJ
-//! 5118, 1986). Two things keep it right where nodes are reused at once:
+//! # Blocks and magazines
 //!
-//! - **An ABA tag.** The top of the list is one word, a node number and a tag. Every `alloc` advances the
-//!   tag, so a thread that has read a top, and slept while the node left and came back, fails its
-//!   compare-exchange. Between two advances of the tag nodes are only added, each a different one; so equal
-//!   words mean the same moment, unless exactly 2^32 allocations fit between a load and its compare-exchange.
+//! A *block* is 1, 2, 4, … or 64 nodes that lie side by side. Blocks are what the free list holds. A producer
+//! takes a whole one and puts it into its processor's *magazine*, where it and the others there take node
+//! after node; so a shared line is touched once for each block, and what one processor writes lies together
+//! (J. Bonwick and J. Adams, *Magazines and vmem*, USENIX 2001, whose magazines hold pointers to objects from
+//! anywhere). A node that is given back is counted as *spent* in its block, and the block goes back to the
+//! list when all of its nodes are.
+//!
+//! ```text
+//! top --> [ 5 6 7 8 ] --> [ 13 14 15 16 ]         free blocks
+//! magazines:  processor 0: 3, processor 1: none   3 and 4 are next
+//! [ 1 2 | 3 4 ]   [ 9 10 11 12 ]                  1, 2 and 9 to 12 are in the queue, or spent
+//! ```
+//!
+//! The order matters as much as the lines. Were nodes given back one by one, each batch would cut the list
+//! somewhere else, and soon a producer would find every node on a line of its own, far from the last.
+//!
+//! The price is that a spent node is not free before its block is. Of each magazine's blocks one may be partly
+//! spent, and one more for each producer that stalls with a node of its own; what is left in a magazine
+//! is not lost to the others, who take from it when no block is free. So a pool of less than 256 nodes has
+//! blocks of one, and a larger one blocks of no more than a 128th of it.
+//!
+//! # The free list
+//!
+//! A Treiber stack of the numbers of blocks (R. K. Treiber, *Systems programming: coping with parallelism*,
+//! IBM RJ 5118, 1986). Two things keep it right where blocks are reused at once:
+//!
+//! - **An ABA tag.** The top of the list is one word, a block's number and a tag. Every claim advances the
+//!   tag, so a thread that has read a top, and slept while the block left and came back, fails its
+//!   compare-exchange. Between two advances of the tag blocks are only added, each a different one; so equal
+//!   words mean the same moment, unless exactly 2^32 claims fit between a load and its compare-exchange.
 //! - **Links of their own.** The free list runs through an array beside the nodes, never through the nodes.
-//!   From `alloc` until its node is published a producer is the only one that touches it, so a late reader of
-//!   the list never reads a payload.
+//!   From the claim until a node is published a producer is the only one that touches it, so a late reader of
+//!   the list never reads a payload. While a block is not on the list, its link counts its spent nodes.
 //!
 //! All writes to the top are read-modify-writes, so each continues the release sequences of those before it:
-//! an `alloc` that reads the top synchronises with every `free` whose node is still on the list, whoever
-//! changed the top in between. That is why the compare-exchange of `alloc` can be relaxed on success.
+//! a claim that reads the top synchronises with every push whose block is still on the list, whoever
+//! changed the top in between. That is why the compare-exchange of the claim can be relaxed on success.
+//!
+//! A magazine needs no tag. It is one word, the number of the node that is next, and to take that node is to
+//! write the number behind it: nothing else is read, so nothing can have become old. If the same number is
+//! there again, after the whole block came back, it is as free as it was before. But it is the second filling
+//! then that has released what its last owner did to it; so it is the claim that acquires, not the load.
 //!
 //! # Growth
 //!
 //! A pool has room for `limit` nodes, at addresses that are fixed from the start; `created` of them are made.
-//! To grow is to claim the next numbers, to see that their memory is there, and to free them as one chain.
-//! Where the memory comes page by page, the claim comes first ([`Pool::reserve`]): then nobody else asks for
-//! the same nodes' pages, and a page that two reservations share may be asked for by both.
+//! To grow is to claim the next numbers, to see that their memory is there, and to free them as one chain of
+//! blocks. Where the memory comes page by page, the claim comes first ([`Pool::reserve`]): then nobody else
+//! asks for the same nodes' pages, and a page that two reservations share may be asked for by both.
 //!
 //! # Layout
 //!
-//! `top` 0x00 (node number in the low half, 0 for none; tag in the high half), `created` 0x40, `limit` 0x48,
-//! `nodes` 0x50, `links` 0x58; 128 bytes. Links are 64-bit words. All zero is a pool that was never
-//! initialised.
+//! `top` 0x00 (block number in the low half, 0 for none; tag in the high half), `created` 0x40, `limit` 0x48,
+//! `nodes` 0x50, `links` 0x58, `block_shift` 0x60, 8 `magazines` from 0x80 on, each on a line of its own; 640
+//! bytes. Links are 64-bit words: on the list the number of the next block, else 2^62 and the number of spent
+//! nodes. All zero is a pool that was never initialised.
 
+use core::num::NonZero;
 use core::ops::Range;
 
 use thiserror::Error;
@@ -38,7 +70,7 @@ use crate::status::{Corruption, PushError, Status};
 
 /// The sites of the pool.
 pub mod site {
-    use crate::ordering::Ordering::{Acquire, Relaxed, Release};
+    use crate::ordering::Ordering::{AcqRel, Acquire, Relaxed, Release};
     use crate::ordering::{Site, sites};
 
     sites! {
@@ -52,50 +84,65 @@ pub mod site {
         LIMIT: Read = Site::read("pool.any.read_limit")
             .why("written once, before the pool is handed out");
 
-        /// The first free node.
+        /// How many nodes a block has.
+        BLOCK_SHIFT: Read = Site::read("pool.any.read_block_shift")
+            .why("written once, before the pool is handed out");
+
+        /// The next node of the magazine.
+        ALLOC_MAGAZINE: Load = Site::load(Relaxed, "pool.alloc.load_magazine")
+            .why("a number, through which nothing is read before the claim");
+        /// The claim of nodes of the magazine.
+        ALLOC_TAKE: CompareExchange = Site::compare_exchange(Acquire, Relaxed, "pool.alloc.take_node")
+            .pairs_with(&["pool.alloc.fill_magazine"])
+            .why("success: whoever filled the magazine has acquired what the last owners did to the nodes; the number alone \
+                  does not say which filling it is of; failure: as the first load");
+        /// The first free block.
         ALLOC_TOP: Load = Site::load(Acquire, "pool.alloc.load_top")
             .pairs_with(&["pool.free.push_chain"])
-            .why("what the last owner did to the node happens before the next owner writes it, and its link is there");
-        /// The free node after it.
+            .why("what the last owners did to the nodes happens before the next owner writes them, and the link is there");
+        /// The free block after it.
         ALLOC_LINK: Load = Site::load(Relaxed, "pool.alloc.load_link")
-            .why("may be anything if the node was taken meanwhile: then the tag has moved, and the claim fails");
-        /// The claim of the first free node.
-        ALLOC_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Acquire, "pool.alloc.claim_node")
+            .why("may be anything if the block was taken meanwhile: then the tag has moved, and the claim fails");
+        /// The claim of the first free block.
+        ALLOC_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Acquire, "pool.alloc.claim_block")
             .pairs_with(&["pool.free.push_chain"])
             .why("success: a read-modify-write continues the release sequences of the frees below, and the top was acquired \
                   when it was read; failure: this is the load of the next attempt");
+        /// No node of the block is spent.
+        ALLOC_RESET: Store = Site::store(Relaxed, "pool.alloc.reset_spent")
+            .why("the block is its owner's alone; who counts a spent node has it from us, or through the magazine that we fill");
+        /// The rest of the block becomes anybody's who comes to the magazine.
+        ALLOC_FILL: CompareExchange = Site::compare_exchange(Release, Relaxed, "pool.alloc.fill_magazine")
+            .pairs_with(&["pool.alloc.take_node", "pool.steal.take_node"])
+            .why("what the last owners did to the nodes has been acquired, and happens before whoever takes one; failure: \
+                  nothing is read");
+        /// The rest of the block, if the magazine is full.
+        ALLOC_SPEND: Add = Site::add(Relaxed, "pool.alloc.spend_rest")
+            .why("nobody has touched these nodes since the block was claimed, and the count of the one that is kept comes after");
 
-        /// The first free node, of several to take.
-        ALLOC_CHAIN_TOP: Load = Site::load(Acquire, "pool.alloc_chain.load_top")
-            .pairs_with(&["pool.free.push_chain"])
-            .why("what the last owners did to the nodes happens before the next owner writes them, and the links are there");
-        /// The free node after one of those to take.
-        ALLOC_CHAIN_LINK: Load = Site::load(Relaxed, "pool.alloc_chain.load_link")
-            .why("may be anything if a node was taken meanwhile: then the tag has moved, and the claim fails");
-        /// The claim of all of them.
-        ALLOC_CHAIN_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Acquire, "pool.alloc_chain.claim_nodes")
-            .pairs_with(&["pool.free.push_chain"])
-            .why("as the claim of one node: the top has been acquired, and with it the frees of all nodes below");
-        /// The next node of a chain.
-        CHAIN_LINK: Load = Site::load(Relaxed, "pool.chain.load_link")
-            .why("the chain is its owner's, and so are its links");
+        /// The next node of somebody else's magazine.
+        STEAL_MAGAZINE: Load = Site::load(Relaxed, "pool.steal.load_magazine")
+            .why("as of the own magazine");
+        /// The claim of nodes of somebody else's magazine.
+        STEAL_TAKE: CompareExchange = Site::compare_exchange(Acquire, Relaxed, "pool.steal.take_node")
+            .pairs_with(&["pool.alloc.fill_magazine"])
+            .why("success: as from the own magazine; failure: nothing is read");
 
+        /// So many nodes of a block are spent.
+        FREE_SPEND: FetchAdd = Site::fetch_add(AcqRel, "pool.free.spend_nodes")
+            .pairs_with(&["pool.free.spend_nodes"])
+            .why("release: what the owner did to the nodes happens before the block is pushed, by whoever spends the last of it; \
+                  acquire: that one has what all the others did");
         /// The top onto which a chain will be pushed.
         FREE_TOP: Load = Site::load(Relaxed, "pool.free.load_top")
             .why("only its value goes into the last link: nothing is read through it");
-        /// A link inside a chain, or from its last node to the list below.
+        /// A link inside a chain, or from its last block to the list below.
         FREE_LINK: Store = Site::store(Relaxed, "pool.free.store_link")
             .why("released by the push of the chain; atomic because a late alloc may still look at it");
         /// The chain becomes anybody's.
         FREE_PUSH: CompareExchange = Site::compare_exchange(Release, Relaxed, "pool.free.push_chain")
-            .pairs_with(&[
-                "pool.alloc.load_top",
-                "pool.alloc.claim_node",
-                "pool.alloc_chain.load_top",
-                "pool.alloc_chain.claim_nodes",
-                "pool.inspect.load_top",
-            ])
-            .why("the links, and what the owner did to the nodes, happen before whoever takes them; failure: as the first load");
+            .pairs_with(&["pool.alloc.load_top", "pool.alloc.claim_block", "pool.inspect.load_top"])
+            .why("the links, and what the owners did to the nodes, happen before whoever takes them; failure: as the first load");
 
         /// The number of nodes made so far.
         GROW_CREATED: Load = Site::load(Relaxed, "pool.grow.load_created")
@@ -121,6 +168,9 @@ pub mod site {
         /// A link, as an observer of a resting pool follows it.
         INSPECT_LINK: Load = Site::load(Relaxed, "pool.inspect.load_link")
             .why("released with the top that leads to it");
+        /// A magazine, as an observer of a resting pool reads it.
+        INSPECT_MAGAZINE: Load = Site::load(Relaxed, "pool.inspect.load_magazine")
+            .why("a number, through which nothing is read");
 
         /// Everything that is written before the pool is handed out.
         INIT: Write = Site::write("pool.init.write")
@@ -130,6 +180,41 @@ pub mod site {
 
 /// The largest number of nodes: their numbers are 32 bits wide, and 0 means none.
 pub const MAX_NODES: u64 = u32::MAX as u64;
+
+/// How many magazines a pool has. Where there are more processors, several share one.
+pub const MAGAZINES: usize = 8;
+
+/// The binary logarithm of the largest block.
+const MAX_BLOCK_SHIFT: u32 = 6;
+/// How many blocks a pool has at least, if they have more than one node.
+const LEAST_BLOCKS: u64 = 128;
+
+/// The largest number of elements for which [`nodes_for`] is no more than [`MAX_NODES`].
+pub const MAX_ELEMENTS: u64 = MAX_NODES - 1 - spare(MAX_BLOCK_SHIFT);
+
+/// How many nodes a queue of so many elements needs, and how many of them a block has: one for each element,
+/// one for the stub, and as many as may be spent while their block is not free, if no producer stalls.
+///
+/// # Panics
+///
+/// If there are more than [`MAX_ELEMENTS`].
+#[must_use]
+pub const fn nodes_for(elements: u64) -> (u64, u32) {
+    assert!(elements <= MAX_ELEMENTS, "more elements than nodes have numbers");
+    let shift = block_shift(elements);
+    (elements + 1 + spare(shift), 1 << shift)
+}
+
+/// A partly spent block for each magazine, and one more.
+const fn spare(shift: u32) -> u64 {
+    (MAGAZINES as u64 + 1) * ((1 << shift) - 1)
+}
+
+/// What marks a link as a count of spent nodes: the block is not on the list.
+pub(crate) const TAKEN: u64 = 1 << 62;
+/// What a repair writes into the link of a block that is on the list, beside the number of the next one. If
+/// the repair dies, the pool still works: a claim takes the number only.
+pub(crate) const MARK: u64 = 1 << 63;
 
 /// Why no node was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -211,7 +296,29 @@ impl Reservation {
     }
 }
 
-/// Nodes that one owner is about to give back, linked to each other. A chain that is dropped is lost to the
+/// Nodes that one owner has and that lie side by side. A run that is dropped is lost to the pool.
+#[must_use = "a run that is dropped is lost to the pool"]
+#[derive(Debug)]
+pub struct Run {
+    first: u64,
+    count: u64,
+}
+
+impl Run {
+    /// How many nodes it has: at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    #[inline]
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// The smallest of their numbers.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+}
+
+/// Blocks that one owner is about to give back, linked to each other. A chain that is dropped is lost to the
 /// pool.
 #[must_use = "a chain that is dropped is lost to the pool"]
 #[derive(Debug)]
@@ -221,9 +328,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain of one node.
-    pub(crate) fn of(number: u64) -> Chain {
-        Chain { first: number, last: number }
+    /// A chain of one block.
+    pub(crate) fn of(block: u64) -> Chain {
+        Chain { first: block, last: block }
     }
 }
 
@@ -235,11 +342,13 @@ pub struct Pool<P: Platform, N> {
     pub(crate) limit: P::Plain<u64>,
     pub(crate) nodes: P::Plain<*mut N>,
     pub(crate) links: P::Plain<*mut P::Word>,
+    pub(crate) block_shift: P::Plain<u64>,
+    pub(crate) magazines: [CacheLine<P::Word>; MAGAZINES],
 }
 
-// SAFETY: the pool itself is atomic words and three values that never change after initialisation. It hands
+// SAFETY: the pool itself is atomic words and four values that never change after initialisation. It hands
 // each node to one owner at a time, and a node's way from one owner to the next is an acquire of what the
-// other released (ALLOC_TOP, FREE_PUSH).
+// other released (FREE_SPEND; FREE_PUSH, ALLOC_TOP; ALLOC_FILL, ALLOC_TAKE or STEAL_TAKE).
 unsafe impl<P: Platform, N: Send> Sync for Pool<P, N> {}
 // SAFETY: as above; the raw pointers are not tied to a thread.
 unsafe impl<P: Platform, N: Send> Send for Pool<P, N> {}
@@ -253,6 +362,8 @@ impl<P: Platform, N> Pool<P, N> {
             limit: P::Plain::new(0),
             nodes: P::Plain::new(core::ptr::null_mut()),
             links: P::Plain::new(core::ptr::null_mut()),
+            block_shift: P::Plain::new(0),
+            magazines: core::array::from_fn(|_| CacheLine(P::Word::new(0))),
         }
     }
 
@@ -268,41 +379,103 @@ impl<P: Platform, N> Pool<P, N> {
     #[inline]
     pub unsafe fn init(&self, nodes: *mut N, links: *mut P::Word, limit: u64) {
         // SAFETY: the caller's promise is the same.
-        unsafe { self.init_at(nodes, links, limit, 0) }
+        unsafe { self.init_at(nodes, links, limit, Start::default()) }
     }
 
-    /// [`init`](Self::init) with the tag at `tag` instead of 0, as if there had been so many allocations. The
-    /// tag wraps around at 2^32.
+    /// [`init`](Self::init) with more said of how the pool begins.
     ///
     /// # Safety
     ///
     /// As [`init`](Self::init).
     #[inline]
-    pub unsafe fn init_at(&self, nodes: *mut N, links: *mut P::Word, limit: u64, tag: u32) {
+    pub unsafe fn init_at(&self, nodes: *mut N, links: *mut P::Word, limit: u64, start: Start) {
+        let limit = limit.min(MAX_NODES);
+        let shift =
+            start.block.map_or_else(|| block_shift(limit), |block| block.ilog2().min(MAX_BLOCK_SHIFT));
         // SAFETY: nobody uses the pool before we return.
         unsafe {
-            self.top.0.init(Top { tag, first: 0 }.pack(), &site::INIT);
+            self.top.0.init(Top { tag: start.tag, first: 0 }.pack(), &site::INIT);
             self.created.init(0, &site::INIT);
-            self.limit.write(limit.min(MAX_NODES), &site::INIT);
+            self.limit.write(limit, &site::INIT);
+            self.block_shift.write(shift.into(), &site::INIT);
+            for magazine in &self.magazines {
+                magazine.0.init(0, &site::INIT);
+            }
             self.links.write(links, &site::INIT);
             self.nodes.write(nodes, &site::INIT);
         }
     }
 
-    /// Takes a node off the free list. Its contents are whatever the last owner left, or nothing if it is
-    /// new.
+    /// Takes a node. Its contents are whatever the last owner left, or nothing if it is new.
     ///
     /// Lock-free: an attempt fails only because another alloc or free succeeded.
     ///
     /// # Errors
     ///
     /// [`AllocError`] says why there is none.
-    #[inline]
+    #[inline(always)]
     pub fn alloc(&self) -> Result<*mut N, AllocError> {
-        let nodes = self.nodes();
-        if nodes.is_null() {
+        let run = self.alloc_run(1)?;
+        // SAFETY: a run is of nodes inside the room.
+        Ok(unsafe { self.nodes().add(slot(run.first)) })
+    }
+
+    /// Takes up to `most` nodes that lie side by side, with one compare-exchange on the magazine of this
+    /// processor, or one on the free list and another on the magazine if it is empty. There are less than
+    /// `most` if the block ends, and at least one.
+    ///
+    /// Lock-free: an attempt fails only because another alloc or free succeeded.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] says why there is not one; `Exhausted` also if `most` is 0.
+    #[inline(always)]
+    pub fn alloc_run(&self, most: u64) -> Result<Run, AllocError> {
+        if self.nodes().is_null() {
             return Err(AllocError::Invalid);
         }
+        if most == 0 {
+            return Err(AllocError::Exhausted);
+        }
+        let blocks = self.blocks();
+        let magazine = &self.magazines[P::processor() % MAGAZINES].0;
+        // Of a block of one node nothing is ever left for a magazine.
+        if blocks.shift > 0 {
+            let mut next = magazine.load(&site::ALLOC_MAGAZINE);
+            for _ in P::steps(P::retry_budget()) {
+                if next == 0 {
+                    break;
+                }
+                let run = blocks.run(next, most).ok_or(AllocError::Invalid)?;
+                match magazine.compare_exchange(next, blocks.behind(&run), &site::ALLOC_TAKE) {
+                    Ok(_) => return Ok(run),
+                    Err(now) => next = now,
+                }
+                P::relax();
+            }
+        }
+        let block = match self.take_block() {
+            Err(AllocError::Exhausted) if blocks.shift > 0 => return self.steal(most),
+            taken => taken?,
+        };
+        let run = blocks.run(blocks.first(block), most).ok_or(AllocError::Invalid)?;
+        let rest = blocks.behind(&run);
+        if blocks.shift > 0 {
+            self.link(block).ok_or(AllocError::Invalid)?.store(TAKEN, &site::ALLOC_RESET);
+        }
+        if rest != 0 && magazine.compare_exchange(0, rest, &site::ALLOC_FILL).is_err() {
+            // Somebody else has filled it meanwhile. The rest goes where it goes when it is spent: back to the
+            // list, with the last of our nodes.
+            if let Some(spent) = self.link(block) {
+                spent.add(blocks.len(block) - run.count, &site::ALLOC_SPEND);
+            }
+        }
+        Ok(run)
+    }
+
+    /// Takes a block off the free list.
+    #[inline(always)]
+    fn take_block(&self) -> Result<u64, AllocError> {
         let mut seen = self.top.0.load(&site::ALLOC_TOP);
 
         for _ in P::steps(P::retry_budget()) {
@@ -314,8 +487,7 @@ impl<P: Platform, N> Pool<P, N> {
             let below = Top { tag: top.tag.wrapping_add(1), first: second };
 
             match self.top.0.compare_exchange(seen, below.pack(), &site::ALLOC_CLAIM) {
-                // SAFETY: `link` has checked the number: it is that of a node inside the room.
-                Ok(_) => return Ok(unsafe { nodes.add(slot(top.first)) }),
+                Ok(_) => return Ok(top.first),
                 Err(now) => seen = now,
             }
             P::relax();
@@ -323,97 +495,82 @@ impl<P: Platform, N> Pool<P, N> {
         Err(AllocError::Contended)
     }
 
-    /// Takes up to `most` nodes off the free list with one compare-exchange. Returns them as a chain, with
-    /// their number, which is at least 1: what is free is taken if it is less than `most`.
-    ///
-    /// The links below the top are read one by one, while others may allocate and free. That is no more
-    /// than [`alloc`](Self::alloc) does with the first of them: the nodes on the list are changed only by
-    /// those who take them off, and every such step moves the tag. If the claim succeeds, the top is what it
-    /// was when it was read, and so was every link below it.
-    ///
-    /// Lock-free: an attempt fails only because another alloc or free succeeded.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`] says why there is not one; `Exhausted` also if `most` is 0.
-    #[inline]
-    pub fn alloc_chain(&self, most: u64) -> Result<(Chain, u64), AllocError> {
-        if self.nodes().is_null() {
-            return Err(AllocError::Invalid);
-        }
-        let mut seen = self.top.0.load(&site::ALLOC_CHAIN_TOP);
-
-        for _ in P::steps(P::retry_budget()) {
-            let top = Top::unpack(seen);
-            if top.first == 0 || most == 0 {
+    /// Takes nodes out of anybody's magazine: no block is free.
+    #[inline(always)]
+    fn steal(&self, most: u64) -> Result<Run, AllocError> {
+        let blocks = self.blocks();
+        let mut empty = 0;
+        for step in P::steps(MAGAZINES as u64 + P::retry_budget()) {
+            let magazine = &self.magazines[step as usize % MAGAZINES].0;
+            let next = magazine.load(&site::STEAL_MAGAZINE);
+            if next != 0 {
+                let run = blocks.run(next, most).ok_or(AllocError::Invalid)?;
+                if magazine.compare_exchange(next, blocks.behind(&run), &site::STEAL_TAKE).is_ok() {
+                    return Ok(run);
+                }
+                // Somebody was faster, and there may be more: all of them are asked once more.
+                empty = 0;
+            } else if empty + 1 == MAGAZINES {
                 return Err(AllocError::Exhausted);
+            } else {
+                empty += 1;
             }
-            let mut chain = Chain::of(top.first);
-            let mut below = top.first;
-            let mut length = 0;
-            for _ in P::steps(most) {
-                // No number, or none of a node: the list ends here, or what we have read is old, and the
-                // claim will fail.
-                let Some(link) = self.link(below) else { break };
-                chain.last = below;
-                below = link.load(&site::ALLOC_CHAIN_LINK) & MAX_NODES;
-                length += 1;
-            }
-            if length == 0 {
-                return Err(AllocError::Invalid);
-            }
-            let below = Top { tag: top.tag.wrapping_add(1), first: below };
-            match self.top.0.compare_exchange(seen, below.pack(), &site::ALLOC_CHAIN_CLAIM) {
-                Ok(_) => return Ok((chain, length)),
-                Err(now) => seen = now,
-            }
-            P::relax();
         }
         Err(AllocError::Contended)
+    }
+
+    /// The nodes of a run, which are its owner's to do with as it likes.
+    #[inline]
+    pub fn nodes_of_run(&self, run: &Run) -> impl Iterator<Item = *mut N> + use<P, N> {
+        let nodes = self.nodes();
+        // SAFETY: a run is of nodes inside the room.
+        (run.first..run.first + run.count).map(move |number| unsafe { nodes.add(slot(number)) })
     }
 
     /// Gives one node back.
     ///
     /// # Errors
     ///
-    /// The node, as a chain, if the retry budget is spent; try [`free_chain`](Self::free_chain) again later.
+    /// The block of which it was the last, as a chain, if the retry budget is spent; try
+    /// [`free_chain`](Self::free_chain) again later.
     ///
     /// # Safety
     ///
     /// `node` came from this pool's [`alloc`](Self::alloc), and nobody uses it any more.
     #[inline]
     pub unsafe fn free(&self, node: *mut N) -> Result<(), Chain> {
-        // SAFETY: the caller's promise is the same.
-        self.free_chain(unsafe { self.chain(node) })
-    }
-
-    /// A chain of one node.
-    ///
-    /// # Safety
-    ///
-    /// `node` came from this pool's [`alloc`](Self::alloc), and nobody uses it any more.
-    #[inline]
-    pub unsafe fn chain(&self, node: *mut N) -> Chain {
         let number = self.number(node);
         debug_assert!(number.is_some(), "a node of another pool");
-        Chain::of(number.unwrap_or(0))
+        let Some(number) = number else { return Ok(()) };
+        match self.spend(self.blocks().of(number), 1, None) {
+            Some(spent) => self.free_chain(spent),
+            None => Ok(()),
+        }
     }
 
-    /// Puts the nodes of `front` before those of `back`.
-    #[inline]
+    /// Counts so many nodes of a block as spent, and puts the block behind `chain` if they are its last.
+    #[inline(always)]
+    pub(crate) fn spend(&self, block: u64, nodes: u64, chain: Option<Chain>) -> Option<Chain> {
+        let blocks = self.blocks();
+        let all = blocks.len(block);
+        // A whole block was nobody else's, so nothing has to be counted.
+        let is_spent = nodes == all
+            || self
+                .link(block)
+                .is_some_and(|link| (link.fetch_add(nodes, &site::FREE_SPEND) & MAX_NODES) + nodes == all);
+        match chain {
+            chain if !is_spent => chain,
+            None => Some(Chain::of(block)),
+            Some(chain) => Some(self.join(chain, Chain::of(block))),
+        }
+    }
+
+    /// Puts the blocks of `front` before those of `back`.
+    #[inline(always)]
     #[expect(clippy::needless_pass_by_value, reason = "both chains are given up for the longer one")]
-    pub fn join(&self, front: Chain, back: Chain) -> Chain {
+    pub(crate) fn join(&self, front: Chain, back: Chain) -> Chain {
         self.set_link(front.last, back.first);
         Chain { first: front.first, last: back.last }
-    }
-
-    /// Puts a node behind those of `chain`.
-    #[inline(always)]
-    pub(crate) fn append(&self, chain: Option<Chain>, number: u64) -> Chain {
-        match chain {
-            None => Chain::of(number),
-            Some(chain) => self.join(chain, Chain::of(number)),
-        }
     }
 
     /// Gives a whole chain back, with one compare-exchange however long it is.
@@ -441,9 +598,9 @@ impl<P: Platform, N> Pool<P, N> {
         Err(chain)
     }
 
-    /// Makes `count` new nodes, linked to a chain that [`free_chain`](Self::free_chain) puts on the free
-    /// list: [`reserve`](Self::reserve) and [`link_up`](Self::link_up) at once. Any number of threads may
-    /// grow a pool at once.
+    /// Makes `count` new nodes, or as many more as fill the last block, linked to a chain that
+    /// [`free_chain`](Self::free_chain) puts on the free list: [`reserve`](Self::reserve) and
+    /// [`link_up`](Self::link_up) at once. Any number of threads may grow a pool at once.
     ///
     /// # Errors
     ///
@@ -451,8 +608,9 @@ impl<P: Platform, N> Pool<P, N> {
     ///
     /// # Safety
     ///
-    /// The memory of the next `count` nodes and links is there. Where the arena is populated page by page,
-    /// that is known in a process that has mapped it, for it faults the pages in; elsewhere reserve first.
+    /// The memory of the next `count` nodes and links is there, and of those that fill the last block. Where the
+    /// arena is populated page by page, that is known in a process that has mapped it, for it faults the pages
+    /// in; elsewhere reserve first.
     #[inline]
     pub unsafe fn grow(&self, count: u64) -> Result<Chain, GrowError> {
         let reservation = self.reserve(count, count)?;
@@ -460,8 +618,8 @@ impl<P: Platform, N> Pool<P, N> {
         Ok(unsafe { self.link_up(reservation) })
     }
 
-    /// Claims the numbers of `most` new nodes, or of fewer if there is not so much room, but not of fewer
-    /// than `least`. Their memory, at [`node_addresses`](Self::node_addresses) and
+    /// Claims the numbers of `most` new nodes, or of as many more as fill the last block; of fewer if there is
+    /// not so much room, but not of fewer than `least`. Their memory, at [`node_addresses`](Self::node_addresses) and
     /// [`link_addresses`](Self::link_addresses), is the caller's from now on, and needs not be there yet.
     ///
     /// # Errors
@@ -472,6 +630,7 @@ impl<P: Platform, N> Pool<P, N> {
         if self.nodes().is_null() {
             return Err(GrowError::Invalid);
         }
+        let most = self.blocks().fill(most);
         let mut created = self.created.load(&site::GROW_CREATED);
         for _ in P::steps(P::retry_budget()) {
             let room = self.limit().saturating_sub(created);
@@ -488,16 +647,25 @@ impl<P: Platform, N> Pool<P, N> {
         Err(GrowError::Contended)
     }
 
+    /// The nodes of a reservation, whose memory is its owner's.
+    #[inline]
+    pub fn reserved_nodes(&self, reservation: &Reservation) -> impl Iterator<Item = *mut N> + use<P, N> {
+        let nodes = self.nodes();
+        // Not `add`: their memory may not be there yet.
+        (reservation.first..=reservation.last()).map(move |number| nodes.wrapping_add(slot(number)))
+    }
+
     /// Where the nodes of a reservation will be.
     #[inline]
     pub fn node_addresses(&self, reservation: &Reservation) -> Range<usize> {
-        addresses(self.nodes(), reservation)
+        addresses(self.nodes(), reservation.first, reservation.last())
     }
 
-    /// Where the links of a reservation will be.
+    /// Where the links of a reservation will be: one for each block.
     #[inline]
     pub fn link_addresses(&self, reservation: &Reservation) -> Range<usize> {
-        addresses(self.links(), reservation)
+        let blocks = self.blocks();
+        addresses(self.links(), blocks.of(reservation.first), blocks.of(reservation.last()))
     }
 
     /// Makes the nodes of a reservation, linked to a chain that [`free_chain`](Self::free_chain) puts on the
@@ -510,15 +678,16 @@ impl<P: Platform, N> Pool<P, N> {
     #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "the reservation is given up for the chain")]
     pub unsafe fn link_up(&self, reservation: Reservation) -> Chain {
-        let Reservation { first, count } = reservation;
+        let blocks = self.blocks();
+        let (first, last) = (blocks.of(reservation.first), blocks.of(reservation.last()));
         let mut linked = first;
-        for step in P::steps(count - 1) {
+        for step in P::steps(last - first) {
             self.set_link(first + step, first + step + 1);
             linked = first + step + 1;
         }
         // A platform that ends the loop early has made fewer nodes; the numbers of the others are lost, which
         // costs room, not safety.
-        debug_assert!(linked <= reservation.last(), "a chain within its claim");
+        debug_assert!(linked <= last, "a chain within its claim");
         Chain { first, last: linked }
     }
 
@@ -538,21 +707,6 @@ impl<P: Platform, N> Pool<P, N> {
         }
     }
 
-    /// The nodes of a chain, which are its owner's to do with as it likes. The chain must not be given back,
-    /// or joined with another, before the last node has been seen.
-    #[inline]
-    pub fn nodes_of(&self, chain: &Chain) -> impl Iterator<Item = *mut N> {
-        let last = chain.last;
-        let mut next = Some(chain.first);
-        core::iter::from_fn(move || {
-            let number = next?;
-            let link = self.link(number)?;
-            next = (number != last).then(|| link.load(&site::CHAIN_LINK) & MAX_NODES);
-            // SAFETY: `link` has checked the number: it is that of a node inside the room.
-            Some(unsafe { self.nodes().add(slot(number)) })
-        })
-    }
-
     /// The number of nodes made so far.
     #[inline]
     pub fn created(&self) -> u64 {
@@ -566,29 +720,65 @@ impl<P: Platform, N> Pool<P, N> {
         unsafe { self.limit.read(&site::LIMIT) }
     }
 
-    /// Counts the nodes on the free list of a resting pool. While others allocate or free, the result is
-    /// anything, or an error.
+    /// How many nodes a block has; the last one may have less.
+    #[inline]
+    pub fn block(&self) -> u64 {
+        1 << self.blocks().shift
+    }
+
+    /// How many nodes may be spent while their block is not free, if no producer stalls.
+    #[inline]
+    pub fn spare(&self) -> u64 {
+        spare(self.blocks().shift)
+    }
+
+    /// Counts the nodes of a resting pool that nobody has: on the free list, in magazines, and spent. While
+    /// others allocate or free, the result is anything, or an error.
     ///
     /// # Errors
     ///
-    /// [`Corruption`] if the list leads out of the pool or in a circle.
+    /// [`Corruption`] if the list leads out of the pool or in a circle, or a magazine out of the pool.
     #[inline]
     pub fn free_nodes(&self) -> Result<u64, Corruption> {
         if self.nodes().is_null() {
             return Err(Corruption::NotInitialised);
         }
-        let limit = self.limit();
-        let mut number = self.first_free();
-        for step in P::steps(limit + 1) {
-            if number == 0 {
-                return Ok(step);
+        let blocks = self.blocks();
+        let (mut free, mut length) = (0, 0);
+        let mut block = self.first_free();
+        while block != 0 {
+            let link = self.link(block).ok_or(Corruption::Link(block))?;
+            if length == blocks.count() {
+                return Err(Corruption::Cycle(self.limit()));
             }
-            number = self.link(number).ok_or(Corruption::Link(number))?.load(&site::INSPECT_LINK);
+            length += 1;
+            free += blocks.len(block);
+            block = link.load(&site::INSPECT_LINK) & !MARK;
         }
-        Err(Corruption::Cycle(limit))
+        if blocks.shift > 0 {
+            for rest in self.rests() {
+                free += rest?.count;
+            }
+            for block in 1..=blocks.made(self.created()) {
+                let link = self.link(block).map_or(0, |link| link.load(&site::INSPECT_LINK));
+                if link & TAKEN != 0 {
+                    free += link & MAX_NODES;
+                }
+            }
+        }
+        Ok(free)
     }
 
-    /// The number of the first node on the free list, or 0.
+    /// What is left in each magazine that is not empty, of a resting pool.
+    pub(crate) fn rests(&self) -> impl Iterator<Item = Result<Run, Corruption>> {
+        let blocks = self.blocks();
+        self.magazines.iter().filter_map(move |magazine| match magazine.0.load(&site::INSPECT_MAGAZINE) {
+            0 => None,
+            next => Some(blocks.run(next, MAX_NODES).ok_or(Corruption::Link(next))),
+        })
+    }
+
+    /// The number of the first block on the free list, or 0.
     pub(crate) fn first_free(&self) -> u64 {
         Top::unpack(self.top.0.load(&site::INSPECT_TOP)).first
     }
@@ -621,22 +811,123 @@ impl<P: Platform, N> Pool<P, N> {
 
     const SIZE: ExactDivisor = ExactDivisor::new(size_of::<N>() as u64);
 
-    /// The link of a node that is on the free list, if there is such a number.
+    /// How the numbers are divided into blocks.
     #[inline(always)]
-    pub(crate) fn link(&self, number: u64) -> Option<&P::Word> {
-        if number.wrapping_sub(1) >= self.limit() {
-            return None;
-        }
-        // SAFETY: the number is from 1 to the limit, and there is a link for each.
-        Some(unsafe { &*self.links().add(slot(number)) })
+    pub(crate) fn blocks(&self) -> Blocks {
+        // SAFETY: written before the pool was handed out, and never again.
+        let shift = unsafe { self.block_shift.read(&site::BLOCK_SHIFT) };
+        // A wild write may have changed it; a number out of range is refused where it is used.
+        Blocks { shift: shift as u32 % 32, limit: self.limit() }
     }
 
-    /// Sets the link of a node of which this thread is the owner.
+    /// The link of a block, if there is such a number.
     #[inline(always)]
-    fn set_link(&self, number: u64, next: u64) {
-        if let Some(link) = self.link(number) {
-            link.store(next, &site::FREE_LINK);
+    pub(crate) fn link(&self, block: u64) -> Option<&P::Word> {
+        if block.wrapping_sub(1) >= self.blocks().count() {
+            return None;
         }
+        // SAFETY: the number is that of a block, and there is a link for each.
+        Some(unsafe { &*self.links().add(slot(block)) })
+    }
+
+    /// Sets the link of a block of which this thread is the owner.
+    #[inline(always)]
+    fn set_link(&self, block: u64, next: u64) {
+        // It is a number that the pool has checked, unless somebody has written over the chain.
+        if block.wrapping_sub(1) < self.limit() {
+            // SAFETY: the number is from 1 to the limit, and there is room for so many links.
+            unsafe { &*self.links().add(slot(block)) }.store(next, &site::FREE_LINK);
+        }
+    }
+}
+
+/// How a pool begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// The ABA tag, as if there had been so many claims. It wraps around at 2^32.
+    pub tag: u32,
+    /// How many nodes a block has: cut to a power of two, and to 64. If it is not said, it depends on the
+    /// number of nodes.
+    pub block: Option<NonZero<u32>>,
+}
+
+/// The binary logarithm of the number of nodes of a block: 0 below 256 nodes, 6 from 8192 on.
+#[inline(always)]
+const fn block_shift(nodes: u64) -> u32 {
+    match (nodes / LEAST_BLOCKS).checked_ilog2() {
+        None => 0,
+        Some(shift) if shift > MAX_BLOCK_SHIFT => MAX_BLOCK_SHIFT,
+        Some(shift) => shift,
+    }
+}
+
+/// How the numbers of nodes are divided into blocks: block 1 has those from 1 on. The last block ends at the
+/// limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    pub(crate) shift: u32,
+    limit: u64,
+}
+
+impl Blocks {
+    /// The block of a node.
+    #[inline(always)]
+    pub(crate) fn of(self, number: u64) -> u64 {
+        ((number - 1) >> self.shift) + 1
+    }
+
+    /// The first node of a block.
+    #[inline(always)]
+    fn first(self, block: u64) -> u64 {
+        ((block - 1) << self.shift) + 1
+    }
+
+    /// The last node of a block.
+    #[inline(always)]
+    fn last(self, block: u64) -> u64 {
+        (block << self.shift).min(self.limit)
+    }
+
+    /// How many nodes a block has.
+    #[inline(always)]
+    pub(crate) fn len(self, block: u64) -> u64 {
+        self.last(block).wrapping_sub(self.first(block)).wrapping_add(1)
+    }
+
+    /// How many blocks there are.
+    #[inline(always)]
+    fn count(self) -> u64 {
+        self.limit.wrapping_add((1 << self.shift) - 1) >> self.shift
+    }
+
+    /// How many blocks so many nodes are.
+    pub(crate) fn made(self, created: u64) -> u64 {
+        created.min(self.limit).div_ceil(1 << self.shift)
+    }
+
+    /// At least so many nodes, in whole blocks.
+    #[inline(always)]
+    fn fill(self, nodes: u64) -> u64 {
+        let short = nodes.wrapping_neg() & ((1 << self.shift) - 1);
+        nodes.saturating_add(short)
+    }
+
+    /// Up to `most` nodes from `first` on, all of one block. `None` if there is no such node.
+    #[inline(always)]
+    fn run(self, first: u64, most: u64) -> Option<Run> {
+        if first.wrapping_sub(1) >= self.limit {
+            return None;
+        }
+        // In this form nothing is left to compute for one node.
+        let more = self.last(self.of(first)).wrapping_sub(first);
+        Some(Run { first, count: 1 + more.min(most - 1) })
+    }
+
+    /// The node behind a run, or 0 if the block ends with it.
+    #[inline(always)]
+    fn behind(self, run: &Run) -> u64 {
+        let next = run.first + run.count;
+        if next > self.last(self.of(run.first)) { 0 } else { next }
     }
 }
 
@@ -672,21 +963,21 @@ impl ExactDivisor {
     }
 }
 
-/// Where a node lies in the arrays. Numbers are below 2^32, so the conversion loses nothing on 64-bit
-/// machines.
+/// Where a node, or the link of a block, lies in its array. Numbers are below 2^32, so the conversion loses
+/// nothing on 64-bit machines.
 #[inline(always)]
 fn slot(number: u64) -> usize {
     (number - 1) as usize
 }
 
-/// The addresses of a reservation's elements in the array at `base`.
+/// The addresses of the elements from `first` to `last` in the array at `base`.
 #[inline(always)]
-fn addresses<S>(base: *mut S, reservation: &Reservation) -> Range<usize> {
-    let start = base.addr() + slot(reservation.first) * size_of::<S>();
-    start..start + reservation.count as usize * size_of::<S>()
+fn addresses<S>(base: *mut S, first: u64, last: u64) -> Range<usize> {
+    let at = |slot| base.addr() + slot * size_of::<S>();
+    at(slot(first))..at(slot(last) + 1)
 }
 
-/// The top of the free list: the first node's number, or 0, and the ABA tag.
+/// The top of the free list: the first block's number, or 0, and the ABA tag.
 #[derive(Clone, Copy)]
 struct Top {
     tag: u32,

@@ -26,7 +26,7 @@
 use crate::count::CountPolicy;
 use crate::payload::Payload;
 use crate::platform::{Link, Plain, Platform, Word};
-use crate::pool::{Chain, Pool};
+use crate::pool::{Chain, MARK, MAX_NODES, Pool, TAKEN};
 use crate::status::Corruption;
 use crate::{mpmc, mpsc};
 
@@ -122,10 +122,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> mpsc::Consumer<'_, P, T, C> {
         self.pool.free_nodes()?;
         self.return_unreturned();
 
+        self.pool.mark_free();
         // SAFETY: we are the consumer.
         let mut node = unsafe { self.head.tail() };
         for _ in P::steps(length + 1) {
-            self.pool.mark(node);
+            self.pool.hold(node);
             // SAFETY: `verify` has found this node in the list, and nothing has changed since.
             node = unsafe { &*node }.next.load(&mpsc::site::SEARCH_NEXT);
         }
@@ -143,42 +144,82 @@ fn correct<C: CountPolicy>(count: &impl Word, length: u64) {
     }
 }
 
-/// Beside the number of a node, which has 32 bits, in a link. Whoever dies with marks set leaves a pool that
-/// works: [`Pool::alloc`] takes the number only.
-const MARK: u64 = 1 << 63;
+/// In the link of a block that is not free, above the number of its spent nodes, which has 32 bits: how many
+/// of its nodes are in use. Who counts spent nodes looks at the lower half only.
+const HELD: u64 = 1 << 32;
+/// No block has more nodes than that.
+const HELD_MASK: u64 = 0xff;
 
 impl<P: Platform, N> Pool<P, N> {
-    /// Marks a node that is not lost.
-    fn mark(&self, node: *mut N) {
-        if let Some(link) = self.number(node).and_then(|number| self.link(number)) {
-            link.store(MARK, &site::MARK);
+    /// Marks the free blocks, and lets the others hold nothing.
+    fn mark_free(&self) {
+        // What a repair has left that died, and that the block may have carried with it since.
+        for link in self.made_links() {
+            let unmarked = link.load(&crate::pool::site::INSPECT_LINK) & !MARK;
+            link.store(unmarked, &site::MARK);
+        }
+        let mut block = self.first_free();
+        while let Some(link) = self.link(block) {
+            block = link.load(&crate::pool::site::INSPECT_LINK) & !MARK;
+            link.store(block | MARK, &site::MARK);
+        }
+        for link in self.made_links() {
+            match link.load(&crate::pool::site::INSPECT_LINK) {
+                free if free & MARK != 0 => {}
+                spent if spent & TAKEN != 0 => link.store(TAKEN | spent & MAX_NODES, &site::MARK),
+                // A block of one node, or one whose owner died before it could say that it had it.
+                _ => link.store(TAKEN, &site::MARK),
+            }
+        }
+        for rest in self.rests().flatten() {
+            self.hold_in(self.blocks().of(rest.first()), rest.len());
         }
     }
 
-    /// Gives back every node that is neither free nor marked, and takes the marks away.
-    fn sweep(&self) -> u64 {
-        let mut number = self.first_free();
-        while let Some(link) = self.link(number) {
-            number = link.load(&crate::pool::site::INSPECT_LINK);
-            link.store(number | MARK, &site::MARK);
+    /// Counts a node as in use.
+    fn hold(&self, node: *mut N) {
+        if let Some(number) = self.number(node) {
+            self.hold_in(self.blocks().of(number), 1);
         }
+    }
 
-        let mut lost: Option<Chain> = None;
+    fn hold_in(&self, block: u64, nodes: u64) {
+        if let Some(link) = self.link(block) {
+            let held = link.load(&crate::pool::site::INSPECT_LINK).wrapping_add(nodes * HELD);
+            link.store(held, &site::MARK);
+        }
+    }
+
+    /// Lets every node be spent that is neither free nor held, and takes the marks away.
+    fn sweep(&self) -> u64 {
+        let blocks = self.blocks();
+        let mut unused: Option<Chain> = None;
         let mut returned = 0;
-        for step in P::steps(self.created().min(self.limit())) {
-            let Some(link) = self.link(step + 1) else { break };
+        for (block, link) in (1..).zip(self.made_links()) {
             let value = link.load(&crate::pool::site::INSPECT_LINK);
             if value & MARK != 0 {
                 link.store(value & !MARK, &site::MARK);
-            } else {
-                let chain = Chain::of(step + 1);
-                lost = Some(lost.map_or_else(|| Chain::of(step + 1), |others| self.join(chain, others)));
-                returned += 1;
+                continue;
+            }
+            let spent = blocks.len(block).saturating_sub((value / HELD) & HELD_MASK);
+            returned += spent.saturating_sub(value & MAX_NODES);
+            link.store(TAKEN | spent, &site::MARK);
+            if spent == blocks.len(block) {
+                let chain = Chain::of(block);
+                unused = Some(match unused {
+                    None => chain,
+                    Some(others) => self.join(chain, others),
+                });
             }
         }
-        while let Some(chain) = lost.take() {
-            lost = self.free_chain(chain).err();
+        while let Some(chain) = unused.take() {
+            unused = self.free_chain(chain).err();
         }
         returned
+    }
+
+    /// The links of all blocks that were made.
+    fn made_links(&self) -> impl Iterator<Item = &P::Word> {
+        (1..=self.blocks().made(self.created())).map_while(|block| self.link(block))
     }
 }

@@ -7,6 +7,7 @@ use std::num::NonZero;
 use arenaq::arena::{Arena, ArenaError, CreateError, MAGIC, Owner, Places, Region, VERSION};
 use arenaq::count::Uncounted;
 use arenaq::layout;
+use arenaq::pool::MAX_ELEMENTS;
 use arenaq::{Corruption, KeyValue};
 use support::{Memory, offset};
 
@@ -288,7 +289,7 @@ fn what_does_not_fit_says_how_much_is_missing() {
         "{error:?}"
     );
     assert!(text.contains("make the arena larger or the queue smaller"), "{text}");
-    for (elements, limit) in [(1000, 0), (1, 1000), (1, u64::from(u32::MAX) - 1)] {
+    for (elements, limit) in [(1000, 0), (1, 1000), (1, MAX_ELEMENTS)] {
         let error = arena.create_mpsc(elements, limit).expect_err("too many");
         assert!(matches!(error, CreateError::Arena(ArenaError::NoSpace { .. })), "{error:?}");
     }
@@ -300,7 +301,9 @@ fn what_does_not_fit_says_how_much_is_missing() {
 fn a_pool_of_no_elements_or_of_more_than_numbers_is_refused() {
     let memory = Memory::new(BYTES);
     let mut arena: Arena<'_, KeyValue> = memory.format();
-    for (elements, limit) in [(0, 0), (0, 10), (1, u64::from(u32::MAX)), (u64::MAX, 0), (1, u64::MAX)] {
+    for (elements, limit) in
+        [(0, 0), (0, 10), (1, MAX_ELEMENTS + 1), (1, u64::from(u32::MAX)), (u64::MAX, 0), (1, u64::MAX)]
+    {
         let error = arena.create_mpsc(elements, limit).expect_err("no such pool");
         assert!(matches!(error, CreateError::Arena(ArenaError::Nodes(_))), "{elements} {limit}: {error:?}");
     }

@@ -3,6 +3,7 @@
 mod support;
 
 use arenaq::arena::{Arena, ArenaError};
+use arenaq::pool::{AllocError, MAGAZINES, nodes_for};
 use arenaq::{Corruption, KeyValue, PopError, PushError};
 use proptest::prelude::*;
 use support::{Memory, offset};
@@ -16,13 +17,32 @@ fn item(serial: u64) -> KeyValue {
     KeyValue { key: serial, value: !serial }
 }
 
+/// So many that the pool has blocks of several nodes and the last one is short.
+const ELEMENTS: u64 = 598;
+const NODES: u64 = nodes_for(ELEMENTS).0;
+const BLOCK: u64 = nodes_for(ELEMENTS).1 as u64;
+/// The nodes of such an arena and their links need more room.
+const BYTES_WITH_BLOCKS: usize = 32 * 1024;
+
 /// A published arena whose MPMC queue has gone a lap and holds 3 elements, and whose MPSC queue holds 3 of
 /// its 7.
 fn used() -> Memory {
-    let memory = Memory::new(BYTES);
+    used_with(BYTES, 7)
+}
+
+/// The same with a pool whose blocks have several nodes: one is partly spent, and the rest of another is in a
+/// magazine.
+fn used_with_blocks() -> Memory {
+    let memory = used_with(BYTES_WITH_BLOCKS, ELEMENTS);
+    const { assert!(BLOCK > 1 && !NODES.is_multiple_of(BLOCK)) };
+    memory
+}
+
+fn used_with(bytes: usize, elements: u64) -> Memory {
+    let memory = Memory::new(bytes);
     let mut arena: Arena<'_, KeyValue> = memory.format();
     arena.create_mpmc(CAPACITY).expect("it fits");
-    arena.create_mpsc(7, 7).expect("it fits");
+    arena.create_mpsc(elements, elements).expect("it fits");
     arena.publish();
     let ring = arena.mpmc().expect("made");
     let producer = arena.mpsc_producer().expect("made");
@@ -329,8 +349,11 @@ fn a_pool_whose_list_leads_out_of_it_or_in_a_circle_is_reported() {
     let second = memory.peek(first);
     memory.poke(first, sound & u64::from(u32::MAX));
     assert_eq!(producer.pool().free_nodes(), Err(Corruption::Cycle(8)));
-    for number in [9, 1 << 32, u64::MAX] {
+    // The highest bit is a repair's.
+    for number in [9, 1 << 32, u64::MAX >> 1] {
         memory.poke(first, number);
+        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+        memory.poke(first, number | 1 << 63);
         assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
     }
     memory.poke(first, second);
@@ -347,6 +370,169 @@ fn a_number_beyond_the_pool_is_not_followed_when_it_comes_to_the_top() {
     memory.poke((links + ((top & u64::from(u32::MAX)) - 1) * 8) as usize, 1000);
     assert_eq!(producer.push(item(13)), Ok(()), "the first node is still sound");
     assert_eq!(producer.push(item(14)), Err(PushError::Invalid));
+}
+
+/// The addresses of the pool's magazines.
+fn magazines(memory: &Memory) -> [usize; MAGAZINES] {
+    let first = field(memory, "ds_pool", "magazines");
+    std::array::from_fn(|magazine| first + magazine * 64)
+}
+
+/// The address of the link of a block.
+fn link(memory: &Memory, block: u64) -> usize {
+    (memory.peek(field(memory, "ds_pool", "links")) + (block - 1) * 8) as usize
+}
+
+/// Takes nodes and gives them back, pushes and pops, whatever the pool looks like. What comes out of the pool
+/// is a node of the pool.
+fn use_it(memory: &Memory) {
+    let Ok(arena) = Arena::<'_, KeyValue>::attach(memory.region(), memory.places().header) else {
+        return;
+    };
+    let (Ok(producer), Ok(mut consumer)) = (arena.mpsc_producer(), arena.mpsc_consumer()) else {
+        return;
+    };
+    let pool = producer.pool();
+    for serial in 0..40 {
+        let _ = (producer.push(item(serial)), consumer.pop());
+    }
+    let _ = producer.push_many(&[3, 4, 5, 6, 7, 8, 9, 10, 11].map(item));
+    let _ = consumer.drain(5, |_| ());
+    let _ = (pool.free_nodes(), producer.grow(1));
+    // A list that leads in a circle has no end.
+    let mut taken = Vec::new();
+    for round in 0..2 * NODES {
+        let run = if round % 2 == 0 { 1 } else { 100 };
+        match pool.alloc_run(run) {
+            Ok(run) => {
+                assert!(run.len() <= NODES, "{run:?}");
+                taken.extend(pool.nodes_of_run(&run));
+            }
+            Err(error) => {
+                assert!(matches!(error, AllocError::Exhausted | AllocError::Invalid), "{error}");
+                break;
+            }
+        }
+    }
+    for node in taken {
+        assert!(pool.owns(node), "{node:?} is no node of the pool");
+        // SAFETY: the pool has handed it out, and nobody uses it. If damage has made it hand out a node twice,
+        // this damages its numbers further, which is the point.
+        let _ = unsafe { pool.free(node) };
+    }
+    let _ = (pool.free_nodes(), producer.push(item(0)), consumer.pop());
+    // SAFETY: no producer runs.
+    let _ = (unsafe { consumer.repair() }, pool.free_nodes(), consumer.verify_quiesced());
+}
+
+#[test]
+fn the_undamaged_arena_with_blocks_is_sound() {
+    let memory = used_with_blocks();
+    let arena = attach(&memory);
+    let pool = arena.mpsc_producer().expect("sound").pool();
+    assert_eq!(pool.free_nodes(), Ok(NODES - 4));
+    assert_eq!(magazines(&memory).into_iter().filter(|at| memory.peek(*at) != 0).count(), 1);
+    let spent = |block| memory.peek(link(&memory, block)) & u64::from(u32::MAX);
+    assert!((1..=NODES.div_ceil(BLOCK)).any(|block| spent(block) > 0));
+    assert_eq!(arena.mpsc_consumer().expect("sound").verify_quiesced(), Ok(()));
+    use_it(&memory);
+    // What `use_it` has pushed is partly popped.
+    let left = arena.mpsc_consumer().expect("sound").len();
+    assert_eq!(pool.free_nodes(), Ok(NODES - 1 - left));
+}
+
+#[test]
+fn a_magazine_that_leads_out_of_the_pool_is_reported_and_refused() {
+    for wild in [NODES + 1, 1000, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX] {
+        let memory = used_with_blocks();
+        let arena = attach(&memory);
+        let producer = arena.mpsc_producer().expect("sound");
+        let mut consumer = arena.mpsc_consumer().expect("sound");
+        let (empty, full): (Vec<_>, Vec<_>) =
+            magazines(&memory).into_iter().partition(|at| memory.peek(*at) == 0);
+        let sound = memory.peek(full[0]);
+        memory.poke(full[0], wild);
+        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(wild)));
+        // This thread's, unless its stack lies so that it has changed its number.
+        assert_eq!(producer.push(item(0)), Err(PushError::Invalid), "{wild:#x}");
+        assert_eq!(producer.push_many(&[item(0); 5]), Err(PushError::Invalid), "{wild:#x}");
+        for serial in 10..13 {
+            assert_eq!(consumer.pop(), Ok(item(serial)), "the queue is well");
+        }
+        memory.poke(full[0], sound);
+        assert_eq!(producer.pool().free_nodes(), Ok(NODES - 1));
+
+        memory.poke(empty[0], wild);
+        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(wild)));
+        let pushed = (0..).map(|serial| producer.push(item(serial))).find(Result::is_err);
+        assert_eq!(pushed, Some(Err(PushError::Invalid)), "who steals from it finds out, and nobody else");
+        assert!(consumer.len() > NODES - 3 * BLOCK, "{}", consumer.len());
+        assert_eq!(consumer.verify_quiesced(), Ok(()));
+    }
+}
+
+#[test]
+fn a_magazine_that_leads_to_another_node_hands_out_nodes_of_the_pool() {
+    for wrong in 1..=NODES {
+        let memory = used_with_blocks();
+        for magazine in magazines(&memory) {
+            memory.poke(magazine, wrong);
+        }
+        use_it(&memory);
+    }
+}
+
+#[test]
+fn a_wrong_count_of_spent_nodes_costs_nodes_and_nothing_else() {
+    const TAKEN: u64 = 1 << 62;
+    let counts = [0, 1, 2, 3, 4, 5, u64::from(u32::MAX), u64::from(u32::MAX) - 1];
+    let wild = [0, 1, 602, 1 << 32, 1 << 63, 3 << 62, u64::MAX, u64::MAX - 3];
+    for value in counts.map(|count| TAKEN | count).into_iter().chain(wild) {
+        for block in 1..=6 {
+            let memory = used_with_blocks();
+            memory.poke(link(&memory, block), value);
+            let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+            for serial in 10..13 {
+                assert_eq!(consumer.pop(), Ok(item(serial)), "block {block}: {value:#x}");
+            }
+            drop(consumer);
+            use_it(&memory);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_size_of_blocks_leads_nowhere_out_of_the_pool() {
+    for shift in (0..70).chain([1 << 31, 1 << 32, u64::MAX, u64::MAX - 1]) {
+        let memory = used_with_blocks();
+        memory.poke(field(&memory, "ds_pool", "block_shift"), shift);
+        look(&memory);
+        use_it(&memory);
+        let memory = used();
+        memory.poke(field(&memory, "ds_pool", "block_shift"), shift);
+        look(&memory);
+        use_it(&memory);
+    }
+}
+
+#[test]
+fn a_number_between_that_of_the_last_block_and_that_of_the_last_node_is_no_block() {
+    let last = NODES.div_ceil(BLOCK);
+    for number in [last + 1, last + 2, NODES - 1, NODES] {
+        let memory = used_with_blocks();
+        let arena = attach(&memory);
+        let producer = arena.mpsc_producer().expect("sound");
+        let top = field(&memory, "ds_pool", "top");
+        let sound = memory.peek(top);
+        // The list goes on behind the number that is wrong.
+        memory.poke(link(&memory, number), sound & u64::from(u32::MAX));
+        memory.poke(top, sound & !u64::from(u32::MAX) | number);
+        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+        memory.poke(top, sound);
+        assert_eq!(producer.pool().free_nodes(), Ok(NODES - 4));
+        memory.poke(link(&memory, sound & u64::from(u32::MAX)), number);
+        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+    }
 }
 
 /// Everything that a program does with an arena before it trusts it enough to push and pop.
@@ -373,10 +559,11 @@ fn look(memory: &Memory) {
 
 /// Values that are wrong in an interesting way: near the sound one, in the arena, or at an end.
 fn word(memory: &Memory, sound: u64, kind: u8, random: u64) -> u64 {
+    let room = memory.len() as u64 + 64;
     match kind {
         0 => sound.wrapping_add(random % 64).wrapping_sub(32),
-        1 => memory.base() as u64 + random % (BYTES as u64 + 64),
-        2 => memory.base() as u64 + random % (BYTES as u64 + 64) / 8 * 8,
+        1 => memory.base() as u64 + random % room,
+        2 => memory.base() as u64 + random % room / 8 * 8,
         3 => random % 64,
         4 => u64::MAX - random % 64,
         5 => 1 << (random % 64),
@@ -413,10 +600,11 @@ proptest! {
         for (structure, names) in [
             ("ds_vyukhov_head", &["enqueue_pos", "dequeue_pos", "buffer_mask", "buffer", "count"][..]),
             ("ds_mpsc_head", &["head", "tail", "count"]),
-            ("ds_pool", &["top", "created", "limit", "nodes", "links"]),
+            ("ds_pool", &["top", "created", "limit", "nodes", "links", "block_shift"]),
         ] {
             words.extend(names.iter().map(|name| field(&memory, structure, name)));
         }
+        words.extend(magazines(&memory));
         for (index, kind, random) in damage {
             let place = words[index.index(words.len())];
             memory.poke(place, word(&memory, memory.peek(place), kind, random));
@@ -432,6 +620,37 @@ proptest! {
         let first = memory.places().mpmc;
         for (index, kind, random) in damage {
             let place = first + index.index((memory.base() + 4096 - first) / 8) * 8;
+            memory.poke(place, word(&memory, memory.peek(place), kind, random));
+        }
+        look(&memory);
+    }
+
+    #[test]
+    fn wrong_words_in_a_pool_with_blocks_never_lead_out_of_it(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8, any::<u64>()), 1..6),
+    ) {
+        let memory = used_with_blocks();
+        let mut words = magazines(&memory).to_vec();
+        words.extend(["top", "created", "block_shift"].map(|name| field(&memory, "ds_pool", name)));
+        // The links of the blocks that are in use, and some of those that are not; and the short block's.
+        words.extend((1..=8).chain([NODES.div_ceil(BLOCK), NODES]).map(|block| link(&memory, block)));
+        for (index, kind, random) in damage {
+            let place = words[index.index(words.len())];
+            memory.poke(place, word(&memory, memory.peek(place), kind, random));
+        }
+        look(&memory);
+        use_it(&memory);
+        look(&memory);
+    }
+
+    #[test]
+    fn wrong_words_anywhere_in_an_arena_with_blocks_never_crash_who_attaches(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8, any::<u64>()), 1..40),
+    ) {
+        let memory = used_with_blocks();
+        let first = memory.places().mpmc;
+        for (index, kind, random) in damage {
+            let place = first + index.index((memory.base() + memory.len() - first) / 8) * 8;
             memory.poke(place, word(&memory, memory.peek(place), kind, random));
         }
         look(&memory);

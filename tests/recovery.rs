@@ -3,11 +3,12 @@
 mod support;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
 use arenaq::{Corruption, KeyValue, PopError, mpsc};
 use support::queues::{List, Ring, item};
-use support::scripted::{Scripted, dying, stalled};
+use support::scripted::{Scripted, dying, on_processor, stalled};
 
 /// A ring of four, in its second lap, with the elements 1, 2 and 3.
 fn ring() -> Ring {
@@ -217,6 +218,265 @@ fn mpmc_a_consumer_that_dies_in_a_batch_loses_nothing_and_at_most_one_element_is
     assert!(died >= 3 + 3 + 1 + 3 * 2, "{died}");
     // Of three elements each can be read, and handed over, by a consumer that dies then: 3 + 3 + 2 + 2 + 1 + 1.
     assert_eq!((twice, reclaimed), (3, 12));
+}
+
+/// Blocks of several nodes: how many elements a list has room for beside its stub, and how many nodes a block
+/// has. In some the last block is short.
+const BLOCKS: [(u64, u32); 6] = [(5, 2), (6, 2), (8, 2), (7, 4), (11, 4), (13, 4)];
+
+/// A list with the elements 1, 2 and 3, which has been used before: some blocks are partly spent. Two
+/// processors have pushed, so that two have a magazine.
+fn list_of_blocks(elements: u64, block: u32) -> List {
+    let list = List::with_blocks(elements, block);
+    let mut consumer = list.consumer();
+    for serial in 0..3 {
+        list.head.push(&list.pool, item(serial)).expect("room");
+        consumer.pop().expect("just pushed");
+    }
+    drop(consumer);
+    for serial in 1..=3 {
+        on_processor(serial as usize % 2, || list.head.push(&list.pool, item(serial))).expect("room");
+    }
+    list
+}
+
+fn addresses(list: &List) -> Vec<usize> {
+    let mut taken = Vec::new();
+    while let Ok(node) = list.pool.alloc() {
+        taken.push(node);
+    }
+    let addresses: Vec<_> = taken.iter().map(|node| node.addr()).collect();
+    for node in taken {
+        // SAFETY: just allocated, and not used.
+        unsafe { list.pool.free(node) }.expect("nobody else");
+    }
+    addresses
+}
+
+/// Lets an empty queue take every node there is, one time or another: none is lost, and none comes twice.
+fn every_node_can_be_had(list: &List, consumer: &mut mpsc::Consumer<'_, Scripted, KeyValue>, elements: u64) {
+    let mut seen = BTreeSet::new();
+    for serial in 100..102 + elements {
+        assert_eq!(list.pool.free_nodes(), Ok(elements));
+        let taken = addresses(list);
+        assert!(taken.len() as u64 <= elements, "the stub is somebody's");
+        let different: BTreeSet<_> = taken.iter().copied().collect();
+        assert_eq!(different.len(), taken.len(), "a node has two owners");
+        seen.extend(different);
+        // So that another node is the stub, and its block can become whole.
+        list.head.push(&list.pool, item(serial)).expect("nobody has a node");
+        assert_eq!(consumer.pop(), Ok(item(serial)), "the element is not overwritten");
+    }
+    assert_eq!(seen.len() as u64, elements + 1, "a node is lost");
+}
+
+#[test]
+fn mpsc_with_blocks_a_consumer_that_dies_anywhere_loses_no_node() {
+    for (elements, block) in BLOCKS {
+        let (mut died, mut nodes) = (0, 0);
+        for death in 0.. {
+            let list = list_of_blocks(elements, block);
+            let seen = Seen::default();
+            let mut first = mortal(&list);
+            let ended = dying(death, || while first.pop_with(|element| seen.take(element)).is_ok() {});
+
+            let mut second = mortal(&list);
+            while second.pop_with(|element| seen.take(element)).is_ok() {}
+            seen.check(death);
+            // SAFETY: no producer runs.
+            let returned = unsafe { second.repair() }.expect("a sound queue");
+            assert!(returned <= u64::from(block), "death before access {death}: {returned} nodes");
+            nodes += returned;
+            assert_eq!(second.verify_quiesced(), Ok(()), "death before access {death}");
+            every_node_can_be_had(&list, &mut second, elements);
+            if ended.is_some() {
+                break;
+            }
+            died += 1;
+        }
+        assert!(died >= 3 * 7 + 3, "{died}");
+        assert!(
+            nodes >= 3,
+            "in each pop one at least is between the move of the tail and the count of the stub"
+        );
+    }
+}
+
+#[test]
+fn mpsc_with_blocks_a_consumer_that_dies_in_a_batch_loses_no_node() {
+    for (elements, block) in BLOCKS {
+        let (mut died, mut nodes) = (0, 0);
+        for death in 0.. {
+            let list = list_of_blocks(elements, block);
+            let mut first = mortal(&list);
+            let ended = dying(death, || first.drain(3, |_| ()));
+
+            let mut second = mortal(&list);
+            let left = second.drain(3, |_| ()).unwrap_or(0);
+            assert!(left == 0 || left == 3, "death before access {death}: {left} left");
+            // SAFETY: no producer runs.
+            nodes += unsafe { second.repair() }.expect("a sound queue");
+            assert_eq!(second.verify_quiesced(), Ok(()), "death before access {death}");
+            every_node_can_be_had(&list, &mut second, elements);
+            if ended.is_some() {
+                break;
+            }
+            died += 1;
+        }
+        assert!(died >= 3 * 3 + 2, "{died}");
+        assert!(nodes >= 3, "one death at least is between the move of the tail and the count of the nodes");
+    }
+}
+
+#[test]
+fn mpsc_a_repair_that_dies_anywhere_is_repeated_by_the_next() {
+    for (elements, block) in BLOCKS.into_iter().chain([(5, 1)]) {
+        for death in 0.. {
+            let mut ended = None;
+            for second_death in 0.. {
+                let list = list_of_blocks(elements, block);
+                let mut first = mortal(&list);
+                ended = dying(death, || first.drain(2, |_| ()));
+
+                let mut second = mortal(&list);
+                // SAFETY: no producer runs.
+                let repaired = dying(second_death, || unsafe { second.repair() }.expect("a sound queue"));
+                let mut third = mortal(&list);
+                // SAFETY: as above.
+                unsafe { third.repair() }.expect("still a sound queue");
+                assert_eq!(third.verify_quiesced(), Ok(()), "deaths {death} and {second_death}");
+                assert_eq!(list.pool.free_nodes(), Ok(elements - third.len()));
+                // SAFETY: as above.
+                assert_eq!(unsafe { third.repair() }, Ok(0), "deaths {death} and {second_death}: once");
+                while third.pop().is_ok() {}
+                every_node_can_be_had(&list, &mut third, elements);
+                if repaired.is_some() {
+                    break;
+                }
+            }
+            if ended.is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// Nobody knows that a repair has died, so the queue may go on for a while before somebody dies again.
+#[test]
+fn mpsc_a_repair_that_died_hides_no_node_from_a_later_one() {
+    for (elements, block) in BLOCKS.into_iter().chain([(5, 1)]) {
+        for repair_death in 0.. {
+            let mut repaired = None;
+            for death in 0.. {
+                let list = list_of_blocks(elements, block);
+                let mut first = mortal(&list);
+                // SAFETY: no producer runs.
+                repaired = dying(repair_death, || unsafe { first.repair() }.expect("a sound queue"));
+                let mut second = mortal(&list);
+                assert_eq!(second.drain(3, |_| ()), Ok(3));
+                // Every node that can be had, also those that the dead one has looked at.
+                let pushed =
+                    (4..).take_while(|serial| list.head.push(&list.pool, item(*serial)).is_ok()).count();
+                let expected = if block == 1 { elements } else { 1 };
+                assert!(pushed as u64 >= expected, "the pool still works");
+                let ended = dying(death, || while second.pop().is_ok() {});
+
+                let mut third = mortal(&list);
+                while third.pop().is_ok() {}
+                // SAFETY: as above.
+                unsafe { third.repair() }.expect("a sound queue");
+                let free = list.pool.free_nodes();
+                assert_eq!(free, Ok(elements), "blocks of {block}, deaths {repair_death} and {death}");
+                every_node_can_be_had(&list, &mut third, elements);
+                if ended.is_some() {
+                    break;
+                }
+            }
+            if repaired.is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// A producer that is killed has nodes that are in no list and in no magazine.
+#[test]
+fn mpsc_with_blocks_what_a_producer_has_that_dies_before_its_swap_comes_back() {
+    let values = [4, 5, 6].map(item);
+    // So many that a block is free.
+    for (elements, block) in [(9, 1), (9, 2), (15, 4), (17, 4)] {
+        for pushes in [1, values.len()] {
+            let (mut unlinked, mut most) = (0, 0);
+            for death in 0.. {
+                let list = list_of_blocks(elements, block);
+                // A processor whose magazine is empty, so that it takes a block.
+                let ended = on_processor(3, || {
+                    dying(death, || match pushes {
+                        1 => list.head.push(&list.pool, values[0]).map(|()| 1),
+                        _ => list.head.push_many(&list.pool, &values),
+                    })
+                });
+                let mut consumer = mortal(&list);
+                // SAFETY: the producer is dead, and no other runs.
+                match unsafe { consumer.repair() } {
+                    Ok(returned) => {
+                        most = most.max(returned);
+                        let length = consumer.len();
+                        assert!(length == 3 || (4..=6).contains(&length), "{length} elements");
+                        assert_eq!(list.pool.free_nodes(), Ok(elements - length), "death {death}");
+                        let rest: Vec<_> =
+                            std::iter::from_fn(|| consumer.pop().ok()).map(|e| e.key).collect();
+                        assert!(rest.into_iter().eq(1..=length), "death {death}");
+                        every_node_can_be_had(&list, &mut consumer, elements);
+                    }
+                    // Between swap and link nothing can be done.
+                    Err(error) => {
+                        assert!(matches!(error, Corruption::Unlinked(_)), "{error}");
+                        unlinked += 1;
+                    }
+                }
+                if ended.is_some() {
+                    break;
+                }
+            }
+            assert_eq!(unlinked, 1, "one access is between swap and link");
+            // Between the claim of a block and the filling of the magazine all of it is nobody else's.
+            assert!(most >= u64::from(block), "blocks of {block}: {most} nodes");
+        }
+    }
+}
+
+#[test]
+fn mpsc_what_is_in_magazines_stays_there_when_somebody_repairs() {
+    let list = List::with_blocks(15, 4);
+    let mut first = mortal(&list);
+    // The stub was the first node of a block that is in the magazine of processor 0.
+    for serial in 1..=4 {
+        on_processor(serial as usize - 1, || list.head.push(&list.pool, item(serial))).expect("room");
+    }
+    // Past the move of the tail, before the node is counted as spent.
+    let moved = (0..).find(|accesses| {
+        let list = List::with_blocks(15, 4);
+        list.head.push(&list.pool, item(1)).expect("room");
+        assert_eq!(dying(*accesses, || mortal(&list).pop()), None);
+        list.consumer().pop().is_err()
+    });
+    assert_eq!(dying(moved.expect("a pop moves the tail"), || first.pop()), None);
+    let mut second = mortal(&list);
+    assert_eq!(list.pool.free_nodes(), Ok(11), "the first stub is lost");
+    // SAFETY: no producer runs.
+    assert_eq!(unsafe { second.repair() }, Ok(1));
+    assert_eq!((list.pool.free_nodes(), second.len()), (Ok(12), 3));
+
+    let mut held = BTreeSet::new();
+    while let Ok(node) = list.pool.alloc() {
+        // SAFETY: just allocated: it is ours to write.
+        unsafe { node.write(mpsc::Node::empty()) };
+        assert!(held.insert(node.addr()), "a node has two owners");
+    }
+    assert_eq!(held.len(), 2 + 3 * 3, "all of the magazines; one node is spent, and four are in the queue");
+    let rest: Vec<_> = std::iter::from_fn(|| second.pop().ok()).map(|element| element.key).collect();
+    assert_eq!(rest, [2, 3, 4], "nobody has written to a node of the queue");
 }
 
 #[test]

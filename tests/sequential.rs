@@ -2,16 +2,19 @@
 
 mod support;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::num::NonZero;
 
 use arenaq::arena::{Arena, ArenaError, CreateError};
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::mpmc::{Capacity, CapacityError};
 use arenaq::platform::{Native, Platform, Word};
-use arenaq::pool::{AllocError, GrowError, Pool};
+use arenaq::pool::{AllocError, GrowError, MAGAZINES, Pool, Start, nodes_for};
 use arenaq::{KeyValue, PopError, PushError};
 use proptest::prelude::*;
-use support::Memory;
+use support::queues::List;
+use support::scripted::on_processor;
+use support::{Memory, offset};
 
 /// Bursts, because single pushes and pops in random order seldom fill a queue or empty it.
 #[derive(Clone, Debug)]
@@ -221,82 +224,148 @@ fn mpsc_is_a_deque_with_a_growing_bound<C: CountPolicy>(
     Ok(())
 }
 
+/// What a pool promises to one thread: a node that was handed out is not handed out again before its block is
+/// whole again, and every other node that was made can be had.
+struct Model {
+    limit: u64,
+    block: u64,
+    created: u64,
+    /// Of each node, whether it was handed out since its block was whole, and whether somebody has it.
+    nodes: Vec<(bool, bool)>,
+}
+
+impl Model {
+    fn new(limit: u64, block: u64) -> Self {
+        Model { limit, block, created: 0, nodes: vec![(false, false); limit as usize] }
+    }
+
+    /// The number of nodes that so many become when they are made: whole blocks, or all that there is room for.
+    fn grows_by(&self, count: u64) -> u64 {
+        count.next_multiple_of(self.block).min(self.limit - self.created)
+    }
+
+    fn made(&self) -> &[(bool, bool)] {
+        &self.nodes[..self.created as usize]
+    }
+
+    /// How many nodes can be had.
+    fn available(&self) -> u64 {
+        self.made().iter().filter(|(handed, _)| !handed).count() as u64
+    }
+
+    /// How many nodes somebody has.
+    fn held(&self) -> u64 {
+        self.made().iter().filter(|(_, held)| *held).count() as u64
+    }
+
+    fn hand_out(&mut self, slot: usize) -> Result<(), TestCaseError> {
+        prop_assert!((slot as u64) < self.created, "node {} was never made", slot);
+        let (handed, held) = &mut self.nodes[slot];
+        prop_assert!(!*held, "node {} has two owners", slot);
+        prop_assert!(!*handed, "node {} comes before its block is whole", slot);
+        (*handed, *held) = (true, true);
+        Ok(())
+    }
+
+    fn give_back(&mut self, slot: usize) {
+        self.nodes[slot].1 = false;
+        let first = slot / self.block as usize * self.block as usize;
+        let end = (first + self.block as usize).min(self.nodes.len());
+        let block = &mut self.nodes[first..end];
+        if block.iter().all(|(handed, held)| *handed && !held) {
+            block.fill((false, false));
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum PoolOp {
     Alloc(u8),
-    /// Gives some of the nodes back one by one.
+    /// So many nodes at once.
+    AllocRun(u8),
+    /// Gives some of the nodes back.
     Free(Vec<prop::sample::Index>),
-    /// Gives some of the nodes back as one chain.
-    FreeChain(Vec<prop::sample::Index>),
+    /// Gives all nodes back but so many, the oldest first, as a queue does.
+    FreeAllBut(u8),
     Grow(u64),
 }
 
-fn pool_ops() -> impl Strategy<Value = Vec<PoolOp>> {
-    let some = || prop::collection::vec(any::<prop::sample::Index>(), 1..8);
+fn pool_ops(longest: u8) -> impl Strategy<Value = Vec<PoolOp>> {
+    let some = prop::collection::vec(any::<prop::sample::Index>(), 1..8);
     let op = prop_oneof![
-        4 => (1u8..8).prop_map(PoolOp::Alloc),
-        2 => some().prop_map(PoolOp::Free),
-        2 => some().prop_map(PoolOp::FreeChain),
-        1 => (0u64..8).prop_map(PoolOp::Grow),
+        3 => (1..=longest).prop_map(PoolOp::Alloc),
+        3 => (0..=longest).prop_map(PoolOp::AllocRun),
+        3 => some.prop_map(PoolOp::Free),
+        2 => (0..=longest).prop_map(PoolOp::FreeAllBut),
+        1 => (0..=u64::from(longest)).prop_map(PoolOp::Grow),
     ];
     prop::collection::vec(op, 1..60)
 }
 
 type Slot = [u64; 3];
 
-fn pool_is_a_set(limit: u64, tag: u32, ops: Vec<PoolOp>) -> Result<(), TestCaseError> {
+fn pool_is_a_set(limit: u64, block: u32, tag: u32, ops: Vec<PoolOp>) -> Result<(), TestCaseError> {
     let mut nodes = vec![[0u64; 3]; limit as usize];
     let links: Vec<_> = (0..limit).map(|_| <Native as Platform>::Word::new(0)).collect();
     let range = nodes.as_mut_ptr_range();
     let pool = Pool::<Native, Slot>::empty();
+    let start = Start { tag, block: NonZero::new(block) };
     // SAFETY: room for `limit` of both, the pool's alone and alive as long as it; links are interior mutable.
-    unsafe { pool.init_at(range.start, links.as_ptr().cast_mut(), limit, tag) };
+    unsafe { pool.init_at(range.start, links.as_ptr().cast_mut(), limit, start) };
 
-    let mut created = 0;
+    let slot_of = |node: *mut Slot| (node.addr() - range.start.addr()) / size_of::<Slot>();
+    let mut model = Model::new(limit, block.into());
     let mut held: Vec<*mut Slot> = Vec::new();
     for op in ops {
+        let mut freed = Vec::new();
         match op {
             PoolOp::Alloc(times) => {
                 for _ in 0..times {
                     let node = pool.alloc();
-                    if held.len() as u64 == created {
+                    if model.available() == 0 {
                         prop_assert_eq!(node, Err(AllocError::Exhausted));
                     } else {
-                        let node = node.expect("a node is free");
+                        let node = node.expect("a node is there");
                         prop_assert!(range.contains(&node) && pool.owns(node));
+                        model.hand_out(slot_of(node))?;
                         held.push(node);
                     }
                 }
             }
+            PoolOp::AllocRun(most) => match pool.alloc_run(most.into()) {
+                Ok(run) => {
+                    prop_assert!((1..=most.into()).contains(&run.len()));
+                    let taken: Vec<_> = pool.nodes_of_run(&run).collect();
+                    prop_assert_eq!(taken.len() as u64, run.len());
+                    let slots: Vec<_> = taken.iter().map(|node| slot_of(*node)).collect();
+                    prop_assert!(slots.windows(2).all(|two| two[1] == two[0] + 1), "{:?}", slots);
+                    let blocks = [slots[0], slots[slots.len() - 1]].map(|slot| slot / block as usize);
+                    prop_assert_eq!(blocks[0], blocks[1], "a run is of one block");
+                    for slot in slots {
+                        model.hand_out(slot)?;
+                    }
+                    held.extend(taken);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, AllocError::Exhausted);
+                    prop_assert!(most == 0 || model.available() == 0);
+                }
+            },
             PoolOp::Free(which) => {
                 for index in which.iter().take(held.len()) {
-                    let node = held.swap_remove(index.index(held.len()));
-                    // SAFETY: allocated above and not used any more.
-                    unsafe { pool.free(node) }.expect("nobody else");
+                    freed.push(held.swap_remove(index.index(held.len())));
                 }
             }
-            PoolOp::FreeChain(which) => {
-                let mut chain = None;
-                for index in which.iter().take(held.len()) {
-                    let node = held.swap_remove(index.index(held.len()));
-                    // SAFETY: allocated above and not used any more.
-                    let one = unsafe { pool.chain(node) };
-                    chain = Some(match chain {
-                        Some(more) => pool.join(one, more),
-                        None => one,
-                    });
-                }
-                if let Some(chain) = chain {
-                    pool.free_chain(chain).expect("nobody else");
-                }
+            PoolOp::FreeAllBut(rest) => {
+                freed.extend(held.drain(..held.len().saturating_sub(rest.into())));
             }
             PoolOp::Grow(count) => {
-                let room = limit - created;
+                let room = limit - model.created;
                 // SAFETY: the memory up to the limit is there.
                 match unsafe { pool.grow(count) } {
                     Ok(chain) => {
                         prop_assert!(count > 0 && count <= room);
-                        created += count;
+                        model.created += model.grows_by(count);
                         pool.free_chain(chain).expect("nobody else");
                     }
                     Err(error) => {
@@ -306,11 +375,151 @@ fn pool_is_a_set(limit: u64, tag: u32, ops: Vec<PoolOp>) -> Result<(), TestCaseE
                 }
             }
         }
-        let owners: HashSet<_> = held.iter().copied().collect();
-        prop_assert_eq!(owners.len(), held.len(), "a node has two owners");
-        prop_assert_eq!(pool.created(), created);
-        prop_assert_eq!(pool.free_nodes(), Ok(created - held.len() as u64));
+        for node in freed {
+            // SAFETY: allocated above and not used any more.
+            unsafe { pool.free(node) }.expect("nobody else");
+            model.give_back(slot_of(node));
+        }
+        prop_assert_eq!(model.held(), held.len() as u64);
+        prop_assert_eq!(pool.created(), model.created);
+        prop_assert!(pool.created().is_multiple_of(block.into()) || pool.created() == limit);
+        prop_assert_eq!(pool.free_nodes(), Ok(model.created - model.held()));
     }
+    Ok(())
+}
+
+/// The numbers from 0 of the nodes of the list in `memory`, the stub's first.
+fn slots_in_use(memory: &Memory) -> Vec<usize> {
+    let places = memory.places();
+    let first = memory.peek(places.pool + offset("ds_pool", "nodes"));
+    let mut node = memory.peek(places.mpsc + offset("ds_mpsc_head", "tail"));
+    let mut slots = Vec::new();
+    while node != 0 {
+        slots.push(((node - first) / 24) as usize);
+        node = memory.peek(node as usize);
+    }
+    slots
+}
+
+/// A deque whose bound is what the pool's blocks leave: the queue gives its nodes back in order, and those of a
+/// block can be had again when all are back.
+fn mpsc_is_a_deque_bounded_by_blocks(
+    elements: u64,
+    room: u64,
+    tag: u32,
+    ops: &[Op],
+) -> Result<(), TestCaseError> {
+    let memory = Memory::new(64 * 1024);
+    let mut arena: Arena<'_, KeyValue> = memory.format();
+    arena.create_mpsc_at(elements, elements + room, tag).expect("it fits");
+    let producer = arena.mpsc_producer().expect("it is there");
+    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let (limit, block) = nodes_for(elements + room);
+    prop_assert_eq!((producer.pool().limit(), producer.pool().block()), (limit, block.into()));
+    prop_assert!(block > 1);
+
+    let mut model = Model::new(limit, block.into());
+    model.created = model.grows_by(limit - room);
+    let mut in_use = slots_in_use(&memory);
+    model.hand_out(in_use[0])?;
+    let mut deque = VecDeque::new();
+    let mut serial = 0;
+    for op in ops {
+        match *op {
+            Op::Push(times) => {
+                let left = model.available();
+                for time in 0..times.into() {
+                    let expected = if time < left { Ok(()) } else { Err(PushError::Exhausted) };
+                    prop_assert_eq!(producer.push(item(serial)), expected);
+                    deque.extend((time < left).then_some(item(serial)));
+                    serial += 1;
+                }
+            }
+            Op::PushMany(most) => {
+                let values: Vec<_> = (serial..).take(most.into()).map(item).collect();
+                let pushed = values.len().min(model.available() as usize);
+                let expected = if most > 0 && pushed == 0 { Err(PushError::Exhausted) } else { Ok(pushed) };
+                prop_assert_eq!(producer.push_many(&values), expected);
+                deque.extend(&values[..pushed]);
+                serial += u64::from(most);
+            }
+            Op::Pop(times) => {
+                for _ in 0..times {
+                    prop_assert_eq!(consumer.pop(), deque.pop_front().ok_or(PopError::Empty));
+                }
+            }
+            Op::Drain(most) => {
+                let mut drained = Vec::new();
+                let length = deque.len().min(most.into());
+                let expected = if most > 0 && length == 0 { Err(PopError::Empty) } else { Ok(length as u64) };
+                prop_assert_eq!(consumer.drain(most.into(), |value| drained.push(value)), expected);
+                prop_assert!(deque.drain(..length).eq(drained));
+            }
+            Op::Grow(count) => {
+                let left = limit - model.created;
+                let expected = if count == 0 || count > left {
+                    Err(GrowError::Limit { asked: count, room: left })
+                } else {
+                    model.created += model.grows_by(count);
+                    Ok(())
+                };
+                prop_assert_eq!(producer.grow(count), expected);
+            }
+            Op::NextConsumer => {
+                drop(consumer);
+                consumer = arena.mpsc_consumer().expect("the last one is gone");
+            }
+        }
+        // Which node an element is in is the pool's business: it is seen in the list.
+        let now = slots_in_use(&memory);
+        prop_assert_eq!(now.len(), deque.len() + 1);
+        let gone = in_use.iter().position(|slot| *slot == now[0]).unwrap_or(in_use.len());
+        for slot in &in_use[..gone] {
+            model.give_back(*slot);
+        }
+        for slot in &now[in_use.len() - gone..] {
+            model.hand_out(*slot)?;
+        }
+        in_use = now;
+        let room = elements.saturating_sub(deque.len() as u64);
+        prop_assert!(model.available() >= room, "{} elements of {}: no room", deque.len(), elements);
+        prop_assert_eq!(consumer.len(), deque.len() as u64);
+        prop_assert_eq!(producer.count(), deque.len() as u64);
+        prop_assert_eq!(consumer.verify_quiesced(), Ok(()));
+        prop_assert_eq!(producer.pool().created(), model.created);
+        prop_assert_eq!(producer.pool().free_nodes(), Ok(model.created - in_use.len() as u64));
+    }
+    Ok(())
+}
+
+/// Each burst: the first processor, how far it is to the next, how many pushes, how many pops.
+fn elements_have_room(
+    elements: u64,
+    block: u32,
+    bursts: &[(usize, usize, u64, u64)],
+) -> Result<(), TestCaseError> {
+    let spare = (MAGAZINES as u64 + 1) * u64::from(block - 1);
+    let list = List::with_blocks(elements + spare, block);
+    prop_assert_eq!(list.pool.spare(), spare);
+    let mut consumer = list.consumer();
+    let mut length = 0;
+    for &(processor, stride, pushes, pops) in bursts {
+        for push in 0..pushes {
+            let processor = (processor + push as usize * stride) % MAGAZINES;
+            match on_processor(processor, || list.head.push(&list.pool, item(0))) {
+                Ok(()) => length += 1,
+                Err(error) => {
+                    prop_assert_eq!(error, PushError::Exhausted);
+                    prop_assert!(length >= elements, "no room beside {} elements of {}", length, elements);
+                }
+            }
+        }
+        for _ in 0..pops.min(length) {
+            prop_assert!(consumer.pop().is_ok());
+            length -= 1;
+        }
+    }
+    prop_assert_eq!(list.pool.free_nodes(), Ok(elements + spare - length));
     Ok(())
 }
 
@@ -348,12 +557,50 @@ proptest! {
     }
 
     #[test]
+    fn mpsc_with_blocks_does_what_a_deque_does_that_is_bounded_by_them(
+        elements in 256u64..700,
+        room in prop::sample::select(vec![0u64, 1, 3, 20, 100]),
+        tag in prop_oneof![Just(0), (0u32..200).prop_map(|k| u32::MAX - k)],
+        ops in ops(160),
+    ) {
+        mpsc_is_a_deque_bounded_by_blocks(elements, room, tag, &ops)?;
+    }
+
+    #[test]
+    fn a_queue_with_nodes_to_spare_has_room_for_its_elements_on_whatever_processors_they_are_pushed(
+        elements in 1u64..60,
+        block in prop::sample::select(vec![2u32, 4, 8, 64]),
+        bursts in prop::collection::vec((0usize..MAGAZINES, 0usize..MAGAZINES, 0u64..60, 0u64..60), 1..60),
+    ) {
+        elements_have_room(elements, block, &bursts)?;
+    }
+
+    #[test]
     fn the_pool_hands_every_node_to_one_owner_at_a_time(
         limit in prop::sample::select(vec![1u64, 2, 3, 7, 13, 40]),
         tag in prop_oneof![Just(0), (0u32..200).prop_map(|k| u32::MAX - k)],
-        ops in pool_ops(),
+        ops in pool_ops(8),
     ) {
-        pool_is_a_set(limit, tag, ops)?;
+        pool_is_a_set(limit, 1, tag, ops)?;
+    }
+
+    #[test]
+    fn the_pool_hands_every_node_of_a_block_to_one_owner_and_again_when_the_block_is_whole(
+        limit in prop::sample::select(vec![1u64, 2, 3, 7, 13, 16, 40]),
+        block in prop::sample::select(vec![2u32, 4, 8]),
+        tag in prop_oneof![Just(0), (0u32..200).prop_map(|k| u32::MAX - k)],
+        ops in pool_ops(8),
+    ) {
+        pool_is_a_set(limit, block, tag, ops)?;
+    }
+
+    #[test]
+    fn the_pool_does_the_same_with_the_largest_blocks(
+        limit in prop::sample::select(vec![5u64, 63, 64, 65, 130, 200, 256]),
+        tag in prop_oneof![Just(0), (0u32..200).prop_map(|k| u32::MAX - k)],
+        ops in pool_ops(70),
+    ) {
+        pool_is_a_set(limit, 64, tag, ops)?;
     }
 
     #[test]
@@ -398,6 +645,64 @@ fn a_refused_capacity_says_which_would_do() {
 fn every_small_capacity_that_is_no_power_of_two_is_refused() {
     for cells in 0..4096u64 {
         assert_eq!(Capacity::new(cells).is_ok(), cells >= 2 && cells.count_ones() == 1, "{cells}");
+    }
+}
+
+/// The number of nodes that lie side by side in a new pool: those of a block.
+fn longest_run(limit: u64, block: Option<NonZero<u32>>) -> u64 {
+    let mut nodes = vec![[0u64; 3]; limit as usize];
+    let mut links: Vec<_> = (0..limit).map(|_| <Native as Platform>::Word::new(0)).collect();
+    let pool = Pool::<Native, Slot>::empty();
+    // SAFETY: room for `limit` of both, the pool's alone and alive as long as it.
+    let chain = unsafe {
+        pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, Start { tag: 0, block });
+        pool.grow(limit).expect("room")
+    };
+    pool.free_chain(chain).expect("nobody else");
+    pool.alloc_run(u64::MAX).expect("a node").len()
+}
+
+#[test]
+fn a_pool_has_at_least_128_blocks_if_it_is_not_said_otherwise_and_none_of_more_than_64_nodes() {
+    for (limit, block) in [
+        (1, 1),
+        (127, 1),
+        (255, 1),
+        (256, 2),
+        (511, 2),
+        (512, 4),
+        (1000, 4),
+        (1024, 8),
+        (8191, 32),
+        (8192, 64),
+        (100_000, 64),
+    ] {
+        assert_eq!(longest_run(limit, None), block, "{limit}");
+    }
+}
+
+#[test]
+fn a_block_is_cut_to_a_power_of_two_and_to_64_nodes_and_the_last_one_to_the_limit() {
+    for (asked, block) in [(1, 1), (2, 2), (3, 2), (4, 4), (63, 32), (64, 64), (65, 64), (u32::MAX, 64)] {
+        assert_eq!(longest_run(1000, NonZero::new(asked)), block, "{asked}");
+    }
+    assert_eq!(longest_run(5, NonZero::new(8)), 5);
+}
+
+/// A pool that can grow begins with few of its blocks, and the stub is in one of them.
+#[test]
+fn an_empty_queue_takes_an_element_whatever_went_through_it_before() {
+    for (elements, limit) in [(1, 1), (1, 501), (3, 501), (1, 5000), (10, 5000), (200, 200)] {
+        let memory = Memory::new(256 * 1024);
+        let mut arena: Arena<'_, KeyValue> = memory.format();
+        arena.create_mpsc(elements, limit).expect("it fits");
+        let producer = arena.mpsc_producer().expect("it is there");
+        let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+        for serial in 0..1000 {
+            let pushed = producer.push(item(serial));
+            assert_eq!(pushed, Ok(()), "element {serial} of an empty queue of {elements} to {limit}");
+            assert_eq!(consumer.pop(), Ok(item(serial)));
+        }
     }
 }
 

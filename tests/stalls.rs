@@ -6,10 +6,10 @@
 mod support;
 
 use arenaq::platform::{Native, Platform, Word};
-use arenaq::pool::{AllocError, GrowError, Pool};
+use arenaq::pool::{self, AllocError, GrowError, Pool};
 use arenaq::{Corruption, KeyValue, PopError, PushError, mpmc, mpsc};
 use support::queues::{List, Ring, item};
-use support::scripted::{Scripted, losing, stalled};
+use support::scripted::{Scripted, losing, on_processor, stalled};
 
 fn drain(consumer: &mut mpsc::Consumer<'_, Scripted, KeyValue>) -> Vec<u64> {
     std::iter::from_fn(|| consumer.pop().ok()).map(|element| element.key).collect()
@@ -330,4 +330,152 @@ fn nodes_that_the_pool_did_not_take_back_are_given_back_with_the_next() {
     assert_eq!((popped, pool.free_nodes()), (Ok(item(4)), Ok(3)));
     drop(consumer);
     assert_eq!(pool.free_nodes(), Ok(4), "a consumer that leaves keeps nothing");
+}
+
+type Node = mpsc::Node<Scripted, KeyValue>;
+
+/// Pushes elements from `first` on until there is no node. Returns how many.
+fn fill(list: (&mpsc::Head<Scripted, KeyValue>, &Pool<Scripted, Node>), first: u64) -> u64 {
+    let (head, pool) = list;
+    let refused =
+        (first..).find_map(|serial| head.push(pool, item(serial)).err().map(|error| (serial, error)));
+    let (serial, error) = refused.expect("a pool has an end");
+    assert_eq!(error, PushError::Exhausted);
+    serial - first
+}
+
+#[test]
+fn mpsc_a_spent_node_is_not_free_before_its_block_is() {
+    let list = List::with_blocks(7, 4);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    assert_eq!(fill(list.shared(), 1), 7);
+    for spent in 1..4 {
+        assert_eq!(consumer.pop(), Ok(item(spent)));
+        assert_eq!(pool.free_nodes(), Ok(spent), "nobody has them");
+        assert_eq!(head.push(pool, item(8)), Err(PushError::Exhausted), "but they cannot be had");
+    }
+    assert_eq!(consumer.pop(), Ok(item(4)));
+    assert_eq!(fill(list.shared(), 8), 4, "the whole block at once");
+    assert_eq!(drain(&mut consumer), [5, 6, 7, 8, 9, 10, 11]);
+}
+
+#[test]
+fn mpsc_a_producer_that_stalls_with_a_new_block_costs_the_others_that_block_and_nothing_else() {
+    for site in [pool::site::ALLOC_RESET.info(), pool::site::ALLOC_FILL.info()] {
+        let list = List::with_blocks(15, 4);
+        let (head, pool) = list.shared();
+        let mut consumer = list.consumer();
+        let pushed = stalled(
+            site,
+            || on_processor(1, || head.push(pool, item(100))),
+            || {
+                assert_eq!(fill(list.shared(), 0), 15 - 4, "all but the block");
+                assert!(drain(&mut consumer).into_iter().eq(0..11));
+                // Again and again: what the others have among them goes round.
+                for round in 0..10 {
+                    let pushed = fill(list.shared(), round * 20);
+                    assert!((15 - 2 * 4..=15 - 4).contains(&pushed), "{pushed} without the stub's block");
+                    assert!(drain(&mut consumer).into_iter().eq(round * 20..round * 20 + pushed));
+                }
+                assert_eq!(consumer.verify_quiesced(), Ok(()));
+            },
+        );
+        assert_eq!((pushed, consumer.pop()), (Ok(()), Ok(item(100))));
+        assert_eq!(pool.free_nodes(), Ok(15));
+        let pushed = fill(list.shared(), 0);
+        assert!(pushed > 15 - 2 * 4, "the rest of the block is in a magazine, and can be had: {pushed}");
+    }
+}
+
+#[test]
+fn mpsc_two_that_fill_one_magazine_lose_no_node() {
+    let list = List::with_blocks(11, 4);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    for serial in 1..=3 {
+        head.push(pool, item(serial)).expect("the rest of the stub's block");
+    }
+    let pushed = stalled(
+        pool::site::ALLOC_FILL.info(),
+        || head.push(pool, item(5)),
+        || head.push(pool, item(4)).expect("another block, whose rest is in the magazine now"),
+    );
+    assert_eq!(pushed, Ok(()));
+    assert_eq!(pool.free_nodes(), Ok(11 - 5));
+    assert_eq!(fill(list.shared(), 6), 3, "the rest of the later block is spent, and the other is there");
+    assert_eq!(pool.free_nodes(), Ok(3));
+    assert!(drain(&mut consumer).into_iter().eq(1..=8));
+    assert_eq!((pool.free_nodes(), consumer.verify_quiesced()), (Ok(11), Ok(())));
+    assert_eq!(fill(list.shared(), 1), 11 - 3, "all but what is spent of the stub's block");
+}
+
+#[test]
+fn pool_a_thread_that_slept_while_a_block_left_and_came_back_takes_a_node_that_nobody_has() {
+    let list = List::with_blocks(7, 2);
+    let (head, pool) = list.shared();
+    let mut consumer = list.consumer();
+    let mut held = Vec::new();
+    // The second node is in the magazine: the stub is the first.
+    let late = stalled(
+        pool::site::ALLOC_TAKE.info(),
+        || pool.alloc().expect("a node is free").addr(),
+        || {
+            // Until the stub is in the second block, and the first is whole.
+            for serial in 1..=2 {
+                head.push(pool, item(serial)).expect("room");
+                assert_eq!(consumer.pop(), Ok(item(serial)));
+            }
+            let rest = pool.alloc().expect("the rest of the stub's block");
+            let first = pool.alloc().expect("the first node, again");
+            assert!(first < rest, "and the second is in the magazine, again");
+            held.extend([rest.addr(), first.addr()]);
+        },
+    );
+    assert!(!held.contains(&late), "a node has two owners");
+    assert!(late < held[0], "the sleeper has got the node that it wanted");
+    held.push(late);
+    while let Ok(node) = pool.alloc() {
+        assert!(!held.contains(&node.addr()), "a node has two owners");
+        held.push(node.addr());
+    }
+    assert_eq!(held.len(), 8 - 1, "all but the stub");
+}
+
+#[test]
+fn a_producer_that_loses_its_magazine_takes_a_block_and_one_that_can_only_steal_says_contended() {
+    let list = List::with_blocks(7, 4);
+    let (head, pool) = list.shared();
+    let push = losing(pool::site::ALLOC_TAKE.info(), || head.push(pool, item(1)));
+    assert_eq!(push, (Ok(()), Native::retry_budget()));
+    assert_eq!(pool.free_nodes(), Ok(6), "the rest of that block is spent");
+
+    let steal = || on_processor(1, || head.push(pool, item(2)));
+    let (push, lost) = losing(pool::site::STEAL_TAKE.info(), steal);
+    assert_eq!(push, Err(PushError::Contended), "there are nodes");
+    assert!(lost > 1, "{lost}");
+    assert_eq!(steal(), Ok(()));
+    assert_eq!(fill(list.shared(), 3), 2, "what was left of the stub's block");
+    assert_eq!(drain(&mut list.consumer()), [1, 2, 3, 4]);
+    assert_eq!(pool.free_nodes(), Ok(7));
+}
+
+#[test]
+fn blocks_that_the_pool_did_not_take_back_are_given_back_with_the_next() {
+    let list = List::with_blocks(7, 2);
+    let (_, pool) = list.shared();
+    let mut consumer = list.consumer();
+    assert_eq!(fill(list.shared(), 1), 7);
+    let give_back = pool::site::FREE_PUSH.info();
+    let (popped, lost) = losing(give_back, || consumer.drain(5, |_| ()));
+    assert_eq!((popped, lost), (Ok(5), Native::retry_budget()));
+    assert_eq!(fill(list.shared(), 8), 0, "two blocks are whole, and the consumer has them still");
+    assert_eq!(consumer.pop(), Ok(item(6)));
+    assert_eq!(fill(list.shared(), 8), 6, "these and the third");
+
+    let (popped, _) = losing(give_back, || consumer.drain(2, |_| ()));
+    assert_eq!(popped, Ok(2));
+    drop(consumer);
+    assert_eq!(pool.free_nodes(), Ok(2), "a consumer that leaves keeps nothing");
+    assert_eq!(fill(list.shared(), 14), 2);
 }

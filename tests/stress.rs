@@ -2,14 +2,16 @@
 
 mod support;
 
+use std::num::NonZero;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use arenaq::arena::Arena;
 use arenaq::count::{CountPolicy, Counted, Uncounted};
+use arenaq::mpsc;
 use arenaq::platform::{Native, Platform, Word};
-use arenaq::pool::{AllocError, Chain, GrowError, Pool};
+use arenaq::pool::{AllocError, Chain, GrowError, MAGAZINES, Pool, Start};
 use arenaq::{KeyValue, PopError, PushError};
 use crossbeam_utils::Backoff;
 use support::Memory;
@@ -286,7 +288,8 @@ fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64, batch: Batch) {
     assert_eq!(producer.count(), 0);
     // A consumer that could not give a node back keeps it until then.
     drop(consumer);
-    assert_eq!(producer.pool().free_nodes(), Ok(nodes), "a node is lost");
+    let free = producer.pool().free_nodes();
+    assert_eq!(free, Ok(producer.pool().created() - 1), "a node is lost");
 }
 
 #[test]
@@ -312,6 +315,76 @@ fn mpsc_of_3_nodes_loses_nothing_in_batches_that_do_not_fit() {
 #[test]
 fn mpsc_of_63_nodes_loses_nothing_in_batches() {
     mpsc_4x1::<Counted>(63, u32::MAX - 1000, 50_000, Batch::Several);
+}
+
+/// A queue whose pool has a few blocks, so that they are refilled, stolen from and waited for all the time.
+fn mpsc_of_few_blocks(nodes: u64, block: u32, elements: u64) {
+    type Node = mpsc::Node<Native, KeyValue>;
+    let mut memory: Vec<_> = (0..nodes).map(|_| Node::empty()).collect();
+    let mut links: Vec<_> = (0..nodes).map(|_| <Native as Platform>::Word::new(0)).collect();
+    let pool = Pool::<Native, Node>::empty();
+    let head = mpsc::Head::<Native, KeyValue>::empty();
+    let start = Start { tag: u32::MAX - 1000, block: NonZero::new(block) };
+    // SAFETY: room for so many of both, which live as long as the pool and are its alone; nobody else is here
+    // yet.
+    unsafe {
+        pool.init_at(memory.as_mut_ptr(), links.as_mut_ptr(), nodes, start);
+        let chain = pool.grow(nodes).expect("room");
+        pool.free_chain(chain).expect("nobody else");
+        head.init(&pool).expect("a stub");
+    }
+    // SAFETY: the only consumer.
+    let mut consumer = unsafe { mpsc::Consumer::new(&head, &pool) }.expect("a stub");
+    let refusals = Refusals::default();
+    let popped = AtomicU64::new(0);
+
+    let consumed = thread::scope(|scope| {
+        for number in 0..PRODUCERS {
+            let (refusals, head, pool) = (&refusals, &head, &pool);
+            scope.spawn(move || {
+                push_all(number, elements, Batch::Several, refusals, |values| match values {
+                    [value] => head.push(pool, *value).map(|()| 1),
+                    values => head.push_many(pool, values),
+                });
+            });
+        }
+        pop_all(&popped, PRODUCERS * elements, Batch::Several, &refusals, |limit, mine| match limit {
+            1 => consumer.pop_with(|element| mine.take(element)).map(|()| 1),
+            limit => consumer.drain(limit as u64, |element| mine.take(element)),
+        })
+    });
+
+    println!("{nodes} nodes in blocks of {block}: {refusals:?}");
+    all_once(consumed, elements);
+    assert_eq!(consumer.pop(), Err(PopError::Empty));
+    assert_eq!(consumer.verify_quiesced(), Ok(()));
+    assert_eq!(head.count(), 0);
+    drop(consumer);
+    assert_eq!(pool.free_nodes(), Ok(nodes - 1), "a node is lost");
+    // What magazines have left of blocks that are partly spent is used up, and then every block is whole but
+    // that of the stub.
+    let all = || std::iter::from_fn(|| pool.alloc().ok()).collect::<Vec<_>>();
+    for node in all() {
+        // SAFETY: just allocated and not used.
+        unsafe { pool.free(node) }.expect("nobody else");
+    }
+    let again = all().len() as u64;
+    assert!(again >= nodes - u64::from(block) && again < nodes, "{again} of {nodes}");
+}
+
+#[test]
+fn mpsc_of_3_blocks_of_2_nodes_loses_nothing() {
+    mpsc_of_few_blocks(6, 2, 20_000);
+}
+
+#[test]
+fn mpsc_of_8_blocks_of_4_nodes_and_a_short_one_loses_nothing() {
+    mpsc_of_few_blocks(33, 4, 20_000);
+}
+
+#[test]
+fn mpsc_of_3_blocks_of_64_nodes_loses_nothing() {
+    mpsc_of_few_blocks(192, 64, 50_000);
 }
 
 /// Producers drop what does not fit, as a program in the kernel does. Returns how many were accepted and how
@@ -430,13 +503,14 @@ struct Nodes {
 }
 
 impl Nodes {
-    fn with_room(limit: u64) -> Self {
+    fn with_room(limit: u64, block: Option<u32>) -> Self {
         let mut nodes: Vec<_> = (0..limit).map(|_| Slot { owner: AtomicU64::new(0) }).collect();
         let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
         let pool = Pool::empty();
+        let start = Start { tag: u32::MAX - 1000, block: block.and_then(NonZero::new) };
         // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
         // yet.
-        unsafe { pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX - 1000) };
+        unsafe { pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, start) };
         Nodes { pool, nodes, _links: links }
     }
 
@@ -463,102 +537,177 @@ impl Nodes {
         }
     }
 
-    /// Takes up to `most` nodes and stamps them.
-    fn take(&self, most: usize, owner: u64) -> Vec<*mut Slot> {
+    fn stamp(&self, node: *mut Slot, owner: u64) {
+        // SAFETY: a node of the pool, which lives in `self`; it is only read, and its stamp is atomic.
+        let last = unsafe { &*node }.owner.swap(owner, Ordering::Relaxed);
+        assert_eq!(last, 0, "the node of owner {last} was given to {owner} too");
+    }
+
+    /// Takes up to `most` nodes, one by one or as many at once as there are, and stamps them.
+    fn take(&self, most: usize, batch: Batch, owner: u64) -> Vec<*mut Slot> {
         let mut held = Vec::new();
         while held.len() < most {
-            match self.pool.alloc() {
-                Ok(node) => {
-                    // SAFETY: a node of the pool, which lives in `self`; it is only read, and its stamp is
-                    // atomic.
-                    let last = unsafe { &*node }.owner.swap(owner, Ordering::Relaxed);
-                    assert_eq!(last, 0, "the node of owner {last} was given to {owner} too");
-                    held.push(node);
-                }
+            let left = (most - held.len()) as u64;
+            let taken = match batch {
+                Batch::One => self.pool.alloc().map(|node| held.push(node)),
+                Batch::Several => self.pool.alloc_run(left).map(|run| {
+                    assert!(run.len() >= 1 && run.len() <= left, "{} of {left}", run.len());
+                    held.extend(self.pool.nodes_of_run(&run));
+                }),
+            };
+            match taken {
+                Ok(()) | Err(AllocError::Contended) => {}
                 Err(AllocError::Exhausted) => break,
-                Err(AllocError::Contended) => {}
                 Err(AllocError::Invalid) => panic!("an initialised pool"),
             }
         }
+        held.iter().for_each(|node| self.stamp(*node, owner));
         held
     }
 
-    /// Wipes the stamps and gives the nodes back as one chain.
+    /// Wipes the stamps and gives the nodes back.
     fn give_back(&self, held: Vec<*mut Slot>, owner: u64) {
-        let mut chain = None;
         for node in held {
-            // SAFETY: as in `take`.
+            // SAFETY: as in `stamp`.
             let last = unsafe { &*node }.owner.swap(0, Ordering::Relaxed);
             assert_eq!(last, owner, "owner {last} has taken a node of {owner}");
             // SAFETY: allocated in `take`, and not used any more.
-            let one = unsafe { self.pool.chain(node) };
-            chain = Some(match chain {
-                Some(more) => self.pool.join(one, more),
-                None => one,
-            });
-        }
-        if let Some(chain) = chain {
-            self.give(chain);
+            if let Err(block) = unsafe { self.pool.free(node) } {
+                self.give(block);
+            }
         }
     }
+
+    /// Nobody has a node, and every one can be had again, once. Magazines and spent nodes hide none.
+    fn are_all_there(&self) {
+        let created = self.pool.created();
+        assert_eq!(self.pool.free_nodes(), Ok(created));
+        assert!(self.nodes.iter().all(|node| node.owner.load(Ordering::Relaxed) == 0));
+        // Of a block a part may be spent and the rest in a magazine. That rest is used up first, and then all
+        // blocks become whole.
+        let held = self.take(usize::MAX, Batch::One, 9);
+        self.give_back(held, 9);
+        let held = self.take(usize::MAX, Batch::Several, 9);
+        assert_eq!(held.len() as u64, created);
+        assert_eq!(self.pool.free_nodes(), Ok(0));
+        self.give_back(held, 9);
+        assert_eq!(self.pool.free_nodes(), Ok(created));
+    }
+}
+
+/// Threads take up to `most` nodes at a time, again and again. They are more than there are magazines, so that
+/// some share one.
+fn every_node_has_one_owner(limit: u64, block: Option<u32>, batch: Batch, most: usize) {
+    let nodes = Nodes::with_room(limit, block);
+    nodes.grow(limit).expect("room");
+    let taken = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for owner in 100..=100 + MAGAZINES as u64 {
+            let (nodes, taken) = (&nodes, &taken);
+            scope.spawn(move || {
+                for round in 0..4_000 {
+                    let mut held = nodes.take(1 + round % most, batch, owner);
+                    taken.fetch_add(held.len() as u64, Ordering::Relaxed);
+                    // In another order than that of the blocks.
+                    if round % 2 == 0 {
+                        held.reverse();
+                    }
+                    nodes.give_back(held, owner);
+                }
+            });
+        }
+    });
+    println!("{limit} nodes in blocks of {} were taken {taken:?} times", nodes.pool.block());
+    nodes.are_all_there();
 }
 
 #[test]
 fn a_node_has_one_owner_at_a_time_however_many_threads_want_it() {
     for limit in [1, 2, 5, 40] {
-        let nodes = Nodes::with_room(limit);
-        nodes.grow(limit).expect("room");
-        let taken = AtomicU64::new(0);
-        thread::scope(|scope| {
-            for owner in 1..=4 {
-                let (nodes, taken) = (&nodes, &taken);
-                scope.spawn(move || {
-                    for round in 0..10_000 {
-                        let held = nodes.take(1 + round % 3, owner);
-                        taken.fetch_add(held.len() as u64, Ordering::Relaxed);
-                        nodes.give_back(held, owner);
-                    }
-                });
-            }
-        });
-        println!("{limit} nodes were taken {taken:?} times");
-        assert_eq!(nodes.pool.free_nodes(), Ok(limit));
-        assert!(nodes.nodes.iter().all(|node| node.owner.load(Ordering::Relaxed) == 0));
+        every_node_has_one_owner(limit, None, Batch::One, 3);
     }
+}
+
+#[test]
+fn a_node_of_a_block_has_one_owner_at_a_time_however_many_threads_want_it() {
+    for limit in [130, 200, 1000] {
+        every_node_has_one_owner(limit, None, Batch::One, 60);
+        every_node_has_one_owner(limit, Some(2), Batch::One, 60);
+    }
+}
+
+#[test]
+fn a_node_of_few_blocks_has_one_owner_at_a_time_however_many_threads_want_it() {
+    // One block for all, less than one for each thread, and a short one at the end.
+    for (limit, block) in [(2, 2), (4, 2), (5, 2), (6, 2), (64, 64), (130, 64), (200, 64)] {
+        every_node_has_one_owner(limit, Some(block), Batch::One, 3);
+        every_node_has_one_owner(limit, Some(block), Batch::One, limit as usize / 2);
+    }
+}
+
+#[test]
+fn a_run_of_nodes_has_one_owner_at_a_time_however_many_threads_want_it() {
+    for (limit, block) in [(3, 1), (2, 2), (5, 2), (9, 4), (64, 64), (130, 64), (1000, 64)] {
+        every_node_has_one_owner(limit, Some(block), Batch::Several, 3);
+        every_node_has_one_owner(limit, Some(block), Batch::Several, limit as usize / 2 + 1);
+    }
+}
+
+/// Four threads make nodes and take some of them, until there is no room for more.
+fn threads_grow_a_pool(limit: u64, block: Option<u32>) {
+    let nodes = Nodes::with_room(limit, block);
+    let block = nodes.pool.block();
+    let (grown, short) = (AtomicU64::new(0), AtomicU64::new(0));
+    let start = Barrier::new(4);
+    thread::scope(|scope| {
+        for owner in 1..=4u64 {
+            let (nodes, grown, short, start) = (&nodes, &grown, &short, &start);
+            scope.spawn(move || {
+                start.wait();
+                let mut held = Vec::new();
+                for count in (1..).map(|n| 1 + n % 7) {
+                    // Whole blocks, unless the limit is nearer.
+                    let filled: u64 = u64::next_multiple_of(count, block);
+                    match nodes.grow(count) {
+                        Ok(()) => {
+                            grown.fetch_add(filled, Ordering::Relaxed);
+                        }
+                        Err(GrowError::Limit { asked, room }) => {
+                            assert!(asked == count && room < count);
+                            short.fetch_add(1, Ordering::Relaxed);
+                            break;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                    held.extend(nodes.take(2, Batch::One, owner));
+                }
+                nodes.give_back(held, owner);
+            });
+        }
+    });
+    let (created, grown) = (nodes.pool.created(), grown.into_inner());
+    assert_eq!(short.into_inner(), 4);
+    assert!(created.is_multiple_of(block) || created == limit, "{created} of {limit}");
+    assert!(limit - created < 7, "room was left");
+    // Only who comes to the limit gets less than whole blocks, and one at most does.
+    assert!(grown == created || created == limit && grown < created + 7 + block, "{grown}, {created}");
+    nodes.are_all_there();
 }
 
 #[test]
 fn threads_that_grow_a_pool_at_once_make_every_node_once() {
     for round in 0..50 {
-        let limit = 400 + round;
-        let nodes = Nodes::with_room(limit);
-        let grown = AtomicU64::new(0);
-        let start = Barrier::new(4);
-        thread::scope(|scope| {
-            for owner in 1..=4u64 {
-                let (nodes, grown, start) = (&nodes, &grown, &start);
-                scope.spawn(move || {
-                    start.wait();
-                    let mut held = Vec::new();
-                    for count in (1..).map(|n| 1 + n % 7) {
-                        match nodes.grow(count) {
-                            Ok(()) => grown.fetch_add(count, Ordering::Relaxed),
-                            Err(GrowError::Limit { asked, room }) => {
-                                assert!(asked == count && room < count);
-                                break;
-                            }
-                            Err(error) => panic!("{error}"),
-                        };
-                        held.extend(nodes.take(2, owner));
-                    }
-                    nodes.give_back(held, owner);
-                });
-            }
-        });
-        assert_eq!(nodes.pool.created(), grown.into_inner());
-        assert!(limit - nodes.pool.created() < 7, "room was left");
-        assert_eq!(nodes.pool.free_nodes(), Ok(nodes.pool.created()));
-        assert_eq!(nodes.take(limit as usize, 9).len() as u64, nodes.pool.created());
+        threads_grow_a_pool(400 + round, Some(1));
+    }
+}
+
+#[test]
+fn threads_that_grow_a_pool_of_blocks_at_once_make_every_node_once() {
+    for round in 0..20 {
+        threads_grow_a_pool(130 + round, None);
+        threads_grow_a_pool(1000 + round, None);
+        threads_grow_a_pool(200 + round, Some(2));
+        threads_grow_a_pool(400 + round, Some(64));
     }
 }
 

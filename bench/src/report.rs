@@ -46,8 +46,9 @@ $ cargo xtask instructions           # what noise hides: the instructions of eac
 const PICTURES: [(&str, &str); 6] = [
     (
         "bench-push.svg",
-        "A push to the MPMC queue is one locked instruction, to the MPSC queue two, and the counter of each is one more. The \
-         ring buffer's is a spin lock, taken and released with interrupts off, and two calls of helper functions. Not shown \
+        "A push to the MPMC queue is one locked instruction, to the MPSC queue two, one on the processor's magazine and one \
+         on the head, and the counter of each is one more. What such an instruction takes is the processor's: 2.1 ns on one \
+         of AMD's family 25, 5.3 ns on one of family 26, while the ring buffer took 28 ns on both. The ring buffer's is a spin lock, taken and released with interrupts off, and two calls of helper functions. Not shown \
          are those that interrupt a CPU for each event, the perf buffer and the ring buffer with a wakeup each time: they \
          take microseconds.",
     ),
@@ -67,14 +68,13 @@ const PICTURES: [(&str, &str); 6] = [
         "bench-producers.svg",
         "Flat, for elements are taken one by one here, and the one consumer sets the pace; threads beyond the CPUs run in \
          turns and meet no more often. The height is the number of lines that both sides write with each element: of \
-         mpmc-uncounted none but the cells, of mpmc the counter's, of mpsc those of the pool's top and of head and tail, \
-         which the seeds put on one line. Batches are what helps.",
+         mpmc-uncounted none but the cells, of mpmc the counter's, of mpsc that of head and tail, which the seeds put on one \
+         line. Batches are what helps.",
     ),
     (
         "bench-capacity.svg",
         "Flat up to a million elements, which are 24 MB: a ring is filled and emptied in the order of its cells, and the \
-         nodes of a pool come back in the order in which they were taken, so the processor fetches the next ones before they \
-         are needed. Small queues pay for the turn from filling to emptying.",
+         nodes of a block lie side by side, so the processor fetches the next ones before they are needed. Small queues pay for the turn from filling to emptying.",
     ),
     (
         "bench-bpf-producers.svg",

@@ -117,6 +117,10 @@ pub(crate) struct Node {
     data: UnsafeCell<KeyValue>,
 }
 
+/// Marks a link that counts spent nodes.
+const TAKEN: u64 = 1 << 62;
+const NUMBER: u64 = u32::MAX as u64;
+
 #[repr(C)]
 pub(crate) struct Pool {
     top: Line<AtomicU64>,
@@ -124,6 +128,8 @@ pub(crate) struct Pool {
     limit: UnsafeCell<u64>,
     nodes: UnsafeCell<*mut Node>,
     links: UnsafeCell<*mut AtomicU64>,
+    block_shift: UnsafeCell<u64>,
+    magazines: [Line<AtomicU64>; 8],
 }
 
 struct Chain {
@@ -131,56 +137,151 @@ struct Chain {
     last: u64,
 }
 
+enum AllocError {
+    Exhausted,
+    Contended,
+    Invalid,
+}
+
+impl From<AllocError> for PushError {
+    #[inline]
+    fn from(error: AllocError) -> PushError {
+        match error {
+            AllocError::Exhausted => PushError::Exhausted,
+            AllocError::Contended => PushError::Contended,
+            AllocError::Invalid => PushError::Invalid,
+        }
+    }
+}
+
 impl Pool {
     pub(crate) fn new(limit: u64) -> Self {
         let nodes: Vec<_> = (0..limit)
             .map(|_| Node { next: AtomicPtr::new(null_mut()), data: UnsafeCell::default() })
             .collect();
+        let block_shift = (limit / 128).checked_ilog2().unwrap_or(0).min(6);
+        let blocks = limit.div_ceil(1 << block_shift);
         let links: Vec<_> =
-            (0..limit).map(|slot| AtomicU64::new(if slot + 1 == limit { 0 } else { slot + 2 })).collect();
+            (0..blocks).map(|slot| AtomicU64::new(if slot + 1 == blocks { 0 } else { slot + 2 })).collect();
         Pool {
             top: Line(AtomicU64::new(1)),
             created: AtomicU64::new(limit),
             limit: UnsafeCell::new(limit),
             nodes: UnsafeCell::new(nodes.leak().as_mut_ptr()),
             links: UnsafeCell::new(links.leak().as_mut_ptr()),
+            block_shift: UnsafeCell::new(block_shift.into()),
+            magazines: std::array::from_fn(|_| Line(AtomicU64::new(0))),
         }
     }
 
-    #[inline]
-    fn alloc(&self) -> Result<*mut Node, PushError> {
-        let nodes = self.nodes();
-        if nodes.is_null() {
-            return Err(PushError::Invalid);
+    #[inline(always)]
+    fn alloc(&self) -> Result<*mut Node, AllocError> {
+        let run = self.alloc_run(1)?;
+        // SAFETY: the number has been checked.
+        Ok(unsafe { self.nodes().add((run.first - 1) as usize) })
+    }
+
+    #[inline(always)]
+    fn alloc_run(&self, most: u64) -> Result<Run, AllocError> {
+        if self.nodes().is_null() {
+            return Err(AllocError::Invalid);
         }
+        let blocks = self.blocks();
+        let magazine = &self.magazines[processor() % 8].0;
+        if blocks.shift > 0 {
+            let mut next = magazine.load(Relaxed);
+            for _ in 0..RETRY_BUDGET {
+                if next == 0 {
+                    break;
+                }
+                let run = blocks.run(next, most).ok_or(AllocError::Invalid)?;
+                match magazine.compare_exchange(next, blocks.behind(&run), Acquire, Relaxed) {
+                    Ok(_) => return Ok(run),
+                    Err(now) => next = now,
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let block = match self.take_block() {
+            Err(AllocError::Exhausted) if blocks.shift > 0 => return self.steal(most),
+            taken => taken?,
+        };
+        let run = blocks.run(blocks.first(block), most).ok_or(AllocError::Invalid)?;
+        let rest = blocks.behind(&run);
+        if blocks.shift > 0 {
+            self.link(block).ok_or(AllocError::Invalid)?.store(TAKEN, Relaxed);
+        }
+        if rest != 0
+            && magazine.compare_exchange(0, rest, Release, Relaxed).is_err()
+            && let Some(spent) = self.link(block)
+        {
+            spent.fetch_add(blocks.len(block) - run.count, Relaxed);
+        }
+        Ok(run)
+    }
+
+    #[inline(always)]
+    fn take_block(&self) -> Result<u64, AllocError> {
         let mut seen = self.top.0.load(Acquire);
         for _ in 0..RETRY_BUDGET {
-            let (tag, first) = ((seen >> 32) as u32, seen & u64::from(u32::MAX));
+            let (tag, first) = ((seen >> 32) as u32, seen & NUMBER);
             if first == 0 {
-                return Err(PushError::Exhausted);
+                return Err(AllocError::Exhausted);
             }
-            let second = self.link(first).ok_or(PushError::Invalid)?.load(Relaxed);
-            let below = u64::from(tag.wrapping_add(1)) << 32 | second & u64::from(u32::MAX);
+            let second = self.link(first).ok_or(AllocError::Invalid)?.load(Relaxed);
+            let below = u64::from(tag.wrapping_add(1)) << 32 | second & NUMBER;
             match self.top.0.compare_exchange(seen, below, Relaxed, Acquire) {
-                // SAFETY: `link` has checked the number.
-                Ok(_) => return Ok(unsafe { nodes.add((first - 1) as usize) }),
+                Ok(_) => return Ok(first),
                 Err(now) => seen = now,
             }
             std::hint::spin_loop();
         }
-        Err(PushError::Contended)
+        Err(AllocError::Contended)
     }
 
-    #[inline]
-    fn chain(&self, node: *mut Node) -> Chain {
-        let number = self.number(node).unwrap_or(0);
-        Chain { first: number, last: number }
+    #[inline(always)]
+    fn steal(&self, most: u64) -> Result<Run, AllocError> {
+        let blocks = self.blocks();
+        let mut empty = 0;
+        for step in 0..8 + RETRY_BUDGET {
+            let magazine = &self.magazines[step as usize % 8].0;
+            let next = magazine.load(Relaxed);
+            if next != 0 {
+                let run = blocks.run(next, most).ok_or(AllocError::Invalid)?;
+                if magazine.compare_exchange(next, blocks.behind(&run), Acquire, Relaxed).is_ok() {
+                    return Ok(run);
+                }
+                empty = 0;
+            } else if empty + 1 == 8 {
+                return Err(AllocError::Exhausted);
+            } else {
+                empty += 1;
+            }
+        }
+        Err(AllocError::Contended)
     }
 
-    #[inline]
-    fn join(&self, front: &Chain, back: &Chain) -> Chain {
-        self.set_link(front.last, back.first);
-        Chain { first: front.first, last: back.last }
+    #[inline(always)]
+    fn blocks(&self) -> Blocks {
+        // SAFETY: written before the pool was handed out, and never again.
+        Blocks { shift: unsafe { *self.block_shift.get() as u32 % 32 }, limit: self.limit() }
+    }
+
+    #[inline(always)]
+    fn spend(&self, block: u64, nodes: u64, chain: Option<Chain>) -> Option<Chain> {
+        let all = self.blocks().len(block);
+        let is_spent = nodes == all
+            || self.link(block).is_some_and(|link| (link.fetch_add(nodes, AcqRel) & NUMBER) + nodes == all);
+        if !is_spent {
+            return chain;
+        }
+        match chain {
+            None => Some(Chain { first: block, last: block }),
+            Some(chain) => {
+                self.set_link(chain.last, block);
+                Some(Chain { first: chain.first, last: block })
+            }
+        }
     }
 
     #[inline]
@@ -220,19 +321,80 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn link(&self, number: u64) -> Option<&AtomicU64> {
-        if number.wrapping_sub(1) >= self.limit() {
+    fn link(&self, block: u64) -> Option<&AtomicU64> {
+        if block.wrapping_sub(1) >= self.blocks().count() {
             return None;
         }
-        // SAFETY: the number is from 1 to the limit, and there is a link for each.
-        Some(unsafe { &*(*self.links.get()).add((number - 1) as usize) })
+        // SAFETY: the number is that of a block, and there is a link for each.
+        Some(unsafe { &*(*self.links.get()).add((block - 1) as usize) })
     }
 
     #[inline(always)]
-    fn set_link(&self, number: u64, next: u64) {
-        if let Some(link) = self.link(number) {
-            link.store(next, Relaxed);
+    fn set_link(&self, block: u64, next: u64) {
+        if block.wrapping_sub(1) < self.limit() {
+            // SAFETY: the number is from 1 to the limit, and there is room for so many links.
+            unsafe { &*(*self.links.get()).add((block - 1) as usize) }.store(next, Relaxed);
         }
+    }
+}
+
+struct Run {
+    first: u64,
+    count: u64,
+}
+
+#[inline(always)]
+fn processor() -> usize {
+    let here = 0u8;
+    let spread = ((&raw const here).addr() as u64 >> 16).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (spread >> 32) as usize
+}
+
+#[derive(Clone, Copy)]
+struct Blocks {
+    shift: u32,
+    limit: u64,
+}
+
+impl Blocks {
+    #[inline(always)]
+    fn of(self, number: u64) -> u64 {
+        ((number - 1) >> self.shift) + 1
+    }
+
+    #[inline(always)]
+    fn first(self, block: u64) -> u64 {
+        ((block - 1) << self.shift) + 1
+    }
+
+    #[inline(always)]
+    fn last(self, block: u64) -> u64 {
+        (block << self.shift).min(self.limit)
+    }
+
+    #[inline(always)]
+    fn len(self, block: u64) -> u64 {
+        self.last(block).wrapping_sub(self.first(block)).wrapping_add(1)
+    }
+
+    #[inline(always)]
+    fn count(self) -> u64 {
+        self.limit.wrapping_add((1 << self.shift) - 1) >> self.shift
+    }
+
+    #[inline(always)]
+    fn run(self, first: u64, most: u64) -> Option<Run> {
+        if first.wrapping_sub(1) >= self.limit {
+            return None;
+        }
+        let more = self.last(self.of(first)).wrapping_sub(first);
+        Some(Run { first, count: 1 + more.min(most - 1) })
+    }
+
+    #[inline(always)]
+    fn behind(self, run: &Run) -> u64 {
+        let next = run.first + run.count;
+        if next > self.last(self.of(run.first)) { 0 } else { next }
     }
 }
 
@@ -245,11 +407,11 @@ pub(crate) struct Mpsc {
 
 impl Mpsc {
     pub(crate) fn new(pool: &Pool) -> Self {
-        let stub = pool.alloc().expect("a stub");
+        let stub = pool.alloc().map_err(PushError::from).expect("a stub");
         Mpsc { head: AtomicPtr::new(stub), tail: UnsafeCell::new(stub), count: AtomicU64::new(0) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&self, pool: &Pool, value: KeyValue) -> Result<(), PushError> {
         let node = pool.alloc()?;
         // SAFETY: the node is ours from `alloc` to the swap.
@@ -260,7 +422,8 @@ impl Mpsc {
         let previous = self.head.swap(node, AcqRel);
         if previous.is_null() {
             self.head.store(null_mut(), Relaxed);
-            drop(pool.free_chain(pool.chain(node)));
+            let spent = pool.number(node).and_then(|number| pool.spend(pool.blocks().of(number), 1, None));
+            let _lost = spent.map(|chain| pool.free_chain(chain));
             return Err(PushError::Invalid);
         }
         // SAFETY: the node was the head until our swap, so it is not freed before we link it.
@@ -297,14 +460,13 @@ impl<'a> Consumer<'a> {
         let number = self.pool.number(next).ok_or(PopError::Corrupt)?;
         // SAFETY: a linked node is only read.
         let value = unsafe { (*next).data.get().read() };
-        let mut spent = Chain { first: self.stub, last: self.stub };
         // SAFETY: we are the consumer.
         unsafe { *self.head.tail.get() = next };
+        let block = self.pool.blocks().of(self.stub);
         self.stub = number;
-        if let Some(older) = self.unreturned.take() {
-            spent = self.pool.join(&spent, &older);
-        }
-        self.unreturned = self.pool.free_chain(spent).err();
+        let chain = self.unreturned.take();
+        let chain = self.pool.spend(block, 1, chain);
+        self.unreturned = chain.and_then(|chain| self.pool.free_chain(chain).err());
         self.head.count.fetch_add(1u64.wrapping_neg(), Relaxed);
         Ok(value)
     }

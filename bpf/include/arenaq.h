@@ -80,13 +80,22 @@ struct ds_mpsc_head {
 	__u64 count;			   /* approximate, as above */
 };
 
+#define DS_POOL_MAGAZINES 8
+
+/* The node that a processor hands out next, or 0. */
+struct ds_magazine {
+	__u64 next __attribute__((aligned(64)));
+};
+
 /* The free nodes of MPSC queues. */
 struct ds_pool {
-	__u64 top __attribute__((aligned(64))); /* tag << 32 | number of the first free node, 0 for none */
+	__u64 top __attribute__((aligned(64))); /* tag << 32 | number of the first free block, 0 for none */
 	__u64 created __attribute__((aligned(64)));
 	__u64 limit;
 	struct ds_mpsc_node __arena *nodes;
 	__u64 __arena *links;
+	__u64 block_shift; /* a block has 1 << block_shift nodes */
+	struct ds_magazine magazines[DS_POOL_MAGAZINES];
 };
 
 /* On which consumers say that they sleep. All zero: nobody does. */
@@ -126,7 +135,9 @@ _Static_assert(__builtin_offsetof(struct ds_pool, created) == 0x40, "created");
 _Static_assert(__builtin_offsetof(struct ds_pool, limit) == 0x48, "limit");
 _Static_assert(__builtin_offsetof(struct ds_pool, nodes) == 0x50, "nodes");
 _Static_assert(__builtin_offsetof(struct ds_pool, links) == 0x58, "links");
-_Static_assert(sizeof(struct ds_pool) == 128, "ds_pool");
+_Static_assert(__builtin_offsetof(struct ds_pool, block_shift) == 0x60, "block_shift");
+_Static_assert(__builtin_offsetof(struct ds_pool, magazines) == 0x80, "magazines");
+_Static_assert(sizeof(struct ds_pool) == 640, "ds_pool");
 _Static_assert(sizeof(struct arenaq_event_count) == 64, "arenaq_event_count");
 _Static_assert(sizeof(struct arenaq_header) == 96, "arenaq_header");
 
@@ -334,7 +345,7 @@ static inline __attribute__((always_inline)) _Bool arenaq_populate(void *map, __
 	return page >= end;
 }
 
-/* Makes `count` more nodes, or as many as there is room for. */
+/* Makes `count` more nodes, and those that fill the last block, or as many as there is room for. */
 static inline __attribute__((always_inline)) int arenaq_grow(void *map, __u64 count)
 {
 	struct arenaq_reservation reserved = {};
@@ -408,7 +419,8 @@ arenaq_insert_growing(void *map, struct ds_mpsc_head __arena *ctx, __u64 key, __
 
 /*
  * The pool of all MPSC queues, with `count` nodes: one for each element, and one for each queue's
- * stub.
+ * stub. From 256 nodes on they are taken and given back in blocks, at most 64 of them and a 128th of
+ * the pool: up to one block for each of the 8 magazines may be neither in a queue nor free.
  */
 #define ds_pool_init(count)                                                                                 \
 	({                                                                                                  \

@@ -9,7 +9,9 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use arenaq::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
+use arenaq::ordering::{
+    Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
+};
 use arenaq::platform::{Link, Plain, Platform, Word};
 
 use crate::shim;
@@ -32,6 +34,11 @@ impl Platform for Bpf {
     #[inline(always)]
     fn steps(limit: u64) -> BpfSteps {
         BpfSteps { next: shim::arenaq_zero(), limit }
+    }
+
+    #[inline(always)]
+    fn processor() -> usize {
+        shim::arenaq_processor() as usize
     }
 
     /// Nothing: a BPF program cannot yield, and its retries are bounded.
@@ -134,6 +141,12 @@ impl Word for BpfWord {
             shim::arenaq_no_such_ordering();
         }
         shim::arenaq_add(self.address(), value);
+    }
+
+    /// Fully ordered, whatever weaker ordering the site allows.
+    #[inline(always)]
+    fn fetch_add(&self, value: u64, _site: &'static Site<FetchAdd>) -> u64 {
+        shim::arenaq_fetch_add(self.address(), value)
     }
 
     #[inline(always)]

@@ -22,6 +22,10 @@ unsafe extern "C" {
     pub(crate) safe fn arenaq_compare_exchange(address: u64, current: u64, new: u64) -> u64;
     /// An atomic addition without a result, which orders nothing.
     pub(crate) safe fn arenaq_add(address: u64, value: u64);
+    /// An atomic addition that returns what was there, which is fully ordered.
+    pub(crate) safe fn arenaq_fetch_add(address: u64, value: u64) -> u64;
+    /// The number of the processor.
+    pub(crate) safe fn arenaq_processor() -> u64;
     /// Whether the kernel lets a loop make one more pass.
     pub(crate) safe fn arenaq_can_loop() -> bool;
     /// Zero, which the verifier cannot see either: for the counters of loops.

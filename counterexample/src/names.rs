@@ -17,7 +17,7 @@ pub(crate) struct Names {
 
 /// What the sites call the memory that they access.
 fn field(site: &str) -> &'static str {
-    const FIELDS: [(&str, &str); 20] = [
+    const FIELDS: [(&str, &str); 25] = [
         ("claim_position", "position"),
         ("claim_positions", "position"),
         ("position", "position"),
@@ -33,14 +33,18 @@ fn field(site: &str) -> &'static str {
         ("link_node", "next"),
         ("tail", "tail"),
         ("link", "link"),
+        ("magazine", "magazine"),
+        ("take_node", "magazine"),
+        ("spent", "link"),
+        ("spend_nodes", "link"),
+        ("spend_rest", "link"),
         ("state", "sleepers"),
         ("announce_sleeper", "sleepers"),
         ("withdraw_sleeper", "sleepers"),
         ("claim_sleepers", "sleepers"),
         ("advance_epoch", "sleepers"),
     ];
-    if site.starts_with("pool.")
-        && ["top", "claim_node", "claim_nodes", "push_chain"].iter().any(|end| site.ends_with(end))
+    if site.starts_with("pool.") && ["top", "claim_block", "push_chain"].iter().any(|end| site.ends_with(end))
     {
         return "top";
     }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arenaq::KeyValue;
 use arenaq::arena::{Arena, Places, Region};
+use arenaq::pool::{MAX_ELEMENTS, nodes_for};
 use arenaq::status::Status;
 use bytemuck::{Pod, bytes_of, bytes_of_mut, pod_read_unaligned};
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, ProgramInput};
@@ -381,7 +382,11 @@ fn arena_pages(config: &Config) -> Result<u32, Error> {
     if config.queue == QueueKind::Mpmc {
         arenaq::mpmc::Capacity::new(config.capacity).map_err(arenaq::arena::CreateError::from)?;
     }
-    let elements = config.capacity.max(config.limit).saturating_add(1);
+    let elements = config.capacity.max(config.limit);
+    let elements = match config.queue {
+        QueueKind::Mpmc => elements,
+        QueueKind::Mpsc => nodes_for(elements.min(MAX_ELEMENTS)).0,
+    };
     let needed = elements.saturating_mul(element).saturating_add(4 * PAGE);
     if needed > LARGEST_ARENA {
         return Err(Error::TooLarge { capacity: config.capacity, needed });

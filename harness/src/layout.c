@@ -40,6 +40,8 @@ const struct row arenaq_header_layout[] = {
 	FIELD(ds_pool, limit),
 	FIELD(ds_pool, nodes),
 	FIELD(ds_pool, links),
+	FIELD(ds_pool, block_shift),
+	FIELD(ds_pool, magazines),
 	SIZE(ds_pool),
 	FIELD(arenaq_event_count, state),
 	SIZE(arenaq_event_count),

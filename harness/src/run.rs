@@ -504,10 +504,16 @@ fn summarise(
     let pool = match options.queue {
         QueueKind::Mpmc => None,
         QueueKind::Mpsc => {
-            // All but the stub.
-            let nodes = arena.mpsc_producer()?.pool().created() - 1;
-            let grown = nodes.saturating_sub(options.capacity);
-            Some(Nodes { nodes, by_userspace: finished.refilled, by_programs: grown - finished.refilled })
+            let pool = arena.mpsc_producer()?.pool();
+            let at_first =
+                (options.capacity + 1 + pool.spare()).next_multiple_of(pool.block()).min(pool.limit());
+            let grown = pool.created().saturating_sub(at_first);
+            Some(Nodes {
+                // All but the stub.
+                nodes: pool.created() - 1,
+                by_userspace: finished.refilled,
+                by_programs: grown.saturating_sub(finished.refilled),
+            })
         }
     };
     Ok(Summary {

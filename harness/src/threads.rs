@@ -7,6 +7,7 @@ use arenaq::arena::{Arena, CreateError, Places, Region};
 use arenaq::mpmc::{Capacity, Cell};
 use arenaq::mpsc::Node;
 use arenaq::platform::Native;
+use arenaq::pool::{MAX_ELEMENTS, nodes_for};
 use arenaq::{KeyValue, PushError};
 use crossbeam_utils::CachePadded;
 
@@ -36,7 +37,8 @@ impl Memory {
         }
         let element =
             size_of::<Cell<Native, KeyValue>>().max(size_of::<Node<Native, KeyValue>>() + size_of::<u64>());
-        let needed = capacity.saturating_add(1).saturating_mul(element as u64).saturating_add(4096);
+        let (nodes, _) = nodes_for(capacity.min(MAX_ELEMENTS));
+        let needed = nodes.max(capacity).saturating_mul(element as u64).saturating_add(4096);
         // As an arena: what does not fit there is refused here too.
         if needed > 1 << 32 {
             return Err(Error::TooLarge { capacity, needed });

@@ -2,11 +2,16 @@
 //!
 //! The orderings are those of [`experiment`](crate::experiment), which one run can change.
 
+extern crate std;
+
 use super::{Identify, Link, Plain, Platform, Word};
 use crate::experiment::{failure, order};
-use crate::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
-use core::cell::UnsafeCell;
+use crate::ordering::{
+    Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
+};
+use core::cell::{Cell, UnsafeCell};
 use core::fmt;
+use core::num::NonZero;
 use core::ops::Range;
 use loom::sync::atomic::{AtomicPtr, AtomicU64};
 
@@ -14,6 +19,23 @@ use loom::sync::atomic::{AtomicPtr, AtomicU64};
 /// protect is reported as a race.
 #[derive(Clone, Copy, Debug)]
 pub enum Loom {}
+
+/// More than loom has threads, so that each is on its own.
+const PROCESSORS: u64 = 64;
+
+std::thread_local! {
+    /// How many processors the models of this thread have. It is the same in every permutation of a model, so
+    /// it is nothing that loom has to know.
+    static PROCESSORS_HERE: Cell<u64> = const { Cell::new(PROCESSORS) };
+}
+
+impl Loom {
+    /// From now on loom's thread `n` is on processor `n % count`, in this thread of the system; the main
+    /// thread of a model is 0, and the others are 1, 2, … as they are spawned. `None` is one for each thread.
+    pub fn set_processors(count: Option<NonZero<u64>>) {
+        PROCESSORS_HERE.set(count.map_or(PROCESSORS, NonZero::get));
+    }
+}
 
 impl Platform for Loom {
     type Word = LoomWord;
@@ -28,6 +50,10 @@ impl Platform for Loom {
 
     fn steps(limit: u64) -> Range<u64> {
         0..limit
+    }
+
+    fn processor() -> usize {
+        (Self::identity() % PROCESSORS_HERE.get()) as usize
     }
 
     fn relax() {
@@ -101,6 +127,10 @@ impl Word for LoomWord {
 
     fn add(&self, value: u64, site: &'static Site<Add>) {
         self.atomic().fetch_add(value, order(site.info()));
+    }
+
+    fn fetch_add(&self, value: u64, site: &'static Site<FetchAdd>) -> u64 {
+        self.atomic().fetch_add(value, order(site.info()))
     }
 
     unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {

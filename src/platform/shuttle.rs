@@ -2,7 +2,9 @@
 //! says, so it checks interleavings, never orderings.
 
 use super::{Identify, Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
-use crate::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
+use crate::ordering::{
+    Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
+};
 use core::ops::Range;
 use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
@@ -22,6 +24,10 @@ impl Platform for Shuttle {
 
     fn steps(limit: u64) -> Range<u64> {
         0..limit
+    }
+
+    fn processor() -> usize {
+        shuttle::current::me().into()
     }
 
     fn relax() {
@@ -66,6 +72,10 @@ impl Word for ShuttleWord {
 
     fn add(&self, value: u64, site: &'static Site<Add>) {
         self.0.fetch_add(value, site.order());
+    }
+
+    fn fetch_add(&self, value: u64, site: &'static Site<FetchAdd>) -> u64 {
+        self.0.fetch_add(value, site.order())
     }
 
     /// A store: shuttle has no plain accesses, and a point where it may switch threads costs nothing here.

@@ -4,7 +4,9 @@ use core::marker::PhantomData;
 
 use super::{Link, Plain, Platform, Word};
 use crate::experiment::{failure, order};
-use crate::ordering::{Add, CompareExchange, Fence, Load, Ordering, Read, Site, Store, Swap, Write};
+use crate::ordering::{
+    Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
+};
 use crate::trace::{Effect, Pending, Value};
 
 /// A platform whose accesses can be traced: it knows which thread makes one.
@@ -29,6 +31,10 @@ impl<P: Identify> Platform for Traced<P> {
 
     fn steps(limit: u64) -> P::Steps {
         P::steps(limit)
+    }
+
+    fn processor() -> usize {
+        P::processor()
     }
 
     fn relax() {
@@ -90,6 +96,13 @@ impl<P: Identify> Word for TracedWord<P> {
         let pending = self.begin(site);
         self.0.add(value, site);
         pending.done(order(site.info()), Effect::Added(value));
+    }
+
+    fn fetch_add(&self, value: u64, site: &'static Site<FetchAdd>) -> u64 {
+        let pending = self.begin(site);
+        let from = self.0.fetch_add(value, site);
+        pending.done(order(site.info()), Effect::Changed { from, to: from.wrapping_add(value) });
+        from
     }
 
     unsafe fn init(&self, value: u64, site: &'static Site<Write>) {

@@ -1,11 +1,13 @@
 //! The two queues on the [`Scripted`] platform, each with its memory.
 
+use std::num::NonZero;
+
 use arenaq::KeyValue;
 use arenaq::count::Counted;
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Platform, Word};
-use arenaq::pool::Pool;
+use arenaq::pool::{Pool, Start};
 
 use super::scripted::Scripted;
 
@@ -42,17 +44,23 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// A queue that has room for so many elements, besides its stub.
+    /// A queue that has room for so many elements, besides its stub; every node is a block of its own.
     pub(crate) fn new(elements: u64) -> Self {
+        List::with_blocks(elements, 1)
+    }
+
+    /// The same, with so many nodes in each block.
+    pub(crate) fn with_blocks(elements: u64, block: u32) -> Self {
         let limit = elements + 1;
         let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
         let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
+        let start = Start { tag: u32::MAX, block: NonZero::new(block) };
         let pool = Pool::empty();
         let head = mpsc::Head::empty();
         // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
         // yet.
         unsafe {
-            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, u32::MAX);
+            pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, start);
             let chain = pool.grow(limit).expect("within the limit");
             pool.free_chain(chain).expect("nobody else");
             head.init(&pool).expect("a stub");

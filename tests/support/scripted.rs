@@ -6,7 +6,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use arenaq::ordering::{Add, CompareExchange, Fence, Load, Read, Site, SiteInfo, Store, Swap, Write};
+use arenaq::ordering::{
+    Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, SiteInfo, Store, Swap, Write,
+};
 use arenaq::platform::{Link, Native, Plain, Platform, Word};
 
 /// `Native`, but a thread can be held just before an access, and lose its compare-exchanges.
@@ -23,6 +25,7 @@ thread_local! {
     static LOSES: Cell<Option<&'static str>> = const { Cell::new(None) };
     static LOST: Cell<u64> = const { Cell::new(0) };
     static LIFE: Cell<Option<u64>> = const { Cell::new(None) };
+    static PROCESSOR: Cell<usize> = const { Cell::new(0) };
 }
 
 /// What a thread that dies is unwound with.
@@ -76,6 +79,14 @@ pub(crate) fn losing<R>(site: &SiteInfo, operation: impl FnOnce() -> R) -> (R, u
     (result, LOST.get())
 }
 
+/// Runs `operation` as if on another processor; everything else runs on processor 0.
+pub(crate) fn on_processor<R>(processor: usize, operation: impl FnOnce() -> R) -> R {
+    let before = PROCESSOR.replace(processor);
+    let result = operation();
+    PROCESSOR.set(before);
+    result
+}
+
 fn come_to(site: &SiteInfo) {
     match LIFE.get() {
         // Past the panic hook, which would print.
@@ -103,6 +114,10 @@ impl Platform for Scripted {
 
     fn steps(limit: u64) -> Range<u64> {
         0..limit
+    }
+
+    fn processor() -> usize {
+        PROCESSOR.get()
     }
 
     fn relax() {
@@ -148,6 +163,11 @@ impl Word for ScriptedWord {
     fn add(&self, value: u64, site: &'static Site<Add>) {
         come_to(site.info());
         self.0.add(value, site);
+    }
+
+    fn fetch_add(&self, value: u64, site: &'static Site<FetchAdd>) -> u64 {
+        come_to(site.info());
+        self.0.fetch_add(value, site)
     }
 
     unsafe fn init(&self, value: u64, site: &'static Site<Write>) {

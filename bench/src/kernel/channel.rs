@@ -11,6 +11,7 @@ use arenaq::arena::{Arena, Mpmc, MpscConsumer};
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::eventcount::EventCount;
 use arenaq::platform::Native;
+use arenaq::pool::nodes_for;
 use crossbeam_utils::Backoff;
 use hdrhistogram::Histogram;
 use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffer, RingBufferBuilder};
@@ -110,7 +111,8 @@ impl Via {
         let doorbell = MapSize { name: "ringbuf", entries: 4096, value: None };
         let ring = MapSize { name: "arena", entries: capacity * 24 / 4096 + 8, value: None };
         // A node and its link.
-        let list = MapSize { name: "arena", entries: (capacity + 1) * 32 / 4096 + 8, value: None };
+        let nodes = nodes_for(capacity.into()).0 as u32;
+        let list = MapSize { name: "arena", entries: nodes * 32 / 4096 + 8, value: None };
         match self {
             Via::Mpmc | Via::MpmcUncounted => vec![ring],
             Via::Mpsc | Via::MpscUncounted => vec![list],

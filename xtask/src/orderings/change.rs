@@ -139,7 +139,7 @@ fn possible(access: Access) -> &'static [Ordering] {
         Access::Load => &[Ordering::SeqCst, Ordering::Acquire, Ordering::Relaxed],
         Access::Store => &[Ordering::SeqCst, Ordering::Release, Ordering::Relaxed],
         // A relaxed fence is none at all.
-        Access::Swap | Access::CompareExchange | Access::Add | Access::Fence => &ORDERINGS,
+        Access::Swap | Access::CompareExchange | Access::Add | Access::FetchAdd | Access::Fence => &ORDERINGS,
     }
 }
 
@@ -178,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_compare_exchange_is_weakened_one_side_at_a_time() {
-        let claim = all_sites().find(|site| site.name == "pool.alloc.claim_node").expect("the site");
+        let claim = all_sites().find(|site| site.name == "pool.alloc.claim_block").expect("the site");
         let tried: Vec<_> = Change::weaker(claim).iter().map(ToString::to_string).collect();
-        assert_eq!(tried, ["pool.alloc.claim_node=Relaxed/Relaxed"]);
+        assert_eq!(tried, ["pool.alloc.claim_block=Relaxed/Relaxed"]);
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
             ("mpsc.push.swap_head=Release/Relaxed", "no compare-exchange"),
             ("mpsc.push.write_data=Release", "plain Write"),
             ("mpsc.pop.load_next=Release", "which can be [SeqCst, Acquire, Relaxed], not Release"),
-            ("pool.alloc.claim_node=Relaxed", "SUCCESS/FAILURE"),
-            ("pool.alloc.claim_node=Relaxed/Release", "only loads when it fails"),
+            ("pool.alloc.claim_block=Relaxed", "SUCCESS/FAILURE"),
+            ("pool.alloc.claim_block=Relaxed/Release", "only loads when it fails"),
         ] {
             let error = text.parse::<Change>().expect_err(text).to_string();
             assert!(error.contains(reason), "{text}: {error}");

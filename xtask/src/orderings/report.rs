@@ -111,7 +111,7 @@ fn paths(text: &mut String) {
     }
     line!(
         text,
-        "\nThe retry budget is 100. A push on the MPSC queue is wait-free once it has its node: behind `claim_node` its path has no"
+        "\nThe retry budget is 100. A push on the MPSC queue is wait-free once it has its node: behind the allocation its path has no"
     );
     line!(text, "repetition. The constants of a pool are not counted.");
 }

@@ -16,7 +16,7 @@ pub(crate) struct ArenaqMpsc<C>(PhantomData<C>);
 
 /// More than cells, nodes and links take, and the control blocks.
 fn memory<T>(capacity: usize) -> Vec<u64> {
-    vec![0; (capacity + 64) * (size_of::<T>() + 24) / 8 + 4096]
+    vec![0; (capacity + 1024) * (size_of::<T>() + 24) / 8 + 4096]
 }
 
 /// Makes an arena of the memory.
