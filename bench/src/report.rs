@@ -48,7 +48,7 @@ const PICTURES: [(&str, &str); 6] = [
         "bench-push.svg",
         "A push to the MPMC queue is one locked instruction, to the MPSC queue two, one on the processor's magazine and one \
          on the head, and the counter of each is one more. What such an instruction takes is the processor's: 2.1 ns on one \
-         of AMD's family 25, 5.3 ns on one of family 26, while the ring buffer took 28 ns on both. The ring buffer's is a spin lock, taken and released with interrupts off, and two calls of helper functions. Not shown \
+         of AMD's family 25, 5.1 ns on one of family 26, while the ring buffer took 28 ns on both. The ring buffer's is a spin lock, taken and released with interrupts off, and two calls of helper functions. Not shown \
          are those that interrupt a CPU for each event, the perf buffer and the ring buffer with a wakeup each time: they \
          take microseconds.",
     ),
