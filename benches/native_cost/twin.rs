@@ -15,6 +15,22 @@ const RETRY_BUDGET: u64 = 100;
 #[repr(C, align(64))]
 struct Line<T>(T);
 
+/// Field by field: a wide load would wait until both fields have left the store buffer.
+///
+/// # Safety
+///
+/// As for [`std::ptr::read`].
+#[inline(always)]
+unsafe fn read(from: *const KeyValue) -> KeyValue {
+    // SAFETY: the caller's promise is the same.
+    unsafe {
+        KeyValue {
+            key: (&raw const (*from).key).read_volatile(),
+            value: (&raw const (*from).value).read_volatile(),
+        }
+    }
+}
+
 #[repr(C)]
 pub(crate) struct Cell {
     sequence: AtomicU64,
@@ -96,7 +112,7 @@ impl Mpmc {
             if turn == 0 {
                 if self.dequeue_pos.0.compare_exchange(position, next, Relaxed, Relaxed).is_ok() {
                     // SAFETY: the claim makes the cell ours until we free it.
-                    let value = unsafe { cell.data.get().read() };
+                    let value = unsafe { read(cell.data.get()) };
                     cell.sequence.store(next.wrapping_add(mask), Release);
                     self.count.fetch_add(1u64.wrapping_neg(), Relaxed);
                     return Ok(value);
@@ -459,7 +475,7 @@ impl<'a> Consumer<'a> {
         }
         let number = self.pool.number(next).ok_or(PopError::Corrupt)?;
         // SAFETY: a linked node is only read.
-        let value = unsafe { (*next).data.get().read() };
+        let value = unsafe { read((*next).data.get()) };
         // SAFETY: we are the consumer.
         unsafe { *self.head.tail.get() = next };
         let block = self.pool.blocks().of(self.stub);

@@ -3,6 +3,7 @@
 use super::{Link, Plain, Platform, Word};
 use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU64};
 
@@ -155,9 +156,14 @@ impl<T: Copy> Plain<T> for NativePlain<T> {
 
     #[inline(always)]
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
-        // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no write
-        // runs at the same time, so this read races with nothing.
-        unsafe { self.0.get().read() }
+        if const { is_few_words::<T>() } {
+            // SAFETY: as below.
+            unsafe { read_word_by_word(self.0.get()) }
+        } else {
+            // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no
+            // write runs at the same time, so this read races with nothing.
+            unsafe { self.0.get().read() }
+        }
     }
 
     #[inline(always)]
@@ -166,4 +172,34 @@ impl<T: Copy> Plain<T> for NativePlain<T> {
         // access runs at the same time.
         unsafe { self.0.get().write(value) }
     }
+}
+
+/// Whether a `T` is 2 to 4 words, each at the address of a word.
+const fn is_few_words<T>() -> bool {
+    matches!(size_of::<T>(), 16 | 24 | 32) && align_of::<T>() == align_of::<u64>()
+}
+
+/// Reads a `T` as [`is_few_words`] has it, with a load for each word.
+///
+/// A processor forwards what lies in its store buffer to a load only if one store has all that the load
+/// wants. Small payloads are written field by field. The compiler would read two fields with one wide load,
+/// which then waits until both stores have left the buffer: that is most of what a push and a pop by one
+/// thread take.
+///
+/// # Safety
+///
+/// As for [`core::ptr::read`].
+#[inline(always)]
+unsafe fn read_word_by_word<T>(from: *const T) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    let to: *mut MaybeUninit<u64> = value.as_mut_ptr().cast();
+    let from: *const MaybeUninit<u64> = from.cast();
+    for word in 0..size_of::<T>() / size_of::<u64>() {
+        // SAFETY: both have so many words, aligned as words, and the caller promises that `from` may be read.
+        // As `MaybeUninit` a word keeps what it is, also a part of a pointer. Volatile: the compiler does not
+        // merge volatile loads.
+        unsafe { to.add(word).write(from.add(word).read_volatile()) };
+    }
+    // SAFETY: every word was copied from a valid `T`.
+    unsafe { value.assume_init() }
 }
