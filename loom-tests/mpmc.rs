@@ -208,8 +208,8 @@ fn every_capacity_holds_what_it_says_and_not_one_element_more() {
 fn batches_keep_the_order_for_several_laps() {
     Model {
         name: "mpmc, 1 producer x 3 at once and 2 at once, 1 consumer drains 2, three times, capacity 2",
-        preemption_bound: Some(4),
-        at_least: 1_500,
+        preemption_bound: None,
+        at_least: 1_900,
         outcomes: &["1 pushed", "2 pushed", "full", "1 drained", "2 drained", "empty"],
     }
     .check(|outcomes| {
@@ -223,6 +223,27 @@ fn batches_keep_the_order_for_several_laps() {
         let [pushed, mut popped] = join([producer, consumer]);
         popped.extend(ring.drain());
         assert_eq!(pushed, popped, "first in, first out");
+    });
+}
+
+#[test]
+fn who_finds_the_first_of_a_batch_finds_all_of_it() {
+    Model {
+        name: "mpmc, 1 producer x 2 at once, 1 consumer drains 2, twice, capacity 2",
+        preemption_bound: None,
+        at_least: 36,
+        outcomes: &["2 pushed", "2 drained", "empty"],
+    }
+    .check(|outcomes| {
+        let ring = Plain::with(&[]);
+        let producer = spawn(&ring, outcomes, |ring, outcomes| ring.push_many(&[1, 2], outcomes));
+        let consumer = spawn(&ring, outcomes, |ring, outcomes| [(); 2].map(|()| ring.pop_many(2, outcomes)));
+        let [pushed] = join([producer]);
+        let [popped] = join([consumer]);
+        for batch in &popped {
+            assert!(batch.is_empty() || *batch == [1, 2], "all or nothing: {batch:?}");
+        }
+        ring.account(pushed, popped.concat());
     });
 }
 

@@ -31,6 +31,9 @@
 //! moved since it was read, nobody has claimed one behind it; the same holds for consumers. Each cell of the
 //! run has been acquired by the load of its own sequence, and is released by the store of its own.
 //!
+//! A producer publishes the cells of its run from the last to the first. A consumer that waits for the first
+//! leaves the cache lines behind it to the producer until all are written, and then finds them all.
+//!
 //! A run is no longer than the ring: the cell of `p + capacity` is that of `p`, whose sequence cannot be what
 //! both positions need.
 //!
@@ -505,8 +508,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// others are still the caller's. Nothing comes between the elements of one batch, and nothing changes
     /// their order.
     ///
-    /// One compare-exchange claims all cells, and the counter is incremented once. Consumers see the elements
-    /// one by one. Lock-free, as [`push`](Self::push).
+    /// One compare-exchange claims all cells, and the counter is incremented once. A consumer that finds the
+    /// first element finds them all. Lock-free, as [`push`](Self::push).
     ///
     /// # Errors
     ///
@@ -532,8 +535,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
                 Ok(run) => {
                     let end = first.wrapping_add(run);
                     if self.enqueue_pos.0.compare_exchange(first, end, &site::PUSH_MANY_CLAIM).is_ok() {
-                        for (step, value) in (0..run).zip(values) {
-                            let position = first.wrapping_add(step);
+                        for (step, value) in values[..run as usize].iter().enumerate().rev() {
+                            let position = first.wrapping_add(step as u64);
                             // SAFETY: as above.
                             let cell = unsafe { &*buffer.add(index(position, mask)) };
                             // SAFETY: the sequence said that the cell is free in this lap, and the claim that
