@@ -7,6 +7,7 @@
 //! | module | what its models are about |
 //! |---|---|
 //! | `mpmc` | the ring: producers, consumers, laps, every small capacity |
+//! | `claim` | the ring with an only producer or an only consumer, who claims with a store |
 //! | `mpsc` | the list: producers and the consumer, with the pool roomy enough |
 //! | `pool` | the free list: owners that follow each other, growth |
 //! | `composition` | list and pool together: nodes freed, reused and made while producers allocate |
@@ -22,6 +23,7 @@
 //! `ARENAQ_LOOM_DEEP=1` lifts the preemption bounds: for a night, not for a commit.
 
 mod arena;
+mod claim;
 mod composition;
 mod count;
 mod eventcount;

@@ -4,9 +4,15 @@ use std::rc::Rc;
 
 use arenaq::count::CountPolicy;
 use arenaq::mpmc::{Capacity, Cell, Head};
+use arenaq::single::{SingleConsumer, SingleProducer};
 use arenaq::{PopError, PushError};
 
 use crate::model::{self, Loom, Outcomes, Turn, exactly_once};
+
+/// The only producer of a ring.
+pub(crate) type Producer<'r, C> = SingleProducer<'r, Loom, u64, C>;
+/// The only consumer of a ring.
+pub(crate) type Consumer<'r, C> = SingleConsumer<'r, Loom, u64, C>;
 
 /// An MPMC queue and the cells to which it points.
 ///
@@ -38,75 +44,123 @@ impl<C: CountPolicy> Ring<C> {
     }
 
     pub(crate) fn push(&self, value: u64, outcomes: &Outcomes) -> Option<u64> {
+        self.pushed(value, outcomes, || self.head.push(value))
+    }
+
+    /// [`push`](Self::push) by the only producer.
+    pub(crate) fn push_by(
+        &self,
+        producer: &mut Producer<'_, C>,
+        value: u64,
+        outcomes: &Outcomes,
+    ) -> Option<u64> {
+        self.pushed(value, outcomes, || producer.push(value))
+    }
+
+    fn pushed(
+        &self,
+        value: u64,
+        outcomes: &Outcomes,
+        push: impl FnOnce() -> Result<(), PushError>,
+    ) -> Option<u64> {
         self.turn.take();
-        match model::push("mpmc.push", || self.head.push(value)) {
+        match model::push("mpmc.push", push) {
             Ok(()) => {
                 outcomes.saw("pushed");
                 Some(value)
             }
-            Err(PushError::Full) => {
-                outcomes.saw("full");
+            Err(error) => {
+                saw_no_push(error, outcomes);
                 None
             }
-            Err(PushError::Contended) => {
-                outcomes.saw("push contended");
-                None
-            }
-            Err(error) => panic!("{error}"),
         }
     }
 
     pub(crate) fn pop(&self, outcomes: &Outcomes) -> Option<u64> {
+        self.popped(outcomes, || self.head.pop())
+    }
+
+    /// [`pop`](Self::pop) by the only consumer.
+    pub(crate) fn pop_by(&self, consumer: &mut Consumer<'_, C>, outcomes: &Outcomes) -> Option<u64> {
+        self.popped(outcomes, || consumer.pop())
+    }
+
+    fn popped(&self, outcomes: &Outcomes, pop: impl FnOnce() -> Result<u64, PopError>) -> Option<u64> {
         self.turn.take();
-        match model::pop("mpmc.pop", || self.head.pop()) {
+        match model::pop("mpmc.pop", pop) {
             Ok(value) => {
                 outcomes.saw("popped");
                 Some(value)
             }
-            Err(PopError::Empty) => {
-                outcomes.saw("empty");
+            Err(error) => {
+                saw_no_pop(error, outcomes);
                 None
             }
-            Err(PopError::Contended) => {
-                outcomes.saw("pop contended");
-                None
-            }
-            Err(error) => panic!("{error}"),
         }
     }
 
     /// Pushes values at once. Returns those that there was room for.
     pub(crate) fn push_many(&self, values: &[u64], outcomes: &Outcomes) -> Vec<u64> {
+        self.pushed_at_once(values, outcomes, || self.head.push_many(values))
+    }
+
+    /// [`push_many`](Self::push_many) by the only producer.
+    pub(crate) fn push_many_by(
+        &self,
+        producer: &mut Producer<'_, C>,
+        values: &[u64],
+        outcomes: &Outcomes,
+    ) -> Vec<u64> {
+        self.pushed_at_once(values, outcomes, || producer.push_many(values))
+    }
+
+    fn pushed_at_once(
+        &self,
+        values: &[u64],
+        outcomes: &Outcomes,
+        push: impl FnOnce() -> Result<usize, PushError>,
+    ) -> Vec<u64> {
         self.turn.take();
-        match model::push_many("mpmc.push_many", || self.head.push_many(values)) {
+        match model::push_many("mpmc.push_many", push) {
             Ok(elements) => {
                 model::saw_pushed(elements, outcomes);
                 values[..elements].to_vec()
             }
-            Err(PushError::Full) => {
-                outcomes.saw("full");
+            Err(error) => {
+                saw_no_push(error, outcomes);
                 Vec::new()
             }
-            Err(PushError::Contended) => {
-                outcomes.saw("push contended");
-                Vec::new()
-            }
-            Err(error) => panic!("{error}"),
         }
     }
 
     /// Pops up to so many elements at once.
     pub(crate) fn pop_many(&self, limit: u64, outcomes: &Outcomes) -> Vec<u64> {
+        self.popped_at_once(outcomes, |drained| self.head.drain(limit, |value| drained.push(value)))
+    }
+
+    /// [`pop_many`](Self::pop_many) by the only consumer.
+    pub(crate) fn pop_many_by(
+        &self,
+        consumer: &mut Consumer<'_, C>,
+        limit: u64,
+        outcomes: &Outcomes,
+    ) -> Vec<u64> {
+        self.popped_at_once(outcomes, |drained| consumer.drain(limit, |value| drained.push(value)))
+    }
+
+    fn popped_at_once(
+        &self,
+        outcomes: &Outcomes,
+        drain: impl FnOnce(&mut Vec<u64>) -> Result<u64, PopError>,
+    ) -> Vec<u64> {
         self.turn.take();
         let mut drained = Vec::new();
-        match model::drain("mpmc.drain", || self.head.drain(limit, |value| drained.push(value))) {
+        match model::drain("mpmc.drain", || drain(&mut drained)) {
             Ok(elements) => {
                 assert_eq!(elements, drained.len() as u64);
                 model::saw_drained(drained.len(), outcomes);
             }
-            Err(PopError::Empty) => outcomes.saw("empty"),
-            Err(PopError::Contended) => outcomes.saw("pop contended"),
-            Err(error) => panic!("{error}"),
+            Err(error) => saw_no_pop(error, outcomes),
         }
         drained
     }
@@ -127,4 +181,22 @@ impl<C: CountPolicy> Ring<C> {
     ) {
         exactly_once(pushed, popped.into_iter().chain(self.drain()));
     }
+}
+
+/// What kept a producer from pushing.
+fn saw_no_push(error: PushError, outcomes: &Outcomes) {
+    outcomes.saw(match error {
+        PushError::Full => "full",
+        PushError::Contended => "push contended",
+        error => panic!("{error}"),
+    });
+}
+
+/// What kept a consumer from popping.
+fn saw_no_pop(error: PopError, outcomes: &Outcomes) {
+    outcomes.saw(match error {
+        PopError::Empty => "empty",
+        PopError::Contended => "pop contended",
+        error => panic!("{error}"),
+    });
 }

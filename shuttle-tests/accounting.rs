@@ -161,10 +161,29 @@ const MPSC_BLOCKS_OF_2: Load = Load { producers: 9, pushes: 2, capacity: 7, bloc
 /// Four blocks of four nodes.
 const MPSC_LARGE_BLOCKS_OF_4: Load = Load { producers: 10, pushes: 40, capacity: 15, block: 4, ..MPSC_LARGE };
 
+/// A single producer with a single consumer.
+const MPMC_SINGLE_ENDS: Load = Load { producers: 1, consumers: 1, pushes: 10, ..MPMC };
+
+const MPMC_SINGLE_PRODUCER: Load = Load { producers: 1, consumers: 2, pushes: 10, pops: 40, ..MPMC };
+
+const MPMC_SINGLE_CONSUMER: Load = Load { consumers: 1, pops: 120, ..MPMC };
+
+const MPMC_LARGE_SINGLE_ENDS: Load =
+    Load { producers: 1, consumers: 1, pushes: 200, pops: 600, ..MPMC_LARGE };
+
+const MPMC_LARGE_SINGLE_PRODUCER: Load =
+    Load { producers: 1, consumers: 5, pushes: 200, pops: 120, ..MPMC_LARGE };
+
+const MPMC_LARGE_SINGLE_CONSUMER: Load = Load { consumers: 1, pops: 600, ..MPMC_LARGE };
+
 fn mpmc(test: &str, schedules: Schedules, load: Load) {
+    mpmc_on(test, schedules, load, Ring::new);
+}
+
+fn mpmc_on(test: &str, schedules: Schedules, load: Load, ring: fn(u64, u64) -> Ring) {
     let expected = ["pushed", "full", "popped", "empty", "reused"];
     check(test, schedules, load.schedules, &expected, move |run| {
-        account(run, schedules, load, Ring::new(load.capacity, load.start));
+        account(run, schedules, load, ring(load.capacity, load.start));
     });
 }
 
@@ -197,6 +216,66 @@ fn mpmc_accounts_for_a_large_load_in_random_schedules() {
 #[test]
 fn mpmc_accounts_for_a_large_load_with_few_preemptions() {
     mpmc(test_name!(), Schedules::Pct, MPMC_LARGE);
+}
+
+#[test]
+fn mpmc_with_single_ends_accounts_for_every_element_in_random_schedules() {
+    mpmc_on(test_name!(), Schedules::Random, MPMC_SINGLE_ENDS, Ring::with_single_ends);
+}
+
+#[test]
+fn mpmc_with_single_ends_accounts_for_every_element_with_few_preemptions() {
+    mpmc_on(test_name!(), Schedules::Pct, MPMC_SINGLE_ENDS, Ring::with_single_ends);
+}
+
+#[test]
+fn mpmc_with_single_ends_accounts_for_a_large_load_in_random_schedules() {
+    mpmc_on(test_name!(), Schedules::Random, MPMC_LARGE_SINGLE_ENDS, Ring::with_single_ends);
+}
+
+#[test]
+fn mpmc_with_single_ends_accounts_for_a_large_load_with_few_preemptions() {
+    mpmc_on(test_name!(), Schedules::Pct, MPMC_LARGE_SINGLE_ENDS, Ring::with_single_ends);
+}
+
+#[test]
+fn mpmc_with_a_single_producer_accounts_for_every_element_in_random_schedules() {
+    mpmc_on(test_name!(), Schedules::Random, MPMC_SINGLE_PRODUCER, Ring::with_single_producer);
+}
+
+#[test]
+fn mpmc_with_a_single_producer_accounts_for_every_element_with_few_preemptions() {
+    mpmc_on(test_name!(), Schedules::Pct, MPMC_SINGLE_PRODUCER, Ring::with_single_producer);
+}
+
+#[test]
+fn mpmc_with_a_single_producer_accounts_for_a_large_load_in_random_schedules() {
+    mpmc_on(test_name!(), Schedules::Random, MPMC_LARGE_SINGLE_PRODUCER, Ring::with_single_producer);
+}
+
+#[test]
+fn mpmc_with_a_single_producer_accounts_for_a_large_load_with_few_preemptions() {
+    mpmc_on(test_name!(), Schedules::Pct, MPMC_LARGE_SINGLE_PRODUCER, Ring::with_single_producer);
+}
+
+#[test]
+fn mpmc_with_a_single_consumer_accounts_for_every_element_in_random_schedules() {
+    mpmc_on(test_name!(), Schedules::Random, MPMC_SINGLE_CONSUMER, Ring::with_single_consumer);
+}
+
+#[test]
+fn mpmc_with_a_single_consumer_accounts_for_every_element_with_few_preemptions() {
+    mpmc_on(test_name!(), Schedules::Pct, MPMC_SINGLE_CONSUMER, Ring::with_single_consumer);
+}
+
+#[test]
+fn mpmc_with_a_single_consumer_accounts_for_a_large_load_in_random_schedules() {
+    mpmc_on(test_name!(), Schedules::Random, MPMC_LARGE_SINGLE_CONSUMER, Ring::with_single_consumer);
+}
+
+#[test]
+fn mpmc_with_a_single_consumer_accounts_for_a_large_load_with_few_preemptions() {
+    mpmc_on(test_name!(), Schedules::Pct, MPMC_LARGE_SINGLE_CONSUMER, Ring::with_single_consumer);
 }
 
 #[test]

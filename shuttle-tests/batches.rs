@@ -19,8 +19,8 @@ pub(crate) trait Batches: Queue {
 }
 
 const PRODUCERS: u64 = 3;
-/// Elements of one producer, in batches of up to three.
-const PUSHES: u64 = 6;
+/// Elements of one producer, in batches of up to three; the first producer has two left for the last batch.
+const PUSHES: u64 = 7;
 const ATTEMPTS: u64 = 12;
 const DRAINS: u64 = 40;
 
@@ -42,9 +42,9 @@ fn produce(run: &Run, queue: &impl Batches, producer: u64) -> u64 {
     PUSHES - left.len() as u64
 }
 
-fn account(run: &Run, consumers: u64, queue: impl Batches) {
+fn account(run: &Run, producers: u64, consumers: u64, queue: impl Batches) {
     let queue = Arc::new(queue);
-    let producers: Vec<_> = (0..PRODUCERS)
+    let producers: Vec<_> = (0..producers)
         .map(|producer| {
             let (queue, run) = (queue.clone(), run.clone());
             thread::spawn(move || produce(&run, &*queue, producer))
@@ -100,25 +100,128 @@ const OUTCOMES: &[&str] = &[
 
 #[test]
 fn mpmc_batches_account_for_every_element_in_random_schedules() {
-    check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| account(run, 2, Ring::new(4, u64::MAX - 2)));
+    check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| {
+        account(run, PRODUCERS, 2, Ring::new(4, u64::MAX - 2));
+    });
 }
 
 #[test]
 fn mpmc_batches_account_for_every_element_with_few_preemptions() {
-    check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| account(run, 2, Ring::new(4, u64::MAX - 2)));
+    check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| {
+        account(run, PRODUCERS, 2, Ring::new(4, u64::MAX - 2));
+    });
+}
+
+#[test]
+fn mpmc_batches_between_single_ends_account_for_every_element_in_random_schedules() {
+    check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| {
+        account(run, 1, 1, Ring::with_single_ends(4, u64::MAX - 2));
+    });
+}
+
+#[test]
+fn mpmc_batches_between_single_ends_account_for_every_element_with_few_preemptions() {
+    check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| {
+        account(run, 1, 1, Ring::with_single_ends(4, u64::MAX - 2));
+    });
+}
+
+#[test]
+fn mpmc_batches_of_a_single_producer_account_for_every_element_in_random_schedules() {
+    check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| {
+        account(run, 1, 2, Ring::with_single_producer(4, u64::MAX - 2));
+    });
+}
+
+#[test]
+fn mpmc_batches_of_a_single_producer_account_for_every_element_with_few_preemptions() {
+    check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| {
+        account(run, 1, 2, Ring::with_single_producer(4, u64::MAX - 2));
+    });
+}
+
+#[test]
+fn mpmc_batches_for_a_single_consumer_account_for_every_element_in_random_schedules() {
+    check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| {
+        account(run, PRODUCERS, 1, Ring::with_single_consumer(4, u64::MAX - 2));
+    });
+}
+
+#[test]
+fn mpmc_batches_for_a_single_consumer_account_for_every_element_with_few_preemptions() {
+    check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| {
+        account(run, PRODUCERS, 1, Ring::with_single_consumer(4, u64::MAX - 2));
+    });
+}
+
+/// Producers push batches of up to three and nothing else, and consumers drain as much as there is.
+fn batches_are_drained_whole(run: &Run, producers: u64, consumers: u64, queue: impl Batches) {
+    const BATCHES: u64 = 3;
+    let queue = Arc::new(queue);
+    let producers: Vec<_> = (0..producers)
+        .map(|producer| {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let mut next = 0;
+                let mut push = |_| {
+                    let items: Vec<_> = (next..next + 3).map(|serial| Item { producer, serial }).collect();
+                    let pushed = queue.push_many(&items);
+                    next += pushed as u64;
+                    items[..pushed].to_vec()
+                };
+                (0..BATCHES).map(&mut push).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let consumers: Vec<_> = (0..consumers)
+        .map(|_| {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let mut drain = queue.drainer();
+                (0..DRAINS).map(|_| drain(u64::MAX)).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let batches: Vec<_> =
+        producers.into_iter().flat_map(|thread| thread.join().expect("a producer")).collect();
+    let mut drained: Vec<_> =
+        consumers.into_iter().flat_map(|thread| thread.join().expect("a consumer")).collect();
+    drained.push(queue.drainer()(u64::MAX));
+    for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
+        run.saw(["a batch of 1", "a batch of 2", "a batch of 3"][batch.len() - 1]);
+        let whole = drained.iter().any(|drained| drained.windows(batch.len()).any(|part| part == batch));
+        assert!(whole, "{batch:?} came in pieces: {drained:?}");
+    }
+}
+
+const SIZES: &[&str] = &["a batch of 1", "a batch of 2", "a batch of 3"];
+
+#[test]
+fn mpmc_a_consumer_that_finds_the_first_of_a_batch_finds_all_in_random_schedules() {
+    check(test_name!(), Schedules::Random, MAIN, SIZES, |run| {
+        batches_are_drained_whole(run, PRODUCERS, 2, Ring::new(8, u64::MAX - 2));
+    });
+}
+
+#[test]
+fn mpmc_a_single_consumer_that_finds_the_first_of_a_batch_of_a_single_producer_finds_all_in_random_schedules()
+{
+    check(test_name!(), Schedules::Random, MAIN, SIZES, |run| {
+        batches_are_drained_whole(run, 1, 1, Ring::with_single_ends(4, u64::MAX - 2));
+    });
 }
 
 #[test]
 fn mpsc_batches_account_for_every_element_in_random_schedules() {
     check(test_name!(), Schedules::Random, MAIN, OUTCOMES, |run| {
-        account(run, 1, List::new(4, u32::MAX as u64 - 2));
+        account(run, PRODUCERS, 1, List::new(4, u32::MAX as u64 - 2));
     });
 }
 
 #[test]
 fn mpsc_batches_account_for_every_element_with_few_preemptions() {
     check(test_name!(), Schedules::Pct, MAIN, OUTCOMES, |run| {
-        account(run, 1, List::new(4, u32::MAX as u64 - 2));
+        account(run, PRODUCERS, 1, List::new(4, u32::MAX as u64 - 2));
     });
 }
 
@@ -126,7 +229,7 @@ fn mpsc_batches_account_for_every_element_with_few_preemptions() {
 fn mpsc_batches_from_blocks_account_for_every_element_in_random_schedules() {
     for block in [2, 4] {
         check(test_name!(), Schedules::Random, MAIN / 2, OUTCOMES, move |run| {
-            account(run, 1, List::with_blocks(8, block, u32::MAX as u64 - 2));
+            account(run, PRODUCERS, 1, List::with_blocks(8, block, u32::MAX as u64 - 2));
         });
     }
 }
@@ -135,7 +238,7 @@ fn mpsc_batches_from_blocks_account_for_every_element_in_random_schedules() {
 fn mpsc_batches_from_blocks_account_for_every_element_with_few_preemptions() {
     for block in [2, 4] {
         check(test_name!(), Schedules::Pct, MAIN / 2, OUTCOMES, move |run| {
-            account(run, 1, List::with_blocks(8, block, u32::MAX as u64 - 2));
+            account(run, PRODUCERS, 1, List::with_blocks(8, block, u32::MAX as u64 - 2));
         });
     }
 }

@@ -56,12 +56,34 @@ fn ring(program: &Program) -> Ring {
     Ring::new(program.capacity, program.start)
 }
 
+fn single_ends(program: &Program) -> Ring {
+    Ring::with_single_ends(program.capacity, program.start)
+}
+
+fn single_producer(program: &Program) -> Ring {
+    Ring::with_single_producer(program.capacity, program.start)
+}
+
+fn single_consumer(program: &Program) -> Ring {
+    Ring::with_single_consumer(program.capacity, program.start)
+}
+
 fn list(program: &Program) -> List {
     List::new(program.capacity, program.start)
 }
 
 fn mpmc(test: &str, schedules: Schedules, iterations: usize, program: Program) {
-    as_promised(test, schedules, iterations, program, ring, MPMC_REFUSALS, MPMC_OUTCOMES);
+    mpmc_on(test, schedules, iterations, program, ring);
+}
+
+fn mpmc_on(
+    test: &str,
+    schedules: Schedules,
+    iterations: usize,
+    program: Program,
+    queue: fn(&Program) -> Ring,
+) {
+    as_promised(test, schedules, iterations, program, queue, MPMC_REFUSALS, MPMC_OUTCOMES);
 }
 
 fn mpsc(test: &str, schedules: Schedules, iterations: usize, program: Program) {
@@ -86,6 +108,60 @@ fn mpmc_histories_of_five_threads_on_four_cells_are_as_promised_in_random_schedu
 #[test]
 fn mpmc_histories_of_five_threads_on_four_cells_are_as_promised_with_few_preemptions() {
     mpmc(test_name!(), Schedules::Pct, MAIN / 10, Program::new(4, 0, "+++ +++ ++ -- --"));
+}
+
+#[test]
+fn mpmc_histories_between_single_ends_are_as_promised_in_random_schedules() {
+    mpmc_on(test_name!(), Schedules::Random, MAIN, Program::new(2, u64::MAX - 2, "+++++ -----"), single_ends);
+}
+
+#[test]
+fn mpmc_histories_between_single_ends_are_as_promised_with_few_preemptions() {
+    mpmc_on(test_name!(), Schedules::Pct, MAIN, Program::new(2, u64::MAX - 2, "+++++ -----"), single_ends);
+}
+
+#[test]
+fn mpmc_histories_of_a_single_producer_and_three_consumers_are_as_promised_in_random_schedules() {
+    mpmc_on(
+        test_name!(),
+        Schedules::Random,
+        MAIN,
+        Program::new(2, u64::MAX - 2, "+++++ -- -- --"),
+        single_producer,
+    );
+}
+
+#[test]
+fn mpmc_histories_of_a_single_producer_and_three_consumers_are_as_promised_with_few_preemptions() {
+    mpmc_on(
+        test_name!(),
+        Schedules::Pct,
+        MAIN,
+        Program::new(2, u64::MAX - 2, "+++++ -- -- --"),
+        single_producer,
+    );
+}
+
+#[test]
+fn mpmc_histories_of_three_producers_and_a_single_consumer_are_as_promised_in_random_schedules() {
+    mpmc_on(
+        test_name!(),
+        Schedules::Random,
+        MAIN,
+        Program::new(2, u64::MAX - 2, "----- ++ ++ ++"),
+        single_consumer,
+    );
+}
+
+#[test]
+fn mpmc_histories_of_three_producers_and_a_single_consumer_are_as_promised_with_few_preemptions() {
+    mpmc_on(
+        test_name!(),
+        Schedules::Pct,
+        MAIN,
+        Program::new(2, u64::MAX - 2, "----- ++ ++ ++"),
+        single_consumer,
+    );
 }
 
 #[test]

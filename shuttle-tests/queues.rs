@@ -2,11 +2,13 @@
 
 use std::num::NonZero;
 
+use arenaq::count::Counted;
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Identify, Platform, Traced, Word};
 use arenaq::pool::{Pool, Start};
-use arenaq::trace;
+use arenaq::single::{SingleConsumer, SingleProducer};
+use arenaq::{PopError, PushError, trace};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 
 use crate::batches::Batches;
@@ -43,6 +45,8 @@ pub(crate) trait Queue: Send + Sync + 'static {
 /// The bounded queue.
 pub(crate) struct Ring {
     head: mpmc::Head<Shuttle, arenaq::KeyValue>,
+    /// Which sides are single ends.
+    single: Single,
     _cells: Vec<mpmc::Cell<Shuttle, arenaq::KeyValue>>,
 }
 
@@ -51,15 +55,52 @@ unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Sync for Ring {}
 
+#[derive(Clone, Copy, Debug)]
+struct Single {
+    producer: bool,
+    consumer: bool,
+}
+
 impl Ring {
-    /// With its positions at `start`.
+    /// For any number of producers and consumers, with its positions at `start`.
     pub(crate) fn new(capacity: u64, start: u64) -> Ring {
+        Ring::with_ends(capacity, start, Single { producer: false, consumer: false })
+    }
+
+    /// The same for one thread that pushes, and any number of consumers.
+    pub(crate) fn with_single_producer(capacity: u64, start: u64) -> Ring {
+        Ring::with_ends(capacity, start, Single { producer: true, consumer: false })
+    }
+
+    /// The same for any number of producers, and one consumer at a time.
+    pub(crate) fn with_single_consumer(capacity: u64, start: u64) -> Ring {
+        Ring::with_ends(capacity, start, Single { producer: false, consumer: true })
+    }
+
+    /// The same for one thread that pushes, and one consumer at a time.
+    pub(crate) fn with_single_ends(capacity: u64, start: u64) -> Ring {
+        Ring::with_ends(capacity, start, Single { producer: true, consumer: true })
+    }
+
+    fn with_ends(capacity: u64, start: u64, single: Single) -> Ring {
         let mut cells: Vec<_> = (0..capacity).map(|_| mpmc::Cell::empty()).collect();
         let head = mpmc::Head::empty();
         let capacity = Capacity::new(capacity).expect("a capacity");
         // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
         unsafe { head.init_at(cells.as_mut_ptr(), capacity, start) }.expect("nothing ends the loop");
-        Ring { head, _cells: cells }
+        Ring { head, single, _cells: cells }
+    }
+
+    /// The single end for one operation, if there is one.
+    fn only_producer(&self) -> Option<SingleProducer<'_, Shuttle, arenaq::KeyValue, Counted>> {
+        // SAFETY: every model with a single producer pushes in one thread, which has one end at a time.
+        self.single.producer.then(|| unsafe { self.head.single_producer() })
+    }
+
+    fn only_consumer(&self) -> Option<SingleConsumer<'_, Shuttle, arenaq::KeyValue, Counted>> {
+        // SAFETY: every model with a single consumer pops in one thread, and in the main thread when that one
+        // is gone.
+        self.single.consumer.then(|| unsafe { self.head.single_consumer() })
     }
 }
 
@@ -67,11 +108,19 @@ impl Queue for Ring {
     type Promise = RelaxedMpmc;
 
     fn push(&self, item: Item) -> Outcome {
-        operation("mpmc.push", || self.head.push(item.into())).into()
+        let value = item.into();
+        let pushed = operation("mpmc.push", || match self.only_producer() {
+            Some(mut producer) => producer.push(value),
+            None => self.head.push(value),
+        });
+        pushed.into()
     }
 
     fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
-        Box::new(|| operation("mpmc.pop", || self.head.pop()).into())
+        match self.only_consumer() {
+            Some(mut consumer) => Box::new(move || operation("mpmc.pop", || consumer.pop()).into()),
+            None => Box::new(|| operation("mpmc.pop", || self.head.pop()).into()),
+        }
     }
 
     fn verify_drained(&self) {
@@ -83,15 +132,27 @@ impl Queue for Ring {
 impl Batches for Ring {
     fn push_many(&self, items: &[Item]) -> usize {
         let values: Vec<_> = items.iter().map(|item| (*item).into()).collect();
-        operation("mpmc.push_many", || self.head.push_many(&values)).unwrap_or(0)
+        let pushed = operation("mpmc.push_many", || match self.only_producer() {
+            Some(mut producer) => producer.push_many(&values),
+            None => self.head.push_many(&values),
+        });
+        match pushed {
+            Err(PushError::Full) => 0,
+            pushed => pushed.unwrap_or_else(|error| panic!("{error}")),
+        }
     }
 
     fn drainer(&self) -> Box<dyn FnMut(u64) -> Vec<Item> + '_> {
-        Box::new(|limit| {
+        let mut only = self.only_consumer();
+        Box::new(move |limit| {
             let mut drained = Vec::new();
-            let result =
-                operation("mpmc.drain", || self.head.drain(limit, |element| drained.push(element.into())));
-            assert_eq!(result.unwrap_or(0), drained.len() as u64);
+            let hand_over = |element: arenaq::KeyValue| drained.push(element.into());
+            let result = operation("mpmc.drain", || match &mut only {
+                Some(consumer) => consumer.drain(limit, hand_over),
+                None => self.head.drain(limit, hand_over),
+            });
+            let expected = if drained.is_empty() { Err(PopError::Empty) } else { Ok(drained.len() as u64) };
+            assert_eq!(result, expected);
             drained
         })
     }

@@ -136,12 +136,25 @@ fn mpmc_programs() -> impl Strategy<Value = Program> {
     programs(prop_oneof![Just(2), Just(4)])
 }
 
+/// All threads but the first do nothing but this.
+fn all_others(op: Op, mut program: Program) -> Program {
+    program.threads.iter_mut().skip(1).flatten().for_each(|other| *other = op);
+    program
+}
+
 /// Only the first thread pops.
 fn mpsc_programs() -> impl Strategy<Value = Program> {
-    programs(1..=4_u64).prop_map(|mut program| {
-        program.threads.iter_mut().skip(1).flatten().for_each(|op| *op = Op::Push);
-        program
-    })
+    programs(1..=4_u64).prop_map(|program| all_others(Op::Push, program))
+}
+
+/// The same on a ring.
+fn single_consumer_programs() -> impl Strategy<Value = Program> {
+    mpmc_programs().prop_map(|program| all_others(Op::Push, program))
+}
+
+/// Only the first thread pushes.
+fn single_producer_programs() -> impl Strategy<Value = Program> {
+    mpmc_programs().prop_map(|program| all_others(Op::Pop, program))
 }
 
 /// The first history of `program` that is not what the queue promises.
@@ -249,6 +262,20 @@ fn shrinks_to_two_pushes<Q: Queue>(
 fn mpmc_generated_programs_have_only_histories_that_are_promised() {
     let expected = ["pushed", "full", "popped", "empty"];
     all_are_as_promised(test_name!(), &mpmc_programs(), |p| Ring::new(p.capacity, p.start), &expected);
+}
+
+#[test]
+fn mpmc_generated_programs_with_a_single_producer_have_only_histories_that_are_promised() {
+    let expected = ["pushed", "full", "popped", "empty"];
+    let ring = |p: &Program| Ring::with_single_producer(p.capacity, p.start);
+    all_are_as_promised(test_name!(), &single_producer_programs(), ring, &expected);
+}
+
+#[test]
+fn mpmc_generated_programs_with_a_single_consumer_have_only_histories_that_are_promised() {
+    let expected = ["pushed", "full", "popped", "empty"];
+    let ring = |p: &Program| Ring::with_single_consumer(p.capacity, p.start);
+    all_are_as_promised(test_name!(), &single_consumer_programs(), ring, &expected);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::mpsc;
 use crate::payload::{KeyValue, Payload};
 use crate::platform::{Link, Native, Plain, Platform, Word};
 use crate::pool::{Chain, GrowError, MAX_ELEMENTS, Pool, Start, nodes_for};
+use crate::single::{SingleConsumer, SingleProducer};
 use crate::status::{Corruption, PopError, PushError};
 
 /// The sites of the header.
@@ -453,9 +454,10 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         Ok(())
     }
 
-    /// Makes an empty MPSC queue with a pool of [`nodes_for`] `elements`, so that as many find room at any time,
-    /// and a few more at most times; the pool can [`grow`](MpscProducer::grow) to those for `limit` elements. A pool that can grow has pages of its own for its
-    /// nodes and for its links, so that those of which nothing is made yet need not be populated.
+    /// Makes an empty MPSC queue with a pool of [`nodes_for`] `elements`, so that as many find room at any
+    /// time, and a few more at most times; the pool can [`grow`](MpscProducer::grow) to those for `limit`
+    /// elements. A pool that can grow has pages of its own for its nodes and for its links, so that those of
+    /// which nothing is made yet need not be populated.
     ///
     /// # Errors
     ///
@@ -731,7 +733,27 @@ impl<T: Payload, C: CountPolicy> Clone for Mpmc<'_, T, C> {
 
 impl<T: Payload, C: CountPolicy> Copy for Mpmc<'_, T, C> {}
 
-impl<T: Payload, C: CountPolicy> Mpmc<'_, T, C> {
+impl<'m, T: Payload, C: CountPolicy> Mpmc<'m, T, C> {
+    /// The only producer; see [`mpmc::Head::single_producer`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn single_producer(&self) -> SingleProducer<'m, Native, T, C> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.head.single_producer() }
+    }
+
+    /// The only consumer; see [`mpmc::Head::single_consumer`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn single_consumer(&self) -> SingleConsumer<'m, Native, T, C> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.head.single_consumer() }
+    }
+
     /// Enqueues `value`; see [`mpmc::Head::push`].
     ///
     /// # Errors

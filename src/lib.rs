@@ -53,6 +53,7 @@
 #![no_std]
 
 pub mod arena;
+pub mod claim;
 pub mod count;
 pub mod eventcount;
 #[cfg(feature = "trace")]
@@ -67,6 +68,7 @@ pub mod payload;
 pub mod platform;
 pub mod pool;
 pub mod recovery;
+pub mod single;
 pub mod status;
 #[cfg(feature = "trace")]
 pub mod trace;

@@ -15,10 +15,11 @@
 //! | `p + 1` | published | the consumer that claims dequeue position `p` |
 //! | `p + capacity` | free again, one lap later | the producer that claims `p + capacity` |
 //!
-//! A thread reads the sequence, and if it is its turn, claims the position with a compare-exchange. From
-//! there to its store of the sequence the cell is its own. The sequence alone carries the data from thread to
-//! thread: its stores release what was done to the cell, its loads acquire it. The positions carry nothing
-//! but the claim, so all accesses to them are relaxed.
+//! A thread reads the sequence, and if it is its turn, claims the position with a compare-exchange, or with a
+//! store if it is alone on its side ([`single`](crate::single)). From there to its store of the sequence the
+//! cell is its own. The sequence alone carries the data from thread to thread: its stores release what was done
+//! to the cell, its loads acquire it. The positions carry nothing but the claim, so all accesses to them are
+//! relaxed.
 //!
 //! Positions, sequences and their differences wrap around at 2^64.
 //!
@@ -49,6 +50,7 @@
 use core::marker::PhantomData;
 use thiserror::Error;
 
+use crate::claim::{Claim, Many};
 use crate::count::{CountPolicy, Counted};
 use crate::layout::CacheLine;
 use crate::ordering::{Load, Site};
@@ -408,6 +410,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// [`PushError::Contended`] if the retry budget is spent, [`PushError::Invalid`] if there is no ring.
     #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), PushError> {
+        self.push_as::<Many>(value)
+    }
+
+    #[inline(always)]
+    pub(crate) fn push_as<K: Claim>(&self, value: T) -> Result<(), PushError> {
         // SAFETY: written before the queue was handed out, and never again.
         let buffer = unsafe { self.buffer.read(&site::PUSH_BUFFER) };
         if buffer.is_null() {
@@ -425,7 +432,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
 
             if turn == 0 {
                 let next = position.wrapping_add(1);
-                if self.enqueue_pos.0.compare_exchange(position, next, &site::PUSH_CLAIM).is_ok() {
+                if K::claim(&self.enqueue_pos.0, position, next, &site::PUSH_CLAIM) {
                     // SAFETY: the sequence said that the cell is free in this lap, and the claim that it is
                     // ours: no other producer has this position, and no consumer reads the cell before its
                     // sequence is position + 1.
@@ -469,6 +476,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// If `hand_over` does. The cell stays claimed then, as if the thread had died.
     #[inline(always)]
     pub fn pop_with<R>(&self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
+        self.pop_with_as::<Many, R>(hand_over)
+    }
+
+    #[inline(always)]
+    pub(crate) fn pop_with_as<K: Claim, R>(&self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
         // SAFETY: written before the queue was handed out, and never again.
         let buffer = unsafe { self.buffer.read(&site::POP_BUFFER) };
         if buffer.is_null() {
@@ -486,7 +498,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             let turn = distance(sequence, next);
 
             if turn == 0 {
-                if self.dequeue_pos.0.compare_exchange(position, next, &site::POP_CLAIM).is_ok() {
+                if K::claim(&self.dequeue_pos.0, position, next, &site::POP_CLAIM) {
                     // SAFETY: the sequence said that the cell is published, and the claim that it is ours: no
                     // other consumer has this position, and no producer writes the cell before its sequence
                     // is a lap further.
@@ -516,6 +528,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// As [`push`](Self::push), if there is no room for even one element.
     #[inline]
     pub fn push_many(&self, values: &[T]) -> Result<usize, PushError> {
+        self.push_many_as::<Many>(values)
+    }
+
+    #[inline(always)]
+    pub(crate) fn push_many_as<K: Claim>(&self, values: &[T]) -> Result<usize, PushError> {
         // SAFETY: written before the queue was handed out, and never again.
         let buffer = unsafe { self.buffer.read(&site::PUSH_MANY_BUFFER) };
         if buffer.is_null() {
@@ -534,7 +551,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             match free {
                 Ok(run) => {
                     let end = first.wrapping_add(run);
-                    if self.enqueue_pos.0.compare_exchange(first, end, &site::PUSH_MANY_CLAIM).is_ok() {
+                    if K::claim(&self.enqueue_pos.0, first, end, &site::PUSH_MANY_CLAIM) {
                         for (step, value) in values[..run as usize].iter().enumerate().rev() {
                             let position = first.wrapping_add(step as u64);
                             // SAFETY: as above.
@@ -574,7 +591,16 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// If `hand_over` does. The cells of that element and of those after it in the batch stay claimed then, as
     /// if the thread had died; see [`recovery`](crate::recovery).
     #[inline]
-    pub fn drain(&self, limit: u64, mut hand_over: impl FnMut(T)) -> Result<u64, PopError> {
+    pub fn drain(&self, limit: u64, hand_over: impl FnMut(T)) -> Result<u64, PopError> {
+        self.drain_as::<Many>(limit, hand_over)
+    }
+
+    #[inline(always)]
+    pub(crate) fn drain_as<K: Claim>(
+        &self,
+        limit: u64,
+        mut hand_over: impl FnMut(T),
+    ) -> Result<u64, PopError> {
         // SAFETY: written before the queue was handed out, and never again.
         let buffer = unsafe { self.buffer.read(&site::DRAIN_BUFFER) };
         if buffer.is_null() {
@@ -593,7 +619,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             match published {
                 Ok(run) => {
                     let end = first.wrapping_add(run);
-                    if self.dequeue_pos.0.compare_exchange(first, end, &site::DRAIN_CLAIM).is_ok() {
+                    if K::claim(&self.dequeue_pos.0, first, end, &site::DRAIN_CLAIM) {
                         for step in 0..run {
                             let position = first.wrapping_add(step);
                             // SAFETY: as above.

@@ -260,6 +260,7 @@ pub(crate) use sites;
 /// Every site of the crate, a slice a module.
 pub const SITES: &[&[&SiteInfo]] = &[
     crate::mpmc::site::ALL,
+    crate::claim::site::ALL,
     crate::mpsc::site::ALL,
     crate::pool::site::ALL,
     crate::arena::site::ALL,

@@ -44,7 +44,7 @@ pub const PATHS: &[Path] = &[
         "mpmc.push",
         "pushed",
         "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position )*\
-         load_sequence claim_position write_data publish_cell (increment_count )?",
+         load_sequence (claim_position |advance_position )write_data publish_cell (increment_count )?",
         "m01 -> m02 -> m03 -> m04 -> m05 -> m06 -> m07 -> m08 -> m09 -> RETURN_SUCCESS",
     ),
     path(
@@ -64,7 +64,7 @@ pub const PATHS: &[Path] = &[
         "mpmc.pop",
         "popped",
         "read_buffer load_position read_mask (load_sequence (claim_position! )?reload_position )*\
-         load_sequence claim_position read_data free_cell (decrement_count )?",
+         load_sequence (claim_position |advance_position )read_data free_cell (decrement_count )?",
         "m0 -> m1 -> m2 -> m3 -> m4",
     ),
     path(
@@ -84,7 +84,7 @@ pub const PATHS: &[Path] = &[
         "mpmc.push_many",
         "pushed",
         "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position )*\
-         (load_sequence )+claim_positions (write_data publish_cell )+(increment_count )?",
+         (load_sequence )+(claim_positions |advance_position )(write_data publish_cell )+(increment_count )?",
         "",
     ),
     path(
@@ -104,7 +104,7 @@ pub const PATHS: &[Path] = &[
         "mpmc.drain",
         "drained",
         "read_buffer load_position read_mask ((load_sequence )+(claim_positions! )?reload_position )*\
-         (load_sequence )+claim_positions (read_data free_cell )+(decrement_count )?",
+         (load_sequence )+(claim_positions |advance_position )(read_data free_cell )+(decrement_count )?",
         "",
     ),
     path(

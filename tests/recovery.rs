@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
 use arenaq::{Corruption, KeyValue, PopError, mpsc};
+use support::ends::{SIDES, Side};
 use support::queues::{List, Ring, item};
 use support::scripted::{Scripted, dying, on_processor, stalled};
 
@@ -35,6 +36,30 @@ fn list() -> List {
 /// A consumer, which is never dropped if its process is killed.
 fn mortal(list: &List) -> ManuallyDrop<mpsc::Consumer<'_, Scripted, KeyValue>> {
     ManuallyDrop::new(list.consumer())
+}
+
+/// Pops one element after another until there is none, as one of many consumers or as the only one.
+fn pop_all(ring: &Ring, consumer: Side, seen: &Seen) {
+    match consumer {
+        Side::Many => while ring.head.pop_with(|element| seen.take(element)).is_ok() {},
+        Side::Single => {
+            let mut consumer = ring.single_consumer();
+            while consumer.pop_with(|element| seen.take(element)).is_ok() {}
+        }
+    }
+}
+
+/// Pops up to so many at once, likewise.
+fn drain(ring: &Ring, consumer: Side, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
+    match consumer {
+        Side::Many => ring.head.drain(limit, hand_over),
+        Side::Single => ring.single_consumer().drain(limit, hand_over),
+    }
+}
+
+/// Everybody who consumes: first one that dies, and then one that goes on.
+fn successions() -> impl Iterator<Item = (Side, Side)> {
+    SIDES.into_iter().flat_map(|mortal| SIDES.map(|next| (mortal, next)))
 }
 
 /// What came out of a queue, in order, however often.
@@ -94,17 +119,18 @@ fn mpsc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_s
     assert!(nodes >= 3, "in each pop one at least is between the move of the tail and the free of the stub");
 }
 
-#[test]
-fn mpmc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_seen_twice() {
+/// The consumer dies before each of its accesses, one death after another. Then comes the reclaim, and then the
+/// next consumer.
+fn mpmc_goes_on_after_every_death(mortal: Side, next: Side) {
     let (mut died, mut twice, mut reclaimed) = (0, 0, 0);
     for death in 0.. {
         let ring = ring();
         let seen = Seen::default();
-        let ended = dying(death, || while ring.head.pop_with(|element| seen.take(element)).is_ok() {});
+        let ended = dying(death, || pop_all(&ring, mortal, &seen));
 
         // SAFETY: the only consumer is dead.
         reclaimed += unsafe { ring.head.reclaim(|element| seen.take(element)) }.expect("a ring");
-        while ring.head.pop_with(|element| seen.take(element)).is_ok() {}
+        pop_all(&ring, next, &seen);
         twice += seen.check(death);
         // SAFETY: nothing runs.
         unsafe { ring.head.recount() };
@@ -112,8 +138,9 @@ fn mpmc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_s
         for serial in 4..8 {
             ring.head.push(item(serial)).expect("every cell is free again");
         }
-        let rest: Vec<_> = std::iter::from_fn(|| ring.head.pop().ok()).map(|element| element.key).collect();
-        assert_eq!(rest, [4, 5, 6, 7]);
+        let rest = Seen::default();
+        pop_all(&ring, next, &rest);
+        assert_eq!(rest.0.into_inner(), [4, 5, 6, 7]);
         if ended.is_some() {
             break;
         }
@@ -125,25 +152,43 @@ fn mpmc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_s
 }
 
 #[test]
-fn mpmc_a_claimed_cell_fills_the_queue_until_it_is_reclaimed() {
-    let ring = ring();
-    // Through all but the last two accesses of a pop: the store of the sequence, and the counter.
-    assert_eq!(dying(6, || ring.head.pop_with(|_| ())), None);
-    ring.head.push(item(4)).expect("the fourth cell");
-    assert!(ring.head.push(item(5)).is_err(), "the dead consumer's cell is not free");
-    for serial in 2..=4 {
-        assert_eq!(ring.head.pop(), Ok(item(serial)), "the others go round it");
-    }
-    assert!(ring.head.push(item(5)).is_err(), "still, although the queue is empty");
-    assert_eq!(ring.head.pop(), Err(PopError::Empty));
+fn mpmc_a_consumer_that_dies_anywhere_loses_nothing_and_at_most_one_element_is_seen_twice() {
+    mpmc_goes_on_after_every_death(Side::Many, Side::Many);
+}
 
-    let mut handed_over = Vec::new();
-    // SAFETY: the only consumer is dead.
-    assert_eq!(unsafe { ring.head.reclaim(|element| handed_over.push(element)) }, Ok(1));
-    assert_eq!(handed_over, [item(1)]);
-    // SAFETY: as above.
-    assert_eq!(unsafe { ring.head.reclaim(|_| ()) }, Ok(0), "once");
-    assert_eq!(ring.head.push(item(5)), Ok(()));
+#[test]
+fn mpmc_a_single_consumer_that_dies_anywhere_leaves_the_same_and_any_consumer_goes_on() {
+    mpmc_goes_on_after_every_death(Side::Single, Side::Many);
+    mpmc_goes_on_after_every_death(Side::Single, Side::Single);
+}
+
+#[test]
+fn mpmc_a_single_consumer_goes_on_after_one_of_many_that_dies_anywhere() {
+    mpmc_goes_on_after_every_death(Side::Many, Side::Single);
+}
+
+#[test]
+fn mpmc_a_claimed_cell_fills_the_queue_until_it_is_reclaimed() {
+    for (mortal, next) in successions() {
+        let ring = ring();
+        // Through all but the last two accesses of a pop: the store of the sequence, and the counter.
+        assert_eq!(dying(6, || pop_all(&ring, mortal, &Seen::default())), None);
+        ring.head.push(item(4)).expect("the fourth cell");
+        assert!(ring.head.push(item(5)).is_err(), "the dead consumer's cell is not free");
+        let others = Seen::default();
+        pop_all(&ring, next, &others);
+        assert_eq!(others.0.into_inner(), [2, 3, 4], "the others go round it");
+        assert!(ring.head.push(item(5)).is_err(), "still, although the queue is empty");
+        assert_eq!(ring.head.pop(), Err(PopError::Empty));
+
+        let mut handed_over = Vec::new();
+        // SAFETY: one consumer is dead, and the other has ended.
+        assert_eq!(unsafe { ring.head.reclaim(|element| handed_over.push(element)) }, Ok(1));
+        assert_eq!(handed_over, [item(1)]);
+        // SAFETY: as above.
+        assert_eq!(unsafe { ring.head.reclaim(|_| ()) }, Ok(0), "once");
+        assert_eq!(ring.head.push(item(5)), Ok(()));
+    }
 }
 
 #[test]
@@ -195,21 +240,25 @@ fn mpsc_a_consumer_that_dies_in_a_batch_loses_nothing() {
     assert!(nodes >= 3, "one death at least is between the move of the tail and the free of the nodes");
 }
 
-#[test]
-fn mpmc_a_consumer_that_dies_in_a_batch_loses_nothing_and_at_most_one_element_is_seen_twice() {
+/// The same as [`mpmc_goes_on_after_every_death`], in a batch of three.
+fn mpmc_goes_on_after_every_death_in_a_batch(mortal: Side, next: Side) {
     let (mut died, mut twice, mut reclaimed) = (0, 0, 0);
     for death in 0.. {
         let ring = ring();
         let seen = Seen::default();
-        let ended = dying(death, || ring.head.drain(3, |element| seen.take(element)));
+        let ended = dying(death, || drain(&ring, mortal, 3, |element| seen.take(element)));
 
         // SAFETY: the only consumer is dead.
         reclaimed += unsafe { ring.head.reclaim(|element| seen.take(element)) }.expect("a ring");
-        while ring.head.pop_with(|element| seen.take(element)).is_ok() {}
+        while drain(&ring, next, 2, |element| seen.take(element)).is_ok() {}
         twice += seen.check(death);
         // SAFETY: nothing runs.
         unsafe { ring.head.recount() };
         assert_eq!(ring.head.verify_quiesced(), Ok(()), "death before access {death}");
+        assert_eq!(ring.head.push_many(&[4, 5, 6, 7].map(item)), Ok(4), "every cell is free again");
+        let rest = Seen::default();
+        assert_eq!(drain(&ring, next, 9, |element| rest.take(element)), Ok(4));
+        assert_eq!(rest.0.into_inner(), [4, 5, 6, 7]);
         if ended.is_some() {
             break;
         }
@@ -218,6 +267,22 @@ fn mpmc_a_consumer_that_dies_in_a_batch_loses_nothing_and_at_most_one_element_is
     assert!(died >= 3 + 3 + 1 + 3 * 2, "{died}");
     // Of three elements each can be read, and handed over, by a consumer that dies then: 3 + 3 + 2 + 2 + 1 + 1.
     assert_eq!((twice, reclaimed), (3, 12));
+}
+
+#[test]
+fn mpmc_a_consumer_that_dies_in_a_batch_loses_nothing_and_at_most_one_element_is_seen_twice() {
+    mpmc_goes_on_after_every_death_in_a_batch(Side::Many, Side::Many);
+}
+
+#[test]
+fn mpmc_a_single_consumer_that_dies_in_a_batch_leaves_the_same_and_any_consumer_goes_on() {
+    mpmc_goes_on_after_every_death_in_a_batch(Side::Single, Side::Many);
+    mpmc_goes_on_after_every_death_in_a_batch(Side::Single, Side::Single);
+}
+
+#[test]
+fn mpmc_a_single_consumer_goes_on_after_one_of_many_that_dies_in_a_batch() {
+    mpmc_goes_on_after_every_death_in_a_batch(Side::Many, Side::Single);
 }
 
 /// Blocks of several nodes: how many elements a list has room for beside its stub, and how many nodes a block
@@ -500,12 +565,34 @@ fn a_panic_in_a_batch_leaves_what_a_death_leaves() {
     assert_eq!(rest, [1, 2, 3], "the batch is there as a whole");
     assert_eq!(list.pool.free_nodes(), Ok(4));
 
+    for (mortal, next) in successions() {
+        let ring = ring();
+        let caught =
+            catch_unwind(AssertUnwindSafe(|| drain(&ring, mortal, 3, |element| panics(&mut times, element))));
+        assert!(caught.is_err());
+        assert_eq!(drain(&ring, next, 1, |_| ()), Err(PopError::Empty), "the batch is claimed as a whole");
+        let mut left = Vec::new();
+        // SAFETY: the consumer that panicked will not go on, and the other has ended.
+        assert_eq!(unsafe { ring.head.reclaim(|element| left.push(element.key)) }, Ok(2));
+        assert_eq!(left, [2, 3], "the first was handed over and freed");
+    }
+}
+
+/// The handle is there after the panic, and may be used again once the cell is reclaimed.
+#[test]
+fn a_single_consumer_whose_pop_panics_goes_on_when_its_element_is_reclaimed() {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
     let ring = ring();
-    let caught = catch_unwind(AssertUnwindSafe(|| ring.head.drain(3, |element| panics(&mut times, element))));
+    let mut consumer = ring.single_consumer();
+    let caught =
+        catch_unwind(AssertUnwindSafe(|| consumer.pop_with(|_| resume_unwind(Box::new("the closure")))));
     assert!(caught.is_err());
-    assert_eq!(ring.head.pop(), Err(PopError::Empty), "the batch is claimed as a whole");
+    assert_eq!(consumer.pop(), Ok(item(2)), "the element after it");
     let mut left = Vec::new();
-    // SAFETY: the only consumer will not go on.
-    assert_eq!(unsafe { ring.head.reclaim(|element| left.push(element.key)) }, Ok(2));
-    assert_eq!(left, [2, 3], "the first was handed over and freed");
+    // SAFETY: who reclaims is the only consumer itself.
+    assert_eq!(unsafe { consumer.queue().reclaim(|element| left.push(element)) }, Ok(1));
+    assert_eq!(left, [item(1)]);
+    assert_eq!((consumer.pop(), consumer.pop()), (Ok(item(3)), Err(PopError::Empty)));
+    assert_eq!(ring.head.verify_quiesced(), Ok(()));
 }

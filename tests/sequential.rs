@@ -12,6 +12,7 @@ use arenaq::platform::{Native, Platform, Word};
 use arenaq::pool::{AllocError, GrowError, MAGAZINES, Pool, Start, nodes_for};
 use arenaq::{KeyValue, PopError, PushError};
 use proptest::prelude::*;
+use support::ends::{Consumer, Producer, Side};
 use support::queues::List;
 use support::scripted::on_processor;
 use support::{Memory, offset};
@@ -28,16 +29,40 @@ enum Op {
     NextConsumer,
 }
 
-fn ops(longest: u8) -> impl Strategy<Value = Vec<Op>> {
-    let op = prop_oneof![
+fn op(longest: u8) -> impl Strategy<Value = Op> {
+    prop_oneof![
         4 => (1..=longest).prop_map(Op::Push),
         4 => (1..=longest).prop_map(Op::Pop),
         4 => (0..=longest).prop_map(Op::PushMany),
         4 => (0..=longest).prop_map(Op::Drain),
         1 => (0u64..6).prop_map(Op::Grow),
         1 => Just(Op::NextConsumer),
-    ];
-    prop::collection::vec(op, 1..40)
+    ]
+}
+
+fn ops(longest: u8) -> impl Strategy<Value = Vec<Op>> {
+    prop::collection::vec(op(longest), 1..40)
+}
+
+/// Operations one after another. Each side of the queue has the same end from the first to the last.
+#[derive(Clone, Debug)]
+struct Run {
+    producer: Side,
+    consumer: Side,
+    ops: Vec<Op>,
+}
+
+impl Run {
+    fn of_many(ops: Vec<Op>) -> [Run; 1] {
+        [Run { producer: Side::Many, consumer: Side::Many, ops }]
+    }
+}
+
+/// Single ends for one operation or for several, and between them ends for many.
+fn runs(longest: u8) -> impl Strategy<Value = Vec<Run>> {
+    let side = || prop_oneof![1 => Just(Side::Many), 2 => Just(Side::Single)];
+    let run = (side(), side(), prop::collection::vec(op(longest), 1..6));
+    prop::collection::vec(run.prop_map(|(producer, consumer, ops)| Run { producer, consumer, ops }), 1..12)
 }
 
 /// Positions at which something could overflow: the wrap-around, the sign bit, 32 bits.
@@ -61,7 +86,7 @@ fn counted<C: CountPolicy>(length: usize) -> u64 {
 fn mpmc_is_a_bounded_deque<C: CountPolicy>(
     capacity: u64,
     start: u64,
-    ops: &[Op],
+    runs: &[Run],
 ) -> Result<(), TestCaseError> {
     let memory = Memory::new(16 * 1024);
     let mut arena: Arena<'_, KeyValue, C> = memory.format();
@@ -93,45 +118,57 @@ fn mpmc_is_a_bounded_deque<C: CountPolicy>(
         }
         Ok(())
     };
-    for op in ops {
-        match *op {
-            Op::Push(times) => {
-                for _ in 0..times {
-                    let expected = if model.len() as u64 == capacity {
-                        Err(PushError::Full)
-                    } else {
-                        model.push_back(item(serial));
-                        Ok(())
-                    };
-                    prop_assert_eq!(queue.push(item(serial)), expected);
-                    serial += 1;
+    for run in runs {
+        // SAFETY: this thread is the only one, and both ends are gone before the next run has its own.
+        let (mut producer, mut consumer) =
+            unsafe { (Producer::new(&queue, run.producer), Consumer::new(&queue, run.consumer)) };
+        for op in &run.ops {
+            match *op {
+                Op::Push(times) => {
+                    for _ in 0..times {
+                        let expected = if model.len() as u64 == capacity {
+                            Err(PushError::Full)
+                        } else {
+                            model.push_back(item(serial));
+                            Ok(())
+                        };
+                        prop_assert_eq!(producer.push(item(serial)), expected);
+                        serial += 1;
+                        check(&model)?;
+                    }
+                }
+                Op::Pop(times) => {
+                    for time in 0..times {
+                        let expected = model.pop_front().ok_or(PopError::Empty);
+                        if time % 2 == 0 {
+                            prop_assert_eq!(consumer.pop(), expected);
+                        } else {
+                            let handed_over = consumer.pop_with(|value| (value, time));
+                            prop_assert_eq!(handed_over, expected.map(|value| (value, time)));
+                        }
+                        check(&model)?;
+                    }
+                }
+                Op::PushMany(most) => {
+                    let values: Vec<_> = (serial..).take(most.into()).map(item).collect();
+                    let pushed = values.len().min(capacity as usize - model.len());
+                    let expected = if most > 0 && pushed == 0 { Err(PushError::Full) } else { Ok(pushed) };
+                    prop_assert_eq!(producer.push_many(&values), expected);
+                    model.extend(&values[..pushed]);
+                    serial += u64::from(most);
                     check(&model)?;
                 }
-            }
-            Op::Pop(times) => {
-                for _ in 0..times {
-                    prop_assert_eq!(queue.pop(), model.pop_front().ok_or(PopError::Empty));
+                Op::Drain(most) => {
+                    let mut drained = Vec::new();
+                    let length = model.len().min(most.into());
+                    let expected =
+                        if most > 0 && length == 0 { Err(PopError::Empty) } else { Ok(length as u64) };
+                    prop_assert_eq!(consumer.drain(most.into(), |value| drained.push(value)), expected);
+                    prop_assert!(model.drain(..length).eq(drained));
                     check(&model)?;
                 }
+                Op::Grow(_) | Op::NextConsumer => {}
             }
-            Op::PushMany(most) => {
-                let values: Vec<_> = (serial..).take(most.into()).map(item).collect();
-                let pushed = values.len().min(capacity as usize - model.len());
-                let expected = if most > 0 && pushed == 0 { Err(PushError::Full) } else { Ok(pushed) };
-                prop_assert_eq!(queue.push_many(&values), expected);
-                model.extend(&values[..pushed]);
-                serial += u64::from(most);
-                check(&model)?;
-            }
-            Op::Drain(most) => {
-                let mut drained = Vec::new();
-                let length = model.len().min(most.into());
-                let expected = if most > 0 && length == 0 { Err(PopError::Empty) } else { Ok(length as u64) };
-                prop_assert_eq!(queue.drain(most.into(), |value| drained.push(value)), expected);
-                prop_assert!(model.drain(..length).eq(drained));
-                check(&model)?;
-            }
-            Op::Grow(_) | Op::NextConsumer => {}
         }
     }
     Ok(())
@@ -528,12 +565,30 @@ proptest! {
 
     #[test]
     fn mpmc_does_what_a_bounded_deque_does(exponent in 1u32..=6, start in start(), ops in ops(80)) {
-        mpmc_is_a_bounded_deque::<Counted>(1 << exponent, start, &ops)?;
+        mpmc_is_a_bounded_deque::<Counted>(1 << exponent, start, &Run::of_many(ops))?;
     }
 
     #[test]
     fn mpmc_without_a_counter_does_the_same(exponent in 1u32..=6, start in start(), ops in ops(80)) {
-        mpmc_is_a_bounded_deque::<Uncounted>(1 << exponent, start, &ops)?;
+        mpmc_is_a_bounded_deque::<Uncounted>(1 << exponent, start, &Run::of_many(ops))?;
+    }
+
+    #[test]
+    fn mpmc_with_single_ends_between_others_does_what_a_bounded_deque_does(
+        exponent in 1u32..=6,
+        start in start(),
+        runs in runs(80),
+    ) {
+        mpmc_is_a_bounded_deque::<Counted>(1 << exponent, start, &runs)?;
+    }
+
+    #[test]
+    fn mpmc_with_single_ends_and_without_a_counter_does_the_same(
+        exponent in 1u32..=6,
+        start in start(),
+        runs in runs(80),
+    ) {
+        mpmc_is_a_bounded_deque::<Uncounted>(1 << exponent, start, &runs)?;
     }
 
     #[test]
@@ -706,6 +761,153 @@ fn an_empty_queue_takes_an_element_whatever_went_through_it_before() {
     }
 }
 
+/// Every byte of a payload, whatever its size: native reads copy 16, 24 and 32 bytes that are aligned as words in
+/// another way than the rest.
+mod payloads {
+    use super::*;
+    use arenaq::payload::Payload;
+    use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
+
+    /// Of no two bytes of one, and of no byte in the same place of two, are the values the same.
+    fn different<T: Payload>() -> Vec<T> {
+        let byte = |number: u8, place: u8| number.wrapping_mul(83).wrapping_add(place.wrapping_mul(7));
+        let bytes = |number| (0..size_of::<T>() as u8).map(|place| byte(number, place)).collect::<Vec<_>>();
+        (0..12).map(|number| pod_read_unaligned(&bytes(number))).collect()
+    }
+
+    fn are_equal<T: Payload>(one: &T, other: &T) -> bool {
+        bytes_of(one) == bytes_of(other)
+    }
+
+    /// Sends them through a queue, several laps of a small one, up to four at a time. `push` takes all that it
+    /// is given; `pop` hands over as many as there are.
+    fn come_through<T: Payload>(how: &str, push: impl Fn(&[T]), mut pop: impl FnMut(u64, &mut Vec<T>)) {
+        let payloads = different::<T>();
+        let mut left = &payloads[..];
+        let mut popped = Vec::new();
+        for size in [1, 4, 3, 4] {
+            let (some, others) = left.split_at(size);
+            push(some);
+            pop(size as u64, &mut popped);
+            left = others;
+        }
+        let pairs = || payloads.iter().zip(&popped).enumerate();
+        assert!(left.is_empty() && popped.len() == payloads.len(), "{how}: {} came out", popped.len());
+        if let Some((number, (went_in, came_out))) = pairs().find(|(_, (a, b))| !are_equal(*a, *b)) {
+            panic!("{how}, element {number}: {:x?} and not {:x?}", bytes_of(came_out), bytes_of(went_in));
+        }
+    }
+
+    fn come_through_the_queues<T: Payload>() {
+        let memory = Memory::new(16 * 1024);
+        let mut arena: Arena<'_, T> = memory.format();
+        arena.create_mpmc(4).expect("it fits");
+        arena.create_mpsc(4, 4).expect("it fits");
+        let ring = arena.mpmc().expect("made");
+        let list = arena.mpsc_producer().expect("made");
+        let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+
+        // SAFETY: this thread is the only one, and what pushes next comes after this end is gone.
+        let only_producer = || unsafe { ring.single_producer() };
+        // SAFETY: likewise for what pops next.
+        let only_consumer = || unsafe { ring.single_consumer() };
+        let each = |values: &[T], push: &dyn Fn(T) -> Result<(), PushError>| {
+            values.iter().for_each(|value| assert_eq!(push(*value), Ok(())));
+        };
+        come_through(
+            "one by one",
+            |values| each(values, &|value| ring.push(value)),
+            |count, popped| popped.extend((0..count).map(|_| ring.pop().expect("pushed"))),
+        );
+        come_through(
+            "in batches",
+            |values| assert_eq!(ring.push_many(values), Ok(values.len())),
+            |count, popped| assert_eq!(ring.drain(count, |value| popped.push(value)), Ok(count)),
+        );
+        come_through(
+            "searched",
+            |values| assert_eq!(ring.push_many(values), Ok(values.len())),
+            |count, popped| {
+                // SAFETY: this thread is the only one.
+                let found = unsafe {
+                    ring.search(|value| {
+                        popped.push(*value);
+                        false
+                    })
+                };
+                assert!(found.is_none());
+                assert_eq!(ring.drain(count, |_| ()), Ok(count));
+            },
+        );
+        come_through(
+            "between single ends one by one",
+            |values| each(values, &|value| only_producer().push(value)),
+            |count, popped| popped.extend((0..count).map(|_| only_consumer().pop().expect("pushed"))),
+        );
+        come_through(
+            "between single ends in batches",
+            |values| assert_eq!(only_producer().push_many(values), Ok(values.len())),
+            |count, popped| assert_eq!(only_consumer().drain(count, |value| popped.push(value)), Ok(count)),
+        );
+        come_through(
+            "one by one through nodes",
+            |values| each(values, &|value| list.push(value)),
+            |count, popped| popped.extend((0..count).map(|_| consumer.pop().expect("pushed"))),
+        );
+        come_through(
+            "in batches through nodes",
+            |values| assert_eq!(list.push_many(values), Ok(values.len())),
+            |count, popped| assert_eq!(consumer.drain(count, |value| popped.push(value)), Ok(count)),
+        );
+    }
+
+    /// 16 bytes in fields of two sizes.
+    #[repr(C)]
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    struct Three(u32, u32, u64);
+
+    /// 24 bytes, in the middle word fields of three sizes.
+    #[repr(C)]
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    struct Seven(u64, u8, u8, u16, u32, f32, i32);
+
+    /// 32 bytes, with an array.
+    #[repr(C)]
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    struct Four([u8; 16], f64, u32, [i16; 2]);
+
+    /// 16 bytes that are aligned to less than a word.
+    #[repr(C)]
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    struct Halves(u32, [u16; 2], u32, u32);
+
+    #[test]
+    fn every_byte_of_a_payload_of_16_24_or_32_bytes_comes_out_as_it_went_in() {
+        come_through_the_queues::<[u64; 2]>();
+        come_through_the_queues::<[u64; 3]>();
+        come_through_the_queues::<[u64; 4]>();
+        come_through_the_queues::<KeyValue>();
+        come_through_the_queues::<Three>();
+        come_through_the_queues::<Seven>();
+        come_through_the_queues::<Four>();
+    }
+
+    #[test]
+    fn every_byte_of_a_payload_of_8_or_40_or_64_bytes_comes_out_as_it_went_in() {
+        come_through_the_queues::<u64>();
+        come_through_the_queues::<[u32; 2]>();
+        come_through_the_queues::<[u64; 5]>();
+        come_through_the_queues::<[u64; 8]>();
+    }
+
+    #[test]
+    fn every_byte_of_a_payload_that_is_not_aligned_as_a_word_comes_out_as_it_went_in() {
+        come_through_the_queues::<Halves>();
+        come_through_the_queues::<[u8; 24]>();
+        come_through_the_queues::<[u16; 16]>();
+    }
+}
+
 /// A head and its pool are made one after the other, so a program can meet one without the other.
 mod never_initialised {
     use super::*;
@@ -723,6 +925,18 @@ mod never_initialised {
         assert_eq!(queue.verify_quiesced(), Err(Corruption::NotInitialised));
         // SAFETY: this thread is the only one.
         assert_eq!(unsafe { queue.search(|_| true) }, None);
+    }
+
+    #[test]
+    fn an_mpmc_queue_says_so_to_single_ends() {
+        let queue = mpmc::Head::<Native, KeyValue>::empty();
+        // SAFETY: this thread is the only one, and has one end of each side.
+        let (mut producer, mut consumer) = unsafe { (queue.single_producer(), queue.single_consumer()) };
+        assert_eq!(producer.push(item(1)), Err(PushError::Invalid));
+        assert_eq!(producer.push_many(&[item(1)]), Err(PushError::Invalid));
+        assert_eq!(consumer.pop(), Err(PopError::Invalid));
+        assert_eq!(consumer.pop_with(|_| ()), Err(PopError::Invalid));
+        assert_eq!(consumer.drain(1, |_| ()), Err(PopError::Invalid));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use arenaq::pool::{AllocError, Chain, GrowError, MAGAZINES, Pool, Start};
 use arenaq::{KeyValue, PopError, PushError};
 use crossbeam_utils::Backoff;
 use support::Memory;
+use support::ends::{Consumer, Producer, Side};
 
 const PRODUCERS: u64 = 4;
 
@@ -26,11 +27,11 @@ struct Refusals {
     empty: AtomicU64,
     busy: AtomicU64,
     contended: AtomicU64,
-    /// A consumer has panicked: producers must not wait for it.
+    /// A thread has panicked: the others must not wait for it.
     abandoned: AtomicBool,
 }
 
-/// Tells the producers when a consumer panics, so that the test fails and does not hang.
+/// Tells the other threads when one panics, so that the test fails and does not hang.
 struct Abandons<'a>(&'a AtomicBool);
 
 impl Drop for Abandons<'_> {
@@ -87,8 +88,9 @@ fn push_all(
     elements: u64,
     batch: Batch,
     refusals: &Refusals,
-    push: impl Fn(&[KeyValue]) -> Result<usize, PushError>,
+    mut push: impl FnMut(&[KeyValue]) -> Result<usize, PushError>,
 ) {
+    let _abandons = Abandons(&refusals.abandoned);
     let (mut pushed, mut size) = (0, 0);
     let backoff = Backoff::new();
     while pushed < elements {
@@ -163,21 +165,37 @@ fn pop_all(
 }
 
 /// Every (producer, number) is there once.
-fn all_once(consumed: impl IntoIterator<Item = KeyValue>, elements: u64) {
-    let mut seen = vec![false; (PRODUCERS * elements) as usize];
+fn all_once(consumed: impl IntoIterator<Item = KeyValue>, producers: u64, elements: u64) {
+    let mut seen = vec![false; (producers * elements) as usize];
     let mut count = 0;
     for KeyValue { key, value } in consumed {
-        assert!(key < PRODUCERS && value < elements, "{key}/{value} was never pushed");
+        assert!(key < producers && value < elements, "{key}/{value} was never pushed");
         let slot = &mut seen[(key * elements + value) as usize];
         assert!(!*slot, "{key}/{value} came twice");
         *slot = true;
         count += 1;
     }
-    assert_eq!(count, PRODUCERS * elements, "elements are lost");
+    assert_eq!(count, producers * elements, "elements are lost");
 }
 
-fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64, batch: Batch) {
+/// Four producers and three consumers, or a single one on either side.
+#[derive(Clone, Copy, Debug)]
+struct Mpmc {
+    producers: Side,
+    consumers: Side,
+    capacity: u64,
+    start: u64,
+    /// Of all producers together.
+    elements: u64,
+    batch: Batch,
+}
+
+fn mpmc<C: CountPolicy>(load: Mpmc) {
     const CONSUMERS: usize = 3;
+    let Mpmc { producers: producing, consumers: consuming, capacity, start, elements: total, batch } = load;
+    let producers = if producing == Side::Single { 1 } else { PRODUCERS };
+    let consumers = if consuming == Side::Single { 1 } else { CONSUMERS };
+    let elements = total / producers;
     let memory = Memory::new(64 * 1024);
     let mut arena: Arena<'_, KeyValue, C> = memory.format();
     arena.create_mpmc_at(capacity, start).expect("it fits");
@@ -186,26 +204,43 @@ fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64, batch: Bat
     let popped = AtomicU64::new(0);
 
     let consumed: Vec<_> = thread::scope(|scope| {
-        for producer in 0..PRODUCERS {
+        for number in 0..producers {
             let refusals = &refusals;
+            // SAFETY: if it is single it is the only one, and gone when its thread is.
+            let mut producer = unsafe { Producer::new(&queue, producing) };
             scope.spawn(move || {
-                push_all(producer, elements, batch, refusals, |values| match batch {
-                    Batch::One => queue.push(values[0]).map(|()| 1),
-                    Batch::Several => queue.push_many(values),
+                push_all(number, elements, batch, refusals, |values| {
+                    let pushed = match batch {
+                        Batch::One => producer.push(values[0]).map(|()| 1),
+                        Batch::Several => producer.push_many(values),
+                    };
+                    let loses = producing == Side::Single && pushed == Err(PushError::Contended);
+                    assert!(!loses, "nobody else claims positions");
+                    pushed
                 });
             });
         }
-        let consumers = [(); CONSUMERS].map(|()| {
-            scope.spawn(|| {
-                pop_all(&popped, PRODUCERS * elements, batch, &refusals, |limit, mine| match batch {
-                    Batch::One => queue.pop_with(|element| mine.take(element)).map(|()| 1),
-                    Batch::Several => queue.drain(limit as u64, |element| mine.take(element)),
+        let consumers: Vec<_> = (0..consumers)
+            .map(|_| {
+                let (refusals, popped) = (&refusals, &popped);
+                // SAFETY: if it is single it is the only one, and gone when its thread is.
+                let mut consumer = unsafe { Consumer::new(&queue, consuming) };
+                scope.spawn(move || {
+                    pop_all(popped, total, batch, refusals, |limit, mine| {
+                        let popped = match batch {
+                            Batch::One => consumer.pop_with(|element| mine.take(element)).map(|()| 1),
+                            Batch::Several => consumer.drain(limit as u64, |element| mine.take(element)),
+                        };
+                        let loses = consuming == Side::Single && popped == Err(PopError::Contended);
+                        assert!(!loses, "nobody else claims positions");
+                        popped
+                    })
                 })
             })
-        });
+            .collect();
         // Whatever the others do, these stay within what they promise.
         let mut looks = 0;
-        while popped.load(Ordering::Relaxed) < PRODUCERS * elements {
+        while popped.load(Ordering::Relaxed) < total {
             assert!(queue.len() <= capacity);
             assert_eq!(queue.verify(), Ok(()));
             if refusals.abandoned.load(Ordering::Relaxed) {
@@ -218,11 +253,16 @@ fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64, batch: Bat
         consumers.into_iter().flat_map(|consumer| consumer.join().expect("a consumer")).collect()
     });
 
-    println!("capacity {capacity} from {start}: {refusals:?}");
-    all_once(consumed, elements);
+    println!("{load:?}: {refusals:?}");
+    all_once(consumed, producers, elements);
     assert_eq!(queue.pop(), Err(PopError::Empty));
     assert_eq!(queue.verify_quiesced(), Ok(()));
     assert_eq!(queue.count(), 0);
+}
+
+fn mpmc_4x3<C: CountPolicy>(capacity: u64, start: u64, elements: u64, batch: Batch) {
+    let (producers, consumers) = (Side::Many, Side::Many);
+    mpmc::<C>(Mpmc { producers, consumers, capacity, start, elements: PRODUCERS * elements, batch });
 }
 
 #[test]
@@ -248,6 +288,64 @@ fn mpmc_of_4_cells_loses_nothing_in_batches_that_do_not_fit() {
 #[test]
 fn mpmc_of_64_cells_loses_nothing_in_batches() {
     mpmc_4x3::<Counted>(64, u64::MAX - 100_000, 50_000, Batch::Several);
+}
+
+/// A single producer with a single consumer.
+const SINGLE_ENDS: Mpmc = Mpmc {
+    producers: Side::Single,
+    consumers: Side::Single,
+    capacity: 2,
+    start: u64::MAX - 20_000,
+    elements: 40_000,
+    batch: Batch::One,
+};
+
+const SINGLE_PRODUCER: Mpmc = Mpmc { consumers: Side::Many, ..SINGLE_ENDS };
+const SINGLE_CONSUMER: Mpmc = Mpmc { producers: Side::Many, ..SINGLE_ENDS };
+
+#[test]
+fn mpmc_of_2_cells_loses_nothing_between_single_ends() {
+    mpmc::<Counted>(SINGLE_ENDS);
+}
+
+#[test]
+fn mpmc_of_4_cells_loses_nothing_between_single_ends_in_batches_that_do_not_fit() {
+    mpmc::<Uncounted>(Mpmc { capacity: 4, batch: Batch::Several, ..SINGLE_ENDS });
+}
+
+#[test]
+fn mpmc_of_64_cells_loses_nothing_between_single_ends_in_batches() {
+    mpmc::<Counted>(Mpmc { capacity: 64, elements: 200_000, batch: Batch::Several, ..SINGLE_ENDS });
+}
+
+#[test]
+fn mpmc_of_2_cells_loses_nothing_between_many_producers_and_a_single_consumer() {
+    mpmc::<Counted>(SINGLE_CONSUMER);
+}
+
+#[test]
+fn mpmc_of_4_cells_loses_nothing_between_many_producers_and_a_single_consumer_in_batches_that_do_not_fit() {
+    mpmc::<Counted>(Mpmc { capacity: 4, batch: Batch::Several, ..SINGLE_CONSUMER });
+}
+
+#[test]
+fn mpmc_of_64_cells_loses_nothing_between_many_producers_and_a_single_consumer_in_batches() {
+    mpmc::<Uncounted>(Mpmc { capacity: 64, elements: 200_000, batch: Batch::Several, ..SINGLE_CONSUMER });
+}
+
+#[test]
+fn mpmc_of_2_cells_loses_nothing_between_a_single_producer_and_many_consumers() {
+    mpmc::<Uncounted>(SINGLE_PRODUCER);
+}
+
+#[test]
+fn mpmc_of_4_cells_loses_nothing_between_a_single_producer_and_many_consumers_in_batches_that_do_not_fit() {
+    mpmc::<Counted>(Mpmc { capacity: 4, batch: Batch::Several, ..SINGLE_PRODUCER });
+}
+
+#[test]
+fn mpmc_of_64_cells_loses_nothing_between_a_single_producer_and_many_consumers_in_batches() {
+    mpmc::<Counted>(Mpmc { capacity: 64, elements: 200_000, batch: Batch::Several, ..SINGLE_PRODUCER });
 }
 
 fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64, batch: Batch) {
@@ -282,7 +380,7 @@ fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64, batch: Batch) {
     });
 
     println!("{nodes} nodes: {refusals:?}");
-    all_once(consumed, elements);
+    all_once(consumed, PRODUCERS, elements);
     assert_eq!(consumer.pop(), Err(PopError::Empty));
     assert_eq!(consumer.verify_quiesced(), Ok(()));
     assert_eq!(producer.count(), 0);
@@ -355,7 +453,7 @@ fn mpsc_of_few_blocks(nodes: u64, block: u32, elements: u64) {
     });
 
     println!("{nodes} nodes in blocks of {block}: {refusals:?}");
-    all_once(consumed, elements);
+    all_once(consumed, PRODUCERS, elements);
     assert_eq!(consumer.pop(), Err(PopError::Empty));
     assert_eq!(consumer.verify_quiesced(), Ok(()));
     assert_eq!(head.count(), 0);
@@ -742,7 +840,7 @@ fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
         })
     });
     println!("{} nodes were made: {refusals:?}", producer.pool().created());
-    all_once(consumed, elements);
+    all_once(consumed, PRODUCERS, elements);
     drop(consumer);
     assert_eq!(producer.pool().free_nodes(), Ok(producer.pool().created() - 1));
 }

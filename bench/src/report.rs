@@ -46,40 +46,41 @@ $ cargo xtask instructions           # what noise hides: the instructions of eac
 const PICTURES: [(&str, &str); 6] = [
     (
         "bench-push.svg",
-        "A push to the MPMC queue is one locked instruction, to the MPSC queue two, one on the processor's magazine and one \
-         on the head, and the counter of each is one more. What such an instruction takes is the processor's: 2.1 ns on one \
-         of AMD's family 25, 5.1 ns on one of family 26, while the ring buffer took 28 ns on both. The ring buffer's is a spin lock, taken and released with interrupts off, and two calls of helper functions. Not shown \
-         are those that interrupt a CPU for each event, the perf buffer and the ring buffer with a wakeup each time: they \
-         take microseconds.",
+        "A push to the MPMC queue is one locked instruction, to the MPSC queue two, one on the processor's magazine \
+         and one on the head, and the counter of each is one more. What one takes is the processor's, and the row of \
+         *locked-rmw* says it. The ring buffer's is a spin lock, taken and released with interrupts off, and two \
+         calls of helper functions. Not shown are those that interrupt a CPU for each event, the perf buffer and the \
+         ring buffer with a wakeup each time: they take microseconds.",
     ),
     (
         "bench-lossless.svg",
-        "The producers set the pace, for the consumer keeps up: what a push takes more than alone is fetching the lines that \
-         the consumer has read or written. A consumer that leaves the queue alone until a batch is there takes them less \
-         often, which helps the ring buffer too. The seeds put the counter beside the address of the ring, so the side that \
-         counts takes that line from the side that looks it up.",
+        "The producers set the pace, for the consumer keeps up: what a push takes more than alone is fetching the \
+         lines that the consumer has read or written. A consumer that leaves the queue alone until a batch is there \
+         takes them less often, which helps the ring buffer too. The seeds put the counter beside the address of the \
+         ring, so the side that counts takes that line from the side that looks it up.",
     ),
     (
         "bench-lossless-2.svg",
-        "The second producer has no CPU of its own here: it shares that of the consumer, which gives it away when it backs \
-         off.",
+        "The second producer has no CPU of its own here: it shares that of the consumer, which gives it away when it \
+         backs off.",
     ),
     (
         "bench-producers.svg",
-        "Flat, for elements are taken one by one here, and the one consumer sets the pace; threads beyond the CPUs run in \
-         turns and meet no more often. The height is the number of lines that both sides write with each element: of \
-         mpmc-uncounted none but the cells, of mpmc the counter's, of mpsc that of head and tail, which the seeds put on one \
-         line. Batches are what helps.",
+        "Flat, for elements are taken one by one here, and the one consumer sets the pace; threads beyond the CPUs \
+         run in turns and meet no more often. The height is the number of lines that both sides write with each \
+         element: of mpmc-uncounted none but the cells, of mpmc the counter's, of mpsc that of head and tail, which \
+         the seeds put on one line. Batches are what helps.",
     ),
     (
         "bench-capacity.svg",
-        "Flat up to a million elements, which are 24 MB: a ring is filled and emptied in the order of its cells, and the \
-         nodes of a block lie side by side, so the processor fetches the next ones before they are needed. Small queues pay for the turn from filling to emptying.",
+        "Flat up to a million elements, which are 24 MB: a ring is filled and emptied in the order of its cells, and \
+         the nodes of a block lie side by side, so the processor fetches the next ones before they are needed. Small \
+         queues pay for the turn from filling to emptying.",
     ),
     (
         "bench-bpf-producers.svg",
-        "From the second producer on the consumer shares its CPU, which is the step down. After that flat: threads beyond the \
-         CPUs run in turns.",
+        "From the second producer on the consumer shares its CPU, which is the step down. After that flat: threads \
+         beyond the CPUs run in turns.",
     ),
 ];
 
@@ -253,7 +254,8 @@ fn kernel(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Res
         writeln!(text, "### A push alone\n")?;
         writeln!(
             text,
-            "A program pushes 4096 times in a loop, and nothing reads meanwhile. The loop is part of each number, and of the limit.\n"
+            "A program pushes 4096 times in a loop, and nothing reads meanwhile. The loop is part of each number, and \
+             of the limit.\n"
         )?;
         picture(text, plots, "bench-push.svg")?;
         table(text, group)?;
@@ -303,8 +305,8 @@ fn without_loop(text: &mut String, group: &Group) -> std::fmt::Result {
     };
     writeln!(
         text,
-        "\nThe same without the loop. The processor does most of the loop while it waits for a locked instruction, so for *locked-rmw* \
-         the difference is less than what the instruction takes by itself.\n\n| | ns |\n|---|---:|"
+        "\nThe same without the loop. The processor does most of the loop while it waits for a locked instruction, so \
+         for *locked-rmw* the difference is less than what the instruction takes by itself.\n\n| | ns |\n|---|---:|"
     )?;
     for entry in
         group.entries.iter().filter(|entry| entry.summary().is_some() && entry.candidate != "empty-loop")
@@ -324,8 +326,13 @@ fn user(text: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(text, "\n## Userspace\n")?;
     writeln!(
         text,
-        "Nanoseconds for each element that was pushed and popped, through queues of 1024. *n-m* is n producing and m consuming \
-         threads. In bursts of 64, a queue that has operations for many elements uses them.\n"
+        "Nanoseconds for each element that was pushed and popped, through queues of 1024. *n-m* is n producing and m \
+         consuming threads. In bursts of 64, a queue that has operations for many elements uses them.\n\n\
+         *mpmc-single-uncounted* is the MPMC queue whose one producer and one consumer know that they are alone \
+         (`arenaq::single`): it has no locked instruction, like rtrb, which has no other kind of end. What rtrb is \
+         still ahead by in bursts, and between two threads with small elements, is the sequence of each cell. Both \
+         sides load and store it for every element, where rtrb stores one position for a burst, and with it a cell \
+         for 16 bytes has 24: half as many lines again go from one CPU to the other.\n"
     )?;
     for payload in ["16", "64"] {
         let columns: Vec<_> = all

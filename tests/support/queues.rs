@@ -8,6 +8,7 @@ use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Platform, Word};
 use arenaq::pool::{Pool, Start};
+use arenaq::single::SingleConsumer;
 
 use super::scripted::Scripted;
 
@@ -30,6 +31,11 @@ impl Ring {
         // SAFETY: so many cells, which live beside the head and are its alone; nobody else is here yet.
         unsafe { head.init_at(cells.as_mut_ptr(), capacity, u64::MAX) }.expect("nothing ends the loop");
         Ring { head, _cells: cells }
+    }
+
+    pub(crate) fn single_consumer(&self) -> SingleConsumer<'_, Scripted, KeyValue, Counted> {
+        // SAFETY: who asks for it has no other consumer at the time; one that died does not come back.
+        unsafe { self.head.single_consumer() }
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use arenaq::count::{Counted, Uncounted};
 
-use super::peers::arenaq::{ArenaqMpmc, ArenaqMpsc};
+use super::peers::arenaq::{ArenaqMpmc, ArenaqMpsc, ArenaqSingle};
 use super::peers::{
     concurrent_queue, cordyceps, crossbeam, flume, heapless, kanal, rtrb, std_mpsc, thingbuf,
 };
@@ -87,6 +87,9 @@ impl Contender {
 pub const ALL: &[Contender] = &[
     Contender::of::<ArenaqMpmc<Counted>>("mpmc", Role::Ours),
     Contender::of::<ArenaqMpmc<Uncounted>>("mpmc-uncounted", Role::Ours),
+    Contender::of::<ArenaqSingle<Uncounted>>("mpmc-single-uncounted", Role::Ours)
+        .one_producer()
+        .one_consumer(),
     Contender::of::<ArenaqMpsc<Counted>>("mpsc", Role::Ours).one_consumer(),
     Contender::of::<ArenaqMpsc<Uncounted>>("mpsc-uncounted", Role::Ours).one_consumer(),
     Contender::of::<crossbeam::Array>("crossbeam-array", Role::Peer),

@@ -205,11 +205,13 @@ fn in_order<'a>(models: &'a [String], structure: &str) -> Vec<&'a String> {
 /// so may be about everything.
 pub(crate) fn uses(model: &str, structure: &str) -> bool {
     let has = |word| has_word(model, word);
+    // Only the ring has positions that are claimed.
+    let has_ring = has("mpmc") || has("claim");
     match structure {
-        "mpmc" => !has("mpsc") && !has("pool") && !has("composition") || has("mpmc"),
-        "mpsc" => !has("mpmc") && !has("pool") || has("mpsc"),
+        "mpmc" | "claim" => !has("mpsc") && !has("pool") && !has("composition") || has_ring,
+        "mpsc" => !has_ring && !has("pool") || has("mpsc"),
         // The list takes its nodes from the pool.
-        "pool" => !has("mpmc") || has("mpsc") || has("pool"),
+        "pool" => !has_ring || has("mpsc") || has("pool"),
         _ => true,
     }
 }

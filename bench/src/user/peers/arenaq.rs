@@ -5,11 +5,16 @@ use std::marker::PhantomData;
 use anyhow::ensure;
 use arenaq::arena::{Arena, Mpmc, MpscConsumer, MpscProducer, Places, Region};
 use arenaq::count::CountPolicy;
+use arenaq::platform::Native;
+use arenaq::single::{SingleConsumer, SingleProducer};
 
 use crate::user::queue::{Element, Ends, Pop, Push, Queue, copies};
 
 /// The bounded queue.
 pub(crate) struct ArenaqMpmc<C>(PhantomData<C>);
+
+/// The bounded queue with one producer and one consumer, which know that they are alone.
+pub(crate) struct ArenaqSingle<C>(PhantomData<C>);
 
 /// The unbounded queue, with a pool that does not grow.
 pub(crate) struct ArenaqMpsc<C>(PhantomData<C>);
@@ -66,6 +71,52 @@ impl<T: Element, C: CountPolicy> Pop<T> for Mpmc<'_, T, C> {
     #[inline]
     fn pop_many(&mut self, limit: usize, take: impl FnMut(T)) -> usize {
         Mpmc::drain(self, limit as u64, take).map_or(0, |taken| taken as usize)
+    }
+}
+
+impl<T: Element, C: CountPolicy> Queue<T> for ArenaqSingle<C> {
+    type Producer<'q> = SingleProducer<'q, Native, T, C>;
+    type Consumer<'q> = SingleConsumer<'q, Native, T, C>;
+
+    fn with<R>(
+        ends: Ends,
+        body: impl for<'q> FnOnce(
+            Vec<SingleProducer<'q, Native, T, C>>,
+            Vec<SingleConsumer<'q, Native, T, C>>,
+        ) -> R,
+    ) -> anyhow::Result<R> {
+        ensure!((ends.producers, ends.consumers) == (1, 1), "it has one producer and one consumer");
+        let mut memory = memory::<T>(ends.capacity);
+        let mut arena = format::<T, C>(&mut memory)?;
+        arena.create_mpmc(ends.capacity as u64)?;
+        let queue = arena.mpmc()?;
+        // SAFETY: the queue was made here, and nobody else has a handle.
+        let (producer, consumer) = unsafe { (queue.single_producer(), queue.single_consumer()) };
+        Ok(body(vec![producer], vec![consumer]))
+    }
+}
+
+impl<T: Element, C: CountPolicy> Push<T> for SingleProducer<'_, Native, T, C> {
+    #[inline]
+    fn push(&mut self, value: T) -> bool {
+        SingleProducer::push(self, value).is_ok()
+    }
+
+    #[inline]
+    fn push_many(&mut self, values: &[T]) -> usize {
+        SingleProducer::push_many(self, values).unwrap_or(0)
+    }
+}
+
+impl<T: Element, C: CountPolicy> Pop<T> for SingleConsumer<'_, Native, T, C> {
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        SingleConsumer::pop(self).ok()
+    }
+
+    #[inline]
+    fn pop_many(&mut self, limit: usize, take: impl FnMut(T)) -> usize {
+        SingleConsumer::drain(self, limit as u64, take).map_or(0, |taken| taken as usize)
     }
 }
 
