@@ -20,10 +20,10 @@ const PEERS: [RGBColor; 8] = [
     RGBColor(188, 76, 0),
     RGBColor(130, 80, 223),
     RGBColor(191, 57, 137),
-    RGBColor(154, 103, 0),
+    RGBColor(27, 124, 131),
     RGBColor(207, 34, 46),
     RGBColor(87, 96, 106),
-    RGBColor(27, 124, 131),
+    RGBColor(154, 103, 0),
     RGBColor(140, 149, 159),
 ];
 
@@ -291,13 +291,13 @@ fn draw_lines(growth: &Growth, unit: Unit, series: &[Series]) -> anyhow::Result<
         for (row, series) in series.iter().enumerate() {
             let colour = colours.next(series.role, &series.name);
             let width = if series.role == Role::Ours { 3 } else { 1 };
-            let style = colour.stroke_width(width);
             let medians = series.points.iter().map(|(at, summary)| (*at, summary.median));
-            chart.draw_series(LineSeries::new(medians.clone(), style)).map_err(failed)?;
-            // Beside the chart, where it hides no line.
+            let line = LineSeries::new(medians.clone(), colour.stroke_width(width));
+            chart.draw_series(line).map_err(failed)?;
+            // Beside the chart, where it hides no line; as wide for all, or the colour of a thin one is a guess.
             let (left, middle) = (WIDTH as i32 - LEGEND as i32, 14 + 22 * row as i32);
             let line = vec![(left, middle), (left + 18, middle)];
-            area.draw(&PathElement::new(line, style)).map_err(failed)?;
+            area.draw(&PathElement::new(line, colour.stroke_width(4))).map_err(failed)?;
             let label = Text::new(series.name.clone(), (left + 26, middle), text(13, INK, HPos::Left));
             area.draw(&label).map_err(failed)?;
             let whiskers =
