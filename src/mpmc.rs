@@ -424,7 +424,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         // SAFETY: as the buffer.
         let mask = unsafe { self.buffer_mask.read(&site::PUSH_MASK) };
 
-        for _ in P::steps(P::retry_budget()) {
+        for attempt in P::steps(P::retry_budget()) {
             // SAFETY: an initialised ring has mask + 1 cells.
             let cell = unsafe { &*buffer.add(index(position, mask)) };
             let sequence = cell.sequence.load(&site::PUSH_SEQUENCE);
@@ -444,7 +444,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             } else if turn < 0 {
                 return Err(PushError::Full);
             }
-            P::relax();
+            P::back_off(attempt);
             position = self.enqueue_pos.0.load(&site::PUSH_RELOAD);
         }
         Err(PushError::Contended)
@@ -490,7 +490,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         // SAFETY: as the buffer.
         let mask = unsafe { self.buffer_mask.read(&site::POP_MASK) };
 
-        for _ in P::steps(P::retry_budget()) {
+        for attempt in P::steps(P::retry_budget()) {
             // SAFETY: an initialised ring has mask + 1 cells.
             let cell = unsafe { &*buffer.add(index(position, mask)) };
             let sequence = cell.sequence.load(&site::POP_SEQUENCE);
@@ -510,7 +510,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             } else if turn < 0 {
                 return Err(PopError::Empty);
             }
-            P::relax();
+            P::back_off(attempt);
             position = self.dequeue_pos.0.load(&site::POP_RELOAD);
         }
         Err(PopError::Contended)
@@ -545,7 +545,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         // SAFETY: as the buffer.
         let mask = unsafe { self.buffer_mask.read(&site::PUSH_MANY_MASK) };
 
-        for _ in P::steps(P::retry_budget()) {
+        for attempt in P::steps(P::retry_budget()) {
             // SAFETY: an initialised ring has mask + 1 cells.
             let free = unsafe { run(buffer, mask, first, 0, values.len() as u64, &site::PUSH_MANY_SEQUENCE) };
             match free {
@@ -569,7 +569,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
                 // Another producer has claimed the cell since we read the position.
                 Err(_) => {}
             }
-            P::relax();
+            P::back_off(attempt);
             first = self.enqueue_pos.0.load(&site::PUSH_MANY_RELOAD);
         }
         Err(PushError::Contended)
@@ -613,7 +613,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         // SAFETY: as the buffer.
         let mask = unsafe { self.buffer_mask.read(&site::DRAIN_MASK) };
 
-        for _ in P::steps(P::retry_budget()) {
+        for attempt in P::steps(P::retry_budget()) {
             // SAFETY: an initialised ring has mask + 1 cells.
             let published = unsafe { run(buffer, mask, first, 1, limit, &site::DRAIN_SEQUENCE) };
             match published {
@@ -638,7 +638,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
                 // Another consumer has claimed the cell since we read the position.
                 Err(_) => {}
             }
-            P::relax();
+            P::back_off(attempt);
             first = self.dequeue_pos.0.load(&site::DRAIN_RELOAD);
         }
         Err(PopError::Contended)

@@ -52,6 +52,13 @@ pub trait Platform: Sized + 'static {
     /// Lets others go on before the next attempt.
     fn relax();
 
+    /// Lets others go on for longer the more attempts have failed. For an attempt that begins with a load: what
+    /// was loaded before would be old by then.
+    fn back_off(attempt: u64) {
+        let _ = attempt;
+        Self::relax();
+    }
+
     /// Orders this thread's read-modify-writes before it with its loads behind it. With `SeqCst`, all such
     /// fences of all threads have one order, and a load behind the second of two fences sees what the first
     /// thread changed before the first.

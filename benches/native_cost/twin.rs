@@ -15,6 +15,13 @@ const RETRY_BUDGET: u64 = 100;
 #[repr(C, align(64))]
 struct Line<T>(T);
 
+#[inline(always)]
+fn back_off(attempt: u64) {
+    for _ in 0..1u64 << attempt.min(6) {
+        std::hint::spin_loop();
+    }
+}
+
 /// Field by field: a wide load would wait until both fields have left the store buffer.
 ///
 /// # Safety
@@ -70,7 +77,7 @@ impl Mpmc {
         let mut position = self.enqueue_pos.0.load(Relaxed);
         // SAFETY: as the buffer.
         let mask = unsafe { *self.buffer_mask.get() };
-        for _ in 0..RETRY_BUDGET {
+        for attempt in 0..RETRY_BUDGET {
             // SAFETY: the ring has mask + 1 cells.
             let cell = unsafe { &*buffer.add((position & mask) as usize) };
             let sequence = cell.sequence.load(Acquire);
@@ -87,7 +94,7 @@ impl Mpmc {
             } else if turn < 0 {
                 return Err(PushError::Full);
             }
-            std::hint::spin_loop();
+            back_off(attempt);
             position = self.enqueue_pos.0.load(Relaxed);
         }
         Err(PushError::Contended)
@@ -103,7 +110,7 @@ impl Mpmc {
         let mut position = self.dequeue_pos.0.load(Relaxed);
         // SAFETY: as the buffer.
         let mask = unsafe { *self.buffer_mask.get() };
-        for _ in 0..RETRY_BUDGET {
+        for attempt in 0..RETRY_BUDGET {
             // SAFETY: the ring has mask + 1 cells.
             let cell = unsafe { &*buffer.add((position & mask) as usize) };
             let sequence = cell.sequence.load(Acquire);
@@ -120,7 +127,7 @@ impl Mpmc {
             } else if turn < 0 {
                 return Err(PopError::Empty);
             }
-            std::hint::spin_loop();
+            back_off(attempt);
             position = self.dequeue_pos.0.load(Relaxed);
         }
         Err(PopError::Contended)

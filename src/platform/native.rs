@@ -47,6 +47,15 @@ impl Platform for Native {
         core::hint::spin_loop();
     }
 
+    /// Twice as long each time, up to 64 times. Who has the cache line then keeps it for several operations
+    /// instead of one, and nobody waits longer than a few transfers of it.
+    #[inline(always)]
+    fn back_off(attempt: u64) {
+        for _ in 0..1u64 << attempt.min(6) {
+            Self::relax();
+        }
+    }
+
     /// On x86 nothing but a barrier for the compiler: every read-modify-write is a locked instruction, with
     /// which neither loads nor stores are reordered (Intel SDM volume 3, 10.2.2). Elsewhere a fence: a relaxed
     /// read-modify-write of Arm or RISC-V orders nothing.
