@@ -73,14 +73,16 @@ const PICTURES: [(&str, &str); 6] = [
     ),
     (
         "bench-capacity.svg",
-        "Flat up to a million elements, which are 24 MB: a ring is filled and emptied in the order of its cells, and \
-         the nodes of a block lie side by side, so the processor fetches the next ones before they are needed. Small \
+        "Flat, as long as everything fits into the last cache: a ring is filled and emptied in the order of its \
+         cells, and the nodes of a block lie side by side, so the processor fetches the next ones before they are \
+         needed. A million elements are 24 MB in the MPMC queue, and with their links 32 MB in the MPSC queue. Small \
          queues pay for the turn from filling to emptying.",
     ),
     (
         "bench-bpf-producers.svg",
         "From the second producer on the consumer shares its CPU, which is the step down. After that flat: threads \
-         beyond the CPUs run in turns.",
+         beyond the CPUs run in turns. A dip that all take at the same number of producers is the host's, which had \
+         less time for this machine then.",
     ),
 ];
 
