@@ -81,8 +81,7 @@ const PICTURES: [(&str, &str); 6] = [
     (
         "bench-bpf-producers.svg",
         "From the second producer on the consumer shares its CPU, which is the step down. After that flat: threads \
-         beyond the CPUs run in turns. A dip that all take at the same number of producers is the host's, which had \
-         less time for this machine then.",
+         beyond the CPUs run in turns. A dip that all take at the same number of producers is no queue's own.",
     ),
 ];
 

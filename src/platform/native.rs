@@ -47,8 +47,8 @@ impl Platform for Native {
         core::hint::spin_loop();
     }
 
-    /// Twice as long each time, up to 64 times. Who has the cache line then keeps it for several operations
-    /// instead of one, and nobody waits longer than a few transfers of it.
+    /// Twice as many pauses each time, up to 64. Who has the cache line then keeps it for several operations
+    /// instead of one.
     #[inline(always)]
     fn back_off(attempt: u64) {
         for _ in 0..1u64 << attempt.min(6) {
@@ -166,7 +166,7 @@ impl<T: Copy> Plain<T> for NativePlain<T> {
     #[inline(always)]
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
         if const { is_few_words::<T>() } {
-            // SAFETY: as below.
+            // SAFETY: as below, and a `T` is a whole number of words at the address of one.
             unsafe { read_word_by_word(self.0.get()) }
         } else {
             // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no
