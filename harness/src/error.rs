@@ -128,6 +128,19 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The system gives no further thread.
+    #[error(
+        "starting {member}, when {running} of them ran: {source}. Take fewer --processes or --consumers, or raise the limit that \
+         was met: of processes (`ulimit -u`, pids.max of the control group) or of memory (`ulimit -v`)."
+    )]
+    Thread {
+        /// What the thread was to be.
+        member: &'static str,
+        /// How many of its kind there were.
+        running: usize,
+        /// Why there is no more.
+        source: std::io::Error,
+    },
     /// A system call failed.
     #[error("{what}: {source}")]
     System {

@@ -33,10 +33,8 @@ mod memory;
 mod object;
 pub mod pinned;
 mod receiver;
-mod refill;
 mod refusal;
 pub mod run;
-pub mod threads;
 pub mod verifier;
 pub mod workload;
 

@@ -1,13 +1,15 @@
 //! Userspace grows the pool for BPF programs that may not allocate.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::Scope;
 use std::time::Duration;
 
 use arenaq::KeyValue;
 use arenaq::arena::MpscProducer;
 use arenaq::pool::GrowError;
+
+use super::crew::Crew;
+use crate::error::Error;
 
 /// How many free nodes there are to be. At two million events a second they last for 65 ms: as long as this
 /// thread may have to wait for a CPU where every CPU is busy.
@@ -19,42 +21,36 @@ const NAP: Duration = Duration::from_millis(1);
 
 /// A thread that keeps nodes in reserve. It ends with this.
 #[derive(Debug)]
-pub(crate) struct Refill<'scope> {
-    stop: Arc<AtomicBool>,
-    thread: Option<ScopedJoinHandle<'scope, u64>>,
-}
+pub(super) struct Refill<'scope, 'env>(Crew<'scope, 'env, u64>);
 
-impl<'scope> Refill<'scope> {
+impl<'scope, 'env> Refill<'scope, 'env> {
     /// Fills the reserve, and starts the thread that keeps it.
-    pub(crate) fn start<'env>(
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Thread`] if the system gives no thread.
+    pub(super) fn start(
         producer: MpscProducer<'env, KeyValue>,
+        stop: &'env AtomicBool,
         scope: &'scope Scope<'scope, 'env>,
-    ) -> Refill<'scope> {
-        let stop = Arc::new(AtomicBool::new(false));
+    ) -> Result<Refill<'scope, 'env>, Error> {
         let mut made = fill(&producer);
-        let ended = Arc::clone(&stop);
-        let thread = scope.spawn(move || {
+        let mut crew = Crew::new("the thread that makes nodes", stop, scope);
+        crew.spawn(move || {
             // A pool does not shrink: once there is no room, there is nothing left to do.
-            while !ended.load(Ordering::Relaxed) && room(&producer) > 0 {
+            while !stop.load(Ordering::Relaxed) && room(&producer) > 0 {
                 std::thread::sleep(NAP);
                 made += fill(&producer);
             }
             made
-        });
-        Refill { stop, thread: Some(thread) }
+        })?;
+        Ok(Refill(crew))
     }
 
     /// Ends the thread. Returns how many nodes it has made.
-    pub(crate) fn finish(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().map(ScopedJoinHandle::join);
-        thread.map_or(0, |made| made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    }
-}
-
-impl Drop for Refill<'_> {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+    pub(super) fn finish(self) -> u64 {
+        self.0.stop();
+        self.0.join().into_iter().sum()
     }
 }
 

@@ -1,0 +1,160 @@
+//! Adds up: what was pushed, what came out, and what lies in the queue still.
+
+use std::process::ExitStatus;
+
+use arenaq::arena::Arena;
+use arenaq::{Corruption, KeyValue, Status};
+
+use super::observe::Observed;
+use super::options::Options;
+use crate::account::{Dropped, Latency, Nodes, Summary};
+use crate::error::Error;
+use crate::kernel::QueueKind;
+use crate::object::checksum;
+
+/// What is in the resting queue.
+struct Rest {
+    length: u64,
+    checksum: u64,
+    verify: Result<(), Corruption>,
+}
+
+fn examine(queue: QueueKind, arena: &Arena<'_, KeyValue>) -> Result<Rest, Error> {
+    let mut sum = 0u64;
+    let mut length = 0;
+    let count = |event: &KeyValue| {
+        sum = sum.wrapping_add(checksum(event.key, event.value));
+        length += 1;
+        false
+    };
+    let verify = match queue {
+        QueueKind::Mpmc => {
+            let queue = arena.mpmc()?;
+            let verify = queue.verify_quiesced();
+            // SAFETY: the consumers have ended, so no pop runs.
+            unsafe { queue.search(count) };
+            verify
+        }
+        QueueKind::Mpsc => {
+            let consumer = arena.mpsc_consumer()?;
+            let verify = consumer.verify_quiesced();
+            consumer.search(count);
+            verify
+        }
+    };
+    Ok(Rest { length, checksum: sum, verify })
+}
+
+/// What ran.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) backend: &'static str,
+    pub(super) hook: &'static str,
+    /// Which object, if one ran in the kernel.
+    pub(super) instructions: Option<&'static str>,
+    /// What the kernel's own verification says, if there is a kernel side.
+    pub(super) kernel_says: Option<Status>,
+    /// Whether each operation is one event, and nothing else is any.
+    pub(super) one_to_one: bool,
+}
+
+/// Adds up a run that has ended: nothing pushes any more, and nothing pops.
+///
+/// # Errors
+///
+/// [`Error::Arena`] if the arena has no such queue.
+pub(super) fn add_up(
+    options: &Options,
+    subject: &Subject,
+    arena: &Arena<'_, KeyValue>,
+    observed: &Observed,
+) -> Result<Summary, Error> {
+    let Observed { finished, seconds, seen } = observed;
+    let rest = examine(options.queue, arena)?;
+    let counters = finished.counters;
+    let dropped = match options.queue {
+        QueueKind::Mpmc => Dropped { full: counters.nomem, nomem: 0, busy: counters.busy },
+        QueueKind::Mpsc => Dropped { full: 0, nomem: counters.nomem, busy: counters.busy },
+    };
+    let mut problems = Vec::new();
+    let mut expect = |holds: bool, problem: String| {
+        if !holds {
+            problems.push(problem);
+        }
+    };
+    let (produced, consumed, left) = (counters.produced, seen.consumed, rest.length);
+    expect(
+        produced == consumed + dropped.total() + left,
+        format!("produced {produced} is not consumed {consumed} + dropped {} + left {left}", dropped.total()),
+    );
+    expect(counters.pushed == consumed + left, format!("pushed {} is not consumed + left", counters.pushed));
+    expect(
+        counters.checksum == seen.checksum.wrapping_add(rest.checksum),
+        "the elements that came out are not those that went in".to_owned(),
+    );
+    expect(seen.fifo_violations == 0, format!("{} events out of order", seen.fifo_violations));
+    expect(counters.invalid == 0, format!("{} pushes found no queue", counters.invalid));
+    expect(counters.untraced == 0, format!("{} child processes were not traced", counters.untraced));
+    if let Some(operations) = finished.operations.filter(|_| subject.one_to_one) {
+        expect(operations == produced, format!("{operations} operations made {produced} events"));
+    }
+    if let Some(error) = seen.stuck {
+        problems.push(format!("the consumer could not go on: {error}"));
+    }
+    let verify = match rest.verify {
+        Ok(()) => "SUCCESS".to_owned(),
+        Err(corruption) => {
+            problems.push(format!("verify: {corruption}"));
+            corruption.to_string()
+        }
+    };
+    match subject.kernel_says {
+        // The kernel may end the loop over a long queue.
+        None | Some(Status::Success | Status::Busy) => {}
+        Some(status) => problems.push(format!("the kernel's own verify says {status:?}")),
+    }
+    Ok(Summary {
+        queue: options.queue.name(),
+        backend: subject.backend,
+        hook: subject.hook,
+        instructions: subject.instructions,
+        capacity: options.capacity,
+        pool: nodes(options, arena, finished.refilled)?,
+        consumers: options.consumers,
+        produced,
+        consumed,
+        dropped,
+        left,
+        busy_seen: seen.busy,
+        longest_stall_ms: seen.longest_stall_ms(),
+        fifo_violations: seen.fifo_violations,
+        verify,
+        latency_ns: Latency::from(&seen.latency),
+        seconds: *seconds,
+        operations: finished.operations,
+        command_status: finished.command.map(exit_code),
+        problems,
+    })
+}
+
+/// The nodes of the MPSC queue, and who has made them.
+fn nodes(options: &Options, arena: &Arena<'_, KeyValue>, refilled: u64) -> Result<Option<Nodes>, Error> {
+    if options.queue == QueueKind::Mpmc {
+        return Ok(None);
+    }
+    let pool = arena.mpsc_producer()?.pool();
+    let at_first = (options.capacity + 1 + pool.spare()).next_multiple_of(pool.block()).min(pool.limit());
+    let grown = pool.created().saturating_sub(at_first);
+    Ok(Some(Nodes {
+        // All but the stub.
+        nodes: pool.created() - 1,
+        by_userspace: refilled,
+        by_programs: grown.saturating_sub(refilled),
+    }))
+}
+
+/// As a shell reports it.
+fn exit_code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}

@@ -1,0 +1,114 @@
+//! What to run, and which wishes contradict each other.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::hook::{Hook, UprobeTarget};
+use crate::kernel::QueueKind;
+use crate::object::Instructions;
+
+/// Who produces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backend {
+    /// BPF programs in the kernel.
+    Kernel,
+    /// Threads of this process, for machines without privileges.
+    Threads,
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Who produces.
+    pub backend: Backend,
+    /// The queue.
+    pub queue: QueueKind,
+    /// Where the events come from; `None` takes the first hook that works and sees files in `folder`.
+    pub hook: Option<Hook>,
+    /// How many elements the queue holds.
+    pub capacity: u64,
+    /// How many elements the MPSC queue may grow to; `None` if it is not to grow.
+    pub grow_to: Option<u64>,
+    /// How many threads pop.
+    pub consumers: u32,
+    /// End after so long.
+    pub duration: Option<Duration>,
+    /// End after so many events are consumed.
+    pub events: Option<u64>,
+    /// How many processes or threads the built-in workload has.
+    pub processes: u32,
+    /// How many operations it does in all; `None` for as many as it can.
+    pub operations: Option<u64>,
+    /// How long consumers wait before they begin.
+    pub hold_back: Duration,
+    /// Where the built-in workload creates its files.
+    pub folder: PathBuf,
+    /// Which object; `None` takes the one that this kernel can run.
+    pub instructions: Option<Instructions>,
+    /// The function of the hook `uprobe`.
+    pub uprobe: Option<UprobeTarget>,
+    /// The number of the system call of the hook `sys-enter`.
+    pub syscall: i64,
+    /// The command to trace; empty for the built-in workload.
+    pub command: Vec<String>,
+    /// Whether the command writes to our standard error instead of our standard output.
+    pub command_to_stderr: bool,
+}
+
+impl Options {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+        if self.consumers == 0 || self.processes == 0 {
+            return usage("there must be at least one consumer and one process");
+        }
+        if self.queue == QueueKind::Mpsc && self.consumers > 1 {
+            return usage(
+                "the MPSC queue has one consumer by definition: leave --consumers at 1, or take --queue mpmc",
+            );
+        }
+        if self.backend == Backend::Threads && (self.hook.is_some() || !self.command.is_empty()) {
+            return usage("--backend threads has its own producers: it takes neither --hook nor a command");
+        }
+        if !self.command.is_empty() {
+            if self.hook == Some(Hook::Drive) {
+                return usage("--hook drive runs in this process: it sees no command");
+            }
+            if self.hook == Some(Hook::Uprobe) && self.uprobe.is_none() {
+                return usage(
+                    "--hook uprobe with a command needs --uprobe BINARY:FUNCTION, a function that the command calls",
+                );
+            }
+        }
+        self.check_growth()?;
+        if !self.folder.is_dir() {
+            return usage(&format!("--folder {}: there is no such folder", self.folder.display()));
+        }
+        Ok(())
+    }
+
+    fn check_growth(&self) -> Result<(), Error> {
+        let usage = |text: String| Err(Error::Usage(text));
+        match self.grow_to {
+            Some(_) if self.queue == QueueKind::Mpmc => usage(
+                "the MPMC queue is a ring, which cannot grow: take --queue mpsc, or a larger --capacity"
+                    .to_owned(),
+            ),
+            Some(_) if self.backend == Backend::Threads => {
+                usage("--grow-to is for --backend kernel: with threads take a larger --capacity".to_owned())
+            }
+            Some(limit) if limit < self.capacity => usage(format!(
+                "--grow-to {limit} is less than the --capacity to begin with, {}: choose a larger or a smaller one",
+                self.capacity
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many operations each process or thread does; `None` for as many as it can. The first ones do what
+    /// cannot be divided.
+    pub(super) fn shares(&self) -> impl Iterator<Item = Option<u64>> {
+        let (all, tasks) = (self.operations, u64::from(self.processes));
+        (0..tasks).map(move |task| all.map(|all| all / tasks + u64::from(task < all % tasks)))
+    }
+}

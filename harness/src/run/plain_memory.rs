@@ -1,0 +1,72 @@
+//! Ordinary memory in the place of an arena.
+
+use arenaq::KeyValue;
+use arenaq::arena::{Arena, CreateError, Places, Region};
+use arenaq::mpmc::{Capacity, Cell};
+use arenaq::mpsc::Node;
+use arenaq::platform::Native;
+use arenaq::pool::{MAX_ELEMENTS, nodes_for};
+
+use crate::error::Error;
+use crate::kernel::QueueKind;
+
+/// Memory of this process, with one queue in it.
+#[derive(Debug)]
+pub(super) struct PlainMemory {
+    words: Vec<u64>,
+    base: *mut u8,
+    header: usize,
+}
+
+impl PlainMemory {
+    /// PlainMemory with one queue in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the capacity is not possible.
+    pub(super) fn new(queue: QueueKind, capacity: u64) -> Result<PlainMemory, Error> {
+        if queue == QueueKind::Mpmc {
+            Capacity::new(capacity).map_err(CreateError::from)?;
+        }
+        let element =
+            size_of::<Cell<Native, KeyValue>>().max(size_of::<Node<Native, KeyValue>>() + size_of::<u64>());
+        let (nodes, _) = nodes_for(capacity.min(MAX_ELEMENTS));
+        let needed = nodes.max(capacity).saturating_mul(element as u64).saturating_add(4096);
+        // As an arena: what does not fit there is refused here too.
+        if needed > 1 << 32 {
+            return Err(Error::TooLarge { capacity, needed });
+        }
+        let mut words = vec![0u64; needed.div_ceil(8) as usize];
+        let base = words.as_mut_ptr().cast::<u8>();
+        let mut memory = PlainMemory { words, base, header: 0 };
+        let header = {
+            let region = memory.region()?;
+            let places = Places::in_plain_memory(&region)?;
+            let header = places.header;
+            let mut arena = Arena::<KeyValue>::format(region, places)?;
+            match queue {
+                QueueKind::Mpmc => arena.create_mpmc(capacity)?,
+                QueueKind::Mpsc => arena.create_mpsc(capacity, capacity)?,
+            }
+            arena.publish();
+            header
+        };
+        memory.header = header;
+        Ok(memory)
+    }
+
+    fn region(&self) -> Result<Region<'_>, Error> {
+        // SAFETY: the words live as long as `self`, which the region borrows, and are never touched but
+        // through `base`, which has been taken from them as mutable.
+        Ok(unsafe { Region::new(self.base, self.words.len() * 8) }?)
+    }
+
+    /// The queue.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Arena`] if the header is not what `new` has written.
+    pub(super) fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
+        Ok(Arena::attach(self.region()?, self.header)?)
+    }
+}

@@ -1,0 +1,42 @@
+//! What a run asks of whatever pushes.
+
+use std::process::ExitStatus;
+
+use arenaq::KeyValue;
+use arenaq::arena::Arena;
+
+use crate::consume::{Drain, Source};
+use crate::error::Error;
+use crate::object::Counters;
+
+/// Whatever pushes. Dropping it ends it.
+pub(super) trait Producers {
+    /// What drains their queue.
+    type Consumer<'a>: Drain + Send
+    where
+        Self: 'a;
+    /// A consumer of their queue, which waits as they let it.
+    fn consumer<'a>(
+        &self,
+        arena: &Arena<'a, KeyValue>,
+        source: Source<'a>,
+    ) -> Result<Self::Consumer<'a>, Error>
+    where
+        Self: 'a;
+    /// What they have counted so far.
+    fn counters(&self) -> Result<Counters, Error>;
+    /// Whether they have ended by themselves.
+    fn is_done(&mut self) -> bool;
+    /// Ends them. When this returns nothing pushes any more.
+    fn finish(self) -> Result<Finished, Error>;
+}
+
+/// What is known when producers have ended.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) counters: Counters,
+    pub(super) operations: Option<u64>,
+    pub(super) command: Option<ExitStatus>,
+    /// How many nodes userspace has made while producers ran.
+    pub(super) refilled: u64,
+}

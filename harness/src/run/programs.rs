@@ -1,0 +1,205 @@
+//! BPF programs as producers: traced processes, a traced command, or threads that run the hook `drive`.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
+use std::time::Duration;
+
+use arenaq::KeyValue;
+use arenaq::arena::Arena;
+
+use super::crew::Crew;
+use super::options::Options;
+use super::producers::{Finished, Producers};
+use super::refill::Refill;
+use crate::consume::Source;
+use crate::error::Error;
+use crate::hook::{Hook, UprobeTarget};
+use crate::kernel::{Config, Kernel};
+use crate::launch::Process;
+use crate::object::Counters;
+use crate::receiver::Receiver;
+use crate::workload::{Work, Workload};
+
+/// Who grows the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    Nobody,
+    /// The program that finds no free node.
+    Kernel,
+    /// A thread of this process, for a program that may not allocate.
+    Userspace,
+}
+
+/// By how many nodes a program grows the pool: `DS_POOL_STEP` in C.
+const GROWTH_STEP: u64 = 512;
+
+impl Growth {
+    pub(super) fn of(options: &Options, hook: Hook) -> Growth {
+        match options.grow_to {
+            None => Growth::Nobody,
+            Some(_) if hook.may_allocate().is_ok() => Growth::Kernel,
+            Some(_) => Growth::Userspace,
+        }
+    }
+}
+
+/// What to load for a run.
+pub(super) fn config(options: &Options, hook: Hook, growth: Growth) -> Config {
+    Config {
+        queue: options.queue,
+        hook,
+        capacity: options.capacity,
+        limit: options.grow_to.unwrap_or(options.capacity),
+        grow: if growth == Growth::Kernel { GROWTH_STEP } else { 0 },
+        instructions: options.instructions,
+        uprobe: options.uprobe.clone().unwrap_or_else(UprobeTarget::own_function),
+        syscall: options.syscall,
+        ..Config::default()
+    }
+}
+
+/// The flags at which the threads of a run look; they outlive its scope.
+#[derive(Debug, Default)]
+pub(super) struct Stops {
+    drivers: AtomicBool,
+    refill: AtomicBool,
+}
+
+/// Whatever makes programs push, and the thread that grows their pool. Both end with this.
+pub(super) struct Programs<'scope, 'env> {
+    kernel: &'env Kernel,
+    kind: Kind<'scope, 'env>,
+    // Behind those who need it: it goes on until they have ended.
+    refill: Option<Refill<'scope, 'env>>,
+}
+
+enum Kind<'scope, 'env> {
+    Workload(Workload),
+    Command(Process),
+    Drive(Crew<'scope, 'env, Result<u64, Error>>),
+}
+
+impl<'scope, 'env> Programs<'scope, 'env> {
+    /// Starts them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if something cannot be started; what was started before ends.
+    pub(super) fn start(
+        options: &Options,
+        hook: Hook,
+        growth: Growth,
+        kernel: &'env Kernel,
+        stops: &'env Stops,
+        scope: &'scope Scope<'scope, 'env>,
+    ) -> Result<Self, Error> {
+        let refill = match growth {
+            Growth::Userspace => {
+                let producer = kernel.arena()?.mpsc_producer()?;
+                Some(Refill::start(producer, &stops.refill, scope)?)
+            }
+            Growth::Nobody | Growth::Kernel => None,
+        };
+        let kind = if hook == Hook::Drive {
+            Kind::Drive(start_drivers(options, kernel, &stops.drivers, scope)?)
+        } else if options.command.is_empty() {
+            Kind::Workload(start_workload(options, hook, kernel)?)
+        } else {
+            Kind::Command(start_command(options, kernel)?)
+        };
+        Ok(Programs { kernel, kind, refill })
+    }
+}
+
+fn start_drivers<'scope, 'env>(
+    options: &Options,
+    kernel: &'env Kernel,
+    stop: &'env AtomicBool,
+    scope: &'scope Scope<'scope, 'env>,
+) -> Result<Crew<'scope, 'env, Result<u64, Error>>, Error> {
+    let mut crew = Crew::new("a thread that runs the BPF program", stop, scope);
+    for (key, share) in (0..).zip(options.shares()) {
+        crew.spawn(move || {
+            let driven = drive(kernel, key, share, stop);
+            if driven.is_err() {
+                // The others would go on for as long as they may, with an account that cannot add up.
+                stop.store(true, Ordering::Relaxed);
+            }
+            driven
+        })?;
+    }
+    Ok(crew)
+}
+
+fn start_workload(options: &Options, hook: Hook, kernel: &Kernel) -> Result<Workload, Error> {
+    let work = Work::for_hook(hook);
+    let workload = Workload::start(work, options.processes, options.operations, &options.folder)?;
+    workload.ids().try_for_each(|id| kernel.trace(id))?;
+    kernel.attach()?;
+    workload.go()?;
+    Ok(workload)
+}
+
+fn start_command(options: &Options, kernel: &Kernel) -> Result<Process, Error> {
+    let stdout = if options.command_to_stderr { Stdio::from(std::io::stderr()) } else { Stdio::inherit() };
+    let command = Process::start_command(&options.command, stdout)?;
+    kernel.trace(command.id())?;
+    kernel.attach()?;
+    command.go()?;
+    Ok(command)
+}
+
+/// One driver: runs the program until its share is done.
+fn drive(kernel: &Kernel, key: u64, share: Option<u64>, stop: &AtomicBool) -> Result<u64, Error> {
+    /// Short enough for an interruption to be noticed soon.
+    const AT_ONCE: u64 = 4096;
+    let mut done = 0;
+    while share.is_none_or(|share| done < share) && !stop.load(Ordering::Relaxed) {
+        let rest = share.map_or(AT_ONCE, |share| share - done);
+        done += kernel.drive(key, rest.min(AT_ONCE))?;
+    }
+    Ok(done)
+}
+
+impl Producers for Programs<'_, '_> {
+    type Consumer<'a>
+        = Receiver<'a>
+    where
+        Self: 'a;
+
+    fn consumer<'a>(&self, arena: &Arena<'a, KeyValue>, source: Source<'a>) -> Result<Receiver<'a>, Error>
+    where
+        Self: 'a,
+    {
+        Ok(Receiver::new(source, arena.event_count()?, self.kernel.doorbell()?))
+    }
+
+    fn counters(&self) -> Result<Counters, Error> {
+        self.kernel.counters()
+    }
+
+    fn is_done(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Workload(workload) => workload.is_done(),
+            Kind::Command(process) => process.poll().is_some(),
+            Kind::Drive(crew) => crew.has_ended(),
+        }
+    }
+
+    fn finish(self) -> Result<Finished, Error> {
+        let mut operations = None;
+        let mut command = None;
+        match self.kind {
+            Kind::Workload(workload) => operations = workload.finish(),
+            Kind::Command(mut process) => command = process.end(Duration::from_secs(5)),
+            Kind::Drive(crew) => {
+                crew.stop();
+                operations = Some(crew.join().into_iter().sum::<Result<u64, Error>>()?);
+            }
+        }
+        self.kernel.detach()?;
+        let refilled = self.refill.map_or(0, Refill::finish);
+        Ok(Finished { counters: self.kernel.counters()?, operations, command, refilled })
+    }
+}
