@@ -3,6 +3,7 @@
 mod bench;
 mod command;
 mod demo;
+mod faults;
 mod instructions;
 mod kernels;
 mod layouts;
@@ -46,6 +47,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Compares the instructions of each operation with benches/instructions.toml, or writes it.
     Instructions(instructions::InstructionsArgs),
+    /// Makes each system call of `arenaq` fail once, and looks at what is left.
+    Faults(faults::FaultsArgs),
     /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
     Orderings(orderings::OrderingsArgs),
 }
@@ -100,6 +103,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Kernels(arguments) => return kernels::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments)?,
         Command::Instructions(arguments) => instructions::run(&arguments)?,
+        Command::Faults(arguments) => return faults::run(&arguments),
         Command::Orderings(arguments) => return orderings::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use crate::command::{cargo, check};
 
 /// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind,
 /// and virtual machines are QEMU's, with busybox for a userspace.
-const MORE_PACKAGES: &[&str] = &["valgrind", QEMU, "busybox-static"];
+const MORE_PACKAGES: &[&str] = &["valgrind", QEMU, "busybox-static", "strace"];
 
 const QEMU: &str = "qemu-system-x86";
 
@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("valgrind", "valgrind"),
     (QEMU, "qemu-system-x86_64"),
     ("busybox-static", "busybox"),
+    ("strace", "strace"),
 ];
 
 /// Debian bookworm's own QEMU emulates in one thread only, and slowly; its backports have a newer one.
