@@ -207,7 +207,7 @@ impl RunArgs {
             processes: self.processes,
             operations: self.operations.or((!unlimited).then_some(100_000)),
             hold_back: self.hold_back,
-            folder: self.folder.unwrap_or_else(std::env::temp_dir),
+            folder: self.folder,
             instructions: self.instructions.map(Instructions::from),
             uprobe: self.uprobe,
             syscall: self.syscall,

@@ -14,6 +14,7 @@ use crate::kernel::{Config, Kernel, QueueKind};
 use crate::log;
 use crate::memory;
 use crate::object::Instructions;
+use crate::require::{self, BESIDES_ARENA, VMLINUX};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,13 +54,16 @@ pub struct Report {
 
 /// Looks at everything.
 pub fn examine() -> Report {
+    let folder = std::env::temp_dir();
     let mut checks = vec![
         kernel_version(),
         privileges(),
+        proc_check(),
         lockdown_check(),
         btf(),
         jit(),
         memory_check(),
+        folder_check(&folder),
         arena(),
         arena_functions(),
         acquire_release(),
@@ -75,28 +79,40 @@ pub fn examine() -> Report {
         }
         checks.push(hook_check(hook, allowed));
     }
-    let follow = tried(|| load_probe("probe_fork").map_err(|refusal| refusal.to_string()));
-    checks.push(match follow {
-        Ok(_) => {
-            good("follow children", "sched_process_fork loads", "what a traced process starts is traced too")
-        }
-        Err(reason) => Check {
-            name: "follow children",
-            verdict: Verdict::Limited,
-            found: reason,
-            consequence: "no hook but drive works: traced processes cannot be told from others".to_owned(),
-        },
-    });
+    checks.push(follow_check());
     works &= !hooks.is_empty();
     checks.push(toolchain());
-    let folder = std::env::temp_dir();
     let default_hook = hooks.iter().find(|hook| hook.sees_files_in(&folder)).map(|hook| hook.name());
     Report { can_run: works, default_hook, checks }
 }
 
-/// A probe, unless its failure would only repeat that the privileges are missing.
-fn tried<T>(probe: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    if require_privileges().is_ok() { probe() } else { Err("not tried without privileges".to_owned()) }
+/// Why something is not there.
+enum Lack {
+    /// What the kernel said.
+    Refused(String),
+    /// Nothing was asked, for the answer would only repeat what an earlier check has found.
+    Untried,
+}
+
+/// A probe, unless it can only fail.
+fn tried<T>(probe: impl FnOnce() -> Result<T, String>) -> Result<T, Lack> {
+    require::bpf().map_err(|_| Lack::Untried)?;
+    probe().map_err(Lack::Refused)
+}
+
+impl Lack {
+    /// A check that ends with `verdict`. What follows from a refusal does not follow from nothing having been tried.
+    fn check(self, name: &'static str, verdict: Verdict, consequence: impl Into<String>) -> Check {
+        match self {
+            Lack::Refused(found) => Check { name, verdict, found, consequence: consequence.into() },
+            Lack::Untried => Check {
+                name,
+                verdict,
+                found: "not tried".to_owned(),
+                consequence: "first mend what is marked NO above".to_owned(),
+            },
+        }
+    }
 }
 
 fn good(name: &'static str, found: impl Into<String>, consequence: impl Into<String>) -> Check {
@@ -125,20 +141,6 @@ fn kernel_version() -> Check {
     }
 }
 
-/// The capabilities that the harness needs and does not have.
-fn missing_capabilities() -> Vec<&'static str> {
-    const CAP_SYS_ADMIN: u32 = 21;
-    const NEEDED: [(&str, u32); 2] = [("CAP_PERFMON", 38), ("CAP_BPF", 39)];
-    let effective = procfs::process::Process::myself()
-        .and_then(|me| me.status())
-        .map(|status| status.capeff)
-        .unwrap_or_default();
-    if effective >> CAP_SYS_ADMIN & 1 == 1 {
-        return Vec::new();
-    }
-    NEEDED.into_iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| name).collect()
-}
-
 fn privileges() -> Check {
     let name = "privileges";
     let bad = |found: String, consequence: &str| Check {
@@ -147,17 +149,47 @@ fn privileges() -> Check {
         found,
         consequence: consequence.to_owned(),
     };
-    match require_privileges() {
+    match require::privileges() {
         Ok(()) => good(name, "CAP_BPF and CAP_PERFMON", "programs can be loaded and attached"),
         Err(Error::Privileges { missing, .. }) => bad(
             format!("{missing} missing{}", unprivileged_bpf()),
-            "run as root, or `sudo setcap cap_bpf,cap_perfmon+ep` on the binary, or add both capabilities to the \
+            "run as root, or give the binary the capabilities and a group the binary (`arenaq run` says how), or add both to the \
              container; `--backend threads` needs none",
         ),
-        Err(_) => bad(
+        Err(Error::UserNamespace) => bad(
             "in a user namespace: capabilities do not count outside of it".to_owned(),
             "run outside of the user namespace; `--backend threads` works inside",
         ),
+        Err(error) => bad(error.to_string(), "whether programs can be loaded is not known"),
+    }
+}
+
+fn proc_check() -> Check {
+    match require::proc_mounted() {
+        Ok(()) => {
+            good("/proc", "mounted", "processes can be started so that they are traced from the beginning")
+        }
+        Err(error) => Check {
+            name: "/proc",
+            verdict: Verdict::Bad,
+            found: "not mounted".to_owned(),
+            consequence: error.to_string(),
+        },
+    }
+}
+
+/// Where the built-in workload creates its files.
+fn folder_check(folder: &Path) -> Check {
+    let name = "temporary files";
+    let found = folder.display();
+    match tempfile::tempdir_in(folder) {
+        Ok(_) => good(name, found.to_string(), "the built-in workload creates its files there"),
+        Err(error) => Check {
+            name,
+            verdict: Verdict::Limited,
+            found: format!("{found}: {error}"),
+            consequence: "set TMPDIR, or choose a --folder for the built-in workload".to_owned(),
+        },
     }
 }
 
@@ -170,27 +202,6 @@ fn unprivileged_bpf() -> String {
         }
         Err(_) => String::new(),
     }
-}
-
-/// Fails with advice if the process may not use BPF.
-pub(crate) fn require_privileges() -> Result<(), Error> {
-    if in_user_namespace() {
-        return Err(Error::UserNamespace);
-    }
-    let missing = missing_capabilities();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let binary =
-        std::env::current_exe().map_or_else(|_| "arenaq".to_owned(), |path| path.display().to_string());
-    Err(Error::Privileges { missing: missing.join(" and "), binary })
-}
-
-/// Whether this process is in a user namespace other than the first, whose number is fixed: BPF asks for
-/// capabilities in that one.
-fn in_user_namespace() -> bool {
-    const FIRST: &str = "user:[4026531837]";
-    std::fs::read_link("/proc/self/ns/user").is_ok_and(|namespace| namespace != Path::new(FIRST))
 }
 
 /// How far the kernel is locked down: `none`, `integrity` or `confidentiality`; `None` if it does not say.
@@ -222,27 +233,13 @@ fn lockdown_check() -> Check {
     }
 }
 
-/// What a load takes besides the arena: programs, maps, and what libbpf reads of the kernel's BTF. Measured:
-/// 3 MB.
-const BESIDES_ARENA: u64 = 4 << 20;
-
-/// Fails with advice if an arena of so many bytes would exceed the memory limit of this process's control
-/// group.
-pub(crate) fn require_memory(arena: u64) -> Result<(), Error> {
-    let needed = arena.saturating_add(BESIDES_ARENA);
-    match memory::left() {
-        Some(left) if left < needed => Err(Error::Memory { needed, left }),
-        _ => Ok(()),
-    }
-}
-
 fn memory_check() -> Check {
     let name = "memory";
     let Some(left) = memory::left() else {
         return good(
             name,
-            "no limit of a control group",
-            "the capacity of a queue is limited by the machine alone",
+            "no limit of a control group is seen",
+            "as far as is known, the machine alone limits the capacity of a queue",
         );
     };
     let found = format!("the limit of the control group leaves {left} bytes");
@@ -252,23 +249,18 @@ fn memory_check() -> Check {
     Check { name, verdict, found, consequence }
 }
 
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-
-/// Fails with advice if the kernel has no BTF.
-pub(crate) fn require_btf() -> Result<(), Error> {
-    if Path::new(VMLINUX).exists() { Ok(()) } else { Err(Error::NoBtf) }
-}
-
 fn btf() -> Check {
-    if Path::new(VMLINUX).exists() {
-        return good("BTF", VMLINUX, "arenas and BTF tracepoints can work");
-    }
-    Check {
-        name: "BTF",
-        verdict: Verdict::Bad,
-        found: format!("no {VMLINUX}"),
-        consequence: "arenas need a kernel with CONFIG_DEBUG_INFO_BTF=y; `--backend threads` does not"
-            .to_owned(),
+    let bad =
+        |found: String, consequence: String| Check { name: "BTF", verdict: Verdict::Bad, found, consequence };
+    match require::btf() {
+        Ok(()) => good("BTF", VMLINUX, "arenas and BTF tracepoints can work"),
+        Err(error @ Error::NotMounted { place, .. }) => {
+            bad(format!("{place} is not mounted"), error.to_string())
+        }
+        Err(_) => bad(
+            format!("no {VMLINUX}"),
+            "arenas need a kernel with CONFIG_DEBUG_INFO_BTF=y; `--backend threads` does not".to_owned(),
+        ),
     }
 }
 
@@ -282,7 +274,7 @@ fn jit() -> Check {
             consequence: "arenas need the JIT: sysctl net.core.bpf_jit_enable=1".to_owned(),
         },
         Ok(value) => good(name, format!("net.core.bpf_jit_enable = {}", value.trim()), "arenas can work"),
-        Err(error) => good(name, format!("not readable: {error}"), "seen by the next check"),
+        Err(error) => good(name, format!("not readable: {error}"), "whether arenas work is tried below"),
     }
 }
 
@@ -300,12 +292,7 @@ fn arena() -> Check {
     });
     match created {
         Ok(_) => good("arena", "a map of type ARENA was made", "queues can be shared with the kernel"),
-        Err(found) => Check {
-            name: "arena",
-            verdict: Verdict::Bad,
-            found,
-            consequence: "only `--backend threads` works".to_owned(),
-        },
+        Err(lack) => lack.check("arena", Verdict::Bad, "only `--backend threads` works"),
     }
 }
 
@@ -323,13 +310,11 @@ fn arena_functions() -> Check {
             "bpf_arena_alloc_pages loads in programs that can sleep",
             "ds_vyukhov_init, ds_pool_init and ds_mpsc_init work in these; from Linux 7.0 on in all",
         ),
-        (Err(reason), _) => Check {
+        (Err(lack), _) => lack.check(
             name,
-            verdict: Verdict::Limited,
-            found: reason,
-            consequence: "programs cannot allocate pages; `run` makes its queues from userspace and works"
-                .to_owned(),
-        },
+            Verdict::Limited,
+            "programs cannot allocate pages; `run` makes its queues from userspace and works",
+        ),
     }
 }
 
@@ -337,14 +322,13 @@ fn acquire_release() -> Check {
     let name = "acquire/release";
     match tried(|| load_probe("probe_acquire_release").map_err(|refusal| refusal.to_string())) {
         Ok(_) => good(name, "load_acquire and store_release load", "the object acquire-release is used"),
-        Err(reason) => {
+        Err(lack) => {
             let other = Instructions::before_acquire_release(std::env::consts::ARCH);
-            Check {
+            lack.check(
                 name,
-                verdict: Verdict::Limited,
-                found: reason,
-                consequence: format!("the object {} is used, which does without", other.name()),
-            }
+                Verdict::Limited,
+                format!("the object {} is used, which does without", other.name()),
+            )
         }
     }
 }
@@ -358,12 +342,7 @@ fn queues() -> Check {
             "both were made in an arena, and a program has pushed",
             format!("the verifier accepts the object {}", instructions.name()),
         ),
-        Err(reason) => Check {
-            name,
-            verdict: Verdict::Bad,
-            found: reason,
-            consequence: "only `--backend threads` works".to_owned(),
-        },
+        Err(lack) => lack.check(name, Verdict::Bad, "only `--backend threads` works"),
     }
 }
 
@@ -404,24 +383,34 @@ fn lsm() -> Check {
     }
 }
 
-fn hook_check(hook: Hook, allowed: Result<(), String>) -> Check {
+fn follow_check() -> Check {
+    let name = "follow children";
+    match tried(|| load_probe("probe_fork").map_err(|refusal| refusal.to_string())) {
+        Ok(_) => good(name, "sched_process_fork loads", "what a traced process starts is traced too"),
+        Err(lack) => lack.check(
+            name,
+            Verdict::Limited,
+            "no hook but drive works: traced processes cannot be told from others",
+        ),
+    }
+}
+
+fn hook_check(hook: Hook, allowed: Result<(), Lack>) -> Check {
     let name = match hook {
         Hook::InodeCreate => "hook inode-create",
         Hook::ExtCreate => "hook ext4-create",
         Hook::SysEnter => "hook sys-enter",
         Hook::Exec => "hook exec",
         Hook::Uprobe => "hook uprobe",
-        Hook::UprobeSleepable => "hook uprobe-s",
+        Hook::UprobeSleepable => "hook uprobe-sleepable",
         Hook::Drive => "hook drive",
     };
     match allowed {
         Ok(()) => good(name, "loads and attaches", format!("`run --hook {hook}` works")),
-        Err(reason) => Check {
-            name,
-            verdict: if hook == Hook::Drive { Verdict::Bad } else { Verdict::Limited },
-            found: reason,
-            consequence: format!("`run --hook {hook}` does not work here"),
-        },
+        Err(lack) => {
+            let verdict = if hook == Hook::Drive { Verdict::Bad } else { Verdict::Limited };
+            lack.check(name, verdict, format!("`run --hook {hook}` does not work here"))
+        }
     }
 }
 

@@ -9,8 +9,13 @@ use arenaq::arena::{ArenaError, CreateError};
 pub enum Error {
     /// The process may not use BPF.
     #[error(
-        "no privileges for BPF: {missing} missing. Run as root, or give the binary the capabilities:\n    \
-         sudo setcap cap_bpf,cap_perfmon+ep {binary}\nA container must be given both: --cap-add BPF --cap-add PERFMON.\n\
+        "no privileges for BPF: {missing} missing. Run as root, or give the binary the capabilities, and only a group the binary, for \
+         whoever runs it can trace the processes of everybody:\n    \
+         sudo chown root:GROUP {binary}\n    \
+         sudo chmod 750 {binary}\n    \
+         sudo setcap cap_bpf,cap_perfmon+ep {binary}\n\
+         The hooks uprobe and uprobe-sleepable want root, or CAP_SYS_ADMIN too.\n\
+         A container must be given both: --cap-add BPF --cap-add PERFMON.\n\
          Without them, `arenaq run --backend threads` shows the same queues with threads as producers."
     )]
     Privileges {
@@ -26,6 +31,29 @@ pub enum Error {
          Without that, `arenaq run --backend threads` shows the same queues with threads as producers."
     )]
     UserNamespace,
+    /// A file system of the kernel is not where it belongs.
+    #[error(
+        "{place} is not mounted, {}. Mount it, as root: `mount -t {file_system} {file_system} {place}`; \
+         `arenaq run --backend threads` works without.",
+        needed_for(place)
+    )]
+    NotMounted {
+        /// Where it belongs.
+        place: &'static str,
+        /// Its type.
+        file_system: &'static str,
+    },
+    /// The built-in workload has no place for its files.
+    #[error(
+        "no folder can be made in {}: {source}. Choose another place for the workload's files with --folder, or with TMPDIR.",
+        folder.display()
+    )]
+    Folder {
+        /// Where it was tried.
+        folder: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// The queue needs more memory than the process's control group has left.
     #[error(
         "a queue of this capacity needs {needed} bytes, and the memory limit of this process's control group leaves {left}: \
@@ -149,6 +177,14 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
+}
+
+fn needed_for(place: &str) -> &'static str {
+    if place == "/proc" {
+        "where arenaq finds its arena (/proc/self/maps) and what it starts (/proc/self/exe)"
+    } else {
+        "where the kernel's BTF is (/sys/kernel/btf/vmlinux), which arenas need"
+    }
 }
 
 fn log_hint(log: &Option<PathBuf>) -> String {

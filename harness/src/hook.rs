@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use libbpf_rs::{Link, Object, ObjectBuilder, UprobeOpts};
+use libbpf_rs::{ErrorKind, Link, Object, ObjectBuilder, UprobeOpts};
 
 use crate::error::Error;
 use crate::log;
 use crate::object::PROBE;
 use crate::refusal::{self, Refusal};
+use crate::require;
 
 /// A place in the kernel, or in a program, where an event is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -145,8 +146,9 @@ impl Hook {
     ///
     /// # Errors
     ///
-    /// [`Error::NoHook`] if it refuses them all.
+    /// [`Error::NoHook`] if it refuses them all; what of the machine is not fit for BPF if nothing is.
     pub fn default_for(folder: &Path) -> Result<Hook, Error> {
+        require::bpf()?;
         let mut tried = Vec::new();
         for hook in Hook::ALL.into_iter().filter(|hook| hook.sees_files_in(folder)) {
             match hook.allowed() {
@@ -180,21 +182,32 @@ pub(crate) fn load_probe(program: &str) -> Result<Object, Refusal> {
     })
 }
 
+/// `CAP_PERFMON` was enough from Linux 5.8 on, until `perf_event_open` asked for more again.
+const UPROBE_PRIVILEGES: &str = "From Linux 6.16 on, and on stable kernels since July 2025, uprobes want CAP_SYS_ADMIN \
+                                 besides CAP_BPF and CAP_PERFMON: run as root";
+
 /// Attaches a program to where its section says, or a uprobe to its target.
 pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> Result<Link, String> {
     let program = object
         .progs_mut()
         .find(|p| p.name() == program)
         .ok_or_else(|| format!("the object has no program {program}"))?;
+    let is_uprobe = program.section() == "uprobe" || program.section() == "uprobe.s";
     let (link, log) = log::capture(|| {
-        if program.section() == "uprobe" || program.section() == "uprobe.s" {
+        if is_uprobe {
             let options = UprobeOpts { func_name: Some(target.function.clone()), ..UprobeOpts::default() };
             program.attach_uprobe_with_opts(-1, &target.binary, 0, options)
         } else {
             program.attach()
         }
     });
-    link.map_err(|error| reason(&error, &log))
+    link.map_err(|error| {
+        let reason = reason(&error, &log);
+        if is_uprobe && error.kind() == ErrorKind::PermissionDenied && !require::is_administrator() {
+            return format!("{reason}. {UPROBE_PRIVILEGES}");
+        }
+        reason
+    })
 }
 
 /// An error in one line: its whole chain, and what libbpf said first. What it says later is only that, therefore,

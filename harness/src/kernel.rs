@@ -9,11 +9,12 @@ use arenaq::pool::{MAX_ELEMENTS, nodes_for};
 use arenaq::status::Status;
 use bytemuck::{Pod, bytes_of, bytes_of_mut, pod_read_unaligned};
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, ProgramInput};
+use procfs::FromBufRead;
+use procfs::process::MemoryMaps;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::clock;
 use crate::consume::Source;
-use crate::doctor;
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::hook::{self, Hook, UprobeTarget};
@@ -22,6 +23,7 @@ use crate::object::{self, Counters, Drive, Instructions, Nesting, Pop, Settings,
 use crate::pinned::require_same_process;
 use crate::receiver::Receiver;
 use crate::refusal;
+use crate::require;
 
 /// Which of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -115,9 +117,8 @@ impl Kernel {
     /// [`Error`] says what is refused, and by whom.
     pub fn load(config: &Config) -> Result<Kernel, Error> {
         let pages = arena_pages(config)?;
-        doctor::require_privileges()?;
-        doctor::require_btf()?;
-        doctor::require_memory(u64::from(pages) * PAGE)?;
+        require::bpf()?;
+        require::memory(u64::from(pages) * PAGE)?;
         let instructions = instructions::choose(config.instructions)?;
 
         let loaded = refusal::attempt(|| open(config, instructions, pages));
@@ -448,8 +449,10 @@ fn mapping_around(address: usize) -> Result<std::ops::Range<usize>, Error> {
         what: "finding the arena in /proc/self/maps".to_owned(),
         source: std::io::Error::other(reason),
     };
-    let maps =
-        procfs::process::Process::myself().and_then(|me| me.maps()).map_err(|e| fail(e.to_string()))?;
+    // The names of the mapped files need not be UTF-8.
+    let text = std::fs::read("/proc/self/maps").map_err(|error| fail(error.to_string()))?;
+    let text = String::from_utf8_lossy(&text);
+    let maps = MemoryMaps::from_buf_read(text.as_bytes()).map_err(|error| fail(error.to_string()))?;
     maps.iter()
         .map(|map| map.address.0 as usize..map.address.1 as usize)
         .find(|range| range.contains(&address))

@@ -34,6 +34,7 @@ mod object;
 pub mod pinned;
 mod receiver;
 mod refusal;
+mod require;
 pub mod run;
 pub mod verifier;
 pub mod workload;

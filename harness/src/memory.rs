@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use procfs::ProcResult;
-use procfs::process::{MountInfo, Process};
+use procfs::process::{MountInfo, MountInfos};
+use procfs::{FromBufRead, ProcResult, ProcessCGroups};
 
 /// The names in one version of the memory controller.
 struct Names {
@@ -31,10 +31,9 @@ pub(crate) fn left() -> Option<u64> {
 
 /// The group of this process in each hierarchy with a memory controller, and where that is mounted.
 fn own_groups() -> ProcResult<Vec<(Names, PathBuf, PathBuf)>> {
-    let me = Process::myself()?;
-    let mounts = me.mountinfo()?;
+    let mounts: MountInfos = own("mountinfo")?;
     let mut groups = Vec::new();
-    for group in me.cgroups()? {
+    for group in own::<ProcessCGroups>("cgroup")? {
         let is_version_2 = group.hierarchy == 0;
         if !is_version_2 && !group.controllers.iter().any(|controller| controller == "memory") {
             continue;
@@ -51,6 +50,13 @@ fn own_groups() -> ProcResult<Vec<(Names, PathBuf, PathBuf)>> {
         }
     }
     Ok(groups)
+}
+
+/// What a file of this process says. The paths in it need not be UTF-8, and one that is not is no reason to believe
+/// nothing.
+fn own<T: FromBufRead>(name: &str) -> ProcResult<T> {
+    let text = fs::read(Path::new("/proc/self").join(name))?;
+    T::from_buf_read(String::from_utf8_lossy(&text).as_bytes())
 }
 
 /// What is left in a group or in one of those that it lies in.

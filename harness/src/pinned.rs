@@ -209,7 +209,7 @@ impl Pinned {
     /// [`Error::Pinned`] if nothing, or something else, is pinned there, or if the addresses of the arena are
     /// in use in this process.
     pub fn attach(folder: &Path) -> Result<Pinned, Error> {
-        crate::doctor::require_privileges()?;
+        crate::require::privileges()?;
         let record = open(folder, RECORD, MapType::Array)?;
         if record.value_size() as usize != size_of::<Record>() {
             return Err(refusal(

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::hook::reason;
 use crate::log;
 use crate::memory;
+use crate::require;
 
 /// How much of a verifier's log is shown: its last lines name the instruction, the registers and the reason.
 const SHOWN_LINES: usize = 12;
@@ -84,7 +85,9 @@ impl Cause {
                 "This kernel has nothing of that name to attach to. If it belongs to a module, load that first \
                  (`modprobe ext4`); else choose another hook: `arenaq doctor` says which ones work."
             }
-            Cause::NoBtf => "Use a kernel with CONFIG_DEBUG_INFO_BTF=y.",
+            Cause::NoBtf => {
+                return require::btf().map_or_else(|missing| missing.to_string(), |()| NO_BTF.to_owned());
+            }
             Cause::NoJit => {
                 "Arenas need the JIT: `sysctl net.core.bpf_jit_enable=1`, on a kernel with CONFIG_BPF_JIT=y."
             }
@@ -101,7 +104,12 @@ impl Cause {
     }
 }
 
+const NO_BTF: &str = "Use a kernel with CONFIG_DEBUG_INFO_BTF=y.";
+
 fn forbidden() -> String {
+    if let Err(missing) = require::privileges() {
+        return missing.to_string();
+    }
     let lockdown = match doctor::lockdown().as_deref() {
         None | Some("none") => String::new(),
         Some(level) => format!(" The kernel is locked down ({level}), which may be the policy."),

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::hook::Hook;
 use crate::kernel::Kernel;
 use crate::launch::find_command;
+use crate::require;
 
 /// Runs until the producers have ended, or a limit is reached, or `interrupted` becomes true.
 ///
@@ -45,10 +46,10 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
     if !options.command.is_empty() {
         find_command(&options.command)?;
     }
-    crate::doctor::require_privileges()?;
+    require::bpf()?;
     let hook = match options.hook {
         Some(hook) => hook,
-        None => Hook::default_for(&options.folder)?,
+        None => Hook::default_for(&options.folder())?,
     };
     let growth = Growth::of(options, hook);
     let kernel = Kernel::load(&config(options, hook, growth))?;

@@ -5,7 +5,6 @@ use std::fmt;
 use libbpf_rs::OpenProgram;
 use serde::Serialize;
 
-use crate::doctor;
 use crate::error::Error;
 use crate::hook::Hook;
 use crate::instructions;
@@ -13,6 +12,7 @@ use crate::kernel::{self, Config, QueueKind};
 use crate::log;
 use crate::object::Instructions;
 use crate::refusal::Refusal;
+use crate::require;
 
 /// The log level at which the kernel writes nothing but its statistics: `BPF_LOG_STATS`.
 const STATISTICS: u32 = 4;
@@ -70,8 +70,7 @@ impl Cost {
 /// [`Error`] if the process may not load anything, or the object is none for this machine. A program that the
 /// kernel refuses is an [`Outcome`].
 pub fn measure(wanted: Option<Instructions>) -> Result<Vec<Cost>, Error> {
-    doctor::require_privileges()?;
-    doctor::require_btf()?;
+    require::bpf()?;
     let instructions = instructions::choose(wanted)?;
     let mut costs: Vec<Cost> = Vec::new();
     for queue in [QueueKind::Mpsc, QueueKind::Mpmc] {

@@ -59,7 +59,7 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if the folder cannot be made or a process does not start.
+    /// [`Error::Folder`] if no folder can be made in `parent`, [`Error::System`] if a process does not start.
     pub fn start(
         work: Work,
         processes: u32,
@@ -69,7 +69,7 @@ impl Workload {
         let folder = tempfile::Builder::new()
             .prefix("arenaq-")
             .tempdir_in(parent)
-            .map_err(Error::system(format!("making a folder in {}", parent.display())))?;
+            .map_err(|source| Error::Folder { folder: parent.to_owned(), source })?;
         let mut workers = Vec::new();
         for worker in 0..processes {
             let own = folder.path().join(worker.to_string());

@@ -300,6 +300,10 @@ fn without_privileges_the_message_says_how_to_get_them_and_threads_still_work() 
     assert!(refused.stderr.contains("CAP_BPF") && refused.stderr.contains("setcap"), "{refused:?}");
     assert!(refused.stderr.contains("--backend threads"), "{refused:?}");
 
+    let pin = as_nobody(&["pin", "/sys/fs/bpf/arenaq-test-nobody"]);
+    assert_eq!(pin.code, Some(3), "{pin:?}");
+    assert!(pin.stderr.contains("CAP_BPF missing"), "the hooks are not to blame: {pin:?}");
+
     let doctor = as_nobody(&["doctor", "--json"]);
     assert_eq!(doctor.code, Some(3), "{doctor:?}");
     assert_eq!(doctor.json()["can_run"], false);

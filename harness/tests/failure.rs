@@ -3,15 +3,19 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use arenaq_harness::{Error, Hook, load_object};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject, ProgramInput};
 use serde_json::Value;
-use support::{Outcome, arenaq, kernel, skip};
+use support::{Outcome, arenaq, assert_accounted, kernel, kernel_with, skip};
 
 const ARENAQ: &str = env!("CARGO_BIN_EXE_arenaq");
 
@@ -162,6 +166,130 @@ fn each_missing_capability_is_named() {
         assert_eq!(verdict, "bad");
         assert!(found.contains(name) && found.contains("unprivileged_bpf_disabled"), "{found}");
     }
+}
+
+#[test]
+fn uprobes_say_that_they_want_an_administrator_where_perfmon_is_not_enough() {
+    let Some(_guard) = kernel_with(Hook::Uprobe, "uprobes without CAP_SYS_ADMIN") else { return };
+    let wrapper = ["setpriv", "--bounding-set=-sys_admin"];
+    for hook in ["uprobe", "uprobe-sleepable"] {
+        let arguments = ["run", "--hook", hook, "--operations", "1"];
+        let Some(run) = behind("uprobes without CAP_SYS_ADMIN", &wrapper, &arguments) else { return };
+        if run.code == Some(0) {
+            return skip("uprobes without CAP_SYS_ADMIN", "this kernel lets CAP_PERFMON attach uprobes");
+        }
+        assert_refused(&run, &[hook, "CAP_SYS_ADMIN", "run as root"]);
+        let doctor = behind("uprobes without CAP_SYS_ADMIN", &wrapper, &["doctor", "--json"]);
+        let doctor = doctor.expect("it ran a moment ago").json();
+        let (verdict, found) = check(&doctor, &format!("hook {hook}"));
+        assert_eq!(verdict, "limited");
+        assert!(found.contains("CAP_SYS_ADMIN"), "{found}");
+        assert_eq!(doctor["can_run"], true, "the other hooks work: {doctor}");
+    }
+}
+
+#[test]
+fn a_binary_made_as_the_message_says_runs_for_its_group_and_for_nobody_else() {
+    const GROUP: u32 = 65_533;
+    const NOBODY: u32 = 65_534;
+    let Some(_guard) = kernel("capabilities of the binary") else { return };
+    let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let binary = folder.path().join("arenaq");
+    fs::copy(ARENAQ, &binary).expect("it can be copied");
+    let as_nobody = |group: u32| {
+        let mut command = Command::new(&binary);
+        command.args(["run", "--hook", "drive", "--operations", "100", "--json"]).current_dir("/");
+        command.uid(NOBODY).gid(group).output()
+    };
+
+    let refused = as_nobody(GROUP).expect("everybody may still run it");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let steps: Vec<&str> = message.lines().filter_map(|line| line.trim().strip_prefix("sudo ")).collect();
+    assert_eq!(steps.len(), 3, "{message}");
+    for step in steps {
+        let step = step.replace("GROUP", &GROUP.to_string());
+        let done = Outcome::of(Command::new("sh").args(["-c", &step]));
+        if step.starts_with("setcap") && done.code != Some(0) {
+            return skip("capabilities of the binary", &format!("{step}: {}", done.stderr));
+        }
+        assert_eq!(done.code, Some(0), "{step}: {done:?}");
+    }
+    let member = as_nobody(GROUP).expect("its group may run it");
+    assert_eq!(member.status.code(), Some(0), "{member:?}");
+    let error = as_nobody(NOBODY).expect_err("nobody else may run it");
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn what_is_not_mounted_is_said_to_be_not_mounted() {
+    let Some(_guard) = kernel("not mounted") else { return };
+    for (place, file_system, name) in [("/proc", "proc", "/proc"), ("/sys", "sysfs", "BTF")] {
+        let script = format!("umount --lazy {place} && exec \"$@\"");
+        let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+        for arguments in [
+            &["run"][..],
+            &["run", "--hook", "drive"],
+            &["run", "--hook", "exec", "--", "true"],
+            &["pin", "/sys/fs/bpf/arenaq-test-not-mounted"],
+            &["verifier"],
+        ] {
+            let Some(outcome) = behind("not mounted", &wrapper, arguments) else { return };
+            let mount = format!("mount -t {file_system} {file_system} {place}");
+            assert_refused(&outcome, &[&format!("{place} is not mounted"), &mount]);
+            assert!(!outcome.stderr.contains("CAP_") && !outcome.stderr.contains("CONFIG_"), "{outcome:?}");
+        }
+        let doctor =
+            behind("not mounted", &wrapper, &["doctor", "--json"]).expect("it ran a moment ago").json();
+        let (verdict, found) = check(&doctor, name);
+        assert_eq!(verdict, "bad");
+        assert!(found.contains("not mounted"), "{found}");
+        assert_eq!(check(&doctor, "privileges").0, "good", "{doctor}");
+        assert_eq!(check(&doctor, "arena"), ("bad".to_owned(), "not tried".to_owned()));
+        let threads =
+            behind("not mounted", &wrapper, &["run", "--backend", "threads", "--operations", "100"]);
+        assert_eq!(threads.expect("it ran a moment ago").code, Some(0));
+    }
+}
+
+#[test]
+fn a_program_whose_name_is_not_utf_8_works_like_any_other() {
+    let Some(_guard) = kernel_with(Hook::Exec, "a name that is not UTF-8") else { return };
+    let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
+    let inner = folder.path().join(OsStr::from_bytes(b"fold\xffer"));
+    fs::create_dir(&inner).expect("it is ours");
+    let binary = inner.join(OsStr::from_bytes(b"aren\xffaq"));
+    fs::copy(ARENAQ, &binary).expect("it can be copied");
+    for hook in ["drive", "exec"] {
+        let arguments = ["run", "--hook", hook, "--operations", "10", "--json"];
+        let outcome = Outcome::of(Command::new(&binary).args(arguments));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert_accounted(&outcome.json());
+    }
+}
+
+/// Runs `arenaq` with another value of `TMPDIR`.
+fn with_tmpdir(tmpdir: &str, arguments: &[&str]) -> Outcome {
+    Outcome::of(arenaq(arguments).env("TMPDIR", tmpdir))
+}
+
+#[test]
+fn a_place_for_temporary_files_that_is_none_is_not_blamed_on_an_option_that_nobody_gave() {
+    let Some(_guard) = kernel_with(Hook::Exec, "temporary files") else { return };
+    let missing = with_tmpdir("/no/such/folder", &["run"]);
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+    assert!(missing.stderr.contains("TMPDIR is /no/such/folder"), "{missing:?}");
+    // Not even root can make a folder here.
+    let refused = with_tmpdir("/proc", &["run", "--hook", "sys-enter"]);
+    assert_refused(&refused, &["no folder can be made in /proc", "--folder", "TMPDIR"]);
+    for arguments in
+        [&["run", "--hook", "drive", "--operations", "10"][..], &["run", "--hook", "exec", "--", "true"]]
+    {
+        let outcome = with_tmpdir("/no/such/folder", arguments);
+        assert_eq!(outcome.code, Some(0), "without files there is no need of a folder: {outcome:?}");
+    }
+    let report = with_tmpdir("/no/such/folder", &["doctor", "--json"]).json();
+    assert_eq!(check(&report, "temporary files").0, "limited");
 }
 
 #[test]

@@ -42,8 +42,8 @@ pub struct Options {
     pub operations: Option<u64>,
     /// How long consumers wait before they begin.
     pub hold_back: Duration,
-    /// Where the built-in workload creates its files.
-    pub folder: PathBuf,
+    /// Where the built-in workload creates its files; `None` for the folder for temporary files.
+    pub folder: Option<PathBuf>,
     /// Which object; `None` takes the one that this kernel can run.
     pub instructions: Option<Instructions>,
     /// The function of the hook `uprobe`.
@@ -81,10 +81,31 @@ impl Options {
             }
         }
         self.check_growth()?;
-        if !self.folder.is_dir() {
-            return usage(&format!("--folder {}: there is no such folder", self.folder.display()));
+        self.check_folder()
+    }
+
+    pub(super) fn folder(&self) -> PathBuf {
+        self.folder.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    fn check_folder(&self) -> Result<(), Error> {
+        let makes_files =
+            self.backend == Backend::Kernel && self.hook != Some(Hook::Drive) && self.command.is_empty();
+        let folder = self.folder();
+        if folder.is_dir() || (self.folder.is_none() && !makes_files) {
+            return Ok(());
         }
-        Ok(())
+        let folder = folder.display();
+        Err(Error::Usage(match (&self.folder, std::env::var_os("TMPDIR")) {
+            (Some(_), _) => format!("--folder {folder}: there is no such folder"),
+            (None, Some(_)) => format!(
+                "TMPDIR is {folder}, where no folder is: correct it, or choose a --folder for the workload's files"
+            ),
+            (None, None) => format!(
+                "there is no folder {folder} for temporary files: set TMPDIR, or choose a --folder for the \
+                 workload's files"
+            ),
+        }))
     }
 
     fn check_growth(&self) -> Result<(), Error> {

@@ -1,0 +1,114 @@
+//! What must be there before anything is loaded.
+
+use std::path::Path;
+
+use rustix::fs::{FsWord, PROC_SUPER_MAGIC, statfs};
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::error::Error;
+use crate::memory;
+
+/// Where the kernel's type information about itself is.
+pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// What a load takes besides the arena: programs, maps, and what libbpf reads of the kernel's BTF. Measured:
+/// 3 MB.
+pub(crate) const BESIDES_ARENA: u64 = 4 << 20;
+
+const SYSFS_MAGIC: FsWord = libc::SYSFS_MAGIC as FsWord;
+
+/// Everything without which no program can be loaded and attached, in the order in which one depends on another.
+///
+/// # Errors
+///
+/// The first that is missing.
+pub(crate) fn bpf() -> Result<(), Error> {
+    privileges()?;
+    proc_mounted()?;
+    btf()
+}
+
+/// What the kernel wants of a process that uses BPF. `CAP_SYS_ADMIN` takes the place of both.
+///
+/// # Errors
+///
+/// [`Error::Privileges`] and [`Error::UserNamespace`].
+pub(crate) fn privileges() -> Result<(), Error> {
+    const NEEDED: [(&str, CapabilitySet); 2] =
+        [("CAP_PERFMON", CapabilitySet::PERFMON), ("CAP_BPF", CapabilitySet::BPF)];
+    if in_user_namespace() {
+        return Err(Error::UserNamespace);
+    }
+    let held = effective()?;
+    if held.contains(CapabilitySet::SYS_ADMIN) {
+        return Ok(());
+    }
+    let missing = NEEDED.into_iter().filter(|(_, capability)| !held.contains(*capability));
+    let missing: Vec<&str> = missing.map(|(name, _)| name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let binary =
+        std::env::current_exe().map_or_else(|_| "arenaq".to_owned(), |path| path.display().to_string());
+    Err(Error::Privileges { missing: missing.join(" and "), binary })
+}
+
+/// Whether this process has the capability that uprobes want besides.
+pub(crate) fn is_administrator() -> bool {
+    effective().is_ok_and(|held| held.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Asked of the kernel, not read from `/proc`: that may not be mounted, and has the program's name beside it,
+/// which need not be UTF-8.
+fn effective() -> Result<CapabilitySet, Error> {
+    capabilities(None).map(|sets| sets.effective).map_err(Error::system("asking for the capabilities"))
+}
+
+/// Whether this process is in a user namespace other than the first, whose number is fixed: BPF asks for
+/// capabilities in that one.
+fn in_user_namespace() -> bool {
+    const FIRST: &str = "user:[4026531837]";
+    std::fs::read_link("/proc/self/ns/user").is_ok_and(|namespace| namespace != Path::new(FIRST))
+}
+
+/// Traced processes are started through `/proc/self/exe`, and the arena is found in `/proc/self/maps`.
+///
+/// # Errors
+///
+/// [`Error::NotMounted`].
+pub(crate) fn proc_mounted() -> Result<(), Error> {
+    mounted("/proc", "proc", PROC_SUPER_MAGIC)
+}
+
+/// Arenas need the kernel's BTF, which libbpf reads from `/sys`.
+///
+/// # Errors
+///
+/// [`Error::NotMounted`] and [`Error::NoBtf`].
+pub(crate) fn btf() -> Result<(), Error> {
+    if Path::new(VMLINUX).exists() {
+        return Ok(());
+    }
+    mounted("/sys", "sysfs", SYSFS_MAGIC)?;
+    Err(Error::NoBtf)
+}
+
+fn mounted(place: &'static str, file_system: &'static str, magic: FsWord) -> Result<(), Error> {
+    if statfs(place).is_ok_and(|found| found.f_type == magic) {
+        return Ok(());
+    }
+    Err(Error::NotMounted { place, file_system })
+}
+
+/// Whether an arena of so many bytes fits into what the memory limit of this process's control group leaves.
+///
+/// # Errors
+///
+/// [`Error::Memory`].
+pub(crate) fn memory(arena: u64) -> Result<(), Error> {
+    let needed = arena.saturating_add(BESIDES_ARENA);
+    match memory::left() {
+        Some(left) if left < needed => Err(Error::Memory { needed, left }),
+        _ => Ok(()),
+    }
+}
