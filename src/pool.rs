@@ -740,6 +740,22 @@ impl<P: Platform, N> Pool<P, N> {
     /// [`Corruption`] if the list leads out of the pool or in a circle, or a magazine out of the pool.
     #[inline]
     pub fn free_nodes(&self) -> Result<u64, Corruption> {
+        let mut free = self.listed_nodes()?;
+        let blocks = self.blocks();
+        if blocks.shift > 0 {
+            for block in 1..=blocks.made(self.created()) {
+                let link = self.link(block).map_or(0, |link| link.load(&site::INSPECT_LINK));
+                if link & TAKEN != 0 {
+                    free += link & MAX_NODES;
+                }
+            }
+        }
+        Ok(free)
+    }
+
+    /// Counts the nodes of a resting pool that are on the free list or in magazines. It looks at no link but
+    /// those on the list.
+    pub(crate) fn listed_nodes(&self) -> Result<u64, Corruption> {
         if self.nodes().is_null() {
             return Err(Corruption::NotInitialised);
         }
@@ -759,14 +775,26 @@ impl<P: Platform, N> Pool<P, N> {
             for rest in self.rests() {
                 free += rest?.count;
             }
-            for block in 1..=blocks.made(self.created()) {
-                let link = self.link(block).map_or(0, |link| link.load(&site::INSPECT_LINK));
-                if link & TAKEN != 0 {
-                    free += link & MAX_NODES;
-                }
-            }
         }
         Ok(free)
+    }
+
+    /// The nodes of a block.
+    pub(crate) fn nodes_of_block(&self, block: u64) -> impl Iterator<Item = *mut N> + use<P, N> {
+        let (nodes, blocks) = (self.nodes(), self.blocks());
+        // Not `add`: their memory may not be there yet.
+        (blocks.first(block)..=blocks.last(block)).map(move |number| nodes.wrapping_add(slot(number)))
+    }
+
+    /// Where the nodes of a block lie.
+    pub(crate) fn block_addresses(&self, block: u64) -> Range<usize> {
+        let blocks = self.blocks();
+        addresses(self.nodes(), blocks.first(block), blocks.last(block))
+    }
+
+    /// Where the links of the blocks from `first` to `last` lie.
+    pub(crate) fn links_addresses(&self, first: u64, last: u64) -> Range<usize> {
+        addresses(self.links(), first, last)
     }
 
     /// What is left in each magazine that is not empty, of a resting pool.

@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
+use arenaq::platform::Native;
+use arenaq::recovery::Repaired;
 use arenaq::{Corruption, KeyValue, PopError, mpsc};
 use support::ends::{SIDES, Side};
 use support::queues::{List, Ring, item};
@@ -542,6 +544,95 @@ fn mpsc_what_is_in_magazines_stays_there_when_somebody_repairs() {
     assert_eq!(held.len(), 2 + 3 * 3, "all of the magazines; one node is spent, and four are in the queue");
     let rest: Vec<_> = std::iter::from_fn(|| second.pop().ok()).map(|element| element.key).collect();
     assert_eq!(rest, [2, 3, 4], "nobody has written to a node of the queue");
+}
+
+/// How many nodes a pool has at first beside the stub, how many a block has, and how many there is room for.
+/// In the last one the last block is short.
+const GROWING: [(u64, u32, u64); 3] = [(3, 1, 12), (7, 4, 16), (7, 4, 18)];
+
+#[test]
+fn mpsc_nodes_of_a_growth_that_died_come_back_once_their_memory_is_there() {
+    for (elements, block, limit) in GROWING {
+        let list = List::growing(elements, block, limit);
+        let reservation = list.pool.reserve(1, limit).expect("room");
+        let (claimed, addresses) = (reservation.len(), list.pool.node_addresses(&reservation));
+        assert_eq!(claimed, limit - elements - 1);
+        list.head.push(&list.pool, item(1)).expect("a node");
+        let mut consumer = mortal(&list);
+        let mut asked = Vec::new();
+        let populate = |range: std::ops::Range<usize>| {
+            asked.push(range);
+            true
+        };
+        // SAFETY: no producer runs.
+        let repaired = unsafe { consumer.repair_with(populate) }.expect("a sound queue");
+        assert_eq!(repaired, Repaired { returned: claimed, missing: 0 });
+        for address in addresses.step_by(size_of::<mpsc::Node<Native, KeyValue>>()) {
+            assert!(asked.iter().any(|range| range.contains(&address)), "nobody has asked for {address:#x}");
+        }
+        assert_eq!(list.pool.free_nodes(), Ok(limit - 2));
+        assert_eq!(consumer.pop(), Ok(item(1)));
+        every_node_can_be_had(&list, &mut consumer, limit - 1);
+    }
+}
+
+#[test]
+fn mpsc_nodes_without_memory_are_missing_until_there_is_some() {
+    for (elements, block, limit) in GROWING {
+        let list = List::growing(elements, block, limit);
+        let reservation = list.pool.reserve(1, limit).expect("room");
+        let claimed = reservation.len();
+        let blocks = claimed.div_ceil(block.into());
+        let new = list.pool.node_addresses(&reservation);
+        let mut consumer = mortal(&list);
+        for there in 0..blocks {
+            let mut left = there;
+            let populate = |range: std::ops::Range<usize>| {
+                let is_new = new.contains(&range.start);
+                let is_there = !is_new || left > 0;
+                left -= u64::from(is_new && is_there);
+                is_there
+            };
+            // So many blocks more than the last time.
+            // SAFETY: no producer runs.
+            let repaired = unsafe { consumer.repair_with(populate) }.expect("a sound queue");
+            assert_eq!(consumer.verify_quiesced(), Ok(()));
+            let total = list.pool.free_nodes().expect("a sound pool") - elements;
+            assert_eq!(total + repaired.missing, claimed, "{there} blocks more: {repaired:?}");
+            if there == 0 {
+                assert_eq!(repaired, Repaired { returned: 0, missing: claimed });
+                every_node_can_be_had(&list, &mut consumer, elements);
+            }
+        }
+        // SAFETY: as above.
+        unsafe { consumer.repair() }.expect("a sound queue");
+        every_node_can_be_had(&list, &mut consumer, limit - 1);
+    }
+}
+
+/// Links come by the page too: what is not there has never been written.
+#[test]
+fn mpsc_blocks_whose_links_have_no_memory_are_not_looked_at() {
+    const ELEMENTS: u64 = 2000;
+    const LIMIT: u64 = 4096;
+    let list = List::growing(ELEMENTS, 1, LIMIT);
+    let reservation = list.pool.reserve(1, LIMIT).expect("room");
+    let end = list.pool.link_addresses(&reservation).end;
+    let mut consumer = mortal(&list);
+    // The last page of links is not there, whatever part of it is the pool's.
+    let last_page = (end - 1) & !4095;
+    let link = size_of::<u64>();
+    let hidden = (end - last_page.max(list.pool.link_addresses(&reservation).start)) / link;
+    let populate = |range: std::ops::Range<usize>| range.end <= last_page || range.start >= end;
+    // SAFETY: no producer runs.
+    let repaired = unsafe { consumer.repair_with(populate) }.expect("a sound queue");
+    let claimed = LIMIT - ELEMENTS - 1;
+    let hidden = hidden as u64;
+    assert_eq!(repaired, Repaired { returned: claimed - hidden, missing: hidden });
+    assert_eq!(list.pool.free_nodes(), Ok(LIMIT - 1 - hidden));
+    // SAFETY: as above.
+    assert_eq!(unsafe { consumer.repair() }, Ok(hidden));
+    assert_eq!(list.pool.free_nodes(), Ok(LIMIT - 1));
 }
 
 #[test]

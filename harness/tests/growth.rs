@@ -3,11 +3,15 @@
 
 mod support;
 
-use std::thread;
+use std::os::fd::AsFd;
+use std::{ptr, thread};
 
 use arenaq::pool::GrowError;
+use arenaq::recovery::Repaired;
 use arenaq::{KeyValue, Status};
-use arenaq_harness::{Config, Hook, Kernel};
+use arenaq_harness::{Config, Hook, Kernel, populate};
+use libbpf_rs::{MapHandle, MapType};
+use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 use serde_json::Value;
 use support::{Outcome, arenaq, assert_accounted, kernel, kernel_with, number};
 
@@ -165,6 +169,84 @@ fn a_page_that_userspace_has_touched_before_is_no_obstacle() {
     assert_eq!((counters.pushed, counters.nomem), (5000, 0), "{counters:?}");
     assert_eq!(drain(&loaded).len(), 5000);
     assert_whole(&loaded);
+}
+
+/// Numbers are claimed, and whoever claimed them is dead: no page, or pages of the links only.
+#[test]
+fn nodes_of_a_growth_that_died_lose_no_event_once_they_are_repaired() {
+    const CLAIMED: u64 = 1000;
+    let Some(_guard) = kernel("the repair of a growth that died") else { return };
+    for touches_links in [false, true] {
+        let config = Config { capacity: 10, limit: 5000, ..Config::default() };
+        let loaded = Kernel::load(&config).expect("the kernel can run it");
+        let arena = loaded.arena().expect("the arena is ours");
+        let pool = arena.mpsc_producer().expect("the queue was made").pool();
+        let reservation = pool.reserve(CLAIMED, CLAIMED).expect("there is room");
+        if touches_links {
+            for address in pool.link_addresses(&reservation).step_by(8) {
+                // SAFETY: the memory of a reservation is its owner's, and the arena is mapped.
+                unsafe { (address as *mut u64).write_volatile(0) };
+            }
+        }
+        let claimed = reservation.len();
+        drop(reservation);
+
+        let mut consumer = arena.mpsc_consumer().expect("nobody else consumes");
+        // SAFETY: nothing is driven yet, and no other process is there.
+        let repaired = unsafe { consumer.repair_with(populate) }.expect("a sound queue");
+        assert_eq!(repaired, Repaired { returned: claimed, missing: 0 });
+        drop(consumer);
+        drive(&loaded, 1, CLAIMED);
+        let counters = loaded.counters().expect("the map is there");
+        assert_eq!((counters.pushed, counters.nomem), (CLAIMED, 0), "{counters:?}");
+        assert_eq!(drain(&loaded).len() as u64, CLAIMED, "an event was lost: its node has no page");
+        assert_whole(&loaded);
+    }
+}
+
+/// An arena whose pages only programs can allocate is one in which the kernel has none for userspace.
+#[test]
+fn memory_that_the_kernel_does_not_have_is_refused_without_a_signal() {
+    let Some(_guard) = kernel("memory that is not there") else { return };
+    let arena = |flags: u32| {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
+            map_flags: flags,
+            ..Default::default()
+        };
+        MapHandle::create(MapType::Arena, Some("populated"), 0, 0, 4, &options)
+            .expect("the kernel has arenas")
+    };
+    for (flags, is_there) in [
+        (libbpf_sys::BPF_F_MMAPABLE, true),
+        (libbpf_sys::BPF_F_MMAPABLE | libbpf_sys::BPF_F_SEGV_ON_FAULT, false),
+    ] {
+        let map = arena(flags);
+        // SAFETY: the kernel chooses an address at which nothing is.
+        let memory = unsafe {
+            mmap(
+                ptr::null_mut(),
+                4 * 4096,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MmapFlags::SHARED,
+                map.as_fd(),
+                0,
+            )
+        }
+        .expect("an arena can be mapped");
+        let start = memory.addr();
+        assert_eq!(populate(start + 4000..start + 4200), is_there, "two pages");
+        if is_there {
+            // SAFETY: mapped, and populated.
+            unsafe {
+                memory.cast::<u64>().write_volatile(7);
+                assert!(populate(start..start + 8));
+                assert_eq!(memory.cast::<u64>().read_volatile(), 7, "what is there stays");
+            }
+        }
+        // SAFETY: nobody has a pointer into it.
+        unsafe { munmap(memory, 4 * 4096) }.expect("just mapped");
+    }
 }
 
 #[test]

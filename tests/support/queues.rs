@@ -57,7 +57,11 @@ impl List {
 
     /// The same, with so many nodes in each block.
     pub(crate) fn with_blocks(elements: u64, block: u32) -> Self {
-        let limit = elements + 1;
+        List::growing(elements, block, elements + 1)
+    }
+
+    /// The same, whose pool can grow to so many nodes.
+    pub(crate) fn growing(elements: u64, block: u32, limit: u64) -> Self {
         let mut nodes: Vec<_> = (0..limit).map(|_| mpsc::Node::empty()).collect();
         let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
         let start = Start { tag: u32::MAX, block: NonZero::new(block) };
@@ -67,7 +71,7 @@ impl List {
         // yet.
         unsafe {
             pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, start);
-            let chain = pool.grow(limit).expect("within the limit");
+            let chain = pool.grow(elements + 1).expect("within the limit");
             pool.free_chain(chain).expect("nobody else");
             head.init(&pool).expect("a stub");
         }
