@@ -101,14 +101,16 @@ impl Process {
         self.ended
     }
 
-    /// Asks it to end, and waits; ends it the hard way if it does not within `patience`.
-    pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let start = Instant::now();
+    fn ask_to_end(&mut self) {
         if self.poll().is_none() {
             let _ = kill_process(self.pid(), Signal::TERM);
             let _ = kill_process(self.pid(), Signal::CONT);
         }
-        while self.poll().is_none() && start.elapsed() < patience {
+    }
+
+    /// Waits for its end, and ends it the hard way if that does not come before `deadline`.
+    fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        while self.poll().is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         if self.poll().is_none() {
@@ -117,9 +119,52 @@ impl Process {
         }
         self.ended
     }
+
+    /// Asks it to end, and waits; ends it the hard way if it does not within `patience`.
+    pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+        self.ask_to_end();
+        self.wait_until(Instant::now() + patience)
+    }
 }
 
 impl Drop for Process {
+    fn drop(&mut self) {
+        self.end(Duration::from_secs(2));
+    }
+}
+
+/// Processes that are ended together: all of them are asked before one is waited for. Those that still run take
+/// the processor from the one that is to end, so one by one the end of hundreds takes minutes.
+#[derive(Debug, Default)]
+pub struct Processes(Vec<Process>);
+
+impl Processes {
+    /// One more.
+    pub fn push(&mut self, process: Process) {
+        self.0.push(process);
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.0.iter()
+    }
+
+    /// Each of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.0.iter_mut()
+    }
+
+    /// Asks all to end, and waits; ends those the hard way that do not within `patience`.
+    pub fn end(&mut self, patience: Duration) {
+        self.0.iter_mut().for_each(Process::ask_to_end);
+        let deadline = Instant::now() + patience;
+        for process in &mut self.0 {
+            process.wait_until(deadline);
+        }
+    }
+}
+
+impl Drop for Processes {
     fn drop(&mut self) {
         self.end(Duration::from_secs(2));
     }

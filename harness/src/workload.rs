@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::hook::Hook;
-use crate::launch::{Process, wait_to_be_traced};
+use crate::launch::{Process, Processes, wait_to_be_traced};
 
 /// The hidden subcommand of a worker.
 pub const WORKER: &str = "__worker";
@@ -49,7 +49,7 @@ impl Work {
 /// The processes of a workload, and the folder in which they work.
 #[derive(Debug)]
 pub struct Workload {
-    workers: Vec<Process>,
+    workers: Processes,
     folder: tempfile::TempDir,
 }
 
@@ -70,7 +70,7 @@ impl Workload {
             .prefix("arenaq-")
             .tempdir_in(parent)
             .map_err(|source| Error::Folder { folder: parent.to_owned(), source })?;
-        let mut workers = Vec::new();
+        let mut workers = Processes::default();
         for worker in 0..processes {
             let own = folder.path().join(worker.to_string());
             fs::create_dir(&own).map_err(Error::system(format!("making {}", own.display())))?;
@@ -109,8 +109,9 @@ impl Workload {
     /// done, or `None` if one did not get to say it.
     pub fn finish(mut self) -> Option<u64> {
         let mut done = Some(0);
-        for worker in &mut self.workers {
-            let ended = worker.end(Duration::from_secs(5));
+        self.workers.end(Duration::from_secs(5));
+        for worker in self.workers.iter_mut() {
+            let ended = worker.poll();
             let mut said = String::new();
             if let Some(mut stdout) = worker.take_stdout() {
                 let _ = stdout.read_to_string(&mut said);
