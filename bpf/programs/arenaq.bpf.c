@@ -48,8 +48,8 @@ struct {
 } counters SEC(".maps");
 
 /*
- * A task has a value here if it is traced: what userspace has marked, and what that has forked
- * since.
+ * The tasks that are traced: those that userspace has marked, and what they have forked since. A
+ * thread without a mark is traced if its process's leader is; see is_traced().
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -57,6 +57,34 @@ struct {
 	__type(key, int);
 	__type(value, __u32);
 } traced SEC(".maps");
+
+/* The one field that is looked at. Its offset is that of the kernel which runs the program. */
+struct task_struct {
+	struct task_struct *group_leader;
+} __attribute__((preserve_access_index));
+
+void bpf_rcu_read_lock(void) __ksym;
+void bpf_rcu_read_unlock(void) __ksym;
+
+/*
+ * A process is traced with all its threads. Some come without a fork that follow_fork() sees: the
+ * kernel starts io_uring's workers on its own. They have the leader of the process that they work for.
+ * Other threads have a mark of their own as well, for each of them may become the leader: by exec.
+ */
+static __always_inline int is_traced(struct task_struct *task)
+{
+	struct task_struct *leader;
+	int traced_leader = 0;
+
+	if (bpf_task_storage_get(&traced, task, 0, 0))
+		return 1;
+	bpf_rcu_read_lock();
+	leader = task->group_leader;
+	if (leader && leader != task)
+		traced_leader = bpf_task_storage_get(&traced, leader, 0, 0) != 0;
+	bpf_rcu_read_unlock();
+	return traced_leader;
+}
 
 /*
  * The counters are per CPU, and still added to atomically: a program that sleeps, or is interrupted
@@ -174,7 +202,7 @@ static __always_inline int push(__u64 key)
 /* The event of a hook, if the current task is traced. */
 static __always_inline int event(void)
 {
-	if (bpf_task_storage_get(&traced, bpf_get_current_task_btf(), 0, 0))
+	if (is_traced(bpf_get_current_task_btf()))
 		push(bpf_get_current_pid_tgid());
 	return 0;
 }
@@ -250,14 +278,14 @@ int on_clock(void *ctx)
 	return 0;
 }
 
-/* The child of a traced task is traced, before it runs for the first time. */
+/* A process or thread that a traced task starts is traced, before it runs for the first time. */
 SEC("tp_btf/sched_process_fork")
 int follow_fork(__u64 *ctx)
 {
 	struct task_struct *parent = (struct task_struct *)ctx[0];
 	struct task_struct *child = (struct task_struct *)ctx[1];
 
-	if (!bpf_task_storage_get(&traced, parent, 0, 0))
+	if (!is_traced(parent))
 		return 0;
 	if (!bpf_task_storage_get(&traced, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
 		struct arenaq_counters *counters = this_cpu();

@@ -132,7 +132,7 @@ pub(crate) struct PinArgs {
     /// How many elements the queue holds; for mpmc a power of two.
     #[arg(long, default_value_t = 1 << 18)]
     pub(crate) capacity: u64,
-    /// A process to trace, with the children that it starts from now on; may be given several times.
+    /// A process to trace, with all its threads and what it starts from now on; may be given several times.
     #[arg(long = "trace", value_name = "PID")]
     pub(crate) traced: Vec<u32>,
     /// For the hook uprobe: which function of which program.

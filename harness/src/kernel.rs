@@ -1,6 +1,5 @@
 //! The kernel side at work: an object that is loaded, with queues in its arena and programs attached.
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arenaq::KeyValue;
@@ -11,7 +10,6 @@ use bytemuck::{Pod, bytes_of, bytes_of_mut, pod_read_unaligned};
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, OpenObject, ProgramInput};
 use procfs::FromBufRead;
 use procfs::process::MemoryMaps;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::clock;
 use crate::consume::Source;
@@ -24,6 +22,7 @@ use crate::pinned::require_same_process;
 use crate::receiver::Receiver;
 use crate::refusal;
 use crate::require;
+use crate::trace::trace;
 
 /// Which of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -108,6 +107,8 @@ pub struct Kernel {
 pub(crate) const PAGE: u64 = 4096;
 /// The largest arena: pointers into it differ in their low 32 bits only.
 const LARGEST_ARENA: u64 = 1 << 32;
+/// The program that marks what a traced task starts.
+const FOLLOW: &str = "follow_fork";
 
 impl Kernel {
     /// Loads the programs of a configuration and makes its queue. Nothing is attached yet.
@@ -215,33 +216,43 @@ impl Kernel {
         self.instructions
     }
 
-    /// Marks the main thread of a process as traced, and with it every process and thread that it starts from
-    /// now on.
+    /// Marks a process as traced: all its threads, and every thread and process that they start from now on.
+    /// The events of kernel threads that work for it, as those of io_uring do, are its events. For the id of a
+    /// thread its process is traced. Returns the id of that process.
     ///
     /// # Errors
     ///
-    /// [`Error`] if there is no such process, or the kernel refuses.
-    pub fn trace(&self, process: u32) -> Result<(), Error> {
-        trace(&self.map("traced")?, process)
+    /// [`Error::System`] if there is no such process or /proc does not show it, [`Error::Hook`] or [`Error::Bpf`]
+    /// if the kernel refuses.
+    pub fn trace(&self, task: u32) -> Result<u32, Error> {
+        let mut links = self.links();
+        // Before the first mark: what the process starts from then on gets one.
+        if links.is_empty() && self.hook != Hook::Drive {
+            links.push(self.attach_program(FOLLOW)?);
+        }
+        drop(links);
+        trace(&self.map("traced")?, task)
     }
 
-    /// Attaches the hook, and what follows traced processes to their children.
+    /// Attaches the hook, and what follows traced processes to what they start.
     ///
     /// # Errors
     ///
-    /// [`Error::Hook`] if the kernel refuses; what was attached before is detached.
+    /// [`Error::Hook`] if the kernel refuses; the hook is not attached then.
     pub fn attach(&self) -> Result<(), Error> {
         let mut links = if self.nest { clock::attach(&self.object)? } else { Vec::new() };
-        let programs = if self.hook == Hook::Drive { &[][..] } else { &["follow_fork", self.hook.program()] };
+        let programs = if self.hook == Hook::Drive { &[][..] } else { &[FOLLOW, self.hook.program()] };
         for program in programs {
-            let link = hook::attach(&self.object, program, &self.uprobe).map_err(|reason| Error::Hook {
-                hook: self.hook.name(),
-                reason: format!("{program}: {reason}"),
-            })?;
-            links.push(link);
+            links.push(self.attach_program(program)?);
         }
+        // A link that `trace` has made goes only now: it is never so that no fork is followed.
         *self.links() = links;
         Ok(())
+    }
+
+    fn attach_program(&self, program: &str) -> Result<Link, Error> {
+        hook::attach(&self.object, program, &self.uprobe)
+            .map_err(|reason| Error::Hook { hook: self.hook.name(), reason: format!("{program}: {reason}") })
     }
 
     /// The attached programs.
@@ -340,17 +351,6 @@ impl Kernel {
     }
 }
 
-/// Marks the main thread of a process in the map of traced tasks.
-pub(crate) fn trace(traced: &impl MapCore, process: u32) -> Result<(), Error> {
-    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| Error::Usage(format!("{process} is no process id")))?;
-    let pidfd =
-        pidfd_open(pid, PidfdFlags::empty()).map_err(Error::system(format!("finding process {process}")))?;
-    traced
-        .update(&pidfd.as_fd().as_raw_fd().to_ne_bytes(), &1u32.to_ne_bytes(), MapFlags::ANY)
-        .map_err(Error::bpf(format!("marking process {process} as traced")))
-}
-
 /// The values of a map of one value for each CPU.
 pub(crate) fn per_cpu<V: Pod>(map: &impl MapCore) -> Result<Vec<V>, Error> {
     let values = map
@@ -402,7 +402,7 @@ pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> l
     match (config.hook, config.queue) {
         (Hook::Drive, QueueKind::Mpmc) => wanted.push("pop"),
         (Hook::Drive, QueueKind::Mpsc) => {}
-        _ => wanted.push("follow_fork"),
+        _ => wanted.push(FOLLOW),
     }
     if config.nest {
         wanted.push("on_clock");

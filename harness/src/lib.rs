@@ -37,6 +37,7 @@ mod receiver;
 mod refusal;
 mod require;
 pub mod run;
+mod trace;
 pub mod verifier;
 pub mod workload;
 

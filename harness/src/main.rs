@@ -106,7 +106,12 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
         syscall: arguments.syscall,
         ..Config::default()
     })?;
-    arguments.traced.iter().try_for_each(|&process| kernel.trace(process))?;
+    for &task in &arguments.traced {
+        let process = kernel.trace(task)?;
+        if process != task {
+            eprintln!("arenaq: {task} is a thread of process {process}: the whole process is traced");
+        }
+    }
     kernel.attach()?;
     kernel.pin(&arguments.folder)?;
     Ok(ExitCode::SUCCESS)

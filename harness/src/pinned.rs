@@ -32,10 +32,11 @@ use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 use crate::consume::{Drain, Source};
 use crate::doorbell::Doorbell;
 use crate::error::Error;
-use crate::kernel::{Kernel, PAGE, QueueKind, counters, trace};
+use crate::kernel::{Kernel, PAGE, QueueKind, counters};
 use crate::log;
 use crate::object::Counters;
 use crate::receiver::Receiver;
+use crate::trace::trace;
 
 /// What a process must know before it can map the arena.
 #[repr(C)]
@@ -281,13 +282,13 @@ impl Pinned {
         counters(&self.counters)
     }
 
-    /// Marks the main thread of a process as traced; see [`Kernel::trace`].
+    /// Marks a process as traced, with all its threads; see [`Kernel::trace`].
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn trace(&self, process: u32) -> Result<(), Error> {
-        trace(&self.traced, process)
+    pub fn trace(&self, task: u32) -> Result<u32, Error> {
+        trace(&self.traced, task)
     }
 
     /// The right to consume. For MPSC there is one; for MPMC several processes can have it.

@@ -134,7 +134,9 @@ fn a_push_that_interrupts_a_hook_that_cannot_sleep_loses_nothing() {
         };
         let loaded = Kernel::load(&config).expect("the kernel can run it");
         let readers = [Reader::start(), Reader::start()];
-        readers.iter().for_each(|reader| loaded.trace(reader.0.id()).expect("it is there"));
+        for reader in &readers {
+            loaded.trace(reader.0.id()).expect("it is there");
+        }
         loaded.attach().expect("the hook is allowed");
         let produce = |_| thread::sleep(Duration::from_millis(10));
         let (seen, counters) = interrupt(&loaded, queue, produce);

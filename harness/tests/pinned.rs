@@ -3,10 +3,9 @@
 mod support;
 
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -16,38 +15,8 @@ use arenaq::{KeyValue, PopError, Status};
 use arenaq_harness::pinned::{Pinned, unpin};
 use arenaq_harness::{Config, Counters, Error, Hook, Kernel, QueueKind, checksum};
 use libbpf_rs::{MapHandle, MapType};
+use support::bpffs::{Bpffs, text};
 use support::{Outcome, QUEUES, arenaq, kernel, kernel_with, number};
-
-/// A BPF file system of the test's own, unmounted at the end.
-struct Bpffs(tempfile::TempDir);
-
-impl Bpffs {
-    fn mount() -> Bpffs {
-        let folder = tempfile::tempdir().expect("a folder for a moment");
-        let path = CString::new(folder.path().as_os_str().as_encoded_bytes()).expect("a path");
-        // SAFETY: four strings that end with a null byte, and no data.
-        let result =
-            unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
-        assert_eq!(result, 0, "mounting a BPF file system: {}", std::io::Error::last_os_error());
-        Bpffs(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        let path = CString::new(self.0.path().as_os_str().as_encoded_bytes()).expect("a path");
-        // SAFETY: a string that ends with a null byte.
-        unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of plain characters")
-}
 
 fn drive_config(queue: QueueKind) -> Config {
     Config { queue, hook: Hook::Drive, capacity: 1 << 16, ..Config::default() }

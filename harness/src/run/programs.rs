@@ -135,7 +135,7 @@ fn start_drivers<'scope, 'env>(
 fn start_workload(options: &Options, hook: Hook, kernel: &Kernel) -> Result<Workload, Error> {
     let work = Work::for_hook(hook);
     let workload = Workload::start(work, options.processes, options.operations, &options.folder())?;
-    workload.ids().try_for_each(|id| kernel.trace(id))?;
+    workload.ids().try_for_each(|id| kernel.trace(id).map(drop))?;
     kernel.attach()?;
     workload.go()?;
     Ok(workload)

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
+pub(crate) mod bpffs;
+
 use std::fs;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,6 +45,16 @@ pub(crate) fn skip(test: &str, why: &str) {
     // Past the capture of the test harness.
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {why}");
+}
+
+/// A folder on the file system of the build, or `None`, loudly, if that is not ext4.
+pub(crate) fn ext4_folder(test: &str) -> Option<tempfile::TempDir> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
+    if Hook::ExtCreate.sees_files_in(folder.path()) {
+        return Some(folder);
+    }
+    skip(test, "the target folder is not on ext4");
+    None
 }
 
 /// Both queues.
