@@ -102,7 +102,7 @@ pub enum Error {
         log: Option<PathBuf>,
     },
     /// A BPF operation failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source:#}")]
     Bpf {
         /// What was tried.
         what: String,
@@ -211,5 +211,23 @@ impl Error {
     pub(crate) fn system<E: Into<std::io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
         let what = what.into();
         move |source| Error::System { what, source: source.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use libbpf_rs::ErrorExt;
+
+    use super::Error;
+
+    #[test]
+    fn an_error_of_libbpf_is_told_with_its_cause() {
+        let cause = libbpf_rs::Error::from(io::Error::from_raw_os_error(libc::EMFILE));
+        let text =
+            Error::bpf("mapping the doorbell")(cause.context("failed to create a ring buffer")).to_string();
+        assert!(text.starts_with("mapping the doorbell: failed to create a ring buffer: "), "{text}");
+        assert!(text.contains("Too many open files"), "{text}");
     }
 }

@@ -40,10 +40,10 @@ fn main() -> ExitCode {
 }
 
 /// Prints a result. Nobody who reads it, as behind `| head`, is no error.
-fn say(text: &dyn Display) -> io::Result<()> {
+fn say(text: &dyn Display) -> anyhow::Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        other => other.context("writing the result to standard output"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rustix::fs::{FsWord, PROC_SUPER_MAGIC, statfs};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::error::Error;
@@ -75,7 +76,7 @@ fn in_user_namespace() -> bool {
 ///
 /// # Errors
 ///
-/// [`Error::NotMounted`].
+/// [`Error::NotMounted`], and [`Error::System`] if that cannot be found out.
 pub(crate) fn proc_mounted() -> Result<(), Error> {
     mounted("/proc", "proc", PROC_SUPER_MAGIC)
 }
@@ -84,20 +85,21 @@ pub(crate) fn proc_mounted() -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`Error::NotMounted`] and [`Error::NoBtf`].
+/// [`Error::NotMounted`] and [`Error::NoBtf`], and [`Error::System`] if that cannot be found out.
 pub(crate) fn btf() -> Result<(), Error> {
-    if Path::new(VMLINUX).exists() {
-        return Ok(());
+    match Path::new(VMLINUX).try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => mounted("/sys", "sysfs", SYSFS_MAGIC).and(Err(Error::NoBtf)),
+        Err(error) => Err(Error::system(format!("looking for {VMLINUX}"))(error)),
     }
-    mounted("/sys", "sysfs", SYSFS_MAGIC)?;
-    Err(Error::NoBtf)
 }
 
 fn mounted(place: &'static str, file_system: &'static str, magic: FsWord) -> Result<(), Error> {
-    if statfs(place).is_ok_and(|found| found.f_type == magic) {
-        return Ok(());
+    match retry_on_intr(|| statfs(place)) {
+        Ok(found) if found.f_type == magic => Ok(()),
+        Ok(_) | Err(Errno::NOENT) => Err(Error::NotMounted { place, file_system }),
+        Err(error) => Err(Error::system(format!("looking at {place}"))(error)),
     }
-    Err(Error::NotMounted { place, file_system })
 }
 
 /// Whether an arena of so many bytes fits into what the memory limit of this process's control group leaves.

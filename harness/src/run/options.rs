@@ -1,5 +1,7 @@
 //! What to run, and which wishes contradict each other.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,11 +93,18 @@ impl Options {
     fn check_folder(&self) -> Result<(), Error> {
         let makes_files =
             self.backend == Backend::Kernel && self.hook != Some(Hook::Drive) && self.command.is_empty();
-        let folder = self.folder();
-        if folder.is_dir() || (self.folder.is_none() && !makes_files) {
+        if self.folder.is_none() && !makes_files {
             return Ok(());
         }
+        let folder = self.folder();
+        let found = fs::metadata(&folder);
         let folder = folder.display();
+        match found {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(Error::system(format!("looking at the folder {folder}"))(error)),
+        }
         Err(Error::Usage(match (&self.folder, std::env::var_os("TMPDIR")) {
             (Some(_), _) => format!("--folder {folder}: there is no such folder"),
             (None, Some(_)) => format!(

@@ -9,7 +9,12 @@ use crate::faults::scenarios::Scenario;
 use crate::faults::trial::{self, Ended, Program, Who};
 
 /// A call that comes more often is made to fail so often at most: it is in a loop, and the next turn is like the last one.
-const MOST: u32 = 80;
+const fn most(who: Who) -> usize {
+    match who {
+        Who::Main => 80,
+        Who::Others => 12,
+    }
+}
 
 /// One call that is made to fail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,9 +116,12 @@ impl Profile {
                 Who::Main => of_main(&outcome.ended.trace, start_up),
                 Who::Others => of_others(&outcome.ended.trace, start_up),
             };
+            let mut taken: HashMap<&str, usize> = HashMap::new();
             for (name, occurrence, rest) in calls {
                 let errors = calls::errors(name, rest).with_context(|| scenario.name.to_owned())?;
-                if occurrence <= MOST {
+                let so_far = taken.entry(name).or_insert(0);
+                if !errors.is_empty() && *so_far < most(who) {
+                    *so_far += 1;
                     let fault =
                         |error: &Error| Fault { who, call: name.to_owned(), occurrence, error: *error };
                     faults.extend(errors.iter().map(fault));
@@ -141,10 +149,13 @@ fn of_main<'a>(trace: &'a str, start_up: &StartUp) -> Vec<(&'a str, u32, &'a str
     number(&calls).split_off(start_up.length(&calls))
 }
 
+/// What starts a thread or a process.
+const STARTING: [&str; 4] = ["clone", "clone3", "fork", "vfork"];
+
 /// The calls of all other threads and processes, as long as the program is arenaq.
 ///
-/// strace counts in each of them by itself, and makes the n-th call fail in all. One that would end the main thread in its start-up
-/// is left out.
+/// strace counts in each of them by itself, and makes the n-th call fail in all. What the main thread has done so often before there
+/// is another is left out, for it fails there.
 fn of_others<'a>(trace: &'a str, start_up: &StartUp) -> Vec<(&'a str, u32, &'a str)> {
     let mut threads: BTreeMap<Option<u32>, Vec<Line<'a>>> = BTreeMap::new();
     let mut main = None;
@@ -154,7 +165,7 @@ fn of_others<'a>(trace: &'a str, start_up: &StartUp) -> Vec<(&'a str, u32, &'a s
     }
     let main = threads.remove(&main).unwrap_or_default();
     let mut before: HashMap<&str, u32> = HashMap::new();
-    for line in &main[..start_up.length(&main)] {
+    for line in main.iter().take_while(|line| !STARTING.contains(&line.name)) {
         *before.entry(line.name).or_insert(0) += 1;
     }
     let mut found: BTreeMap<(&str, u32), &str> = BTreeMap::new();
@@ -208,17 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn of_the_others_only_what_is_arenaq_and_leaves_the_main_thread_its_start_up() {
+    fn of_the_others_only_what_is_arenaq_and_does_not_fail_in_the_main_thread_before() {
         let trace = "\
 1 execve(\"arenaq\") = 0
 1 brk(0) = 1
 1 read(3) = 1
 1 clone3() = 2
+1 read(4) = 1
 2 read(5) = 1
 2 execve(\"/proc/self/exe\") = 0
 2 brk(0) = 1
 2 read(3) = 1
 2 kill(2, SIGSTOP) = 0
+2 read(6) = 1
 2 execve(\"/bin/true\") = 0
 2 brk(0) = 1
 3 read(3) = 1
@@ -226,6 +239,6 @@ mod tests {
 ";
         let calls: Vec<_> =
             of_others(trace, &start_up()).into_iter().map(|(name, count, _)| (name, count)).collect();
-        assert_eq!(calls, [("execve", 2), ("kill", 1), ("poll", 1)]);
+        assert_eq!(calls, [("execve", 2), ("kill", 1), ("poll", 1), ("read", 3)]);
     }
 }
