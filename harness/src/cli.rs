@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use arenaq_harness::run::{Backend, Options};
+use arenaq_harness::run::{Backend, Options, parse_tasks};
 use arenaq_harness::workload::{WORKER, Work};
 use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget, launch};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -82,7 +82,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) grow_to: Option<u64>,
     /// How many threads pop; the mpsc queue has one.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = parse_tasks)]
     pub(crate) consumers: u32,
     /// Ends after so many seconds (or 500ms, 2m ...).
     #[arg(long, value_parser = seconds, conflicts_with = "events")]
@@ -91,7 +91,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) events: Option<u64>,
     /// How many processes or threads the built-in workload has.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = parse_tasks)]
     pub(crate) processes: u32,
     /// How many operations the built-in workload does in all [default: 100000, or no limit with --duration].
     #[arg(long)]

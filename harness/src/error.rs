@@ -1,5 +1,6 @@
 //! What can go wrong, what it means, and with which code the command ends.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use arenaq::arena::{ArenaError, CreateError};
@@ -54,16 +55,36 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// The queue needs more memory than the process's control group has left.
+    /// A run needs more memory than the process's control group has left.
     #[error(
-        "a queue of this capacity needs {needed} bytes, and the memory limit of this process's control group leaves {left}: \
-         the kernel would kill the process. Choose a smaller --capacity, or raise the limit."
+        "the queue and its producers need {needed} bytes, and the memory limit of this process's control group leaves {left}: \
+         the kernel would kill the process. Choose a smaller --capacity or fewer --processes, or raise the limit."
     )]
     Memory {
-        /// What the arena and its load need.
+        /// What the queue and those who use it need.
         needed: u64,
         /// What the limit leaves.
         left: u64,
+    },
+    /// A run needs more addresses than the process may still map.
+    #[error(
+        "the queue and its threads need {needed} bytes of address space, and `ulimit -v` leaves {left}. Choose a smaller --capacity or \
+         fewer --processes, or raise the limit."
+    )]
+    AddressSpace {
+        /// What the queue and the stacks of its threads need.
+        needed: u64,
+        /// What the limit leaves.
+        left: u64,
+    },
+    /// The system has no memory for the queue.
+    #[error(
+        "the queue needs {needed} bytes, and this machine does not give them. Choose a smaller --capacity, or raise the limit that \
+         was met: `ulimit -d`, or the machine's (vm.overcommit_memory)."
+    )]
+    NoMemory {
+        /// What the queue needs.
+        needed: u64,
     },
     /// The kernel has no type information about itself.
     #[error(
@@ -102,7 +123,7 @@ pub enum Error {
         log: Option<PathBuf>,
     },
     /// A BPF operation failed.
-    #[error("{what}: {source:#}")]
+    #[error("{what}: {source:#}{}", advice(source))]
     Bpf {
         /// What was tried.
         what: String,
@@ -157,10 +178,7 @@ pub enum Error {
         reason: String,
     },
     /// The system gives no further thread.
-    #[error(
-        "starting {member}, when {running} of them ran: {source}. Take fewer --processes or --consumers, or raise the limit that \
-         was met: of processes (`ulimit -u`, pids.max of the control group) or of memory (`ulimit -v`)."
-    )]
+    #[error("starting {member}, when {running} of them ran: {source}{}", advice(source))]
     Thread {
         /// What the thread was to be.
         member: &'static str,
@@ -170,7 +188,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A system call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", advice(source))]
     System {
         /// What was tried.
         what: String,
@@ -189,6 +207,30 @@ fn needed_for(place: &str) -> &'static str {
 
 fn log_hint(log: &Option<PathBuf>) -> String {
     log.as_ref().map_or_else(String::new, |log| format!("\nThe whole log is in {}.", log.display()))
+}
+
+/// What to do about a limit that was met. libbpf's errors do not give their number away, but say it.
+fn advice(error: &impl Display) -> &'static str {
+    let cases = [
+        (
+            libc::EMFILE,
+            ". Take fewer --consumers or --processes, or let this process open more files: `ulimit -n`.",
+        ),
+        (libc::ENFILE, ". The machine has no more open files to give: fs.file-max."),
+        (
+            libc::EAGAIN,
+            ". Take fewer --processes or --consumers, or raise the limit that was met: of processes (`ulimit -u`, \
+             pids.max of the control group) or of address space (`ulimit -v`).",
+        ),
+        (
+            libc::ENOMEM,
+            ". Choose a smaller --capacity, or fewer --consumers or --processes, or raise the limit of memory \
+             (`ulimit -v`, the control group's).",
+        ),
+    ];
+    let said = format!("{error:#}");
+    let met = cases.into_iter().find(|(number, _)| said.contains(&format!("(os error {number})")));
+    met.map_or("", |(_, advice)| advice)
 }
 
 impl Error {

@@ -1,4 +1,4 @@
-//! How much memory the control group of this process still allows: the pages of an arena count towards its
+//! How much memory this process may still have. The control group's limit is the hard one: the pages of an arena count towards its
 //! limit, and beyond it the kernel does not refuse a page but kills the process.
 
 use std::fs;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use procfs::process::{MountInfo, MountInfos};
 use procfs::{FromBufRead, ProcResult, ProcessCGroups};
+use rustix::process::{Resource, getrlimit};
 
 /// The names in one version of the memory controller.
 struct Names {
@@ -27,6 +28,15 @@ const VERSION_2: Names =
 /// limit, or none that can be seen.
 pub(crate) fn left() -> Option<u64> {
     own_groups().ok()?.into_iter().filter_map(|(names, mount, group)| tightest(&names, &mount, &group)).min()
+}
+
+/// How many bytes this process may still map. `None` if there is no limit (`ulimit -v`), or if it cannot be seen how
+/// many are mapped.
+pub(crate) fn address_space_left() -> Option<u64> {
+    let limit = getrlimit(Resource::As).current?;
+    let sizes = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = sizes.split(' ').next()?.parse().ok()?;
+    Some(limit.saturating_sub(pages * procfs::page_size()))
 }
 
 /// The group of this process in each hierarchy with a memory controller, and where that is mounted.

@@ -102,15 +102,29 @@ fn mounted(place: &'static str, file_system: &'static str, magic: FsWord) -> Res
     }
 }
 
-/// Whether an arena of so many bytes fits into what the memory limit of this process's control group leaves.
+/// Whether an arena of so many bytes, or what else a run needs, fits into what the memory limit of this process's
+/// control group leaves.
 ///
 /// # Errors
 ///
 /// [`Error::Memory`].
-pub(crate) fn memory(arena: u64) -> Result<(), Error> {
-    let needed = arena.saturating_add(BESIDES_ARENA);
+pub(crate) fn memory(bytes: u64) -> Result<(), Error> {
+    let needed = bytes.saturating_add(BESIDES_ARENA);
     match memory::left() {
         Some(left) if left < needed => Err(Error::Memory { needed, left }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether so many bytes may still be mapped. Who maps one large piece may simply try; this is for what is made of
+/// many small ones, each of which ends the process if it is refused.
+///
+/// # Errors
+///
+/// [`Error::AddressSpace`].
+pub(crate) fn address_space(needed: u64) -> Result<(), Error> {
+    match memory::address_space_left() {
+        Some(left) if left < needed => Err(Error::AddressSpace { needed, left }),
         _ => Ok(()),
     }
 }

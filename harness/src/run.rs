@@ -14,7 +14,7 @@ mod threads;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-pub use options::{Backend, Options};
+pub use options::{Backend, MOST_TASKS, Options, parse_tasks};
 
 use self::account::{Subject, add_up};
 use self::observe::observe;
@@ -70,7 +70,7 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
 }
 
 fn run_threads(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Error> {
-    let memory = PlainMemory::new(options.queue, options.capacity)?;
+    let memory = PlainMemory::new(options)?;
     let arena = memory.arena()?;
     let shared = Shared::new(options);
     let observed = thread::scope(|scope| {

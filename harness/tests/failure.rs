@@ -9,13 +9,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use arenaq_harness::{Error, Hook, load_object};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject, ProgramInput};
 use serde_json::Value;
-use support::{Outcome, arenaq, assert_accounted, kernel, kernel_with, skip};
+use support::{Group, Outcome, arenaq, assert_accounted, kernel, kernel_with, skip};
 
 const ARENAQ: &str = env!("CARGO_BIN_EXE_arenaq");
 
@@ -357,39 +356,6 @@ fn doctor_predicts_that_nothing_works_without_btf() {
     let Some(doctor) = doctor_with("BTF", "", place, Some("nothing")) else { return };
     assert_eq!(check(&doctor.json(), "BTF").0, "bad");
     assert_eq!(doctor.json()["can_run"], false);
-}
-
-/// A control group below our own with a limit of memory; it is removed with this.
-struct Group(PathBuf);
-
-impl Group {
-    fn with_limit(bytes: u64) -> io::Result<Group> {
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let path = |version: &str| {
-            let line = own.lines().find_map(|line| line.split_once(version));
-            line.map(|(_, path)| path.trim_start_matches('/').to_owned())
-        };
-        let (folder, limit) = match (path(":memory:"), path("0::")) {
-            (Some(path), _) => (Path::new("/sys/fs/cgroup/memory").join(path), "memory.limit_in_bytes"),
-            (None, Some(path)) => (Path::new("/sys/fs/cgroup").join(path), "memory.max"),
-            (None, None) => return Err(io::Error::other("no control groups")),
-        };
-        let group = Group(folder.join(format!("arenaq-test-{}", std::process::id())));
-        fs::create_dir(&group.0)?;
-        fs::write(group.0.join(limit), bytes.to_string())?;
-        Ok(group)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Outcome {
-        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
-        Outcome::of(Command::new("sh").args(["-c", &script, "sh", ARENAQ]).args(arguments))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
 }
 
 #[test]

@@ -4,6 +4,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::error::Error;
+use crate::require;
+
+/// The addresses that a thread takes: its stack, and what a consumer counts in.
+const ADDRESSES_OF_A_THREAD: u64 = 3 << 20;
+/// The addresses for the small things of a run.
+const BESIDES: u64 = 1 << 20;
+
+/// Whether so many threads, and so many bytes, still find room in the address space. A thread that is refused is an
+/// error; memory that is refused to a thread ends the process.
+///
+/// # Errors
+///
+/// [`Error::AddressSpace`].
+pub(super) fn require_addresses(threads: u32, bytes: u64) -> Result<(), Error> {
+    require::address_space(bytes.saturating_add(u64::from(threads) * ADDRESSES_OF_A_THREAD + BESIDES))
+}
 
 /// Threads that do the same work until they have finished it, or until the flag at which they all look is set.
 /// Dropping the crew sets that flag: the scope that waits for its threads does not wait for ever, on whichever

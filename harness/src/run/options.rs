@@ -19,6 +19,33 @@ pub enum Backend {
     Threads,
 }
 
+/// How many consumers or producers a run has at most.
+///
+/// Each worker has a pipe to this process, and each consumer a file to sleep on: 1024 files are what a process may
+/// usually open. Far below that they outnumber the processors, and do nothing but wait for each other.
+pub const MOST_TASKS: u32 = 1024;
+
+/// A number of consumers or producers, as on a command line.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn parse_tasks(text: &str) -> Result<u32, String> {
+    let number = text.parse::<u64>().map_err(|error| error.to_string())?;
+    check_tasks(number)
+}
+
+fn check_tasks(number: u64) -> Result<u32, String> {
+    match u32::try_from(number) {
+        Ok(0) => Err("there must be at least one consumer and one process".to_owned()),
+        Ok(tasks @ 1..=MOST_TASKS) => Ok(tasks),
+        _ => Err(format!(
+            "at most {MOST_TASKS} consumers and as many processes: each needs an open file, and more than there are \
+             processors only wait for each other"
+        )),
+    }
+}
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -61,8 +88,8 @@ pub struct Options {
 impl Options {
     pub(super) fn check(&self) -> Result<(), Error> {
         let usage = |text: &str| Err(Error::Usage(text.to_owned()));
-        if self.consumers == 0 || self.processes == 0 {
-            return usage("there must be at least one consumer and one process");
+        for tasks in [self.consumers, self.processes] {
+            check_tasks(tasks.into()).map_err(Error::Usage)?;
         }
         if self.queue == QueueKind::Mpsc && self.consumers > 1 {
             return usage(

@@ -6,10 +6,17 @@ use arenaq::mpmc::{Capacity, Cell};
 use arenaq::mpsc::Node;
 use arenaq::platform::Native;
 use arenaq::pool::{MAX_ELEMENTS, nodes_for};
+use bytemuck::allocation::try_zeroed_vec;
 
+use super::crew::require_addresses;
+use super::options::Options;
 use crate::error::Error;
 use crate::kernel::QueueKind;
+use crate::require;
 
+/// What a thread takes of the control group's memory: the pages of its stack, and what the kernel keeps of it.
+/// Measured: 40 KB.
+const OF_A_THREAD: u64 = 64 << 10;
 /// Memory of this process, with one queue in it.
 #[derive(Debug)]
 pub(super) struct PlainMemory {
@@ -23,8 +30,10 @@ impl PlainMemory {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the capacity is not possible.
-    pub(super) fn new(queue: QueueKind, capacity: u64) -> Result<PlainMemory, Error> {
+    /// [`Error`] if the capacity is not possible, or a limit leaves too little memory for it and for the threads of
+    /// the run.
+    pub(super) fn new(options: &Options) -> Result<PlainMemory, Error> {
+        let Options { queue, capacity, .. } = *options;
         if queue == QueueKind::Mpmc {
             Capacity::new(capacity).map_err(CreateError::from)?;
         }
@@ -36,7 +45,11 @@ impl PlainMemory {
         if needed > 1 << 32 {
             return Err(Error::TooLarge { capacity, needed });
         }
-        let mut words = vec![0u64; needed.div_ceil(8) as usize];
+        let threads = options.processes + options.consumers;
+        require::memory(needed + u64::from(threads) * OF_A_THREAD)?;
+        require_addresses(threads, needed)?;
+        let mut words =
+            try_zeroed_vec::<u64>(needed.div_ceil(8) as usize).map_err(|()| Error::NoMemory { needed })?;
         let base = words.as_mut_ptr().cast::<u8>();
         let mut memory = PlainMemory { words, base, header: 0 };
         let header = {

@@ -5,7 +5,10 @@
 pub(crate) mod bpffs;
 
 use std::fs;
-use std::process::Command;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -77,17 +80,38 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn of(command: &mut Command) -> Outcome {
-        let output = command.output().expect("the command starts");
-        Outcome {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Outcome::from(&command.output().expect("the command starts"))
+    }
+
+    /// As [`of`](Self::of), and fails if the command has not ended in time. It is killed then, and what it has
+    /// started with it.
+    pub(crate) fn within(limit: Duration, command: &mut Command) -> Outcome {
+        let what = format!("{command:?}");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let child = command.spawn().expect("the command starts");
+        let group = rustix::process::Pid::from_child(&child);
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || ended.send(child.wait_with_output()));
+        let Ok(output) = end.recv_timeout(limit) else {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            panic!("{what} has not ended within {limit:?}");
+        };
+        Outcome::from(&output.expect("its output can be read"))
     }
 
     /// The one JSON object that the command printed.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+impl From<&Output> for Outcome {
+    fn from(output: &Output) -> Outcome {
+        Outcome {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 
@@ -148,4 +172,40 @@ pub(crate) fn exists((kind, id): &(String, u32)) -> bool {
         drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
     }
     fd >= 0
+}
+
+/// A control group below our own with a limit of memory; it is removed with this.
+pub(crate) struct Group(PathBuf);
+
+impl Group {
+    pub(crate) fn with_limit(bytes: u64) -> io::Result<Group> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let path = |version: &str| {
+            let line = own.lines().find_map(|line| line.split_once(version));
+            line.map(|(_, path)| path.trim_start_matches('/').to_owned())
+        };
+        let (folder, limit) = match (path(":memory:"), path("0::")) {
+            (Some(path), _) => (Path::new("/sys/fs/cgroup/memory").join(path), "memory.limit_in_bytes"),
+            (None, Some(path)) => (Path::new("/sys/fs/cgroup").join(path), "memory.max"),
+            (None, None) => return Err(io::Error::other("no control groups")),
+        };
+        let group = tempfile::Builder::new().prefix("arenaq-test-").tempdir_in(folder)?;
+        let group = Group(group.keep());
+        fs::write(group.0.join(limit), bytes.to_string())?;
+        Ok(group)
+    }
+
+    /// Runs the command in it.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
+        Outcome::of(
+            Command::new("sh").args(["-c", &script, "sh", env!("CARGO_BIN_EXE_arenaq")]).args(arguments),
+        )
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
