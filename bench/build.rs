@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs, process};
 
-use arenaq_bpf_build::{Instructions, Pipeline, Toolchain, source_dir};
+use arenaq_bpf_build::{Pipeline, Toolchain};
 
 fn main() {
     if let Err(error) = build() {
@@ -15,11 +15,6 @@ fn main() {
 
 fn build() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
-    let bpf = source_dir();
-    for input in ["src", "include", "shim.bpf.c", "Cargo.toml", "../src", "../Cargo.toml"] {
-        println!("cargo::rerun-if-changed={}", bpf.join(input).display());
-    }
-    println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-changed=build.rs");
 
     let headers = out.join("include/bpf");
@@ -29,10 +24,8 @@ fn build() -> Result<(), Box<dyn Error>> {
     }
     let pipeline =
         Pipeline::new(Toolchain::find()?, out.join("bpf"))?.include(out.join("include")).include("bpf");
-    for instructions in Instructions::ALL {
-        let object = pipeline.object("bpf/queues.bpf.c", instructions)?;
-        let variable = instructions.name().replace('-', "_").to_uppercase();
-        println!("cargo::rustc-env=ARENAQ_BENCH_{variable}={}", object.display());
+    for (instructions, object) in pipeline.objects("bpf/queues.bpf.c")? {
+        println!("cargo::rustc-env=ARENAQ_BENCH_{}={}", instructions.variable(), object.display());
     }
 
     let rustc =

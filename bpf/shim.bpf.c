@@ -138,6 +138,18 @@ __u64 arenaq_processor(void)
 	return get_smp_processor_id();
 }
 
+/*
+ * Memory. The kernel's function is declared here and not in the header: a vmlinux.h may declare it too,
+ * with other types, and C allows that in another file only.
+ */
+void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, __u32 page_cnt, int node_id, __u64 flags)
+	__attribute__((section(".ksyms"))) __attribute__((weak));
+
+__u64 arenaq_alloc_pages(void *map, __u64 address, __u32 count)
+{
+	return (__u64)bpf_arena_alloc_pages(map, (void __arena *)address, count, -1 /* any NUMA node */, 0);
+}
+
 /* Loops. */
 
 _Bool arenaq_can_loop(void)

@@ -15,12 +15,8 @@ fn main() {
 
 fn build() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
-    let bpf = source_dir();
-    for input in
-        ["src", "include", "programs", "tests", "shim.bpf.c", "Cargo.toml", "../src", "../Cargo.toml"]
-    {
-        println!("cargo::rerun-if-changed={}", bpf.join(input).display());
-    }
+    let bpf = source_dir()?;
+    println!("cargo::rerun-if-changed=build.rs");
 
     let headers = out.join("include/bpf");
     fs::create_dir_all(&headers)?;
@@ -29,16 +25,18 @@ fn build() -> Result<(), Box<dyn Error>> {
     }
 
     let pipeline = Pipeline::new(Toolchain::find()?, out.join("bpf"))?.include(out.join("include"));
+    for (name, program) in [
+        ("OBJECT", "programs/arenaq.bpf.c"),
+        ("SEEDS", "tests/seeds.bpf.c"),
+        ("UNCOUNTED", "tests/uncounted.bpf.c"),
+    ] {
+        for (instructions, object) in pipeline.objects(bpf.join(program))? {
+            println!("cargo::rustc-env=ARENAQ_{name}_{}={}", instructions.variable(), object.display());
+        }
+    }
     for instructions in Instructions::ALL {
-        let variable = instructions.name().replace('-', "_").to_uppercase();
-        let programs = pipeline.object(bpf.join("programs/arenaq.bpf.c"), instructions)?;
-        println!("cargo::rustc-env=ARENAQ_OBJECT_{variable}={}", programs.display());
-        let seeds = pipeline.object(bpf.join("tests/seeds.bpf.c"), instructions)?;
-        println!("cargo::rustc-env=ARENAQ_SEEDS_{variable}={}", seeds.display());
-        let uncounted = pipeline.object(bpf.join("tests/uncounted.bpf.c"), instructions)?;
-        println!("cargo::rustc-env=ARENAQ_UNCOUNTED_{variable}={}", uncounted.display());
         let functions = pipeline.functions(instructions)?;
-        println!("cargo::rustc-env=ARENAQ_FUNCTIONS_{variable}={}", functions.display());
+        println!("cargo::rustc-env=ARENAQ_FUNCTIONS_{}={}", instructions.variable(), functions.display());
     }
     // These access no queue: what an acquire load becomes makes no difference to them.
     for (variable, program) in [

@@ -187,6 +187,11 @@ int arenaq_mpsc_search(__u64 head, __u64 pool, __u64 key);
 int arenaq_mpsc_verify(__u64 head, __u64 pool);
 int arenaq_event_count_must_notify(__u64 events);
 
+/*
+ * The kernel's bpf_arena_alloc_pages(): the address of the new pages, or 0. `address` is where they have to be, or 0.
+ */
+__u64 arenaq_alloc_pages(void *map, __u64 address, __u32 count);
+
 /* Whether the kernel lets a loop make one more pass, and a zero that the verifier cannot see. */
 _Bool arenaq_can_loop(void);
 __u64 arenaq_zero(void);
@@ -316,13 +321,9 @@ arenaq_must_notify(struct arenaq_event_count __arena *events)
  */
 #ifndef ARENAQ_NO_ALLOC
 
-void __arena *bpf_arena_alloc_pages(void *map, void __arena *addr, unsigned int page_cnt, int node_id,
-				    __u64 flags) __attribute__((section(".ksyms"))) __attribute__((weak));
-
 #define ARENAQ_PAGE 4096ULL
-#define ARENAQ_ALLOC(bytes)                                                                     \
-	bpf_arena_alloc_pages(&arena, (void __arena *)0, ((bytes) + ARENAQ_PAGE - 1) / ARENAQ_PAGE, \
-			      -1 /* any NUMA node */, 0)
+#define ARENAQ_ALLOC(bytes) \
+	((void __arena *)arenaq_alloc_pages(&arena, 0, ((bytes) + ARENAQ_PAGE - 1) / ARENAQ_PAGE))
 
 /*
  * Sees to it that the memory from `start` to `end`, which is the caller's alone and begins with a
@@ -337,7 +338,7 @@ static inline __attribute__((always_inline)) _Bool arenaq_populate(void *map, __
 	for (page = start & ~(ARENAQ_PAGE - 1); page < end && arenaq_can_loop(); page += ARENAQ_PAGE) {
 		volatile __u64 __arena *word = (volatile __u64 __arena *)(page < start ? start : page);
 
-		bpf_arena_alloc_pages(map, (void __arena *)page, 1, -1 /* any NUMA node */, 0);
+		arenaq_alloc_pages(map, page, 1);
 		*word = 1;
 		if (*word != 1)
 			return 0;

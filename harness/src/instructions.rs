@@ -6,8 +6,27 @@ use crate::error::Error;
 use crate::hook::load_probe;
 use crate::object::Instructions;
 
-/// The object to load: the one that was asked for, or the best that this kernel takes.
-pub(crate) fn choose(wanted: Option<Instructions>) -> Result<Instructions, Error> {
+/// Which of the objects that [`Pipeline::objects`](arenaq_bpf_build::Pipeline::objects) makes is to be loaded here: the
+/// one that is wanted, or the best that this kernel takes.
+///
+/// To find out, it loads a BPF program that does nothing. The answer does not change while the kernel runs.
+///
+/// ```no_run
+/// use arenaq_harness::{Instructions, choose};
+///
+/// let object: &[u8] = match choose(None)? {
+///     Instructions::AcquireRelease => b"the contents of my.acquire-release.bpf.o",
+///     Instructions::Tso => b"my.tso.bpf.o",
+///     Instructions::FullBarrier => b"my.full-barrier.bpf.o",
+/// };
+/// # Ok::<(), arenaq_harness::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Usage`] if `wanted` orders too little on this architecture; and what the kernel said if it loads no BPF program
+/// at all, such as [`Error::Privileges`].
+pub fn choose(wanted: Option<Instructions>) -> Result<Instructions, Error> {
     match wanted {
         Some(wanted) if wanted.is_right_on(ARCH) => Ok(wanted),
         Some(wanted) => Err(Error::Usage(format!(

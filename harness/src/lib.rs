@@ -47,6 +47,7 @@ mod log;
 
 pub use error::Error;
 pub use hook::{Hook, UprobeTarget};
+pub use instructions::choose;
 pub use kernel::{Config, Kernel, QueueKind};
 pub use object::{CLOCK_KEY, Counters, Instructions, checksum};
 pub use populate::populate;

@@ -3,15 +3,23 @@
 //! ```no_run
 //! use arenaq_bpf_build::{Instructions, Pipeline, Toolchain};
 //!
-//! let pipeline = Pipeline::new(Toolchain::find()?, "target/my-programs")?.include("include");
-//! let object = pipeline.object("my.bpf.c", Instructions::AcquireRelease)?;
-//! println!("load {} with libbpf", object.display());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let out = std::env::var("OUT_DIR")?;
+//!     let pipeline = Pipeline::new(Toolchain::find()?, out)?.include("include").define("MY_SIZE", "64");
+//!     for (instructions, object) in pipeline.objects("my.bpf.c")? {
+//!         println!("cargo::rustc-env=MY_OBJECT_{}={}", instructions.variable(), object.display());
+//!     }
+//!     Ok(())
+//! }
 //! ```
+//!
+//! In a build script the pipeline tells cargo what an object is made of (`cargo::rerun-if-changed`): the program, every
+//! header that it includes, and arenaq.
 //!
 //! # How
 //!
-//! 1. rustc compiles the crate `arenaq-bpf` for the *host*, to LLVM IR. There is no BPF target on stable
+//! 1. A cargo of its own compiles the crate `arenaq-bpf` for the *host*, to LLVM IR: offline, with the versions of the
+//!    user's `Cargo.lock`, and without the user's flags. There is no BPF target on stable
 //!    Rust, and none is needed: the IR of these functions differs from BPF's only in what step 2 takes away.
 //! 2. The host's triple, data layout and function attributes are replaced, and the functions marked
 //!    `alwaysinline`.
@@ -20,54 +28,22 @@
 //!
 //! A symbol that is still unresolved after the link, such as a panic in the Rust code, is an error.
 
+mod cargo;
+mod clang;
+mod error;
+mod instructions;
 mod ir;
 mod pipeline;
+mod run;
+mod rust;
+mod sources;
 mod toolchain;
 
-pub use pipeline::{Instructions, Pipeline, source_dir};
+// So that cargo fetches what it depends on: see Cargo.toml.
+use arenaq as _;
+
+pub use error::Error;
+pub use instructions::Instructions;
+pub use pipeline::Pipeline;
+pub use sources::source_dir;
 pub use toolchain::{PACKAGES, Toolchain, ToolchainError};
-
-use std::path::PathBuf;
-
-/// Why there is no object.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The tools are missing or too old.
-    #[error(transparent)]
-    Toolchain(#[from] ToolchainError),
-    /// A tool could not be started.
-    #[error("cannot run {tool}: {source}")]
-    Start {
-        /// The tool.
-        tool: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A tool failed.
-    #[error("{tool} failed ({status}):\n{stderr}")]
-    Failed {
-        /// The tool.
-        tool: String,
-        /// Its exit status.
-        status: std::process::ExitStatus,
-        /// What it said.
-        stderr: String,
-    },
-    /// A file could not be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Something that the code calls is neither in the program, nor in the shim, nor in arenaq.
-    #[error(
-        "unresolved after the link: {}\n(a function of core::panicking here means that arenaq's code can panic in the kernel)",
-        symbols.join(", ")
-    )]
-    Unresolved {
-        /// The symbols.
-        symbols: Vec<String>,
-    },
-}

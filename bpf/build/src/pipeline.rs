@@ -1,118 +1,112 @@
 //! Runs the tools.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
 
+use crate::cargo::rerun_if_changed;
+use crate::clang::{Machine, TARGET_ARCH, dependencies};
 use crate::ir::{Target, retarget};
-use crate::{Error, Toolchain};
+use crate::run::{make_folder, read, run, write};
+use crate::sources::Sources;
+use crate::{Error, Instructions, Toolchain, rust};
 
-/// What an acquire load and a release store become. Everything else is the same in all objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instructions {
-    /// `load_acquire` and `store_release`, which Linux has from 6.15 on.
-    AcquireRelease,
-    /// Ordinary loads and stores, with barriers for the compiler only. For older kernels, and right only
-    /// where the hardware keeps total store order.
-    Tso,
-    /// Read-modify-writes with a result, which BPF orders fully: an addition of zero, and an exchange. For
-    /// older kernels, and right on every machine.
-    FullBarrier,
-}
-
-impl Instructions {
-    /// All.
-    pub const ALL: [Instructions; 3] =
-        [Instructions::AcquireRelease, Instructions::Tso, Instructions::FullBarrier];
-
-    /// A short name, for files and output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Instructions::AcquireRelease => "acquire-release",
-            Instructions::Tso => "tso",
-            Instructions::FullBarrier => "full-barrier",
-        }
-    }
-
-    /// Those to take on an architecture, named as in [`std::env::consts::ARCH`], whose kernel has neither
-    /// `load_acquire` nor `store_release`.
-    pub fn before_acquire_release(architecture: &str) -> Instructions {
-        if Instructions::Tso.is_right_on(architecture) {
-            Instructions::Tso
-        } else {
-            Instructions::FullBarrier
-        }
-    }
-
-    /// Whether these instructions order what the algorithms need on an architecture, named as in
-    /// [`std::env::consts::ARCH`]. Whether the kernel has them is another question.
-    pub fn is_right_on(self, architecture: &str) -> bool {
-        match self {
-            Instructions::AcquireRelease | Instructions::FullBarrier => true,
-            Instructions::Tso => matches!(architecture, "x86_64" | "s390x"),
-        }
-    }
-
-    /// What the shim must be told.
-    const fn define(self) -> Option<&'static str> {
-        match self {
-            Instructions::AcquireRelease => None,
-            Instructions::Tso => Some("-DARENAQ_TSO"),
-            Instructions::FullBarrier => Some("-DARENAQ_FULL_BARRIER"),
-        }
-    }
-}
-
-/// Where the kernel side's sources lie: the shim, the header in `include`, the Rust crate.
-pub fn source_dir() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
-}
+/// The kernel function with which the shim allocates arena pages.
+const ALLOCATE: &str = "bpf_arena_alloc_pages";
 
 /// Makes objects in one folder. arenaq's Rust is compiled once, when the pipeline is made.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     tools: Toolchain,
+    sources: Sources,
     out: PathBuf,
     includes: Vec<PathBuf>,
+    /// Where clang looks for a header that is nowhere else.
+    last_includes: Vec<PathBuf>,
+    /// Macros, with their values.
+    defines: Vec<(String, Option<String>)>,
     rust: String,
 }
 
 impl Pipeline {
-    /// Compiles arenaq's Rust to LLVM IR. Everything made goes into the folder `out`.
+    /// Compiles arenaq's Rust to LLVM IR. Everything made goes into the folder `out`; a relative one is below the current
+    /// folder, which is that of the package in a build script.
     ///
     /// # Errors
     ///
     /// [`Error`] if cargo fails or the folder cannot be written.
     pub fn new(tools: Toolchain, out: impl Into<PathBuf>) -> Result<Pipeline, Error> {
         let out = out.into();
-        fs::create_dir_all(&out).map_err(|source| Error::File { path: out.clone(), source })?;
-        let rust = compile_rust(&out)?;
-        Ok(Pipeline { tools, out, includes: vec![source_dir().join("include")], rust })
+        make_folder(&out)?;
+        // Not every tool is run in this process's folder.
+        let out = absolute(&out).map_err(|source| Error::File { path: out, source })?;
+        let sources = Sources::find()?;
+        rerun_if_changed(sources.inputs());
+        let rust = rust::compile(&tools, &sources, &out)?;
+        let machine = Machine::find();
+        let last_includes = machine.header_folders(&tools)?;
+        let defines = machine.define().map(|name| (name, None)).into_iter().collect();
+        Ok(Pipeline { includes: vec![sources.include()], last_includes, defines, tools, sources, out, rust })
     }
 
-    /// Adds a folder in which clang looks for headers; arenaq's own is there already.
+    /// Adds a folder in which clang looks for headers. arenaq's own is there already, and behind all others are those of the
+    /// system.
     #[must_use]
     pub fn include(mut self, folder: impl Into<PathBuf>) -> Pipeline {
         self.includes.push(folder.into());
         self
     }
 
-    /// Makes a BPF object of a program in C, the shim, and the functions of arenaq that it uses. Its name is
-    /// that of the program and of the instructions: `my.acquire-release.bpf.o` of `my.bpf.c`.
+    /// Defines a macro for the programs, as `-D` does; `None` stands for no value. One of the same name takes the place of an
+    /// earlier one.
+    ///
+    /// `__TARGET_ARCH_x86`, or what it is called for the machine that cargo compiles for, is defined already, for
+    /// `<bpf/bpf_tracing.h>`; another `__TARGET_ARCH_...` takes its place.
+    #[must_use]
+    pub fn define<'a>(mut self, name: &str, value: impl Into<Option<&'a str>>) -> Pipeline {
+        let is_same =
+            |other: &str| other == name || (other.starts_with(TARGET_ARCH) && name.starts_with(TARGET_ARCH));
+        self.defines.retain(|(other, _)| !is_same(other));
+        self.defines.push((name.to_owned(), value.into().map(str::to_owned)));
+        self
+    }
+
+    /// Makes a BPF object of a program in C, the shim, and the functions of arenaq that it uses, and returns its path. The
+    /// file is called `my.acquire-release.bpf.o`, for `my.bpf.c`, and lies in a folder that no other program has, nor the
+    /// same one with other macros.
+    ///
+    /// In a build script it tells cargo of what the object is made.
     ///
     /// # Errors
     ///
     /// [`Error`] if a tool fails or a symbol stays unresolved.
     pub fn object(&self, program: impl AsRef<Path>, instructions: Instructions) -> Result<PathBuf, Error> {
         let program = program.as_ref();
+        rerun_if_changed([program]);
+        let folder = self.folder_of(program)?;
         let name = format!("{}.{}", stem(program), instructions.name());
-        let program_ir = self.compile_c(program, instructions, &format!("{name}.program.ll"))?;
-        let linked = self.link(&program_ir, instructions, &name, true)?;
+        let base = folder.join(name);
+        let program_ir = self.compile_program(program, instructions, &base)?;
+        let linked = self.link(&program_ir, instructions, &base, true)?;
         self.check_resolved(&program_ir, &linked)?;
-        self.generate(&linked, &name)
+        self.generate(&linked, &base)
+    }
+
+    /// Makes all three [`object`](Self::object)s of a program: which one a machine can run and needs is known when it is
+    /// loaded.
+    ///
+    /// # Errors
+    ///
+    /// As [`object`](Self::object).
+    pub fn objects(&self, program: impl AsRef<Path>) -> Result<[(Instructions, PathBuf); 3], Error> {
+        let program = program.as_ref();
+        let [first, second, third] = Instructions::ALL;
+        Ok([
+            (first, self.object(program, first)?),
+            (second, self.object(program, second)?),
+            (third, self.object(program, third)?),
+        ])
     }
 
     /// Makes an object that has each of arenaq's functions once, as a function of its own: not to be loaded,
@@ -122,23 +116,62 @@ impl Pipeline {
     ///
     /// As [`object`](Self::object).
     pub fn functions(&self, instructions: Instructions) -> Result<PathBuf, Error> {
-        let name = format!("functions.{}", instructions.name());
-        let shim =
-            self.compile_c(&source_dir().join("shim.bpf.c"), instructions, &format!("{name}.shim.ll"))?;
-        let linked = self.link(&shim, instructions, &name, false)?;
-        self.generate(&linked, &name)
+        let base = self.out.join(format!("functions.{}", instructions.name()));
+        let shim = self.compile_shim(instructions, &base)?;
+        let linked = self.link(&shim, instructions, &base, false)?;
+        self.generate(&linked, &base)
     }
 
-    fn compile_c(&self, source: &Path, instructions: Instructions, name: &str) -> Result<PathBuf, Error> {
-        let output = self.out.join(name);
-        let mut clang = Command::new(&self.tools.clang);
-        clang.args(["-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
-        clang.args(instructions.define());
+    /// Where the objects of a program lie: those of two programs of one name, or of one with other macros or headers, are
+    /// not the same.
+    fn folder_of(&self, program: &Path) -> Result<PathBuf, Error> {
+        let place = absolute(program).map_err(|source| Error::File { path: program.to_owned(), source })?;
+        let mut hasher = DefaultHasher::new();
+        (place, &self.includes, &self.defines).hash(&mut hasher);
+        let folder = self.out.join(format!("{}-{:016x}", stem(program), hasher.finish()));
+        make_folder(&folder)?;
+        Ok(folder)
+    }
+
+    fn compile_program(
+        &self,
+        program: &Path,
+        instructions: Instructions,
+        base: &Path,
+    ) -> Result<PathBuf, Error> {
+        let output = extended(base, "program.ll");
+        let rule = extended(base, "d");
+        let mut clang = self.clang(instructions);
         for folder in &self.includes {
             clang.arg("-I").arg(folder);
         }
-        run(clang.arg(source).arg("-o").arg(&output))?;
+        for (name, value) in &self.defines {
+            let value = value.as_ref().map(|value| format!("={value}"));
+            clang.arg(format!("-D{name}{}", value.unwrap_or_default()));
+        }
+        for folder in &self.last_includes {
+            clang.arg("-idirafter").arg(folder);
+        }
+        clang.arg("-MD").arg("-MF").arg(&rule);
+        run(clang.arg(program).arg("-o").arg(&output))?;
+        rerun_if_changed(dependencies(&rule)?);
         Ok(output)
+    }
+
+    /// The shim has no use for what the program is told.
+    fn compile_shim(&self, instructions: Instructions, base: &Path) -> Result<PathBuf, Error> {
+        let output = extended(base, "shim.ll");
+        let mut clang = self.clang(instructions);
+        clang.arg("-I").arg(self.sources.include());
+        run(clang.arg(self.sources.shim()).arg("-o").arg(&output))?;
+        Ok(output)
+    }
+
+    fn clang(&self, instructions: Instructions) -> Command {
+        let mut clang = Command::new(&self.tools.clang);
+        clang.args(["-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
+        clang.args(instructions.define());
+        clang
     }
 
     /// Links `first` with arenaq, and with the shim unless it is that. Of the latter two only what is needed
@@ -147,21 +180,20 @@ impl Pipeline {
         &self,
         first: &Path,
         instructions: Instructions,
-        name: &str,
+        base: &Path,
         is_program: bool,
     ) -> Result<PathBuf, Error> {
         let first_ir = read(first)?;
         let target = Target::of(&first_ir)
             .ok_or_else(|| Error::Unresolved { symbols: vec!["target triple".into()] })?;
-        let rust = self.out.join(format!("{name}.rust.ll"));
+        let rust = extended(base, "rust.ll");
         write(&rust, &retarget(&self.rust, &target))?;
 
-        let output = self.out.join(format!("{name}.linked.bc"));
+        let output = extended(base, "linked.bc");
         let mut link = Command::new(&self.tools.llvm_link);
         link.arg(first);
         if is_program {
-            let shim =
-                self.compile_c(&source_dir().join("shim.bpf.c"), instructions, &format!("{name}.shim.ll"))?;
+            let shim = self.compile_shim(instructions, base)?;
             link.args(["--internalize", "--only-needed"]).arg(&rust).arg(shim);
         } else {
             link.arg(&rust);
@@ -170,12 +202,13 @@ impl Pipeline {
         Ok(output)
     }
 
-    /// The program may leave kernel functions to libbpf; arenaq and the shim may leave nothing.
+    /// The program may leave kernel functions to libbpf, and the shim the one that it calls; arenaq may leave nothing.
     fn check_resolved(&self, program: &Path, linked: &Path) -> Result<(), Error> {
         let kernel = self.undefined(program)?;
         let symbols: Vec<String> = self
             .undefined(linked)?
             .into_iter()
+            .filter(|symbol| symbol != ALLOCATE)
             .filter(|symbol| !kernel.contains(symbol) || symbol.starts_with("arenaq_"))
             .collect();
         if symbols.is_empty() { Ok(()) } else { Err(Error::Unresolved { symbols }) }
@@ -191,10 +224,10 @@ impl Pipeline {
         Ok(listing.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
     }
 
-    fn generate(&self, linked: &Path, name: &str) -> Result<PathBuf, Error> {
-        let optimised = self.out.join(format!("{name}.opt.bc"));
+    fn generate(&self, linked: &Path, base: &Path) -> Result<PathBuf, Error> {
+        let optimised = extended(base, "opt.bc");
         run(Command::new(&self.tools.opt).arg("-passes=default<O2>").arg(linked).arg("-o").arg(&optimised))?;
-        let object = self.out.join(format!("{name}.bpf.o"));
+        let object = extended(base, "bpf.o");
         run(Command::new(&self.tools.llc)
             .args(["-march=bpf", "-mcpu=v4", "-filetype=obj"])
             .arg(&optimised)
@@ -206,71 +239,16 @@ impl Pipeline {
     }
 }
 
-/// Compiles `arenaq-bpf` with the cargo that runs us, in a target folder of its own: the outer cargo holds
-/// the lock of the other.
-fn compile_rust(out: &Path) -> Result<String, Error> {
-    let ir = out.join("arenaq.ll");
-    let manifest = source_dir().join("Cargo.toml");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What the outer cargo says about its own compilation (flags, wrappers such as clippy's) is not meant for
-    // this one.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        let is_outer =
-            ["CARGO_", "RUSTFLAGS", "RUSTC_", "RUSTDOC"].iter().any(|prefix| name.starts_with(prefix));
-        if is_outer && name != "CARGO_HOME" {
-            cargo.env_remove(name.as_ref());
-        }
-    }
-    cargo.args(["rustc", "--quiet", "--lib", "--profile", "bpf", "--manifest-path"]).arg(&manifest);
-    cargo.arg("--target-dir").arg(out.join("rust"));
-    // The vectorisers would make types that BPF does not have.
-    cargo.args(["--", "-C", "no-vectorize-slp", "-C", "no-vectorize-loops"]);
-    let mut emit = OsStr::new("--emit=llvm-ir=").to_owned();
-    emit.push(&ir);
-    run(cargo.arg(emit))?;
-    read(&ir)
+/// `my.tso` becomes `my.tso.bpf.o`.
+fn extended(base: &Path, extension: &str) -> PathBuf {
+    let mut name = base.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
 }
 
 fn stem(program: &Path) -> String {
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
-    name.trim_end_matches(".c").trim_end_matches(".bpf").to_owned()
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(|source| Error::File { path: path.to_owned(), source })
-}
-
-fn run(command: &mut Command) -> Result<String, Error> {
-    let tool = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|source| Error::Start { tool: tool.clone(), source })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::Failed { tool, status: output.status, stderr })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Instructions;
-
-    #[test]
-    fn without_load_acquire_ordinary_loads_do_only_where_the_hardware_keeps_total_store_order() {
-        for (architecture, expected) in [
-            ("x86_64", Instructions::Tso),
-            ("s390x", Instructions::Tso),
-            ("aarch64", Instructions::FullBarrier),
-            ("riscv64", Instructions::FullBarrier),
-            ("powerpc64", Instructions::FullBarrier),
-            ("one that nobody has thought of", Instructions::FullBarrier),
-        ] {
-            assert_eq!(Instructions::before_acquire_release(architecture), expected, "{architecture}");
-            assert!(expected.is_right_on(architecture));
-        }
-    }
+    let name = name.strip_suffix(".c").unwrap_or(&name);
+    name.strip_suffix(".bpf").unwrap_or(name).to_owned()
 }

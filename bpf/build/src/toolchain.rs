@@ -1,5 +1,6 @@
 //! Finds clang and the LLVM tools.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +13,10 @@ const OLDEST: u32 = 22;
 const NEWEST: u32 = OLDEST + 20;
 
 /// Why the tools cannot be used.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` is the text of `Display`: it is what a build script shows whose `main` returns the error, and the text has
+/// several lines.
+#[derive(thiserror::Error)]
 pub enum ToolchainError {
     /// rustc cannot be asked for its version.
     #[error("cannot ask `{rustc} -vV` for its LLVM version: {reason}")]
@@ -25,7 +29,8 @@ pub enum ToolchainError {
     /// A tool is not there in a version that will do.
     #[error(
         "no {missing} of LLVM {needed} or newer was found (rustc's LLVM is {rustc_llvm}, and the tools must not be older). Install it:\n\
-         \n    apt-get install {}\n\n(Debian bookworm and later have these packages; elsewhere take https://apt.llvm.org)",
+         \n    apt-get install {}\n\n(Debian bookworm and later have these packages; elsewhere take those of the LLVM project for your system, \
+         and add their folder to PATH)",
         PACKAGES.join(" ")
     )]
     Missing {
@@ -38,6 +43,12 @@ pub enum ToolchainError {
     },
 }
 
+impl fmt::Debug for ToolchainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// The tools, all of one LLVM version.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
@@ -45,6 +56,10 @@ pub struct Toolchain {
     pub llvm: u32,
     /// The major version of rustc's LLVM.
     pub rustc_llvm: u32,
+    /// The Rust compiler: the one that the outer cargo uses.
+    pub rustc: PathBuf,
+    /// The target triple of the machine that compiles.
+    pub host: String,
     /// The C compiler.
     pub clang: PathBuf,
     /// The IR linker.
@@ -69,21 +84,21 @@ impl Toolchain {
     ///
     /// [`ToolchainError`], which says what to install.
     pub fn find() -> Result<Toolchain, ToolchainError> {
-        let rustc_llvm = rustc_llvm()?;
-        let needed = rustc_llvm.max(OLDEST);
+        let rustc = Rustc::find()?;
+        let needed = rustc.llvm.max(OLDEST);
         let mut missing = String::new();
         for llvm in needed..=NEWEST {
-            match Toolchain::of_version(llvm, rustc_llvm) {
+            match Toolchain::of_version(llvm, &rustc) {
                 Ok(tools) => return Ok(tools),
                 // What a partial installation lacks says more than what nobody has installed at all.
                 Err(lacks) if missing.is_empty() || lacks.len() < missing.len() => missing = lacks,
                 Err(_) => {}
             }
         }
-        Err(ToolchainError::Missing { missing, needed, rustc_llvm })
+        Err(ToolchainError::Missing { missing, needed, rustc_llvm: rustc.llvm })
     }
 
-    fn of_version(llvm: u32, rustc_llvm: u32) -> Result<Toolchain, String> {
+    fn of_version(llvm: u32, rustc: &Rustc) -> Result<Toolchain, String> {
         let mut missing = Vec::new();
         let mut tool = |name: &'static str| {
             find_tool(name, llvm).unwrap_or_else(|| {
@@ -93,7 +108,9 @@ impl Toolchain {
         };
         let tools = Toolchain {
             llvm,
-            rustc_llvm,
+            rustc_llvm: rustc.llvm,
+            rustc: rustc.path.clone(),
+            host: rustc.host.clone(),
             clang: tool("clang"),
             llvm_link: tool("llvm-link"),
             opt: tool("opt"),
@@ -106,15 +123,26 @@ impl Toolchain {
     }
 }
 
-fn rustc_llvm() -> Result<u32, ToolchainError> {
-    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let fail = |reason: String| ToolchainError::Rustc { rustc: rustc.clone(), reason };
-    let output = Command::new(&rustc).arg("-vV").output().map_err(|error| fail(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))
-        .and_then(major)
-        .ok_or_else(|| fail(format!("it printed\n{text}")))
+/// The Rust compiler, and what it says about itself.
+struct Rustc {
+    path: PathBuf,
+    llvm: u32,
+    host: String,
+}
+
+impl Rustc {
+    fn find() -> Result<Rustc, ToolchainError> {
+        let path = PathBuf::from(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        let fail =
+            |reason: String| ToolchainError::Rustc { rustc: path.to_string_lossy().into_owned(), reason };
+        let output = Command::new(&path).arg("-vV").output().map_err(|error| fail(error.to_string()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        match (value("LLVM version:").and_then(major), value("host:")) {
+            (Some(llvm), Some(host)) => Ok(Rustc { llvm, host: host.to_owned(), path: path.clone() }),
+            _ => Err(fail(format!("it printed\n{text}{}", String::from_utf8_lossy(&output.stderr)))),
+        }
+    }
 }
 
 fn major(version: &str) -> Option<u32> {
@@ -144,7 +172,7 @@ fn version_of(tool: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Toolchain, ToolchainError, major};
+    use super::{Rustc, Toolchain, ToolchainError, major};
 
     #[test]
     fn a_version_is_its_first_number() {
@@ -155,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_version_that_nobody_has_lacks_every_tool() {
-        let lacks = Toolchain::of_version(1, 1).expect_err("no LLVM 1 here");
+        let rustc = Rustc::find().expect("it compiles this");
+        let lacks = Toolchain::of_version(1, &rustc).expect_err("no LLVM 1 here");
         assert!(lacks.contains("clang") && lacks.contains("llc"), "{lacks}");
         let error = ToolchainError::Missing { missing: lacks, needed: 22, rustc_llvm: 22 };
         assert!(error.to_string().contains("apt-get install clang-22"), "{error}");

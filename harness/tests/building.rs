@@ -1,0 +1,161 @@
+//! What programs in C can be made into objects, and where these lie.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use arenaq_bpf_build::{Instructions, Pipeline, Toolchain};
+use libbpf_rs::ObjectBuilder;
+use tempfile::TempDir;
+
+#[path = "support/outside.rs"]
+#[allow(dead_code, reason = "crates of their own are made elsewhere")]
+mod outside;
+mod support;
+
+use outside::{PROGRAM, write_bpf_headers};
+
+/// One for all: it compiles arenaq.
+static PIPELINE: LazyLock<(TempDir, Pipeline)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
+    write_bpf_headers(&folder.path().join("include"));
+    fs::write(folder.path().join("include/my.h"), "").expect("it can be written");
+    // From the folder in which cargo runs tests.
+    let relative = Path::new("../")
+        .join(folder.path().strip_prefix(outside::root()).expect("the target folder is in the workspace"));
+    let pipeline = Pipeline::new(Toolchain::find().expect("it compiled the harness"), relative.join("out"))
+        .expect("arenaq compiles")
+        .include(relative.join("include"));
+    (folder, pipeline)
+});
+
+/// Writes a program and makes an object of it.
+fn object(pipeline: &Pipeline, name: &str, program: &str) -> Result<PathBuf, arenaq_bpf_build::Error> {
+    let path = PIPELINE.0.path().join(name);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+    fs::write(&path, program).expect("it can be written");
+    pipeline.object(path, Instructions::AcquireRelease)
+}
+
+fn read(object: &Path) -> Vec<u8> {
+    fs::read(object).expect("the object is there")
+}
+
+#[test]
+fn a_relative_folder_is_that_of_the_build_script() {
+    let pipeline = PIPELINE.1.clone().define("MY_KEY", "1");
+    let object = object(&pipeline, "relative.bpf.c", PROGRAM).expect("it compiles");
+    assert!(object.is_absolute(), "{object:?}");
+    let object = object.canonicalize().expect("it is there");
+    assert!(object.starts_with(PIPELINE.0.path().canonicalize().expect("it is there")), "{object:?}");
+}
+
+#[test]
+fn programs_of_one_name_and_macros_of_one_program_have_objects_of_their_own() {
+    let pipeline = PIPELINE.1.clone().define("MY_KEY", "1");
+    let first = object(&pipeline, "a/my.bpf.c", PROGRAM).expect("it compiles");
+    let kept = read(&first);
+    let second = object(&pipeline, "b/my.bpf.c", &PROGRAM.replace("MY_KEY", "77777")).expect("it compiles");
+    let third = object(&pipeline, "a/my.c", &PROGRAM.replace("MY_KEY", "88888")).expect("it compiles");
+    let fourth = object(&pipeline.define("MY_KEY", "99999"), "a/my.bpf.c", PROGRAM).expect("it compiles");
+    let all = [&first, &second, &third, &fourth].map(|object| read(object));
+    assert_eq!(all[0], kept, "the first was overwritten");
+    for (number, object) in all.iter().enumerate() {
+        assert!(!all[number + 1..].contains(object), "{number} is there twice");
+    }
+    assert_eq!(first.file_name(), fourth.file_name());
+    assert_eq!(first.file_name().expect("a file"), "my.acquire-release.bpf.o");
+}
+
+#[test]
+fn all_three_objects_of_a_program_are_made_at_once() {
+    let path = PIPELINE.0.path().join("three.bpf.c");
+    fs::write(&path, PROGRAM).expect("it can be written");
+    let objects = PIPELINE.1.clone().define("MY_KEY", "1").objects(&path).expect("it compiles");
+    assert_eq!(objects.each_ref().map(|(instructions, _)| *instructions), Instructions::ALL);
+    let contents = objects.each_ref().map(|(_, object)| read(object));
+    assert!(contents[0] != contents[1] && contents[1] != contents[2] && contents[0] != contents[2]);
+}
+
+#[test]
+fn a_macro_without_a_value_is_defined_and_one_that_is_defined_again_has_its_last_value() {
+    let program = "#ifndef EMPTY\n#error EMPTY\n#endif\n#if VALUE != 2\n#error VALUE\n#endif\n\
+                   #include \"kernel.h\"\n#include <bpf/bpf_helpers.h>\nSEC(\"syscall\") int f(void *c) { return 0; }\n";
+    let pipeline = PIPELINE.1.clone().define("EMPTY", None).define("VALUE", "1").define("VALUE", "2");
+    object(&pipeline, "macros.bpf.c", program).expect("it compiles");
+    object(&PIPELINE.1, "macros.bpf.c", program).expect_err("nobody defined them");
+}
+
+#[test]
+fn the_kernels_own_headers_are_found() {
+    let program = PROGRAM
+        .replace("#include \"kernel.h\"", "#include <linux/bpf.h>\n#include <linux/ptrace.h>")
+        // The system's headers may be older than arenas.
+        .replace("BPF_MAP_TYPE_ARENA", "33")
+        .replace("BPF_F_MMAPABLE", "1024");
+    assert!(program.contains("<linux/bpf.h>"));
+    object(&PIPELINE.1.clone().define("MY_KEY", "1"), "linux.bpf.c", &program).expect("it compiles");
+}
+
+/// How bpftool declares the kernel's function: from 7.5 on, with address spaces from 7.6 on, not at all before or with
+/// `BPF_NO_KFUNC_PROTOTYPES`.
+#[test]
+fn a_vmlinux_header_may_declare_the_kernels_functions_or_not() {
+    for (name, declaration) in [
+        ("none", ""),
+        (
+            "plain",
+            "extern void *bpf_arena_alloc_pages(void *p__map, void *addr__ign, __u32 page_cnt, int node_id, __u64 flags) \
+             __attribute__((weak)) __attribute__((section(\".ksyms\")));\n",
+        ),
+        (
+            "arena",
+            "extern void __attribute__((address_space(1))) *bpf_arena_alloc_pages(void *p__map, void \
+             __attribute__((address_space(1))) *addr__ign, __u32 page_cnt, int node_id, __u64 flags) \
+             __attribute__((weak)) __attribute__((section(\".ksyms\")));\n",
+        ),
+    ] {
+        let program = PROGRAM
+            .replace("#include <bpf/bpf_helpers.h>", &format!("{declaration}#include <bpf/bpf_helpers.h>"))
+            .replace("return ds_vyukhov_insert(&queue, MY_KEY, 1);", "return ds_vyukhov_init(&queue, 16);");
+        let object = object(&PIPELINE.1, &format!("{name}.bpf.c"), &program).expect(name);
+        load(&object, name);
+    }
+}
+
+/// The argument is taken from the register that the architecture has for it.
+const KPROBE: &str = r#"
+#include "kernel.h"
+struct pt_regs { unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di; };
+#define __VMLINUX_H__
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16);
+} arena SEC(".maps");
+#include "arenaq.h"
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+struct ds_vyukhov_head __arena queue;
+SEC("kprobe/do_exit")
+int BPF_KPROBE(on_exit, long code)
+{
+	ds_vyukhov_insert(&queue, code, bpf_ktime_get_ns());
+	return 0;
+}
+"#;
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_kprobe_program_takes_its_arguments_by_name() {
+    let object = object(&PIPELINE.1, "kprobe.bpf.c", KPROBE).expect("it compiles");
+    load(&object, "a_kprobe_program_takes_its_arguments_by_name");
+}
+
+/// The kernel takes it, if this machine lets us ask.
+fn load(object: &Path, test: &str) {
+    let Some(_kernel) = support::kernel(test) else { return };
+    let object = ObjectBuilder::default().open_file(object).expect("libbpf reads it");
+    object.load().expect("the kernel takes it");
+}
