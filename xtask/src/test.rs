@@ -46,7 +46,7 @@ pub(crate) enum Step {
     Test,
     /// Files that are created in a virtual machine with the newest kernel, through both queues.
     Vm,
-    /// The algorithms under loom.
+    /// The algorithms under loom, and weaken's own models.
     Loom,
     /// The algorithms under shuttle.
     Shuttle,
@@ -122,7 +122,9 @@ impl Step {
                     .env("RUSTDOCFLAGS", "-D warnings")
             }
             Step::Test => words("test --locked --workspace --no-fail-fast"),
-            Step::Loom => words("test --locked --package arenaq --features loom --test loom"),
+            Step::Loom => words(
+                "test --locked --package arenaq --package weaken --features arenaq/loom,weaken/loom --test loom",
+            ),
             Step::Shuttle => {
                 words("test --locked --package arenaq --features shuttle --test shuttle -- --show-output")
             }

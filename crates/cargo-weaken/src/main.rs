@@ -1,0 +1,75 @@
+#![doc = include_str!("../README.md")]
+
+mod arguments;
+mod baseline;
+mod child;
+mod compile;
+mod error;
+mod interrupt;
+mod judge;
+mod page;
+mod plan;
+mod report;
+mod suite;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Cargo};
+use baseline::Baseline;
+use error::{Error, Status};
+use interrupt::Interrupt;
+use plan::Plan;
+use report::Report;
+
+fn main() -> ExitCode {
+    let Cargo::Weaken(arguments) = Cargo::parse();
+    match run(&arguments) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.status().into()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Status, Error> {
+    let interrupt = Interrupt::install()?;
+    // What cannot be read is said before anything is compiled.
+    let kept = match &arguments.baseline {
+        Some(file) if !arguments.write_baseline => Some(Baseline::read(file)?),
+        _ => None,
+    };
+    let crates = compile::compile(arguments, &interrupt)?;
+    let suite = suite::measure(arguments, &crates.programs, &interrupt)?;
+    let plan = Plan::new(arguments, &suite)?;
+    if arguments.list {
+        return plan.list(arguments.json);
+    }
+
+    let judged = judge::judge(arguments, &suite, &plan.sites, plan.mutations, &interrupt)?;
+    let report = Report::new(&suite, plan.sites, judged);
+    if arguments.json {
+        report.print_json()?;
+    } else {
+        println!("{}", table::table(&report));
+    }
+    let file = arguments.html.clone().unwrap_or_else(|| crates.target.join("weaken/index.html"));
+    page::write(&file, &report, &crates.root)?;
+    eprintln!("{}\nthe page: {}", report.summary(), file.display());
+
+    if let (Some(file), true) = (&arguments.baseline, arguments.write_baseline) {
+        Baseline::of(&report, &crates.root).write(file)?;
+        eprintln!("wrote {}", file.display());
+        return Ok(Status::Fine);
+    }
+    if let Some(kept) = kept {
+        return Ok(kept.compare(&Baseline::of(&report, &crates.root), &report));
+    }
+    if arguments.site.is_some() && report.has_kills() {
+        return Ok(Status::Found);
+    }
+    Ok(Status::Fine)
+}

@@ -1,0 +1,269 @@
+//! One page of HTML that needs nothing beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use weaken::record::{Ending, Execution, Step};
+
+use crate::error::Error;
+use crate::judge::{Kill, Verdict};
+use crate::report::{Mutation, Report};
+
+/// The lines of a file that have accesses, with the changes of each, which have numbers.
+type Lines<'a> = BTreeMap<usize, Vec<(usize, &'a Mutation)>>;
+
+/// How many lines around an access are shown.
+const CONTEXT: usize = 4;
+
+/// Writes the page.
+pub(crate) fn write(file: &Path, report: &Report, root: &Path) -> Result<(), Error> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
+    }
+    std::fs::write(file, page(report, root).into_string()).map_err(Error::file(file))
+}
+
+fn page(report: &Report, root: &Path) -> Markup {
+    let summary = report.summary;
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "cargo weaken" }
+                style { (PreEscaped(include_str!("page.css"))) }
+            }
+            body {
+                h1 { "cargo weaken" }
+                p {
+                    "Each ordering below was made weaker, alone, and the models that reach it ran again: "
+                    b.killed { (summary.killed) " killed" } ", "
+                    b.survived { (summary.survived) " survived" } ", "
+                    b.timeout { (summary.timeout) " timeout" } ", "
+                    b.unreached { (summary.unreached) " unreached" } "."
+                }
+                (meaning())
+                @for warning in &report.warnings { p.warning { "Warning: " (warning) } }
+                h2 { "Source" }
+                (sources(report, root))
+                h2 { "Changes" }
+                @for (number, mutation) in report.mutations.iter().enumerate() {
+                    (details(number, mutation))
+                }
+                h2 { "Models" }
+                table {
+                    tr { th { "test" } th { "program" } th { "executions" } th { "seconds" } }
+                    @for test in &report.tests {
+                        tr {
+                            td { (test.name) } td { (test.program) }
+                            td.number { (test.permutations) } td.number { (format!("{:.2}", test.seconds)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the verdicts say, and what they do not.
+fn meaning() -> Markup {
+    html! {
+        dl {
+            dt.killed { "killed" }
+            dd { "A model fails with the weaker ordering. The execution that fails is shown." }
+            dt.survived { "survived" }
+            dd {
+                "No model needs the ordering. That is not to say that nothing needs it: the models may be too "
+                "small, and there is what loom cannot see."
+                ul {
+                    li { "loom has no load buffering: a load never reads what is stored only later. An acquire "
+                         "load or a release store that forbids just that is never missed." }
+                    li { "loom takes SeqCst loads, stores and read-modify-writes for AcqRel or less: only SeqCst "
+                         "fences are told apart, so SeqCst made AcqRel always survives." }
+                    li { "compare_exchange_weak never fails without a reason in loom, and a failed "
+                         "compare-exchange reads the newest store only." }
+                    li { "An atomic remembers its last 7 stores; a model has at most 5 threads; a bound on "
+                         "preemptions hides every execution that needs more." }
+                    li { "A model that loads a word and then changes it can hide orders (loom #392)." }
+                }
+            }
+            dt.timeout { "timeout" }
+            dd { "A model did not end in time with the weaker ordering, and no other failed: not known." }
+            dt.unreached { "unreached" }
+            dd { "No model uses the ordering: no compare-exchange fails, or nothing gets there." }
+        }
+    }
+}
+
+fn class(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Killed(_) => "killed",
+        Verdict::Survived { .. } => "survived",
+        Verdict::Unreached => "unreached",
+        Verdict::Timeout { .. } => "timeout",
+    }
+}
+
+/// The lines of source that have accesses, and those around them.
+fn sources(report: &Report, root: &Path) -> Markup {
+    let mut files: BTreeMap<&str, Lines<'_>> = BTreeMap::new();
+    for access in &report.accesses {
+        files.entry(&access.place.file).or_default().entry(access.place.line as usize).or_default();
+    }
+    for (number, mutation) in report.mutations.iter().enumerate() {
+        let lines = files.entry(&mutation.place.file).or_default();
+        lines.entry(mutation.place.line as usize).or_default().push((number, mutation));
+    }
+    html! {
+        @for (file, accesses) in files {
+            h3 { (file) }
+            @match std::fs::read_to_string(root.join(file)) {
+                Ok(text) => (source(&text, &accesses)),
+                Err(error) => p.warning { "It cannot be read: " (error) },
+            }
+        }
+    }
+}
+
+fn source(text: &str, accesses: &Lines<'_>) -> Markup {
+    let lines: Vec<_> = text.lines().collect();
+    let shown: BTreeSet<usize> = accesses
+        .keys()
+        .flat_map(|line| line.saturating_sub(CONTEXT)..=line + CONTEXT)
+        .filter(|line| (1..=lines.len()).contains(line))
+        .collect();
+    let starts = |line: &usize| *line > 1 && !shown.contains(&(line - 1));
+    html! {
+        table.source {
+            @for line in &shown {
+                @if starts(line) { tr { td.gap colspan="3" { "⋯" } } }
+                tr.access[accesses.contains_key(line)] {
+                    td.line { (line) }
+                    td { code { (lines[line - 1]) } }
+                    td {
+                        @for (number, mutation) in accesses.get(line).into_iter().flatten() {
+                            a class=(class(&mutation.verdict)) href=(format!("#change-{number}")) {
+                                (mutation.to) " " (class(&mutation.verdict))
+                            }
+                            " "
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn details(number: usize, mutation: &Mutation) -> Markup {
+    let class = class(&mutation.verdict);
+    html! {
+        details id=(format!("change-{number}")) open[!matches!(mutation.verdict, Verdict::Killed(_))] {
+            summary {
+                code { (mutation.place) } " " (mutation.operation) " "
+                b { (mutation.from) " → " (mutation.to) } " "
+                span class=(class) { (class) }
+            }
+            @match &mutation.verdict {
+                Verdict::Killed(kill) => (killed(kill)),
+                Verdict::Survived { bounds } => {
+                    p { "No model needs " (mutation.from) " here, as far as loom can see (above)." }
+                    @for bound in bounds { p { "Its exploration was bounded: " (bound) "." } }
+                },
+                Verdict::Unreached => {
+                    p { "No model uses this ordering: add one in which the access is made"
+                        @if mutation.operation.can_fail() { ", and one in which it fails" } "." }
+                },
+                Verdict::Timeout { test } => {
+                    p { (test) " did not end in time: try --time-limit or --bound." }
+                },
+            }
+            p.again { "Again: " code { "cargo weaken --site '" (mutation.change) "'" } }
+        }
+    }
+}
+
+fn killed(kill: &Kill) -> Markup {
+    html! {
+        p {
+            (kill.test) ": " b { (kill.reason) }
+            @if let Some(permutations) = kill.permutations { ", in execution " (permutations) }
+            "."
+        }
+        pre { (kill.message) }
+        @if let Some(execution) = &kill.execution { (table(execution)) }
+    }
+}
+
+/// A row for each step, a column for each thread.
+fn table(execution: &Execution) -> Markup {
+    let threads: BTreeSet<u32> = execution.steps.iter().map(|step| step.thread).collect();
+    html! {
+        table.execution {
+            tr {
+                th { "step" }
+                @for thread in &threads { th { "thread " (thread) } }
+            }
+            @for (number, step) in execution.steps.iter().enumerate() {
+                tr.changed[step.changed].refused[step.ending == Ending::Refused] {
+                    td.number { (number + 1) }
+                    @for thread in &threads {
+                        td { @if *thread == step.thread { (cell(step, execution)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cell(step: &Step, execution: &Execution) -> Markup {
+    html! {
+        code title=(step.place) {
+            (step.operation) @if let Some(word) = &step.word { " " b { (word) } }
+            @if let Some(order) = step.order { " " span.order { (order) } }
+        }
+        @if step.changed { " " span.killed { "changed" } }
+        div.what {
+            @if let Some(read) = &step.read {
+                "reads " (read.value)
+                @match read.from {
+                    Some(from) => {
+                        " from step " (from + 1)
+                        @let write = &execution.steps[from];
+                        @if write.thread != step.thread { (edge(write, step)) }
+                    },
+                    None => ", the value from the beginning",
+                }
+                @if read.stale { ", " b { "although a newer write is there" } }
+            }
+            @if let Some(value) = &step.wrote {
+                @if step.read.is_some() { "; " } "writes " (value)
+            }
+            @match step.ending {
+                Ending::Done => {},
+                Ending::Failed => " (not what it expected)",
+                Ending::Refused => b { "loom ends the execution here" },
+            }
+        }
+        div.place { (step.place.file) ":" (step.place.line) }
+    }
+}
+
+/// Whether a read orders anything, by the two accesses alone.
+fn edge(write: &Step, read: &Step) -> Markup {
+    let releases = write.order.is_some_and(weaken::operation::Order::releases);
+    let acquires = read.order.is_some_and(weaken::operation::Order::acquires);
+    html! {
+        @match (releases, acquires) {
+            (true, true) => " and synchronises with it",
+            (true, false) => {
+                " and does not synchronise: the read does not acquire (but for a fence after it)"
+            },
+            (false, true) => {
+                " and does not synchronise: the write does not release (but for a fence before it)"
+            },
+            (false, false) => " and does not synchronise: no release, no acquire (but for fences)",
+        }
+    }
+}

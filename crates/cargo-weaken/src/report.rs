@@ -1,0 +1,139 @@
+//! What was found, as one object.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use serde::{Serialize, Serializer};
+use weaken::operation::{Operation, Orders};
+use weaken::record::Place;
+
+use crate::error::Error;
+use crate::judge::{Judged, Verdict};
+use crate::plan::Access;
+use crate::suite::Suite;
+
+/// The number in every object. It grows when a field changes its meaning.
+pub(crate) const VERSION: u32 = 1;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    version: u32,
+    pub(crate) summary: Summary,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) tests: Vec<Test>,
+    pub(crate) accesses: Vec<Access>,
+    pub(crate) mutations: Vec<Mutation>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) killed: usize,
+    pub(crate) survived: usize,
+    pub(crate) unreached: usize,
+    pub(crate) timeout: usize,
+}
+
+/// A test, as it is unchanged.
+#[derive(Debug, Serialize)]
+pub(crate) struct Test {
+    pub(crate) name: String,
+    pub(crate) program: String,
+    /// How many executions its models have.
+    pub(crate) permutations: u64,
+    pub(crate) seconds: f64,
+}
+
+/// An access with another ordering, and what became of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Mutation {
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    pub(crate) operation: Operation,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) from: Orders,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) to: Orders,
+    /// What the environment variable WEAKEN says to try it again.
+    pub(crate) change: String,
+    #[serde(flatten)]
+    pub(crate) verdict: Verdict,
+}
+
+pub(crate) fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+impl Report {
+    pub(crate) fn new(suite: &Suite, accesses: Vec<Access>, judged: Vec<Judged>) -> Report {
+        let mut summary = Summary::default();
+        for judged in &judged {
+            match judged.verdict {
+                Verdict::Killed(_) => summary.killed += 1,
+                Verdict::Survived { .. } => summary.survived += 1,
+                Verdict::Unreached => summary.unreached += 1,
+                Verdict::Timeout { .. } => summary.timeout += 1,
+            }
+        }
+        let tests = suite.tests.iter().map(|test| Test {
+            name: test.name.clone(),
+            program: test.program.name.clone(),
+            permutations: test.models.iter().map(|model| model.permutations).sum(),
+            seconds: test.took.as_secs_f64(),
+        });
+        let mutations = judged.into_iter().map(|Judged { mutation, verdict }| {
+            let site = &accesses[mutation.site];
+            Mutation {
+                place: site.place.clone(),
+                operation: site.operation,
+                from: site.ordering,
+                to: mutation.to,
+                change: mutation.change,
+                verdict,
+            }
+        });
+        let mutations = mutations.collect();
+        Report {
+            version: VERSION,
+            summary,
+            warnings: suite.warnings.clone(),
+            tests: tests.collect(),
+            accesses,
+            mutations,
+        }
+    }
+
+    pub(crate) fn has_kills(&self) -> bool {
+        self.summary.killed > 0
+    }
+
+    pub(crate) fn survivors(&self) -> impl Iterator<Item = &Mutation> {
+        self.mutations.iter().filter(|mutation| matches!(mutation.verdict, Verdict::Survived { .. }))
+    }
+
+    /// In one line, and the warnings.
+    pub(crate) fn summary(&self) -> String {
+        let Summary { killed, survived, unreached, timeout } = self.summary;
+        let mut text: String = self.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        text += &format!(
+            "{} orderings tried: {killed} killed, {survived} survived, {unreached} unreached, {timeout} timeout",
+            self.mutations.len()
+        );
+        text
+    }
+
+    pub(crate) fn print_json(&self) -> Result<(), Error> {
+        print(self)
+    }
+}
+
+/// Prints an object. Who reads no further has what it wants.
+pub(crate) fn print(object: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(object)
+        .map_err(|error| Error::system("cannot write JSON")(error.into()))?;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::system("cannot write to the standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}

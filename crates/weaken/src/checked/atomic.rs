@@ -1,0 +1,439 @@
+//! loom's atomics, which know from which write a read reads.
+//!
+//! loom's atomic holds the *number* of a write, and the value stands in a table beside it. loom says which
+//! number a read finds, so which write it reads from is exact, and never guessed from equal values.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use core::sync::atomic::Ordering as Native;
+
+use crate::operation::{Operation, Order, Orders};
+
+use super::access::Access;
+use super::execution::{self, Execution, NOTHING, Number, Word};
+use super::value::{Shape, Value};
+
+#[doc(no_inline)]
+pub use core::sync::atomic::Ordering;
+
+/// An atomic of any type.
+struct Atomic<T> {
+    number: loom::sync::atomic::AtomicUsize,
+    word: Word,
+    holds: PhantomData<fn() -> T>,
+}
+
+impl<T: Value> Atomic<T> {
+    fn new(value: T) -> Atomic<T> {
+        let (word, number) = execution::with(|execution| execution.new_word(value.into_word()));
+        Atomic { number: loom::sync::atomic::AtomicUsize::new(number), word, holds: PhantomData }
+    }
+
+    fn begin(&self, location: &'static Location<'static>, operation: Operation, orders: Orders) -> Access {
+        Access::begin(location, operation, orders, Some((&raw const *self).addr()), T::SHAPE)
+    }
+
+    /// The value of a write that was read.
+    fn value(&self, number: Number) -> T {
+        match execution::with(|execution| execution.value(number)) {
+            Some(word) => T::from_word(word),
+            None => panic!(
+                "there is no atomic here: its memory was freed, was never initialised, or belongs to an \
+                 earlier execution"
+            ),
+        }
+    }
+
+    fn reserve(value: T) -> Number {
+        execution::with(|execution| execution.new_write(value.into_word()))
+    }
+
+    fn load(&self, location: &'static Location<'static>, order: Native) -> T {
+        let access = self.begin(location, Operation::Load, Orders::one(order.into()));
+        let order = access.orders.success;
+        let number = access.run(order, || self.number.load(order.into()));
+        let value = self.value(number);
+        access.done(self.word, order, Some(number), None);
+        value
+    }
+
+    fn store(&self, location: &'static Location<'static>, value: T, order: Native) {
+        let access = self.begin(location, Operation::Store, Orders::one(order.into()));
+        let order = access.orders.success;
+        let number = Self::reserve(value);
+        access.run(order, || self.number.store(number, order.into()));
+        access.done(self.word, order, None, Some(number));
+    }
+
+    /// Every read-modify-write is a swap of numbers: loom switches to no other thread between it and the line
+    /// that says what the new number stands for.
+    fn change(
+        &self,
+        location: &'static Location<'static>,
+        operation: Operation,
+        order: Native,
+        change: impl FnOnce(T) -> T,
+    ) -> T {
+        let access = self.begin(location, operation, Orders::one(order.into()));
+        let order = access.orders.success;
+        let number = execution::with(|execution| execution.new_write(0));
+        let found = access.run(order, || self.number.swap(number, order.into()));
+        let before = self.value(found);
+        let after = change(before).into_word();
+        execution::with(|execution| execution.set_value(number, after));
+        access.done(self.word, order, Some(found), Some(number));
+        before
+    }
+
+    fn exchange(
+        &self,
+        location: &'static Location<'static>,
+        operation: Operation,
+        current: T,
+        new: T,
+        orders: (Native, Native),
+    ) -> Result<T, T> {
+        let orders = Orders::two(orders.0.into(), orders.1.into());
+        let access = self.begin(location, operation, orders);
+        self.exchange_in(&access, current, new)
+    }
+
+    /// A compare-exchange compares values, and loom's atomic has numbers: it is told the number that it should
+    /// find. loom may switch to another thread just before the access, and another number may be there, with
+    /// the value that is expected: then it tries again, with that number.
+    fn exchange_in(&self, access: &Access, current: T, new: T) -> Result<T, T> {
+        let (success, failure) = (access.orders.success, self.failure(access));
+        let current = current.into_word();
+        let number = Self::reserve(new);
+        let newest = |execution: &mut Execution| {
+            let newest = execution.newest(self.word)?;
+            (execution.value(newest) == Some(current)).then_some(newest)
+        };
+        let mut expected = execution::with(newest).unwrap_or(NOTHING);
+        // What is tried again must not have acquired what it would not, had it succeeded at once: else a
+        // success that is too weak would pass.
+        let is_stronger = failure.acquires() && !success.acquires();
+        let mut surely = !is_stronger;
+        loop {
+            let on_failure = if surely { failure } else { Order::Relaxed };
+            let result = access.run(success, || {
+                self.number.compare_exchange(expected, number, success.into(), on_failure.into())
+            });
+            match result {
+                Ok(found) => {
+                    let value = self.value(found);
+                    access.done(self.word, success, Some(found), Some(number));
+                    return Ok(value);
+                }
+                Err(found) => {
+                    let value = self.value(found);
+                    if value.into_word() == current {
+                        (expected, surely) = (found, !is_stronger);
+                    } else if surely {
+                        access.failed(self.word, failure, found);
+                        return Err(value);
+                    } else {
+                        // It fails: once more, with the ordering that a failure has.
+                        (expected, surely) = (NOTHING, true);
+                    }
+                }
+            }
+        }
+    }
+
+    fn failure(&self, access: &Access) -> Order {
+        access.orders.failure.unwrap_or(Order::Relaxed)
+    }
+
+    fn update(
+        &self,
+        location: &'static Location<'static>,
+        set: Native,
+        fetch: Native,
+        mut update: impl FnMut(T) -> Option<T>,
+    ) -> Result<T, T> {
+        let access = self.begin(location, Operation::FetchUpdate, Orders::two(set.into(), fetch.into()));
+        let fetch = self.failure(&access);
+        let number = access.run(fetch, || self.number.load(fetch.into()));
+        let mut current = self.value(number);
+        access.looked(self.word, fetch, number);
+        while let Some(new) = update(current) {
+            match self.exchange_in(&access, current, new) {
+                Ok(value) => return Ok(value),
+                Err(value) => current = value,
+            }
+        }
+        Err(current)
+    }
+
+    /// # Safety
+    ///
+    /// As loom's: no other thread writes.
+    unsafe fn unsync_load(&self, location: &'static Location<'static>) -> T {
+        let access = self.begin(location, Operation::UnsyncLoad, Orders::one(Order::Relaxed));
+        // SAFETY: passed on to the caller.
+        let number = access.run(Order::Relaxed, || unsafe { self.number.unsync_load() });
+        let value = self.value(number);
+        access.done(self.word, Order::Relaxed, Some(number), None);
+        value
+    }
+
+    fn with_mut<R>(&mut self, location: &'static Location<'static>, body: impl FnOnce(&mut T) -> R) -> R {
+        let access = self.begin(location, Operation::WithMut, Orders::one(Order::Relaxed));
+        let word = self.word;
+        access.enter(Order::Relaxed, |has_passed| {
+            self.number.with_mut(|number| {
+                has_passed.set(true);
+                let found = *number;
+                let read = execution::with(|execution| execution.value(found));
+                let mut value = T::from_word(read.unwrap_or_default());
+                let result = body(&mut value);
+                *number = Self::reserve(value);
+                access.done(word, Order::Relaxed, Some(found), Some(*number));
+                result
+            })
+        })
+    }
+}
+
+impl<T> fmt::Debug for Atomic<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // To read the value would be an access.
+        write!(f, "atomic {}", self.word)
+    }
+}
+
+/// An atomic fence.
+///
+/// # Panics
+///
+/// With [`Ordering::Relaxed`], as loom's and `core`'s; a fence that is *made* relaxed in a run is none.
+#[track_caller]
+pub fn fence(order: Ordering) {
+    assert!(order != Ordering::Relaxed, "there is no such thing as a relaxed fence");
+    let orders = Orders::one(order.into());
+    let access = Access::begin(Location::caller(), Operation::Fence, orders, None, Shape::Unsigned);
+    let order = access.orders.success;
+    if order != Order::Relaxed {
+        access.run(order, || loom::sync::atomic::fence(order.into()));
+    }
+    access.passed();
+}
+
+/// Tells loom that another thread must run.
+#[doc(no_inline)]
+pub use loom::sync::atomic::spin_loop_hint;
+
+/// The ordering of the failure of `compare_and_swap`.
+fn failure_of(order: Ordering) -> Ordering {
+    match order {
+        Ordering::Relaxed | Ordering::Release => Ordering::Relaxed,
+        Ordering::Acquire | Ordering::AcqRel => Ordering::Acquire,
+        _ => Ordering::SeqCst,
+    }
+}
+
+/// What every atomic has.
+macro_rules! common {
+    ($name:ident, $value:ty $(, $parameter:ident)?) => {
+        impl$(<$parameter>)? $name$(<$parameter>)? {
+            /// An atomic with this value.
+            #[track_caller]
+            pub fn new(value: $value) -> Self {
+                $name(Atomic::new(value))
+            }
+
+            /// Reads without synchronisation.
+            ///
+            /// # Safety
+            ///
+            /// No other thread writes at the same time; loom reports it if one does.
+            #[track_caller]
+            pub unsafe fn unsync_load(&self) -> $value {
+                // SAFETY: passed on to the caller.
+                unsafe { self.0.unsync_load(Location::caller()) }
+            }
+
+            /// Gives `body` the value to change.
+            #[track_caller]
+            pub fn with_mut<R>(&mut self, body: impl FnOnce(&mut $value) -> R) -> R {
+                self.0.with_mut(Location::caller(), body)
+            }
+
+            /// The value.
+            #[track_caller]
+            pub fn into_inner(self) -> $value {
+                // SAFETY: who owns it is alone.
+                unsafe { self.0.unsync_load(Location::caller()) }
+            }
+
+            /// Reads.
+            #[track_caller]
+            pub fn load(&self, order: Ordering) -> $value {
+                self.0.load(Location::caller(), order)
+            }
+
+            /// Writes.
+            #[track_caller]
+            pub fn store(&self, value: $value, order: Ordering) {
+                self.0.store(Location::caller(), value, order);
+            }
+
+            /// Writes, and returns what was there.
+            #[track_caller]
+            pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.0.change(Location::caller(), Operation::Swap, order, |_| value)
+            }
+
+            /// Writes if `current` is there, and returns what was there.
+            #[track_caller]
+            pub fn compare_and_swap(&self, current: $value, new: $value, order: Ordering) -> $value {
+                let orders = (order, failure_of(order));
+                let operation = Operation::CompareAndSwap;
+                match self.0.exchange(Location::caller(), operation, current, new, orders) {
+                    Ok(found) | Err(found) => found,
+                }
+            }
+
+            /// Writes if `current` is there.
+            ///
+            /// # Errors
+            ///
+            /// What is there instead.
+            #[track_caller]
+            pub fn compare_exchange(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                let orders = (success, failure);
+                self.0.exchange(Location::caller(), Operation::CompareExchange, current, new, orders)
+            }
+
+            /// The same: as in loom it never fails without a reason.
+            ///
+            /// # Errors
+            ///
+            /// What is there instead.
+            #[track_caller]
+            pub fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                let orders = (success, failure);
+                self.0.exchange(Location::caller(), Operation::CompareExchangeWeak, current, new, orders)
+            }
+
+            /// A load, and compare-exchanges until one succeeds or `update` gives up.
+            ///
+            /// # Errors
+            ///
+            /// The value with which it gave up.
+            #[track_caller]
+            pub fn fetch_update(
+                &self,
+                set_order: Ordering,
+                fetch_order: Ordering,
+                update: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                self.0.update(Location::caller(), set_order, fetch_order, update)
+            }
+        }
+
+        impl$(<$parameter>)? From<$value> for $name$(<$parameter>)? {
+            #[track_caller]
+            fn from(value: $value) -> Self {
+                $name::new(value)
+            }
+        }
+
+        impl$(<$parameter>)? fmt::Debug for $name$(<$parameter>)? {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+/// The read-modify-writes of one type: `fetch_add FetchAdd "Adds" |v, w| v.wrapping_add(w)`.
+macro_rules! changes {
+    ($name:ident, $value:ty: $($method:ident $operation:ident $doc:literal $change:expr;)*) => {
+        impl $name {
+            $(
+                #[doc = concat!($doc, ", and returns what was there.")]
+                #[track_caller]
+                pub fn $method(&self, value: $value, order: Ordering) -> $value {
+                    let change: fn($value, $value) -> $value = $change;
+                    let change = |found| change(found, value);
+                    self.0.change(Location::caller(), Operation::$operation, order, change)
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! integers {
+    ($($name:ident $value:ty),* $(,)?) => {
+        $(
+            #[doc = concat!("`", stringify!($value), "` in a model.")]
+            #[derive(Default)]
+            pub struct $name(Atomic<$value>);
+
+            common!($name, $value);
+
+            changes! { $name, $value:
+                fetch_add FetchAdd "Adds" |found, value| found.wrapping_add(value);
+                fetch_sub FetchSub "Subtracts" |found, value| found.wrapping_sub(value);
+                fetch_and FetchAnd "Bitwise and" |found, value| found & value;
+                fetch_nand FetchNand "Bitwise nand" |found, value| !(found & value);
+                fetch_or FetchOr "Bitwise or" |found, value| found | value;
+                fetch_xor FetchXor "Bitwise exclusive or" |found, value| found ^ value;
+                fetch_max FetchMax "The larger of both" |found, value| found.max(value);
+                fetch_min FetchMin "The smaller of both" |found, value| found.min(value);
+            }
+        )*
+    };
+}
+
+integers! {
+    AtomicU8 u8, AtomicU16 u16, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize,
+    AtomicI8 i8, AtomicI16 i16, AtomicI32 i32, AtomicI64 i64, AtomicIsize isize,
+}
+
+/// `bool` in a model.
+#[derive(Default)]
+pub struct AtomicBool(Atomic<bool>);
+
+common!(AtomicBool, bool);
+
+changes! { AtomicBool, bool:
+    fetch_and FetchAnd "Logical and" |found, value| found & value;
+    fetch_nand FetchNand "Logical nand" |found, value| !(found & value);
+    fetch_or FetchOr "Logical or" |found, value| found | value;
+    fetch_xor FetchXor "Logical exclusive or" |found, value| found ^ value;
+}
+
+/// A pointer in a model.
+pub struct AtomicPtr<T>(Atomic<*mut T>);
+
+common!(AtomicPtr, *mut T, T);
+
+impl<T> Default for AtomicPtr<T> {
+    #[track_caller]
+    fn default() -> AtomicPtr<T> {
+        AtomicPtr::new(core::ptr::null_mut())
+    }
+}
+
+impl<T: Value + Default> Default for Atomic<T> {
+    fn default() -> Atomic<T> {
+        Atomic::new(T::default())
+    }
+}
