@@ -106,12 +106,17 @@ pub struct Summary {
     pub operations: Option<u64>,
     /// How the command ended: its exit code, or 128 and the signal that ended it.
     pub command_status: Option<i32>,
+    /// Whether the command has ended because the run did: at a limit, or because somebody ended the run.
+    pub command_cut_short: bool,
+    /// How many processes that the command had started were alive at the end of the run. It has ended them, unless
+    /// it was not to wait for them.
+    pub alive: u64,
     /// Whatever does not add up. Empty is what it should be.
     pub problems: Vec<String>,
 }
 
 impl Summary {
-    /// Whether every event is accounted for.
+    /// Whether every event is accounted for, and everything was done that was asked for.
     pub fn is_accounted(&self) -> bool {
         self.problems.is_empty()
     }
@@ -134,6 +139,9 @@ impl fmt::Display for Summary {
             self.dropped.total()
         )?;
         writeln!(f, "  left       {:>12}   in the queue", self.left)?;
+        if self.alive > 0 {
+            writeln!(f, "  alive      {:>12}   process(es) that the command had started", self.alive)?;
+        }
         if let Some(Nodes { nodes, by_programs, by_userspace }) = self.pool.filter(Nodes::have_grown) {
             writeln!(
                 f,
@@ -160,7 +168,7 @@ impl fmt::Display for Summary {
         if self.is_accounted() {
             write!(f, "  produced = consumed + dropped + left: every event is accounted for")
         } else {
-            write!(f, "  NOT ACCOUNTED FOR:")?;
+            write!(f, "  NOT AS IT SHOULD BE:")?;
             self.problems.iter().try_for_each(|problem| write!(f, "\n    {problem}"))
         }
     }

@@ -1,11 +1,15 @@
 //! What can be written on the command line. The help, the completions and the manual come from these definitions.
 
+use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use arenaq_harness::run::{Backend, Options, parse_tasks};
+use arenaq_harness::signals::Inherited;
+use arenaq_harness::tracee::TRAMPOLINE;
 use arenaq_harness::workload::{WORKER, Work};
-use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget, launch};
+use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
@@ -55,12 +59,14 @@ pub(crate) enum Command {
         json: bool,
     },
     #[command(name = WORKER, hide = true)]
-    Worker { work: Work, folder: PathBuf, operations: Option<u64> },
-    #[command(name = launch::TRAMPOLINE, hide = true)]
+    Worker { report: RawFd, work: Work, folder: PathBuf, operations: Option<u64> },
+    #[command(name = TRAMPOLINE, hide = true)]
     Trampoline {
-        program: String,
+        report: RawFd,
+        signals: Inherited,
+        program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
+        command: Vec<OsString>,
     },
 }
 
@@ -111,12 +117,15 @@ pub(crate) struct RunArgs {
     /// The number of the system call of the hook sys-enter [default: openat].
     #[arg(long, default_value_t = libc::SYS_openat, hide_default_value = true)]
     pub(crate) syscall: i64,
+    /// Ends when the command does, and not when all has ended that it has started.
+    #[arg(long, requires = "command")]
+    pub(crate) no_wait: bool,
     /// Prints one JSON object at the end, and the command's output to standard error.
     #[arg(long)]
     pub(crate) json: bool,
     /// The command to trace, with its arguments.
     #[arg(last = true)]
-    pub(crate) command: Vec<String>,
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Args)]
@@ -212,6 +221,7 @@ impl RunArgs {
             uprobe: self.uprobe,
             syscall: self.syscall,
             command: self.command,
+            waits_for_all: !self.no_wait,
             command_to_stderr: self.json,
         }
     }

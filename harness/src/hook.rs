@@ -109,6 +109,11 @@ impl Hook {
         }
     }
 
+    /// Whether the events are calls of a function of a program.
+    pub const fn is_uprobe(self) -> bool {
+        matches!(self, Hook::Uprobe | Hook::UprobeSleepable)
+    }
+
     /// Whether the BPF program can sleep.
     pub const fn is_sleepable(self) -> bool {
         match self {

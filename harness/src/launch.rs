@@ -3,71 +3,75 @@
 //! A process is started as this binary, stops itself, is marked as traced, and goes on: with the command that
 //! was asked for, or with its part of the built-in workload.
 
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_parent_process_death_signal, waitpid,
 };
 
 use crate::error::Error;
+use crate::report::{Reports, pipe};
 
-/// The hidden subcommand that stops itself and then becomes another program.
-pub const TRAMPOLINE: &str = "__trampoline";
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this status.
+    With(ExitStatus),
+    /// Nobody can say: somebody else has waited for it, or the kernel does not let us.
+    Unseen,
+}
+
+impl Ended {
+    /// Whether it has done what it was to do.
+    pub fn is_success(self) -> bool {
+        matches!(self, Ended::With(status) if status.success())
+    }
+}
 
 /// A process that we have started. It is ended when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    ended: Option<ExitStatus>,
+    ended: Option<Ended>,
+    reports: Reports,
 }
 
 impl Process {
-    /// Starts this binary with hidden arguments, and waits until it has stopped itself.
+    /// Starts this binary as one of its hidden subcommands, and waits until it has stopped itself. The first
+    /// argument of the subcommand is the descriptor for its [`Report`](crate::report::Report).
     ///
     /// # Errors
     ///
     /// [`Error::System`] if it does not start or ends before it stops.
-    pub fn start_stopped(arguments: &[String], stdout: Stdio) -> Result<Process, Error> {
+    pub fn start_stopped(subcommand: &str, arguments: &[OsString], stdout: Stdio) -> Result<Process, Error> {
+        let (reports, reporter) = pipe().map_err(Error::system("making a pipe"))?;
         // Not current_exe(): that path may have been replaced since, this link is always the file that runs.
-        let child = Command::new("/proc/self/exe")
-            .args(arguments)
-            .stdout(stdout)
-            .spawn()
-            .map_err(Error::system("starting a process"))?;
-        let mut process = Process { child, ended: None };
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(subcommand).arg(reporter.argument()).args(arguments).stdout(stdout);
+        reporter.hand_to(&mut command);
+        let child = command.spawn().map_err(Error::system("starting a process"))?;
+        drop(reporter);
+
+        let mut process = Process { child, ended: None, reports };
         loop {
             match waitpid(Some(process.pid()), WaitOptions::UNTRACED) {
                 Ok(Some((_, status))) if status.stopped() => return Ok(process),
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => {
-                    let status = process.child.wait().ok();
-                    process.ended = status;
-                    let text = status
-                        .map_or_else(|| "it ended at once".to_owned(), |s| format!("it ended with {s}"));
-                    return Err(Error::System {
-                        what: "starting a process".to_owned(),
-                        source: io::Error::other(text),
-                    });
+                Ok(Some((_, status))) => {
+                    let status = ExitStatus::from_raw(status.as_raw());
+                    process.ended = Some(Ended::With(status));
+                    let said = process.report();
+                    let reason = if said.is_empty() { format!("it ended with {status}") } else { said };
+                    return Err(Error::system("starting a process")(io::Error::other(reason)));
                 }
+                Ok(None) | Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::system("waiting for a process")(error)),
             }
         }
-    }
-
-    /// Finds a command and makes ready to run it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Command`] if there is no such program.
-    pub fn start_command(command: &[String], stdout: Stdio) -> Result<Process, Error> {
-        let program = find_command(command)?;
-        let mut arguments = vec![TRAMPOLINE.to_owned(), program.display().to_string()];
-        arguments.extend_from_slice(command);
-        Process::start_stopped(&arguments, stdout)
     }
 
     /// Lets it go on.
@@ -88,17 +92,33 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// What it writes, if it was started with a pipe.
-    pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.stdout.take()
+    /// What it has said, once it has ended.
+    pub(crate) fn report(&mut self) -> String {
+        self.reports.read()
     }
 
-    /// Its exit status, if it has ended.
-    pub fn poll(&mut self) -> Option<ExitStatus> {
+    /// How it has ended, if it has.
+    pub fn poll(&mut self) -> Option<Ended> {
         if self.ended.is_none() {
-            self.ended = self.child.try_wait().ok().flatten();
+            self.ended = match self.child.try_wait() {
+                Ok(status) => status.map(Ended::With),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+                Err(error) => {
+                    // If it is not our child any more its id may be another's. Else it lives, for all that we
+                    // shall ever know.
+                    if Errno::from_io_error(&error) != Some(Errno::CHILD) {
+                        let _ = self.child.kill();
+                    }
+                    Some(Ended::Unseen)
+                }
+            };
         }
         self.ended
+    }
+
+    /// Keeps how it has ended, which somebody has seen who waits for every child of this process.
+    pub(crate) fn was_seen_to_end(&mut self, status: ExitStatus) {
+        self.ended = Some(Ended::With(status));
     }
 
     fn ask_to_end(&mut self) {
@@ -109,19 +129,19 @@ impl Process {
     }
 
     /// Waits for its end, and ends it the hard way if that does not come before `deadline`.
-    fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
+    fn wait_until(&mut self, deadline: Instant) -> Option<Ended> {
         while self.poll().is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         if self.poll().is_none() {
             let _ = self.child.kill();
-            self.ended = self.child.wait().ok();
+            self.ended = Some(self.child.wait().map_or(Ended::Unseen, Ended::With));
         }
         self.ended
     }
 
     /// Asks it to end, and waits; ends it the hard way if it does not within `patience`.
-    pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub fn end(&mut self, patience: Duration) -> Option<Ended> {
         self.ask_to_end();
         self.wait_until(Instant::now() + patience)
     }
@@ -170,21 +190,6 @@ impl Drop for Processes {
     }
 }
 
-/// The file of a command, as a shell would find it.
-///
-/// # Errors
-///
-/// [`Error::Command`] if there is none.
-pub fn find_command(command: &[String]) -> Result<PathBuf, Error> {
-    let Some(name) = command.first() else {
-        return Err(Error::Command { command: String::new(), reason: "it is empty".to_owned() });
-    };
-    which::which(name).map_err(|_| Error::Command {
-        command: name.clone(),
-        reason: "no such program was found; check its name and PATH".to_owned(),
-    })
-}
-
 /// Stops this process until it is told to go on. If its parent ends meanwhile, so does this; if it ends
 /// later, this is asked to end.
 ///
@@ -196,17 +201,4 @@ pub fn wait_to_be_traced() -> io::Result<()> {
     kill_process(getpid(), Signal::STOP)?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
     Ok(())
-}
-
-/// The other side of [`Process::start_command`]: becomes the command.
-pub fn trampoline(program: &str, command: &[String]) -> io::Error {
-    let ready = wait_to_be_traced().and_then(|()| Ok(set_parent_process_death_signal(None)?));
-    if let Err(error) = ready {
-        return error;
-    }
-    let mut next = Command::new(program);
-    if let Some((name, arguments)) = command.split_first() {
-        next.arg0(name).args(arguments);
-    }
-    next.exec()
 }

@@ -35,13 +35,17 @@ pub mod pinned;
 mod populate;
 mod receiver;
 mod refusal;
+pub mod report;
 mod require;
 pub mod run;
+pub mod signals;
 mod trace;
+pub mod tracee;
 pub mod verifier;
 pub mod workload;
 
 mod consume;
+mod descendants;
 mod doorbell;
 mod log;
 

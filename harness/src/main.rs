@@ -10,10 +10,12 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use arenaq::KeyValue;
+use arenaq_harness::report::Report;
 use arenaq_harness::run::run;
+use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
-    Config, Error, Hook, Instructions, Kernel, UprobeTarget, attached, doctor, launch, layout, pinned,
+    Config, Error, Hook, Instructions, Kernel, UprobeTarget, attached, doctor, layout, pinned, signals,
     verifier,
 };
 use clap::Parser;
@@ -25,7 +27,8 @@ const NOT_ACCOUNTED: u8 = 1;
 const COMMAND_FAILED: u8 = 5;
 
 fn main() -> ExitCode {
-    match dispatch(Cli::parse().command) {
+    let done = signals::settle().context("setting up signals").and_then(|()| dispatch(Cli::parse().command));
+    match done {
         Ok(code) => code,
         Err(error) => {
             let ours = error.downcast_ref::<Error>();
@@ -85,18 +88,23 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let has_accepted = costs.iter().any(verifier::Cost::is_accepted);
             Ok(if has_accepted { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
-        Command::Worker { work: kind, folder, operations } => {
-            work(kind, &folder, operations).with_context(|| format!("worker in {}", folder.display()))?;
-            Ok(ExitCode::SUCCESS)
+        Command::Worker { report, work: kind, folder, operations } => {
+            let is_done = work(Report::inherited(report)?, kind, &folder, operations);
+            Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Trampoline { program, command } => {
-            let error = launch::trampoline(&program, &command);
-            Err(Error::Command { command: program, reason: error.to_string() }.into())
+        Command::Trampoline { report, signals, program, command } => {
+            trampoline(Report::inherited(report)?, signals, &program, &command);
+            Ok(ExitCode::FAILURE)
         }
     }
 }
 
 fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
+    if let Some(hook) = arguments.hook.filter(|hook| hook.is_uprobe() && arguments.uprobe.is_none()) {
+        let text =
+            format!("--hook {hook} needs --uprobe BINARY:FUNCTION, a function of what is to be traced");
+        return Err(Error::Usage(text).into());
+    }
     let hook = arguments.hook.map_or_else(|| Hook::default_for(&std::env::temp_dir()), Ok)?;
     let kernel = Kernel::load(&Config {
         queue: arguments.queue,
@@ -167,8 +175,11 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     let summary = run(&options, &interrupted)?;
     if json {
         say(&serde_json::to_string(&summary)?)?;
-    } else {
+    } else if options.command.is_empty() {
         say(&summary)?;
+    } else {
+        // Standard output is the command's.
+        eprintln!("{summary}");
     }
     if summary.produced == 0 {
         eprintln!("arenaq: the hook {} saw no event: does what ran pass there?", summary.hook);
@@ -176,8 +187,9 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     if !summary.is_accounted() {
         return Ok(ExitCode::from(NOT_ACCOUNTED));
     }
-    if let Some(status) = summary.command_status.filter(|&status| status != 0) {
-        let command = options.command.join(" ");
+    if let Some(status) = summary.command_status.filter(|&status| status != 0 && !summary.command_cut_short) {
+        let command: Vec<_> = options.command.iter().map(|word| word.to_string_lossy()).collect();
+        let command = command.join(" ");
         eprintln!("arenaq: the command `{command}` ended with status {status}; its events are accounted for");
         return Ok(ExitCode::from(COMMAND_FAILED));
     }

@@ -11,7 +11,7 @@ mod progress;
 mod refill;
 mod threads;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 pub use options::{Backend, MOST_TASKS, Options, parse_tasks};
@@ -25,8 +25,8 @@ use crate::account::Summary;
 use crate::error::Error;
 use crate::hook::Hook;
 use crate::kernel::Kernel;
-use crate::launch::find_command;
 use crate::require;
+use crate::tracee;
 
 /// Runs until the producers have ended, or a limit is reached, or `interrupted` becomes true.
 ///
@@ -44,7 +44,7 @@ pub fn run(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Error
 
 fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Error> {
     if !options.command.is_empty() {
-        find_command(&options.command)?;
+        tracee::find(&options.command)?;
     }
     require::bpf()?;
     let hook = match options.hook {
@@ -55,10 +55,14 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
     let kernel = Kernel::load(&config(options, hook, growth))?;
     let arena = kernel.arena()?;
     let stops = Stops::default();
-    let observed = thread::scope(|scope| {
+    let mut observed = thread::scope(|scope| {
         let producers = Programs::start(options, hook, growth, &kernel, &stops, scope)?;
         observe(options, interrupted, &arena, producers)
     })?;
+    if let Some(command) = &mut observed.finished.command {
+        // The signal that has ended the run may have gone to the command as well, as that of Ctrl-C does.
+        command.cut_short |= interrupted.load(Ordering::Relaxed) && command.was_ended_by_a_signal();
+    }
     let subject = Subject {
         backend: "kernel",
         hook: hook.name(),

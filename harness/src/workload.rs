@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::hook::Hook;
-use crate::launch::{Process, Processes, wait_to_be_traced};
+use crate::launch::{Ended, Process, Processes, wait_to_be_traced};
+use crate::report::Report;
 
 /// The hidden subcommand of a worker.
 pub const WORKER: &str = "__worker";
@@ -50,8 +51,24 @@ impl Work {
 #[derive(Debug)]
 pub struct Workload {
     workers: Processes,
+    /// How many operations each of them does; `None` for as many as it can.
+    shares: Vec<Option<u64>>,
     folder: tempfile::TempDir,
 }
+
+/// What a workload has done.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// How many operations the workers say they have done; `None` if one did not get to say it.
+    pub operations: Option<u64>,
+    /// What was to be done and was not, with the reason.
+    pub problems: Vec<String>,
+}
+
+/// How long workers have time to end, all together: the last of hundreds has to wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Of so many workers it is told what went wrong; for the others mostly the same did.
+const TOLD: usize = 3;
 
 impl Workload {
     /// Starts `processes` workers, which wait until [`go`](Self::go), and then do `operations` in all; `None`
@@ -71,19 +88,20 @@ impl Workload {
             .tempdir_in(parent)
             .map_err(|source| Error::Folder { folder: parent.to_owned(), source })?;
         let mut workers = Processes::default();
+        let mut shares = Vec::new();
         for worker in 0..processes {
             let own = folder.path().join(worker.to_string());
             fs::create_dir(&own).map_err(Error::system(format!("making {}", own.display())))?;
-            let mut arguments = vec![WORKER.to_owned(), work.name().to_owned(), own.display().to_string()];
-            if let Some(all) = operations {
-                // The first ones do what cannot be divided.
-                let share =
-                    all / u64::from(processes) + u64::from(u64::from(worker) < all % u64::from(processes));
-                arguments.push(share.to_string());
-            }
-            workers.push(Process::start_stopped(&arguments, Stdio::piped())?);
+            let mut arguments = vec![work.name().into(), own.into_os_string()];
+            // The first ones do what cannot be divided.
+            let share = operations.map(|all| {
+                all / u64::from(processes) + u64::from(u64::from(worker) < all % u64::from(processes))
+            });
+            arguments.extend(share.map(|share| share.to_string().into()));
+            workers.push(Process::start_stopped(WORKER, &arguments, Stdio::null())?);
+            shares.push(share);
         }
-        Ok(Workload { workers, folder })
+        Ok(Workload { workers, shares, folder })
     }
 
     /// The ids of the workers.
@@ -105,66 +123,125 @@ impl Workload {
         self.workers.iter_mut().all(|worker| worker.poll().is_some())
     }
 
-    /// Ends the workers and removes the folder. Returns the number of operations that they say they have
-    /// done, or `None` if one did not get to say it.
-    pub fn finish(mut self) -> Option<u64> {
-        let mut done = Some(0);
-        self.workers.end(Duration::from_secs(5));
-        for worker in self.workers.iter_mut() {
-            let ended = worker.poll();
-            let mut said = String::new();
-            if let Some(mut stdout) = worker.take_stdout() {
-                let _ = stdout.read_to_string(&mut said);
-            }
-            let operations =
-                said.trim().parse::<u64>().ok().filter(|_| ended.is_some_and(|status| status.success()));
-            done = done.zip(operations).map(|(all, more)| all + more);
+    /// Ends the workers and removes the folder.
+    pub fn finish(mut self) -> Done {
+        let by_themselves: Vec<bool> =
+            self.workers.iter_mut().map(|worker| worker.poll().is_some()).collect();
+        self.workers.end(PATIENCE);
+        let (mut operations, mut problems) = (Some(0), Vec::new());
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            let part = Part::of(worker);
+            operations = operations.zip(part.done).map(|(all, more)| all + more);
+            let share = self.shares[number].filter(|_| by_themselves[number]);
+            problems.extend(
+                part.problem(share)
+                    .map(|problem| format!("worker {number} (process {}) {problem}", worker.id())),
+            );
         }
-        let _ = self.folder.close();
-        done
+        if problems.len() > TOLD {
+            let others = problems.len() - TOLD;
+            problems.truncate(TOLD);
+            problems.push(format!("{others} more workers did not do their part either"));
+        }
+        let path = self.folder.path().to_owned();
+        // The last worker has removed it, if all have come so far.
+        if let Err(error) = self.folder.close().or_else(ignore_missing) {
+            problems.push(format!("the folder {} could not be removed: {error}", path.display()));
+        }
+        Done { operations, problems }
     }
 }
 
-/// A worker's part: waits, works, and says how much it has done.
-///
-/// # Errors
-///
-/// What the file system or the system said.
-pub fn work(work: Work, folder: &Path, operations: Option<u64>) -> io::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+fn ignore_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// What one worker has done.
+struct Part {
+    ended: Option<Ended>,
+    done: Option<u64>,
+    /// What it says went wrong.
+    error: String,
+}
+
+impl Part {
+    /// Of a worker that has ended.
+    fn of(worker: &mut Process) -> Part {
+        let ended = worker.poll();
+        let said = worker.report();
+        let (done, error) = said.split_once('\n').unwrap_or_default();
+        Part { ended, done: done.parse().ok(), error: error.to_owned() }
     }
-    wait_to_be_traced()?;
+
+    /// What is wrong. `share` is what it was to do, if it has ended by itself.
+    fn problem(&self, share: Option<u64>) -> Option<String> {
+        let of_share = share.map_or_else(String::new, |share| format!(" of {share}"));
+        match (self.done, self.ended) {
+            (Some(done), _) if !self.error.is_empty() => {
+                Some(format!("failed after {done}{of_share} operations: {}", self.error))
+            }
+            (Some(done), _) if share.is_some_and(|share| done < share) => {
+                Some(format!("was ended by a signal of somebody else after {done}{of_share} operations"))
+            }
+            (Some(_), _) => None,
+            (None, Some(Ended::With(status))) => {
+                Some(format!("did not say what it has done: it ended with {status}"))
+            }
+            (None, Some(Ended::Unseen) | None) => {
+                Some("did not say what it has done, nor can it be seen how it ended".to_owned())
+            }
+        }
+    }
+}
+
+/// A worker's part: waits, works, and reports how much it has done, and what went wrong. Returns whether nothing
+/// did.
+pub fn work(mut report: Report, work: Work, folder: &Path, operations: Option<u64>) -> bool {
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Err(error) = get_ready(&stop) {
+        report.say(&format!("a worker cannot be stopped to be traced: {error}"));
+        return false;
+    }
     let mut done = 0;
-    while operations.is_none_or(|all| done < all) && !stop.load(Ordering::Relaxed) {
-        operate(work, folder, done)?;
-        done += 1;
+    let mut result = Ok(());
+    while result.is_ok() && operations.is_none_or(|all| done < all) && !stop.load(Ordering::Relaxed) {
+        result = operate(work, folder, done);
+        done += u64::from(result.is_ok());
     }
     // If the one who started us was killed, nobody else cleans up: the last worker removes the folder that
     // they share.
-    fs::remove_dir(folder)?;
+    let _ = fs::remove_dir(folder);
     if let Some(shared) = folder.parent() {
         let _ = fs::remove_dir(shared);
     }
-    // Nobody to tell is no error of ours.
-    let _ = writeln!(io::stdout(), "{done}");
-    Ok(())
+    let error = result.as_ref().err().map_or_else(String::new, ToString::to_string);
+    report.say(&format!("{done}\n{error}"));
+    result.is_ok()
 }
 
-fn operate(work: Work, folder: &Path, number: u64) -> io::Result<()> {
+fn get_ready(stop: &Arc<AtomicBool>) -> io::Result<()> {
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(stop))?;
+    }
+    wait_to_be_traced()
+}
+
+fn operate(work: Work, folder: &Path, number: u64) -> Result<(), Error> {
     match work {
         Work::Files => {
             let path = file_name(folder, number);
-            drop(File::create_new(&path)?);
-            fs::remove_file(path)
+            let what = |doing: &str| format!("{doing} {}", path.display());
+            drop(File::create_new(&path).map_err(Error::system(what("creating")))?);
+            fs::remove_file(&path).map_err(Error::system(what("removing")))
         }
         Work::Programs => {
-            let status = Command::new("/proc/self/exe").arg("--version").stdout(Stdio::null()).status()?;
+            let status = Command::new("/proc/self/exe").arg("--version").stdout(Stdio::null()).status();
+            let status = status.map_err(Error::system("starting a program"))?;
             if status.success() {
                 Ok(())
             } else {
-                Err(io::Error::other(format!("the program ended with {status}")))
+                let ended = io::Error::other(format!("it ended with {status}"));
+                Err(Error::system("running a program")(ended))
             }
         }
         Work::Calls => {

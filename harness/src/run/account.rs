@@ -1,7 +1,5 @@
 //! Adds up: what was pushed, what came out, and what lies in the queue still.
 
-use std::process::ExitStatus;
-
 use arenaq::arena::Arena;
 use arenaq::{Corruption, KeyValue, Status};
 
@@ -76,7 +74,11 @@ pub(super) fn add_up(
         QueueKind::Mpmc => Dropped { full: counters.nomem, nomem: 0, busy: counters.busy },
         QueueKind::Mpsc => Dropped { full: 0, nomem: counters.nomem, busy: counters.busy },
     };
-    let mut problems = Vec::new();
+    let mut problems = finished.problems.clone();
+    if let Some(kept) = finished.command.map(|command| command.kept).filter(|&kept| kept > 0) {
+        problems
+            .push(format!("{kept} process(es) of the command cannot be ended, and are not traced any more"));
+    }
     let mut expect = |holds: bool, problem: String| {
         if !holds {
             problems.push(problem);
@@ -132,7 +134,9 @@ pub(super) fn add_up(
         latency_ns: Latency::from(&seen.latency),
         seconds: *seconds,
         operations: finished.operations,
-        command_status: finished.command.map(exit_code),
+        command_status: finished.command.and_then(|command| command.exit_code()),
+        command_cut_short: finished.command.is_some_and(|command| command.cut_short),
+        alive: finished.command.map_or(0, |command| command.alive as u64),
         problems,
     })
 }
@@ -151,10 +155,4 @@ fn nodes(options: &Options, arena: &Arena<'_, KeyValue>, refilled: u64) -> Resul
         by_userspace: refilled,
         by_programs: grown.saturating_sub(refilled),
     }))
-}
-
-/// As a shell reports it.
-fn exit_code(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

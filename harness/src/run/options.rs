@@ -1,5 +1,6 @@
 //! What to run, and which wishes contradict each other.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -80,7 +81,9 @@ pub struct Options {
     /// The number of the system call of the hook `sys-enter`.
     pub syscall: i64,
     /// The command to trace; empty for the built-in workload.
-    pub command: Vec<String>,
+    pub command: Vec<OsString>,
+    /// Whether the run goes on until everything has ended that the command has started.
+    pub waits_for_all: bool,
     /// Whether the command writes to our standard error instead of our standard output.
     pub command_to_stderr: bool,
 }
@@ -103,11 +106,17 @@ impl Options {
             if self.hook == Some(Hook::Drive) {
                 return usage("--hook drive runs in this process: it sees no command");
             }
-            if self.hook == Some(Hook::Uprobe) && self.uprobe.is_none() {
-                return usage(
-                    "--hook uprobe with a command needs --uprobe BINARY:FUNCTION, a function that the command calls",
-                );
+            if let Some(hook) = self.hook.filter(|hook| hook.is_uprobe() && self.uprobe.is_none()) {
+                return usage(&format!(
+                    "--hook {hook} with a command needs --uprobe BINARY:FUNCTION, a function that the command calls"
+                ));
             }
+        }
+        if self.uprobe.is_some() && !self.hook.is_some_and(Hook::is_uprobe) {
+            return usage("--uprobe is for the hooks uprobe and uprobe-sleepable: choose one with --hook");
+        }
+        if self.operations == Some(0) || self.events == Some(0) || self.duration == Some(Duration::ZERO) {
+            return usage("with --operations, --events or --duration 0 nothing is done: choose a larger one");
         }
         self.check_growth()?;
         self.check_folder()

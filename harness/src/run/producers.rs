@@ -1,13 +1,12 @@
 //! What a run asks of whatever pushes.
 
-use std::process::ExitStatus;
-
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
 
 use crate::consume::{Drain, Source};
 use crate::error::Error;
 use crate::object::Counters;
+use crate::tracee::Outcome;
 
 /// Whatever pushes. Dropping it ends it.
 pub(super) trait Producers {
@@ -36,7 +35,9 @@ pub(super) trait Producers {
 pub(super) struct Finished {
     pub(super) counters: Counters,
     pub(super) operations: Option<u64>,
-    pub(super) command: Option<ExitStatus>,
+    pub(super) command: Option<Outcome>,
     /// How many nodes userspace has made while producers ran.
     pub(super) refilled: u64,
+    /// What they were to do and did not.
+    pub(super) problems: Vec<String>,
 }

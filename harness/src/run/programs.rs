@@ -3,7 +3,6 @@
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
-use std::time::Duration;
 
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
@@ -16,10 +15,10 @@ use crate::consume::Source;
 use crate::error::Error;
 use crate::hook::{Hook, UprobeTarget};
 use crate::kernel::{Config, Kernel};
-use crate::launch::Process;
 use crate::object::Counters;
 use crate::receiver::Receiver;
 use crate::require;
+use crate::tracee::Tracee;
 use crate::workload::{Work, Workload};
 
 /// Who grows the pool.
@@ -77,7 +76,7 @@ pub(super) struct Programs<'scope, 'env> {
 
 enum Kind<'scope, 'env> {
     Workload(Workload),
-    Command(Process),
+    Command(Tracee),
     Drive(Crew<'scope, 'env, Result<u64, Error>>),
 }
 
@@ -149,9 +148,9 @@ fn start_workload(options: &Options, hook: Hook, kernel: &Kernel) -> Result<Work
     Ok(workload)
 }
 
-fn start_command(options: &Options, kernel: &Kernel) -> Result<Process, Error> {
+fn start_command(options: &Options, kernel: &Kernel) -> Result<Tracee, Error> {
     let stdout = if options.command_to_stderr { Stdio::from(std::io::stderr()) } else { Stdio::inherit() };
-    let command = Process::start_command(&options.command, stdout)?;
+    let command = Tracee::start(&options.command, stdout, options.waits_for_all)?;
     kernel.trace(command.id())?;
     kernel.attach()?;
     command.go()?;
@@ -190,7 +189,7 @@ impl Producers for Programs<'_, '_> {
     fn is_done(&mut self) -> bool {
         match &mut self.kind {
             Kind::Workload(workload) => workload.is_done(),
-            Kind::Command(process) => process.poll().is_some(),
+            Kind::Command(command) => command.is_done(),
             Kind::Drive(crew) => crew.has_ended(),
         }
     }
@@ -198,9 +197,13 @@ impl Producers for Programs<'_, '_> {
     fn finish(self) -> Result<Finished, Error> {
         let mut operations = None;
         let mut command = None;
+        let mut problems = Vec::new();
         match self.kind {
-            Kind::Workload(workload) => operations = workload.finish(),
-            Kind::Command(mut process) => command = process.end(Duration::from_secs(5)),
+            Kind::Workload(workload) => {
+                let done = workload.finish();
+                (operations, problems) = (done.operations, done.problems);
+            }
+            Kind::Command(mut tracee) => command = Some(tracee.finish()?),
             Kind::Drive(crew) => {
                 crew.stop();
                 operations = Some(crew.join().into_iter().sum::<Result<u64, Error>>()?);
@@ -208,6 +211,6 @@ impl Producers for Programs<'_, '_> {
         }
         self.kernel.detach()?;
         let refilled = self.refill.map_or(0, Refill::finish);
-        Ok(Finished { counters: self.kernel.counters()?, operations, command, refilled })
+        Ok(Finished { counters: self.kernel.counters()?, operations, command, refilled, problems })
     }
 }

@@ -147,6 +147,12 @@ impl Producers for Threads<'_, '_> {
         let Threads { shared, crew } = self;
         crew.join();
         let counters = shared.counters();
-        Ok(Finished { counters, operations: Some(counters.produced), command: None, refilled: 0 })
+        Ok(Finished {
+            counters,
+            operations: Some(counters.produced),
+            command: None,
+            refilled: 0,
+            problems: Vec::new(),
+        })
     }
 }
