@@ -17,13 +17,41 @@
  *
  * An `__arena` pointer is an address as userspace sees it; the compiler casts it before each
  * access. Functions return a DS_* code.
+ *
+ * The verifier must know which arena a program means: it has to refer to the map. It does if it
+ * names a variable in the arena, such as the head of a queue. If it has nothing but an address from
+ * elsewhere, write ARENAQ_USES(arena).
+ *
+ * In userspace the header has the same layouts, for C from C11 and C++ from C++11 on; there it needs
+ * no other.
  */
 #ifndef ARENAQ_H
 #define ARENAQ_H
 
-#ifndef __arena
-#define __arena __attribute__((address_space(1)))
+#ifndef __bpf__
+#include <linux/types.h>
 #endif
+
+#ifdef __cplusplus
+#define ARENAQ_BOOL bool
+#define ARENAQ_STATIC_ASSERT static_assert
+extern "C" {
+#else
+#define ARENAQ_BOOL _Bool
+#define ARENAQ_STATIC_ASSERT _Static_assert
+#endif
+
+/* Only BPF has the kernel's addresses beside those of userspace. */
+#ifndef __arena
+#ifdef __bpf__
+#define __arena __attribute__((address_space(1)))
+#else
+#define __arena
+#endif
+#endif
+
+/* Refers to a map of the kind BPF_MAP_TYPE_ARENA, and does nothing. */
+#define ARENAQ_USES(map) asm volatile("" ::"r"(&(map)))
 
 /*
  * The compiler casts arena pointers by itself; programs written for compilers that do not may say
@@ -119,27 +147,27 @@ struct arenaq_header {
 	__u64 counted;
 };
 
-_Static_assert(sizeof(struct ds_kv) == 16, "ds_kv");
-_Static_assert(sizeof(struct ds_vyukhov_cell) == 24, "ds_vyukhov_cell");
-_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, enqueue_pos) == 0x00, "enqueue_pos");
-_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, dequeue_pos) == 0x40, "dequeue_pos");
-_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, buffer_mask) == 0x80, "buffer_mask");
-_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, buffer) == 0x88, "buffer");
-_Static_assert(__builtin_offsetof(struct ds_vyukhov_head, count) == 0x90, "count");
-_Static_assert(sizeof(struct ds_vyukhov_head) == 192, "ds_vyukhov_head");
-_Static_assert(sizeof(struct ds_mpsc_node) == 24, "ds_mpsc_node");
-_Static_assert(__builtin_offsetof(struct ds_mpsc_head, tail) == 8, "tail");
-_Static_assert(__builtin_offsetof(struct ds_mpsc_head, count) == 16, "count");
-_Static_assert(sizeof(struct ds_mpsc_head) == 24, "ds_mpsc_head");
-_Static_assert(__builtin_offsetof(struct ds_pool, created) == 0x40, "created");
-_Static_assert(__builtin_offsetof(struct ds_pool, limit) == 0x48, "limit");
-_Static_assert(__builtin_offsetof(struct ds_pool, nodes) == 0x50, "nodes");
-_Static_assert(__builtin_offsetof(struct ds_pool, links) == 0x58, "links");
-_Static_assert(__builtin_offsetof(struct ds_pool, block_shift) == 0x60, "block_shift");
-_Static_assert(__builtin_offsetof(struct ds_pool, magazines) == 0x80, "magazines");
-_Static_assert(sizeof(struct ds_pool) == 640, "ds_pool");
-_Static_assert(sizeof(struct arenaq_event_count) == 64, "arenaq_event_count");
-_Static_assert(sizeof(struct arenaq_header) == 96, "arenaq_header");
+ARENAQ_STATIC_ASSERT(sizeof(struct ds_kv) == 16, "ds_kv");
+ARENAQ_STATIC_ASSERT(sizeof(struct ds_vyukhov_cell) == 24, "ds_vyukhov_cell");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_vyukhov_head, enqueue_pos) == 0x00, "enqueue_pos");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_vyukhov_head, dequeue_pos) == 0x40, "dequeue_pos");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_vyukhov_head, buffer_mask) == 0x80, "buffer_mask");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_vyukhov_head, buffer) == 0x88, "buffer");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_vyukhov_head, count) == 0x90, "count");
+ARENAQ_STATIC_ASSERT(sizeof(struct ds_vyukhov_head) == 192, "ds_vyukhov_head");
+ARENAQ_STATIC_ASSERT(sizeof(struct ds_mpsc_node) == 24, "ds_mpsc_node");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_mpsc_head, tail) == 8, "tail");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_mpsc_head, count) == 16, "count");
+ARENAQ_STATIC_ASSERT(sizeof(struct ds_mpsc_head) == 24, "ds_mpsc_head");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, created) == 0x40, "created");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, limit) == 0x48, "limit");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, nodes) == 0x50, "nodes");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, links) == 0x58, "links");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, block_shift) == 0x60, "block_shift");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, magazines) == 0x80, "magazines");
+ARENAQ_STATIC_ASSERT(sizeof(struct ds_pool) == 640, "ds_pool");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_event_count) == 64, "arenaq_event_count");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_header) == 96, "arenaq_header");
 
 /* The nodes that ds_mpsc_init() makes if ds_pool_init() was not called before. */
 #ifndef DS_POOL_NODES
@@ -193,7 +221,7 @@ int arenaq_event_count_must_notify(__u64 events);
 __u64 arenaq_alloc_pages(void *map, __u64 address, __u32 count);
 
 /* Whether the kernel lets a loop make one more pass, and a zero that the verifier cannot see. */
-_Bool arenaq_can_loop(void);
+ARENAQ_BOOL arenaq_can_loop(void);
 __u64 arenaq_zero(void);
 
 /*
@@ -305,7 +333,7 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
  * them all, such as with a record in a ring buffer that they poll; of several programs at the same
  * time one must. Costs one load if nobody sleeps.
  */
-static inline __attribute__((always_inline)) _Bool
+static inline __attribute__((always_inline)) ARENAQ_BOOL
 arenaq_must_notify(struct arenaq_event_count __arena *events)
 {
 	return arenaq_event_count_must_notify((__u64)events);
@@ -314,12 +342,12 @@ arenaq_must_notify(struct arenaq_event_count __arena *events)
 /*
  * ---- Initialisation and growth ----
  *
- * They allocate arena pages: before Linux 7.0 only a sleepable program can do that.
+ * They allocate arena pages, which only BPF programs can, and before Linux 7.0 only a sleepable one.
  *
- * The map must be called `arena`. Define ARENAQ_NO_ALLOC before the include in a program that only
- * uses queues that somebody else has made, and has no such map.
+ * The macros want the map to be called `arena`. Define ARENAQ_NO_ALLOC before the include to leave all
+ * of them out. A program that uses a queue must refer to its map all the same: see the beginning.
  */
-#ifndef ARENAQ_NO_ALLOC
+#if defined(__bpf__) && !defined(ARENAQ_NO_ALLOC)
 
 #define ARENAQ_PAGE 4096ULL
 #define ARENAQ_ALLOC(bytes) \
@@ -331,7 +359,7 @@ arenaq_must_notify(struct arenaq_event_count __arena *events)
  * touched it, or somebody else has memory of his in it. So its answer decides nothing: a page is
  * there if it keeps what is written to it.
  */
-static inline __attribute__((always_inline)) _Bool arenaq_populate(void *map, __u64 start, __u64 end)
+static inline __attribute__((always_inline)) ARENAQ_BOOL arenaq_populate(void *map, __u64 start, __u64 end)
 {
 	__u64 page;
 
@@ -373,9 +401,9 @@ static inline __attribute__((always_inline)) int
 arenaq_insert_growing(void *map, struct ds_mpsc_head __arena *ctx, __u64 key, __u64 value, __u64 step)
 {
 	int status = DS_ERROR_BUSY;
-	__u64 try;
+	__u64 attempt;
 
-	for (try = arenaq_zero(); try < ARENAQ_GROW_TRIES && arenaq_can_loop(); try++) {
+	for (attempt = arenaq_zero(); attempt < ARENAQ_GROW_TRIES && arenaq_can_loop(); attempt++) {
 		status = ds_mpsc_insert(ctx, key, value);
 		if (status != DS_ERROR_NOMEM || arenaq_grow(map, step) != DS_SUCCESS)
 			break;
@@ -465,6 +493,10 @@ arenaq_insert_growing(void *map, struct ds_mpsc_head __arena *ctx, __u64 key, __
 		__ready;                                                                                    \
 	})
 
-#endif /* ARENAQ_NO_ALLOC */
+#endif /* __bpf__, ARENAQ_NO_ALLOC */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* ARENAQ_H */

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* What the host's C compiler makes of the public header: a table for `arenaq layout`. */
 #include <stddef.h>
-#include <linux/types.h>
-#define __arena
-#define ARENAQ_NO_ALLOC
 #include "arenaq.h"
 
 struct row {

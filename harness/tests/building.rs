@@ -153,6 +153,38 @@ fn a_kprobe_program_takes_its_arguments_by_name() {
     load(&object, "a_kprobe_program_takes_its_arguments_by_name");
 }
 
+/// It has an address and names no variable of the arena.
+const BY_ADDRESS: &str = r#"
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16);
+} events SEC(".maps");
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+SEC("syscall")
+int push(__u64 *queue)
+{
+	ARENAQ_USES(events);
+	return ds_vyukhov_insert((struct ds_vyukhov_head __arena *)*queue, 1, 2);
+}
+"#;
+
+#[test]
+fn a_program_that_has_only_an_address_refers_to_its_map() {
+    let test = "a_program_that_has_only_an_address_refers_to_its_map";
+    load(&object(&PIPELINE.1, "by_address.bpf.c", BY_ADDRESS).expect("it compiles"), test);
+
+    let without = BY_ADDRESS.replace("ARENAQ_USES(events);", "");
+    let without = object(&PIPELINE.1, "without_reference.bpf.c", &without).expect("it compiles");
+    let Some(_kernel) = support::kernel(test) else { return };
+    let object = ObjectBuilder::default().open_file(without).expect("libbpf reads it");
+    assert!(object.load().is_err(), "then ARENAQ_USES is not needed");
+}
+
 /// The kernel takes it, if this machine lets us ask.
 fn load(object: &Path, test: &str) {
     let Some(_kernel) = support::kernel(test) else { return };

@@ -7,8 +7,8 @@ use duct::cmd;
 use crate::command::{cargo, check};
 
 /// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind,
-/// and virtual machines are QEMU's, with busybox for a userspace.
-const MORE_PACKAGES: &[&str] = &["valgrind", QEMU, "busybox-static", "strace"];
+/// virtual machines are QEMU's, with busybox for a userspace, and tests include the C header in C++.
+const MORE_PACKAGES: &[&str] = &["valgrind", QEMU, "busybox-static", "strace", "g++"];
 
 const QEMU: &str = "qemu-system-x86";
 
@@ -20,6 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     (QEMU, "qemu-system-x86_64"),
     ("busybox-static", "busybox"),
     ("strace", "strace"),
+    ("g++", "g++"),
 ];
 
 /// Debian bookworm's own QEMU emulates in one thread only, and slowly; its backports have a newer one.
