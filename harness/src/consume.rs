@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::error::Error;
 use crate::kernel::QueueKind;
 use crate::object::checksum;
+use crate::tell::tell;
 
 /// How long an idle consumer of threads sleeps once spinning and yielding have not helped: nobody wakes it.
 const NAP: Duration = Duration::from_micros(100);
@@ -279,9 +280,9 @@ impl Stall {
         if lasts >= Self::WORTH_TELLING.max(2 * self.told) {
             self.told = lasts;
             let seconds = lasts.as_secs_f64();
-            eprintln!(
-                "arenaq: BUSY for {seconds:.1} s: a producer has stopped between its swap and its link"
-            );
+            tell(format_args!(
+                "BUSY for {seconds:.1} s: a producer has stopped between its swap and its link"
+            ));
         }
         lasts
     }
@@ -289,7 +290,7 @@ impl Stall {
     fn ends(&mut self) {
         if !self.told.is_zero() {
             let seconds = self.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-            eprintln!("arenaq: the producer went on after {seconds:.1} s");
+            tell(format_args!("the producer went on after {seconds:.1} s"));
         }
         *self = Stall::default();
     }

@@ -19,6 +19,9 @@
 //! Dropping a [`Kernel`] detaches its programs and frees everything that it had in the kernel; nothing is
 //! pinned unless you ask for it ([`pinned`]), so the kernel does the same for a process that is killed.
 
+// They panic if nobody can be told.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod account;
 pub mod attached;
 mod clock;
@@ -39,6 +42,7 @@ pub mod report;
 mod require;
 pub mod run;
 pub mod signals;
+pub mod tell;
 mod trace;
 pub mod tracee;
 pub mod verifier;

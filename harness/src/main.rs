@@ -1,5 +1,8 @@
 //! The `arenaq` command.
 
+// They panic if nobody can be told.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 
 use std::fmt::Display;
@@ -16,7 +19,7 @@ use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
     Config, Error, Hook, Instructions, Kernel, UprobeTarget, attached, doctor, layout, pinned, signals,
-    verifier,
+    tell::tell, verifier,
 };
 use clap::Parser;
 
@@ -34,8 +37,8 @@ fn main() -> ExitCode {
             let ours = error.downcast_ref::<Error>();
             match ours {
                 // It says itself why.
-                Some(error) => eprintln!("arenaq: {error}"),
-                None => eprintln!("arenaq: {error:#}"),
+                Some(error) => tell(error),
+                None => tell(format_args!("{error:#}")),
             }
             ExitCode::from(ours.map_or(3, Error::exit_code))
         }
@@ -48,6 +51,11 @@ fn say(text: &dyn Display) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("writing the result to standard output"),
     }
+}
+
+/// Prints a result where standard output is somebody else's.
+fn say_aside(text: &dyn Display) -> anyhow::Result<()> {
+    writeln!(io::stderr(), "{text}").context("writing the result to standard error")
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
@@ -117,7 +125,7 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     for &task in &arguments.traced {
         let process = kernel.trace(task)?;
         if process != task {
-            eprintln!("arenaq: {task} is a thread of process {process}: the whole process is traced");
+            tell(format_args!("{task} is a thread of process {process}: the whole process is traced"));
         }
     }
     kernel.attach()?;
@@ -137,7 +145,7 @@ fn consume(arguments: ConsumeArgs) -> anyhow::Result<ExitCode> {
     let consumed = attached::consume(&options, &interrupted, hand_over)?;
     let summary = if json { serde_json::to_string(&consumed)? } else { consumed.to_string() };
     if print {
-        eprintln!("{summary}");
+        say_aside(&summary)?;
     } else {
         say(&summary)?;
     }
@@ -151,7 +159,7 @@ fn emit(event: KeyValue) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {
-            eprintln!("arenaq: writing an event: {error}");
+            tell(format_args!("writing an event: {error}"));
             std::process::exit(3);
         }
     }
@@ -179,10 +187,10 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         say(&summary)?;
     } else {
         // Standard output is the command's.
-        eprintln!("{summary}");
+        say_aside(&summary)?;
     }
     if summary.produced == 0 {
-        eprintln!("arenaq: the hook {} saw no event: does what ran pass there?", summary.hook);
+        tell(format_args!("the hook {} saw no event: does what ran pass there?", summary.hook));
     }
     if !summary.is_accounted() {
         return Ok(ExitCode::from(NOT_ACCOUNTED));
@@ -190,7 +198,9 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(status) = summary.command_status.filter(|&status| status != 0 && !summary.command_cut_short) {
         let command: Vec<_> = options.command.iter().map(|word| word.to_string_lossy()).collect();
         let command = command.join(" ");
-        eprintln!("arenaq: the command `{command}` ended with status {status}; its events are accounted for");
+        tell(format_args!(
+            "the command `{command}` ended with status {status}; its events are accounted for"
+        ));
         return Ok(ExitCode::from(COMMAND_FAILED));
     }
     Ok(ExitCode::SUCCESS)

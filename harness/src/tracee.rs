@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::launch::{Ended, Process, wait_to_be_traced};
 use crate::report::Report;
 use crate::signals::{self, Inherited};
+use crate::tell::tell;
 
 /// The hidden subcommand that stops itself and then becomes another program.
 pub const TRAMPOLINE: &str = "__trampoline";
@@ -122,11 +123,11 @@ impl Tracee {
         }
         if self.waiting.get_or_insert_with(Instant::now).elapsed() >= WORTH_TELLING && !self.told {
             self.told = true;
-            eprintln!(
-                "arenaq: the command has ended, and {} process(es) that it has started have not: waiting for them. \
+            tell(format_args!(
+                "the command has ended, and {} process(es) that it has started have not: waiting for them. \
                  Ctrl-C ends them and the run; --no-wait does not wait",
                 descendants::alive().len()
-            );
+            ));
         }
         false
     }

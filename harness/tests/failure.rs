@@ -408,3 +408,10 @@ fn the_verifiers_cost_is_told_for_every_program_and_a_refusal_with_its_reason() 
         }
     }
 }
+
+#[test]
+fn a_message_that_nobody_can_be_told_does_not_change_how_a_command_ends() {
+    let full = fs::File::options().write(true).open("/dev/full").expect("every system has it");
+    let ended = arenaq(&["run", "--folder", "/no/such/folder"]).stderr(full).status().expect("it starts");
+    assert_eq!(ended.code(), Some(2));
+}

@@ -10,7 +10,6 @@ mod profile;
 mod scenarios;
 mod trial;
 
-use std::collections::HashMap;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,7 +29,7 @@ use trial::{Outcome, Program};
 
 #[derive(Args)]
 pub(crate) struct FaultsArgs {
-    /// Injects only into the first and the last of the calls with one name.
+    /// Injects one error into the first of the calls with one name, and another one into the last.
     #[arg(long)]
     quick: bool,
     /// Takes only this scenario, and may be given several times; --list names them.
@@ -110,17 +109,12 @@ impl Selection<'_> {
         if !self.quick {
             return faults;
         }
-        let mut ends: HashMap<_, (u32, u32)> = HashMap::new();
-        for fault in &faults {
-            let (first, last) = ends.entry(fault.kind()).or_insert((fault.occurrence, fault.occurrence));
-            *first = (*first).min(fault.occurrence);
-            *last = (*last).max(fault.occurrence);
-        }
-        let is_an_end = |fault: &Fault| {
-            let (first, last) = ends[&fault.kind()];
-            fault.occurrence == first || fault.occurrence == last
-        };
-        faults.into_iter().filter(is_an_end).collect()
+        // They are in order: by who, by call, by occurrence, and by error.
+        let calls = faults.chunk_by(|a, b| (a.who, &a.call) == (b.who, &b.call));
+        let ends = |of_one: &[Fault]| [of_one.first().cloned(), of_one.last().cloned()];
+        let mut chosen: Vec<Fault> = calls.flat_map(ends).flatten().collect();
+        chosen.dedup();
+        chosen
     }
 }
 
@@ -130,7 +124,7 @@ struct Survey {
     rows: Vec<Row>,
     /// What this machine does not run.
     skipped: Vec<String>,
-    slowest: Duration,
+    slowest: (Duration, String),
 }
 
 /// What one scenario came to.
@@ -167,7 +161,8 @@ impl std::fmt::Display for Survey {
         for (command, injected, wrong) in commands {
             writeln!(f, "arenaq {command:<8} {injected:>5} faults injected, {wrong} wrong")?;
         }
-        writeln!(f, "the slowest ended after {:.1} s", self.slowest.as_secs_f64())?;
+        let (took, command) = &self.slowest;
+        writeln!(f, "the slowest ended after {:.1} s: {command}", took.as_secs_f64())?;
         self.skipped.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
@@ -201,7 +196,9 @@ fn survey(
         let outcomes = try_all(&program, scenario, &faults, jobs)?;
         let mut row = Row { scenario, injected: 0, not_reached: 0, wrong: 0 };
         for (fault, outcome) in faults.iter().zip(outcomes) {
-            survey.slowest = survey.slowest.max(outcome.ended.took);
+            if outcome.ended.took > survey.slowest.0 {
+                survey.slowest = (outcome.ended.took, judgement::command(scenario, fault));
+            }
             if outcome.injected.is_empty() {
                 row.not_reached += 1;
                 continue;

@@ -155,6 +155,8 @@ pub(crate) const LEFT_ALONE: &[(&str, &str)] = &[
     ("arch_prctl", "the start-up of every thread; none of the four"),
     ("brk", "it returns the old end of the heap, no error"),
     ("capget", "none of the four for the caller itself"),
+    ("clock_getres", "none of the four"),
+    ("clock_gettime", "none of the four; a call at all only where the vDSO cannot read the clock"),
     (
         "close",
         "Linux has released the descriptor even when it says EINTR; strace would leave it open, which no kernel does",
@@ -165,6 +167,7 @@ pub(crate) const LEFT_ALONE: &[(&str, &str)] = &[
         "futex",
         "EINTR of a wait is a wake-up without reason; a wake-up that strace does not let through is lost, which no kernel does",
     ),
+    ("getcpu", "none of the four"),
     ("getegid", "it cannot fail"),
     ("geteuid", "it cannot fail"),
     ("getgid", "it cannot fail"),

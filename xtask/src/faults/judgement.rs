@@ -57,6 +57,8 @@ pub(crate) fn judge(
             (0, usize::MAX)
         }
     };
+    // Nothing can be said where the message is what fails.
+    let least = if injected.iter().any(|line| line.contains("write(2, ")) { 0 } else { least };
     // Each of several that failed may say so.
     let failed: BTreeSet<_> =
         injected.iter().filter_map(|line| line.split_once(' ')).map(|(process, _)| process).collect();
@@ -67,6 +69,7 @@ pub(crate) fn judge(
         && matches!(ended.code, Some(2..=4))
         && !injected.is_empty()
         && !says_why(&ended.stderr, fault.error)
+        && messages > 0
         && !is_hidden(injected)
     {
         wrong.push(format!("the message does not say {}", fault.error.text()));
@@ -79,8 +82,13 @@ pub(crate) fn judge(
 
 /// Whether the message has the reason, in words or as the name of the error.
 fn says_why(message: &str, error: Error) -> bool {
-    // pthread_create() makes EAGAIN of it.
-    let translated = error == Error::Enomem && message.contains("Resource temporarily unavailable");
+    let translated = match error {
+        // pthread_create() makes EAGAIN of it.
+        Error::Enomem => message.contains("Resource temporarily unavailable"),
+        // The crate procfs has words of its own.
+        Error::Eperm => message.contains("Permission Denied: /proc"),
+        Error::Emfile | Error::Eintr => false,
+    };
     message.contains(error.text()) || message.contains(error.name()) || translated
 }
 
@@ -94,6 +102,8 @@ const HIDDEN: &[&str] = &[
     "faccessat2(AT_FDCWD, \"/sys/kernel/btf/vmlinux\"",
     // libbpf takes the old way to a uprobe, and says that there is none.
     "/sys/bus/event_source/devices/uprobe/type",
+    // libelf takes a file that it cannot read for none of its kind.
+    "pread64(",
 ];
 
 fn is_hidden(injected: &[String]) -> bool {
@@ -111,9 +121,8 @@ fn is_told(file: &Path, temporary: &Path, message: &str) -> bool {
 pub(crate) fn describe(scenario: &Scenario, fault: &Fault, outcome: &Outcome) -> String {
     let Outcome { ended, injected, wrong } = outcome;
     let mut text = format!(
-        "WRONG: strace {} arenaq {}\n  failed:  {}\n",
-        injection(fault).join(" "),
-        scenario.arguments,
+        "WRONG: {}\n  failed:  {}\n",
+        command(scenario, fault),
         injected.iter().map(|line| shorten(line)).collect::<Vec<_>>().join("\n           ")
     );
     let code = ended.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
@@ -122,6 +131,11 @@ pub(crate) fn describe(scenario: &Scenario, fault: &Fault, outcome: &Outcome) ->
     let said: Vec<_> = ended.stderr.lines().take(4).collect();
     text.push_str(&format!("  stderr:  {}", said.join("\n           ")));
     text
+}
+
+/// The command line of a trial.
+pub(crate) fn command(scenario: &Scenario, fault: &Fault) -> String {
+    format!("strace {} arenaq {}", injection(fault).join(" "), scenario.arguments)
 }
 
 fn shorten(line: &str) -> String {

@@ -26,13 +26,6 @@ pub(crate) struct Fault {
     pub(crate) error: Error,
 }
 
-impl Fault {
-    /// What it has in common with the same call at another time.
-    pub(crate) fn kind(&self) -> (Who, String, Error) {
-        (self.who, self.call.clone(), self.error)
-    }
-}
-
 /// The calls before the first line of ours: the loader, libc, Rust's runtime and the reading of the arguments. They are what
 /// `arenaq --version` has in common with every other command.
 pub(crate) struct StartUp(Vec<String>);
