@@ -998,6 +998,13 @@ impl Owner {
     /// One that does not say.
     pub const ANONYMOUS: Owner = Owner(NonZero::<u64>::MAX);
 
+    /// Nobody yet: the right to consume is a lock outside of the arena, and whoever holds that takes over
+    /// ([`Arena::mpsc_consumer_after_death`]).
+    pub const LOCK: Owner = match NonZero::new(u64::MAX - 1) {
+        Some(owner) => Owner(owner),
+        None => Owner::ANONYMOUS,
+    };
+
     /// A process.
     pub fn process(id: NonZero<u32>) -> Owner {
         Owner(id.into())
@@ -1008,6 +1015,7 @@ impl core::fmt::Display for Owner {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match *self {
             Owner::ANONYMOUS => f.write_str("which does not say who it is"),
+            Owner::LOCK => f.write_str("whoever holds the lock that is the right to consume"),
             Owner(id) => write!(f, "process {id}"),
         }
     }

@@ -47,6 +47,21 @@ pub struct Latency {
     pub max: u64,
 }
 
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Latency { p50, p99, p999, max } = *self;
+        let micros = |ns: u64| ns as f64 / 1000.0;
+        write!(
+            f,
+            "  latency    {:>12.1}   µs from push to pop (median); 99% {:.1}, 99.9% {:.1}, longest {:.1}",
+            micros(p50),
+            micros(p99),
+            micros(p999),
+            micros(max)
+        )
+    }
+}
+
 impl From<&Histogram<u64>> for Latency {
     fn from(histogram: &Histogram<u64>) -> Latency {
         Latency {
@@ -97,8 +112,10 @@ pub struct Summary {
     pub fifo_violations: u64,
     /// What `verify` says of the resting queue: `SUCCESS`, or what is wrong.
     pub verify: String,
-    /// From push to pop.
-    pub latency_ns: Latency,
+    /// How often a task was forgotten for want of room, so that its next event was not compared with its last.
+    pub fifo_forgotten: u64,
+    /// From push to pop; nothing if this process does not know the kernel's time, or nothing came.
+    pub latency_ns: Option<Latency>,
     /// How long producers were running.
     pub seconds: f64,
     /// How many operations the built-in workload says that it did; nothing for a command, or if a worker was
@@ -155,16 +172,10 @@ impl fmt::Display for Summary {
         )?;
         writeln!(f, "  FIFO       {:>12}   events out of their task's order", self.fifo_violations)?;
         writeln!(f, "  verify     {:>12}", self.verify)?;
-        let Latency { p50, p99, p999, max } = self.latency_ns;
-        let micros = |ns: u64| ns as f64 / 1000.0;
-        writeln!(
-            f,
-            "  latency    {:>12.1}   µs from push to pop (median); 99% {:.1}, 99.9% {:.1}, longest {:.1}",
-            micros(p50),
-            micros(p99),
-            micros(p999),
-            micros(max)
-        )?;
+        match self.latency_ns {
+            Some(latency) => writeln!(f, "{latency}")?,
+            None => writeln!(f, "  latency         unknown")?,
+        }
         if self.is_accounted() {
             write!(f, "  produced = consumed + dropped + left: every event is accounted for")
         } else {

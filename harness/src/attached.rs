@@ -1,18 +1,20 @@
 //! One consumer of a pinned queue, in a process of its own.
 
-use std::fmt;
+mod account;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arenaq::KeyValue;
-use serde::Serialize;
 
-use crate::account::Latency;
-use crate::consume::{Control, Seen, drain};
+pub use self::account::Consumed;
+use self::account::{Course, add_up};
+use crate::consume::{Control, drain};
 use crate::error::Error;
-use crate::pinned::Pinned;
+use crate::pinned::{Pinned, Wait};
+use crate::tell::tell;
 
 /// In batches of one, so that a death hands only one event over twice.
 const ONE: u64 = 1;
@@ -30,31 +32,12 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// End when the queue is empty.
     pub until_empty: bool,
+    /// Wait so long for the right to consume, if another process has it.
+    pub wait: Duration,
 }
 
-/// What this consumer has seen.
-#[derive(Clone, Debug, Serialize)]
-pub struct Consumed {
-    /// `mpsc` or `mpmc`.
-    pub queue: &'static str,
-    /// Events that were popped.
-    pub consumed: u64,
-    /// Events that a dead consumer of an MPMC queue had claimed and maybe handed over.
-    pub recovered: u64,
-    /// Pops that found a producer between its swap and its link, or others faster.
-    pub busy_seen: u64,
-    /// For how long they did at most, one pop after another.
-    pub longest_stall_ms: u64,
-    /// Events that came after a later one of the same task.
-    pub fifo_violations: u64,
-    /// From push to pop.
-    pub latency_ns: Latency,
-    /// What is wrong.
-    pub problems: Vec<String>,
-}
-
-/// Consumes until a limit is reached, or `interrupted` becomes true. What is in the queue then stays there. Each
-/// event leaves the queue when `hand_over` has returned.
+/// Consumes until a limit is reached, or `interrupted` becomes true, or the queue is not pinned any more and empty.
+/// What is in the queue otherwise stays there. Each event leaves the queue when `hand_over` has returned.
 ///
 /// # Errors
 ///
@@ -65,9 +48,10 @@ pub fn consume(
     hand_over: impl Fn(KeyValue) + Sync,
 ) -> Result<Consumed, Error> {
     let pinned = Pinned::attach(&options.folder)?;
-    let mut recovered = 0;
-    let consumer = pinned.consumer(|event| {
-        recovered += 1;
+    let mut course = Course::default();
+    let wait = Wait { longest: options.wait, interrupted };
+    let mut consumer = pinned.wait_for_consumer(wait, |event| {
+        course.recovered += 1;
         hand_over(event);
     })?;
 
@@ -79,49 +63,23 @@ pub fn consume(
             || options.duration.is_some_and(|duration| begin.elapsed() >= duration)
     };
     let seen = thread::scope(|scope| {
-        let (control, hand_over) = (&control, &hand_over);
-        let consumer = scope.spawn(move || drain(consumer, control, begin, ONE, hand_over));
+        let (control, hand_over, consumer) = (&control, &hand_over, &mut consumer);
+        let consumer = thread::Builder::new()
+            .spawn_scoped(scope, move || drain(consumer, control, begin, ONE, hand_over))
+            .map_err(Error::system("starting the thread that consumes"))?;
         while !consumer.is_finished() {
             if is_over() {
                 control.abandon.store(true, Ordering::Relaxed);
+            } else if !course.is_removed && pinned.is_removed() {
+                course.is_removed = true;
+                tell(format_args!("{} was removed: this consumes what is left", options.folder.display()));
+                control.no_more.store(true, Ordering::Relaxed);
             }
             thread::sleep(LOOK);
         }
         consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    Ok(summarise(&pinned, recovered, &seen))
-}
-
-fn summarise(pinned: &Pinned, recovered: u64, seen: &Seen) -> Consumed {
-    let mut problems = Vec::new();
-    if let Some(error) = seen.stuck {
-        problems.push(format!("the consumer could not go on: {error}"));
-    }
-    if seen.fifo_violations != 0 {
-        problems.push(format!("{} events out of order", seen.fifo_violations));
-    }
-    Consumed {
-        queue: pinned.queue().name(),
-        consumed: seen.consumed,
-        recovered,
-        busy_seen: seen.busy,
-        longest_stall_ms: seen.longest_stall_ms(),
-        fifo_violations: seen.fifo_violations,
-        latency_ns: Latency::from(&seen.latency),
-        problems,
-    }
-}
-
-impl fmt::Display for Consumed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{}: consumed {}, of which recovered {}",
-            self.queue,
-            self.consumed + self.recovered,
-            self.recovered
-        )?;
-        write!(f, "busy {} times, for {} ms at most", self.busy_seen, self.longest_stall_ms)?;
-        self.problems.iter().try_for_each(|problem| write!(f, "\nPROBLEM: {problem}"))
-    }
+    course.has_ended_early = !control.is_limit_reached() && options.events.is_some();
+    course.is_drained = !control.is_limit_reached() && !control.abandon.load(Ordering::Relaxed);
+    add_up(&pinned, &mut consumer, course, &seen, hand_over)
 }

@@ -42,6 +42,9 @@ pub(crate) enum Command {
     Unpin {
         /// The folder.
         folder: PathBuf,
+        /// Prints one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Shows the shared layouts as Rust, the C header and the BPF object see them.
     Layout {
@@ -150,6 +153,9 @@ pub(crate) struct PinArgs {
     /// For the hook sys-enter: the number of the system call [default: that of openat].
     #[arg(long, default_value_t = libc::SYS_openat)]
     pub(crate) syscall: i64,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
@@ -165,6 +171,9 @@ pub(crate) struct ConsumeArgs {
     /// Ends when the queue is empty.
     #[arg(long)]
     pub(crate) until_empty: bool,
+    /// Waits so long for the right to consume, if somebody else has it.
+    #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "0")]
+    pub(crate) wait: Duration,
     /// Writes each event, as `KEY VALUE`, before it leaves the queue.
     #[arg(long)]
     pub(crate) print: bool,

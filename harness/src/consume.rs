@@ -1,6 +1,6 @@
 //! Draining a queue, and everything that can be seen on the way.
 
-use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,14 @@ use arenaq::arena::{Arena, Mpmc, MpscConsumer};
 use arenaq::{KeyValue, PopError};
 use crossbeam_utils::Backoff;
 use hdrhistogram::Histogram;
-use rustix::time::{ClockId, clock_gettime};
+use lru::LruCache;
 
+use crate::account::Latency;
 use crate::error::Error;
 use crate::kernel::QueueKind;
 use crate::object::checksum;
 use crate::tell::tell;
+use crate::time::{self, now};
 
 /// How long an idle consumer of threads sleeps once spinning and yielding have not helped: nobody wakes it.
 const NAP: Duration = Duration::from_micros(100);
@@ -59,6 +61,16 @@ pub(crate) trait Drain {
     fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError>;
     /// Waits a moment for more.
     fn idle(&mut self) -> Result<(), Error>;
+}
+
+impl<D: Drain> Drain for &mut D {
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
+        D::drain(self, limit, hand_over)
+    }
+
+    fn idle(&mut self) -> Result<(), Error> {
+        D::idle(self)
+    }
 }
 
 impl Drain for Source<'_> {
@@ -134,8 +146,14 @@ pub(crate) struct Seen {
     /// A producer that never linked its node, or a link out of the pool.
     pub(crate) stuck: Option<PopError>,
     pub(crate) latency: Histogram<u64>,
-    last: HashMap<u64, u64>,
+    /// The latest event of each task that was seen lately.
+    last: LruCache<u64, u64>,
+    /// How often a task's latest event was forgotten, for others that came since.
+    pub(crate) forgotten: u64,
 }
+
+/// Of how many tasks the latest event is kept: its order is checked unless so many others came in between.
+const TASKS: NonZero<usize> = NonZero::new(1 << 16).expect("more than none");
 
 impl Seen {
     pub(crate) fn nothing() -> Seen {
@@ -149,8 +167,15 @@ impl Seen {
             fifo_violations: 0,
             stuck: None,
             latency,
-            last: HashMap::new(),
+            // Not at once as large as it may become.
+            last: LruCache::unbounded(),
+            forgotten: 0,
         }
+    }
+
+    /// From push to pop, if this process and the kernel have the same clock, and anything was timed.
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        (time::is_known() && !self.latency.is_empty()).then(|| Latency::from(&self.latency))
     }
 
     pub(crate) fn longest_stall_ms(&self) -> u64 {
@@ -160,12 +185,17 @@ impl Seen {
     fn take(&mut self, event: KeyValue, now: u64) {
         self.consumed += 1;
         self.checksum = self.checksum.wrapping_add(checksum(event.key, event.value));
-        self.latency.saturating_record(now.saturating_sub(event.value).max(1));
-        let last = self.last.entry(event.key).or_insert(0);
-        if event.value < *last {
+        // What comes from the future does not have the time of its push in it.
+        if let Some(latency) = now.checked_sub(event.value) {
+            self.latency.saturating_record(latency.max(1));
+        }
+        if self.last.put(event.key, event.value).is_some_and(|last| event.value < last) {
             self.fifo_violations += 1;
         }
-        *last = event.value;
+        if self.last.len() > TASKS.get() {
+            self.last.pop_lru();
+            self.forgotten += 1;
+        }
     }
 
     /// What two consumers have seen together.
@@ -175,16 +205,11 @@ impl Seen {
         self.busy += other.busy;
         self.longest_stall = self.longest_stall.max(other.longest_stall);
         self.fifo_violations += other.fifo_violations;
+        self.forgotten += other.forgotten;
         self.stuck = self.stuck.or(other.stuck);
         let _ = self.latency.add(&other.latency);
         self
     }
-}
-
-/// The kernel's `bpf_ktime_get_ns`.
-pub(crate) fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Drains until there is nothing more to come, in batches of `batch` at most, and gives each event to `hand_over`
@@ -293,5 +318,38 @@ impl Stall {
             tell(format_args!("the producer went on after {seconds:.1} s"));
         }
         *self = Stall::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arenaq::KeyValue;
+
+    use super::{Seen, TASKS};
+
+    #[test]
+    fn order_is_checked_for_the_tasks_seen_lately_and_memory_is_bounded() {
+        let mut seen = Seen::nothing();
+        let tasks = TASKS.get() as u64;
+        for task in 0..3 * tasks {
+            seen.take(KeyValue { key: task, value: 2 }, 3);
+        }
+        assert_eq!(seen.last.len(), TASKS.get());
+        assert_eq!(seen.forgotten, 2 * tasks);
+        // The newest and the oldest that are remembered, and one that is not.
+        for (task, violations) in [(3 * tasks - 1, 1), (2 * tasks, 2), (2 * tasks - 1, 2)] {
+            seen.take(KeyValue { key: task, value: 1 }, 3);
+            assert_eq!(seen.fifo_violations, violations, "task {task}");
+        }
+        assert_eq!(seen.consumed, 3 * tasks + 3);
+    }
+
+    #[test]
+    fn an_event_from_the_future_has_no_latency() {
+        let mut seen = Seen::nothing();
+        seen.take(KeyValue { key: 1, value: 10 }, 9);
+        assert_eq!(seen.latency(), None);
+        seen.take(KeyValue { key: 1, value: 10 }, 15);
+        assert_eq!(seen.latency().map(|latency| latency.max), Some(5));
     }
 }

@@ -1,6 +1,6 @@
 //! The kernel side at work: an object that is loaded, with queues in its arena and programs attached.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arenaq::KeyValue;
 use arenaq::arena::{Arena, Places, Region};
@@ -12,13 +12,12 @@ use procfs::FromBufRead;
 use procfs::process::MemoryMaps;
 
 use crate::clock;
-use crate::consume::Source;
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::hook::{self, Hook, UprobeTarget};
 use crate::instructions;
 use crate::object::{self, Counters, Drive, Instructions, Nesting, Pop, Settings, Verify};
-use crate::pinned::require_same_process;
+use crate::pinned::{Ends, Tally, require_same_process};
 use crate::receiver::Receiver;
 use crate::refusal;
 use crate::require;
@@ -100,6 +99,9 @@ pub struct Kernel {
     instructions: Instructions,
     uprobe: UprobeTarget,
     nest: bool,
+    /// Who consumes, and what was consumed.
+    pub(crate) ends: Ends,
+    tally: OnceLock<Tally>,
     /// A fork has no arena.
     process: u32,
 }
@@ -146,6 +148,8 @@ impl Kernel {
             uprobe: config.uprobe.clone(),
             process: std::process::id(),
             nest: config.nest,
+            ends: Ends::default(),
+            tally: OnceLock::new(),
         };
         kernel.make_queue(config, &places)?;
         Ok(kernel)
@@ -188,6 +192,10 @@ impl Kernel {
 
     /// The queues, for as long as the object is loaded.
     ///
+    /// Consume from a queue that is pinned, or will be, with [`receiver`](Self::receiver): what a consumer pops that
+    /// is made of this arena is missing in the account of `arenaq consume`. Of an MPSC queue that is pinned there is
+    /// none; one of an MPMC queue is not known to those who take over from dead consumers.
+    ///
     /// # Errors
     ///
     /// [`Error::Forked`] in a fork of the process that loaded, [`Error::Arena`] if the header is not what
@@ -199,12 +207,26 @@ impl Kernel {
 
     /// The consuming end of the queue, for a consumer that sleeps while nothing comes.
     ///
+    /// If the queue is pinned, or is pinned later, this holds the right to consume from it: the lock on the folder.
+    ///
     /// # Errors
     ///
-    /// As [`arena`](Self::arena), and [`Error::Arena`] if the MPSC queue has a consumer.
+    /// As [`arena`](Self::arena), and [`Error::Arena`] or [`Error::Pinned`] if somebody else has the right: the MPSC
+    /// queue has one consumer.
     pub fn receiver(&self) -> Result<Receiver<'_>, Error> {
         let arena = self.arena()?;
-        Ok(Receiver::new(Source::of(&arena, self.queue)?, arena.event_count()?, self.doorbell()?))
+        let (events, doorbell) = (arena.event_count()?, self.doorbell()?);
+        let (source, teller, right) = self.ends.acquire(arena, self.queue, self.tally()?)?;
+        Ok(Receiver::new(source, events, doorbell).counted(teller, right))
+    }
+
+    /// What consumers that outlive this process, or take over from it, have counted.
+    pub(crate) fn tally(&self) -> Result<&Tally, Error> {
+        if let Some(tally) = self.tally.get() {
+            return Ok(tally);
+        }
+        let new = Tally::new()?;
+        Ok(self.tally.get_or_init(|| new))
     }
 
     pub(crate) fn doorbell(&self) -> Result<Doorbell, Error> {

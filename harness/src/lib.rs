@@ -52,6 +52,7 @@ mod consume;
 mod descendants;
 mod doorbell;
 mod log;
+mod time;
 
 pub use error::Error;
 pub use hook::{Hook, UprobeTarget};

@@ -72,8 +72,13 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => trace(arguments),
         Command::Pin(arguments) => pin(&arguments),
         Command::Consume(arguments) => consume(arguments),
-        Command::Unpin { folder } => {
-            pinned::unpin(&folder)?;
+        Command::Unpin { folder, json } => {
+            let unpinned = pinned::unpin(&folder)?;
+            if json {
+                say(&serde_json::to_string(&unpinned)?)?;
+            } else {
+                say(&unpinned)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Layout { json } => {
@@ -130,13 +135,24 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     }
     kernel.attach()?;
     kernel.pin(&arguments.folder)?;
+    let PinArgs { folder, queue, capacity, traced, json, .. } = arguments;
+    let (folder, queue, hook) = (folder.display().to_string(), queue.name(), hook.name());
+    if *json {
+        let instructions = kernel.instructions().name();
+        say(&serde_json::json!({
+            "folder": folder, "queue": queue, "hook": hook, "capacity": capacity, "traced": traced,
+            "instructions": instructions,
+        }))?;
+    } else {
+        say(&format_args!("{folder}: {} queue of {capacity}, hook {hook}", queue.to_uppercase()))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn consume(arguments: ConsumeArgs) -> anyhow::Result<ExitCode> {
     let interrupted = interruption()?;
-    let ConsumeArgs { folder, events, duration, until_empty, print, json } = arguments;
-    let options = attached::Options { folder, events, duration, until_empty };
+    let ConsumeArgs { folder, events, duration, until_empty, wait, print, json } = arguments;
+    let options = attached::Options { folder, events, duration, until_empty, wait };
     let hand_over = |event: KeyValue| {
         if print {
             emit(event);

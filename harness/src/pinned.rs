@@ -2,202 +2,141 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `record` | an array with one entry: where the arena must be mapped, where its header is, and the ids of all that follows |
 //! | `arena` | the memory |
-//! | `record` | an array with one entry: where the arena must be mapped, and where its header is |
 //! | `counters`, `traced` | the programs' counts, and the tasks that are traced |
 //! | `doorbell` | what wakes a consumer that sleeps |
+//! | `tally` | what consumers have been handed |
 //! | `link_*` | the attached programs, which push for as long as these files are there |
 //!
 //! A process that consumes holds a lock on the folder, which the kernel gives up when the process ends, however
 //! it ends. So who gets the lock and finds that somebody has the right to consume knows that this somebody is
-//! dead, and takes over ([`arenaq::recovery`] says what is lost then: no event).
+//! dead, and takes over ([`arenaq::recovery`] says what is lost then: no event). That is so for all ways to it:
+//! [`Pinned::consumer`], [`Kernel::receiver`] before and after [`Kernel::pin`], and `arenaq consume`.
+//!
+//! The record is pinned first and removed last, so that [`unpin`] can tell what is ours also if `pin` was killed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::num::NonZero;
+mod folder;
+mod lock;
+mod record;
+mod right;
+mod tally;
+mod unpin;
+
 use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 
-use arenaq::arena::{Arena, ArenaError, MpscConsumer, Owner, Region};
-use arenaq::{KeyValue, PopError};
-use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
-use rustix::fs::{FlockOperation, flock};
+use arenaq::arena::{Arena, ArenaError, Region};
+use arenaq::{Corruption, KeyValue, PopError};
+use libbpf_rs::{MapCore, MapHandle, MapType};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 
+use self::folder::Folder;
+use self::lock::Hold;
+pub use self::lock::Wait;
+use self::record::{ARENA, COUNTERS, DOORBELL, MAPS, RECORD, Record, TALLY, TRACED, link_name};
+pub(crate) use self::right::{Ends, Right};
+pub(crate) use self::tally::{Count, Tally, Teller};
+pub use self::unpin::{Unpinned, unpin};
 use crate::consume::{Drain, Source};
 use crate::doorbell::Doorbell;
 use crate::error::Error;
 use crate::kernel::{Kernel, PAGE, QueueKind, counters};
-use crate::log;
-use crate::object::Counters;
+use crate::object::{Counters, checksum};
 use crate::receiver::Receiver;
 use crate::trace::trace;
 
-/// What a process must know before it can map the arena.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-struct Record {
-    /// The address of the mapping, the same in every process: the queues' pointers are absolute.
-    base: u64,
-    /// Its length in bytes.
-    length: u64,
-    /// The address of the arena's header.
-    header: u64,
-    /// 0 for MPSC, 1 for MPMC.
-    queue: u64,
-}
-
-const ARENA: &str = "arena";
-const RECORD: &str = "record";
-const COUNTERS: &str = "counters";
-const TRACED: &str = "traced";
-const DOORBELL: &str = "doorbell";
-const LINK: &str = "link_";
-
-fn refusal(folder: &Path, reason: impl Into<String>) -> Error {
-    Error::Pinned { folder: folder.to_owned(), reason: reason.into() }
-}
-
 /// Removes what was pinned, unless it is complete.
 struct Incomplete<'a> {
-    folder: &'a Path,
+    folder: &'a Folder,
+    names: Vec<String>,
     complete: bool,
 }
 
 impl Drop for Incomplete<'_> {
     fn drop(&mut self) {
         if !self.complete {
-            // What was pinned so far is known to nobody.
-            let _ = unpin(self.folder);
+            for name in self.names.drain(..).rev() {
+                // The error that is reported is the one before.
+                let _ = self.folder.remove(&name);
+            }
         }
     }
 }
 
 impl Kernel {
-    /// Pins the arena and the attached programs in `folder`, which is made. They go on when this process has
-    /// ended, until [`unpin`], and are attached until both.
+    /// Pins the arena and the attached programs in `folder`, which is made, for its owner only. They go on when this
+    /// process has ended, until [`unpin`], and are attached until both.
+    ///
+    /// From now on the right to consume is the lock on the folder: a [`Receiver`] that exists gets it, and
+    /// `arena().mpsc_consumer()` is refused.
     ///
     /// # Errors
     ///
-    /// [`Error::Pinned`] if `folder` exists or is not on a BPF file system, [`Error::Bpf`] if the kernel
-    /// refuses. Nothing stays pinned then.
+    /// [`Error::Pinned`] if `folder` exists or is not on a BPF file system, if the queue is pinned already or has a
+    /// consumer that is no [`Receiver`]; [`Error::Bpf`] or [`Error::System`] if the kernel refuses. Nothing stays
+    /// pinned then.
     pub fn pin(&self, folder: &Path) -> Result<(), Error> {
-        check_file_system(folder)?;
-        fs::create_dir(folder).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => refusal(
-                folder,
-                format!(
-                    "it exists already; `arenaq unpin {}` takes away what is pinned there",
-                    folder.display()
-                ),
-            ),
-            _ => Error::System { what: format!("making {}", folder.display()), source: error },
-        })?;
-        let mut incomplete = Incomplete { folder, complete: false };
-        for name in [ARENA, COUNTERS, TRACED, DOORBELL] {
-            let map =
-                MapHandle::try_from(&self.map(name)?).map_err(Error::bpf(format!("using the map {name}")))?;
-            pin_map(map, &folder.join(name))?;
+        let arena = self.arena()?;
+        let mut maps = Vec::new();
+        for name in MAPS {
+            let map = match name {
+                TALLY => MapHandle::try_from(self.tally()?.handle()),
+                name => MapHandle::try_from(&self.map(name)?),
+            };
+            maps.push((name, map.map_err(Error::bpf(format!("using the map {name}")))?));
         }
-        pin_map(self.record()?, &folder.join(RECORD))?;
-        for (number, link) in self.links().iter_mut().enumerate() {
-            link.pin(folder.join(format!("{LINK}{number}")))
-                .map_err(Error::bpf("pinning an attached program"))?;
+        let folder = Folder::make(folder)?;
+        self.ends.pin(folder, &arena, self.queue, |folder| self.pin_all(folder, &maps))
+    }
+
+    fn pin_all(&self, folder: &Folder, maps: &[(&str, MapHandle)]) -> Result<(), Error> {
+        let mut links = self.links();
+        let mut map_ids = [0; MAPS.len()];
+        for (id, (name, map)) in map_ids.iter_mut().zip(maps) {
+            *id = map.info().map_err(Error::bpf(format!("looking at the map {name}")))?.info.id;
+        }
+        let mut link_ids = Vec::new();
+        for link in links.iter() {
+            link_ids.push(link.info().map_err(Error::bpf("looking at an attached program"))?.id);
+        }
+        let place = (self.base, self.length, self.header);
+        let record = Record::new(place, self.queue, map_ids, &link_ids)?;
+
+        let mut incomplete = Incomplete { folder, names: Vec::new(), complete: false };
+        let record_map = record.pin(folder)?;
+        incomplete.names.push(RECORD.to_owned());
+        for (name, map) in maps {
+            folder.pin(map.as_fd(), name)?;
+            incomplete.names.push((*name).to_owned());
+        }
+        for (number, link) in links.iter().enumerate() {
+            let name = link_name(number);
+            folder.pin(link.as_fd(), &name)?;
+            incomplete.names.push(name);
+        }
+        record.completed(&record_map)?;
+        incomplete.complete = true;
+        for link in links.iter_mut() {
             // Else libbpf would disable the event of a uprobe when the link is dropped, pinned or not.
             link.disconnect();
         }
-        incomplete.complete = true;
         Ok(())
     }
-
-    fn record(&self) -> Result<MapHandle, Error> {
-        let record = Record {
-            base: self.base as u64,
-            length: self.length as u64,
-            header: self.header as u64,
-            queue: u64::from(self.queue == QueueKind::Mpmc),
-        };
-        let options = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
-            ..Default::default()
-        };
-        let map = MapHandle::create(
-            MapType::Array,
-            Some("arenaq_record"),
-            4,
-            size_of::<Record>() as u32,
-            1,
-            &options,
-        )
-        .map_err(Error::bpf("making the record of where the arena is"))?;
-        map.update(&0u32.to_ne_bytes(), bytes_of(&record), MapFlags::ANY)
-            .map_err(Error::bpf("writing where the arena is"))?;
-        Ok(map)
-    }
-}
-
-fn pin_map(mut map: MapHandle, path: &Path) -> Result<(), Error> {
-    map.pin(path).map_err(Error::bpf(format!("pinning {}", path.display())))
-}
-
-fn check_file_system(folder: &Path) -> Result<(), Error> {
-    const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let fs = rustix::fs::statfs(parent).map_err(Error::system(format!("looking at {}", parent.display())))?;
-    if fs.f_type as u64 == BPF_FS_MAGIC {
-        return Ok(());
-    }
-    Err(refusal(
-        folder,
-        format!(
-            "{} is not on a BPF file system: choose a folder in /sys/fs/bpf, after `mount -t bpf bpf /sys/fs/bpf` if need be",
-            parent.display()
-        ),
-    ))
-}
-
-/// Takes away what [`Kernel::pin`] has pinned. Programs are detached, and the memory is freed when the last
-/// process that has mapped it has ended.
-///
-/// # Errors
-///
-/// [`Error::Pinned`] if `folder` holds anything else, and nothing is removed then; [`Error::System`] if
-/// something cannot be removed.
-pub fn unpin(folder: &Path) -> Result<(), Error> {
-    let what = || format!("removing {}", folder.display());
-    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let entries = entries.map_err(Error::system(what()))?;
-    let ours =
-        |name: &str| [ARENA, RECORD, COUNTERS, TRACED, DOORBELL].contains(&name) || name.starts_with(LINK);
-    if let Some(foreign) = entries.iter().find(|entry| !entry.file_name().to_str().is_some_and(ours)) {
-        return Err(refusal(
-            folder,
-            format!("{} is not ours: nothing was removed", foreign.path().display()),
-        ));
-    }
-    // Links first: nothing pushes into what is not there any more.
-    let (links, others): (Vec<_>, Vec<_>) =
-        entries.iter().partition(|entry| entry.file_name().as_encoded_bytes().starts_with(LINK.as_bytes()));
-    for entry in links.into_iter().chain(others) {
-        fs::remove_file(entry.path()).map_err(Error::system(what()))?;
-    }
-    fs::remove_dir(folder).map_err(Error::system(what()))
 }
 
 /// A pinned arena, mapped by this process.
 #[derive(Debug)]
 pub struct Pinned {
-    folder: PathBuf,
+    folder: Folder,
     record: Record,
-    queue: QueueKind,
     counters: MapHandle,
     traced: MapHandle,
     doorbell: MapHandle,
+    tally: Tally,
     /// A fork has no arena.
     process: u32,
 }
@@ -211,50 +150,36 @@ impl Pinned {
     /// in use in this process.
     pub fn attach(folder: &Path) -> Result<Pinned, Error> {
         crate::require::privileges()?;
-        let record = open(folder, RECORD, MapType::Array)?;
-        if record.value_size() as usize != size_of::<Record>() {
-            return Err(refusal(
-                folder,
-                "its record is not one of this version of arenaq: build both with the same",
+        let folder = Folder::open_followed(folder)?;
+        let record = Record::read(&folder)?;
+        if record.complete == 0 {
+            return Err(folder.refusal(
+                "`arenaq pin` has not pinned everything: it is still at work, or was killed; then `arenaq unpin` it, and \
+                 pin it anew",
             ));
         }
-        let record = record
-            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
-            .map_err(Error::bpf("reading where the arena is"))?
-            .map(|bytes| pod_read_unaligned::<Record>(&bytes))
-            .unwrap_or_default();
-        let arena = open(folder, ARENA, MapType::Arena)?;
+        let arena = open(&folder, ARENA, MapType::Arena)?;
         let length = u64::from(arena.max_entries()) * PAGE;
         if record.base == 0 || record.length != length {
-            return Err(refusal(
-                folder,
-                format!(
-                    "the arena has {length} bytes and its record says {}: they do not belong together",
-                    record.length
-                ),
-            ));
+            return Err(folder.refusal(format!(
+                "the arena has {length} bytes and its record says {}: they do not belong together",
+                record.length
+            )));
         }
-        let queue = if record.queue == 0 { QueueKind::Mpsc } else { QueueKind::Mpmc };
-        let (counters, traced) =
-            (open(folder, COUNTERS, MapType::PercpuArray)?, open(folder, TRACED, MapType::TaskStorage)?);
-        let doorbell = open(folder, DOORBELL, MapType::RingBuf)?;
-        map(folder, &record, &arena)?;
-        let pinned = Pinned {
-            folder: folder.to_owned(),
-            record,
-            queue,
-            counters,
-            traced,
-            doorbell,
-            process: std::process::id(),
-        };
+        let counters = open(&folder, COUNTERS, MapType::PercpuArray)?;
+        let traced = open(&folder, TRACED, MapType::TaskStorage)?;
+        let doorbell = open(&folder, DOORBELL, MapType::RingBuf)?;
+        let tally = Tally::open(&folder, open(&folder, TALLY, MapType::Array)?)?;
+        map(&folder, &record, &arena)?;
+        let process = std::process::id();
+        let pinned = Pinned { folder, record, counters, traced, doorbell, tally, process };
         pinned.arena()?;
         Ok(pinned)
     }
 
     /// The queue that was pinned.
     pub fn queue(&self) -> QueueKind {
-        self.queue
+        self.record.queue()
     }
 
     /// The queues. Consume with [`consumer`](Self::consumer), which excludes other processes.
@@ -291,6 +216,16 @@ impl Pinned {
         trace(&self.traced, task)
     }
 
+    /// What all consumers have counted.
+    pub(crate) fn total(&self) -> Count {
+        self.tally.total()
+    }
+
+    /// Whether nothing pushes any more, because the folder or a pinned program in it was removed.
+    pub fn is_removed(&self) -> bool {
+        self.folder.is_gone() || self.record.links().any(|link| matches!(self.folder.has(&link), Ok(false)))
+    }
+
     /// The right to consume. For MPSC there is one; for MPMC several processes can have it.
     ///
     /// What a dead consumer of the MPMC queue has claimed and may not have handed over goes to `recovered`,
@@ -300,61 +235,54 @@ impl Pinned {
     ///
     /// [`Error::Pinned`] if another process has the right, or as [`arena`](Self::arena).
     pub fn consumer(&self, recovered: impl FnMut(KeyValue)) -> Result<Consumer<'_>, Error> {
+        self.wait_for_consumer(Wait::none(), recovered)
+    }
+
+    /// As [`consumer`](Self::consumer), and waits if another process has the right.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Pinned`] if the wait was interrupted.
+    pub fn wait_for_consumer(
+        &self,
+        wait: Wait<'_>,
+        mut recovered: impl FnMut(KeyValue),
+    ) -> Result<Consumer<'_>, Error> {
         let arena = self.arena()?;
-        let lock = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY)
-            .open(&self.folder)
-            .map_err(Error::system(format!("opening {}", self.folder.display())))?;
-        let alone = flock(&lock, FlockOperation::NonBlockingLockExclusive);
-        let source = match (self.queue, alone) {
-            (QueueKind::Mpsc, Ok(())) => Source::Mpsc(self.take_over(&arena)?),
-            (QueueKind::Mpsc, Err(Errno::WOULDBLOCK)) => {
-                let who = arena
-                    .mpsc_owner()
-                    .map_or_else(|| "another process".to_owned(), |owner| owner.to_string());
-                return Err(refusal(
-                    &self.folder,
-                    format!("{who} consumes from it, and an MPSC queue has one consumer"),
-                ));
+        let (events, doorbell) = (arena.event_count()?, Doorbell::new(&self.doorbell)?);
+        let begin = |source: &Source<'_>, hold| {
+            let mut teller = self.tally.teller()?;
+            if hold == Hold::Alone {
+                teller.find_dead(self.queue());
+                if let Source::Mpmc(_) = source {
+                    reclaim(source, &mut teller, &mut recovered)?;
+                }
             }
-            (QueueKind::Mpmc, Ok(())) => {
-                let queue = arena.mpmc()?;
-                // SAFETY: every consumer holds the lock, and we hold it alone, so all that had it before have
-                // ended; the kernel orders their end before the lock.
-                unsafe { queue.reclaim(recovered) }.map_err(ArenaError::from)?;
-                self.share(&lock)?;
-                Source::Mpmc(queue)
-            }
-            (QueueKind::Mpmc, Err(Errno::WOULDBLOCK)) => {
-                self.share(&lock)?;
-                Source::Mpmc(arena.mpmc()?)
-            }
-            (_, Err(error)) => return Err(self.lock_error(error)),
+            Ok(teller)
         };
-        let receiver = Receiver::new(source, arena.event_count()?, Doorbell::new(&self.doorbell)?);
-        Ok(Consumer { receiver, _lock: lock })
+        let (source, teller, right) = right::acquire(&self.folder, arena, self.queue(), wait, begin)?;
+        let receiver = Receiver::new(source, events, doorbell).counted(teller, right);
+        Ok(Consumer { receiver, pinned: self })
     }
+}
 
-    /// The consumer of the MPSC queue, by the process that has locked the folder.
-    fn take_over<'a>(&'a self, arena: &Arena<'a, KeyValue>) -> Result<MpscConsumer<'a, KeyValue>, Error> {
-        if arena.mpsc_owner() == Some(Owner::ANONYMOUS) {
-            return Err(refusal(&self.folder, "somebody consumes from it without a lock on the folder"));
-        }
-        let owner = NonZero::new(self.process).map_or(Owner::ANONYMOUS, Owner::process);
-        // SAFETY: every consumer that names its process holds the lock on the folder, which we hold, so it has
-        // ended; the kernel orders its end before the lock.
-        Ok(unsafe { arena.mpsc_consumer_after_death(owner) }?)
+/// Hands over what the dead consumers of an MPMC queue have claimed. To be called with the lock held alone.
+fn reclaim(
+    source: &Source<'_>,
+    teller: &mut Teller<'_>,
+    mut recovered: impl FnMut(KeyValue),
+) -> Result<(), Error> {
+    if let Source::Mpmc(queue) = source {
+        let hand_over = |event| {
+            recovered(event);
+            teller.count(event);
+        };
+        // SAFETY: every consumer holds the lock, and we hold it alone, so all that had it before have ended; the
+        // kernel orders their end before the lock.
+        unsafe { queue.reclaim(hand_over) }.map_err(ArenaError::from)?;
+        teller.bury();
     }
-
-    /// Waits for those who look for dead consumers, which does not take long.
-    fn share(&self, lock: &File) -> Result<(), Error> {
-        flock(lock, FlockOperation::LockShared).map_err(|error| self.lock_error(error))
-    }
-
-    fn lock_error(&self, error: Errno) -> Error {
-        Error::system(format!("locking {}", self.folder.display()))(error)
-    }
+    Ok(())
 }
 
 impl Drop for Pinned {
@@ -371,9 +299,8 @@ impl Drop for Pinned {
 /// The consuming end of a pinned queue. Others can have it when this is dropped, or its process has ended.
 #[derive(Debug)]
 pub struct Consumer<'a> {
-    // Dropped in this order: the lock says that the right is held.
     receiver: Receiver<'a>,
-    _lock: File,
+    pinned: &'a Pinned,
 }
 
 impl<'a> Deref for Consumer<'a> {
@@ -387,6 +314,64 @@ impl<'a> Deref for Consumer<'a> {
 impl<'a> DerefMut for Consumer<'a> {
     fn deref_mut(&mut self) -> &mut Receiver<'a> {
         &mut self.receiver
+    }
+}
+
+/// What lies in a queue from which nobody pops.
+#[derive(Clone, Debug)]
+pub(crate) struct Contents {
+    pub(crate) length: u64,
+    pub(crate) checksum: u64,
+    pub(crate) verify: Result<(), Corruption>,
+}
+
+impl<'a> Consumer<'a> {
+    /// This consumer's part of the tally.
+    pub(crate) fn teller(&mut self) -> Option<&mut Teller<'a>> {
+        let (_, teller, _) = self.receiver.parts();
+        teller
+    }
+
+    /// Whether no other consumer lives, and none that died has left anything. For one who has ended to pop: the
+    /// right may be gone then.
+    ///
+    /// What dead consumers of an MPMC queue have claimed goes to `recovered`, if there is somebody to take it.
+    pub(crate) fn is_alone(&mut self, recovered: Option<impl FnMut(KeyValue)>) -> Result<bool, Error> {
+        let (source, teller, right) = self.receiver.parts();
+        let (Some(teller), Some(right)) = (teller, right) else { return Ok(false) };
+        if !right.is_alone(&self.pinned.folder)? {
+            return Ok(false);
+        }
+        if matches!(source, Source::Mpmc(_)) && teller.find_dead(QueueKind::Mpmc) {
+            let Some(recovered) = recovered else { return Ok(false) };
+            reclaim(source, teller, recovered)?;
+        }
+        Ok(true)
+    }
+
+    /// What lies in the queue, for one who is [alone](Self::is_alone).
+    pub(crate) fn contents(&mut self) -> Contents {
+        let (mut length, mut sum) = (0, 0u64);
+        let count = |event: &KeyValue| {
+            sum = sum.wrapping_add(checksum(event.key, event.value));
+            length += 1;
+            false
+        };
+        let (source, ..) = self.receiver.parts();
+        let verify = match source {
+            Source::Mpmc(queue) => {
+                let verify = queue.verify_quiesced();
+                // SAFETY: the lock on the folder is held alone, so nobody pops.
+                unsafe { queue.search(count) };
+                verify
+            }
+            Source::Mpsc(consumer) => {
+                let verify = consumer.verify_quiesced();
+                consumer.search(count);
+                verify
+            }
+        };
+        Contents { length, checksum: sum, verify }
     }
 }
 
@@ -406,22 +391,15 @@ pub(crate) fn require_same_process(process: u32) -> Result<(), Error> {
 }
 
 /// One of the pinned maps.
-fn open(folder: &Path, name: &str, kind: MapType) -> Result<MapHandle, Error> {
-    let path = folder.join(name);
-    if !path.exists() {
-        return Err(refusal(folder, format!("there is no {name}: `arenaq pin` makes such a folder")));
-    }
-    let (map, messages) = log::capture(|| MapHandle::from_pinned_path(&path));
-    let map = map.map_err(|error| {
-        refusal(folder, format!("{name} is no BPF map: {}", crate::hook::reason(&error, &messages)))
-    })?;
+fn open(folder: &Folder, name: &str, kind: MapType) -> Result<MapHandle, Error> {
+    let map = folder.map(name)?;
     if map.map_type() != kind {
-        return Err(refusal(folder, format!("{name} is a map of type {:?}, not {kind:?}", map.map_type())));
+        return Err(folder.refusal(format!("{name} is a map of type {:?}, not {kind:?}", map.map_type())));
     }
     Ok(map)
 }
 
-fn map(folder: &Path, record: &Record, arena: &MapHandle) -> Result<(), Error> {
+fn map(folder: &Folder, record: &Record, arena: &MapHandle) -> Result<(), Error> {
     let base = ptr::with_exposed_provenance_mut(record.base as usize);
     let (access, flags) =
         (ProtFlags::READ | ProtFlags::WRITE, MmapFlags::SHARED | MmapFlags::FIXED_NOREPLACE);
@@ -430,16 +408,12 @@ fn map(folder: &Path, record: &Record, arena: &MapHandle) -> Result<(), Error> {
     let range = format!("{:#x} to {:#x}", record.base, record.base + record.length);
     match mapped {
         Ok(_) => Ok(()),
-        Err(Errno::EXIST) => Err(refusal(
-            folder,
-            format!(
+        Err(Errno::EXIST) => Err(folder.refusal(format!(
                 "the arena must be mapped at {range}, where this process has something else, or the arena already: \
                  attach in a process of its own"
             ),
         )),
-        Err(Errno::BUSY | Errno::INVAL | Errno::TOOBIG) => Err(refusal(
-            folder,
-            format!(
+        Err(Errno::BUSY | Errno::INVAL | Errno::TOOBIG) => Err(folder.refusal(format!(
                 "the kernel does not map the arena at {range}: another process has it elsewhere, so the record is wrong"
             ),
         )),

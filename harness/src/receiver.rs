@@ -11,6 +11,7 @@ use crossbeam_utils::Backoff;
 use crate::consume::{Drain, Source};
 use crate::doorbell::Doorbell;
 use crate::error::Error;
+use crate::pinned::{Right, Teller};
 
 /// The consuming end of a queue whose producers wake it. While nothing comes it uses no CPU, and producers pay
 /// one load for that.
@@ -23,6 +24,9 @@ pub struct Receiver<'a> {
     events: &'a EventCount<Native>,
     doorbell: Doorbell,
     ticket: Option<Ticket>,
+    // Behind the source: the right to consume is given up last.
+    teller: Option<Teller<'a>>,
+    right: Option<Right<'a>>,
 }
 
 impl<'a> Receiver<'a> {
@@ -31,7 +35,18 @@ impl<'a> Receiver<'a> {
         events: &'a EventCount<Native>,
         doorbell: Doorbell,
     ) -> Receiver<'a> {
-        Receiver { source, events, doorbell, ticket: None }
+        Receiver { source, events, doorbell, ticket: None, teller: None, right: None }
+    }
+
+    /// With what others see of this consumer.
+    pub(crate) fn counted(mut self, teller: Teller<'a>, right: Right<'a>) -> Receiver<'a> {
+        (self.teller, self.right) = (Some(teller), Some(right));
+        self
+    }
+
+    /// What else belongs to this consumer, if it is counted.
+    pub(crate) fn parts(&mut self) -> (&mut Source<'a>, Option<&mut Teller<'a>>, Option<&Right<'a>>) {
+        (&mut self.source, self.teller.as_mut(), self.right.as_ref())
     }
 
     /// Dequeues the oldest element, if there is one.
@@ -40,7 +55,7 @@ impl<'a> Receiver<'a> {
     ///
     /// As [`arenaq::mpsc::Consumer::pop`] and [`arenaq::mpmc::Head::pop`].
     pub fn try_recv(&mut self) -> Result<KeyValue, PopError> {
-        self.source.pop_with(|event| event)
+        self.pop_with(|event| event)
     }
 
     /// Waits for an element.
@@ -88,16 +103,37 @@ impl<'a> Receiver<'a> {
     ///
     /// As [`try_recv`](Self::try_recv).
     pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
-        self.source.pop_with(hand_over)
+        let Receiver { source, teller, .. } = self;
+        source.pop_with(|event| {
+            let result = hand_over(event);
+            if let Some(teller) = teller {
+                teller.count(event);
+            }
+            result
+        })
     }
 
     /// Dequeues up to `limit` elements; see [`arenaq::mpsc::Consumer::drain`] and [`arenaq::mpmc::Head::drain`].
     ///
+    /// A consumer whose place another may take, as that of a queue which is pinned, dequeues them one by one: its
+    /// death hands one element over twice, and not a batch.
+    ///
     /// # Errors
     ///
     /// As there.
-    pub fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
-        self.source.drain(limit, hand_over)
+    pub fn drain(&mut self, limit: u64, mut hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
+        if self.teller.is_none() {
+            return self.source.drain(limit, hand_over);
+        }
+        let mut drained = 0;
+        while drained < limit {
+            match self.pop_with(&mut hand_over) {
+                Ok(()) => drained += 1,
+                Err(error) if drained == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(drained)
     }
 
     /// Blocks until a producer rings, or for a while, if the queue is empty.
@@ -138,7 +174,7 @@ impl<'a> Receiver<'a> {
 
 impl Drain for Receiver<'_> {
     fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
-        self.source.drain(limit, hand_over)
+        Receiver::drain(self, limit, hand_over)
     }
 
     fn idle(&mut self) -> Result<(), Error> {

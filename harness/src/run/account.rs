@@ -5,7 +5,7 @@ use arenaq::{Corruption, KeyValue, Status};
 
 use super::observe::Observed;
 use super::options::Options;
-use crate::account::{Dropped, Latency, Nodes, Summary};
+use crate::account::{Dropped, Nodes, Summary};
 use crate::error::Error;
 use crate::kernel::QueueKind;
 use crate::object::checksum;
@@ -131,7 +131,8 @@ pub(super) fn add_up(
         longest_stall_ms: seen.longest_stall_ms(),
         fifo_violations: seen.fifo_violations,
         verify,
-        latency_ns: Latency::from(&seen.latency),
+        fifo_forgotten: seen.forgotten,
+        latency_ns: seen.latency(),
         seconds: *seconds,
         operations: finished.operations,
         command_status: finished.command.and_then(|command| command.exit_code()),

@@ -1,0 +1,309 @@
+//! A folder of a BPF file system that is open. What is in it is reached through the open folder, so neither a
+//! symbolic link nor another folder in its place leads elsewhere.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use libbpf_rs::MapHandle;
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxFlags, fstat, fstatfs, mkdirat, openat, statat,
+    statx, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::hook::reason;
+use crate::log;
+
+/// An open folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+/// What a file of a BPF file system stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// The map of this id.
+    Map(u32),
+    /// The link of this id.
+    Link(u32),
+    /// A program, or something that this does not know.
+    Other,
+}
+
+pub(super) fn refusal(folder: &Path, reason: impl Into<String>) -> Error {
+    Error::Pinned { folder: folder.to_owned(), reason: reason.into() }
+}
+
+impl Folder {
+    /// Makes the folder, for its owner only: whoever can open it can lock it, and keep consumers away.
+    pub(super) fn make(path: &Path) -> Result<Folder, Error> {
+        let (parent, name) = open_parent(path)?;
+        if !is_bpf(&parent)? {
+            return Err(refusal(
+                path,
+                format!(
+                    "{} is not on a BPF file system: choose a folder in /sys/fs/bpf, after `mount -t bpf bpf /sys/fs/bpf` if need be",
+                    parent_path(path).display()
+                ),
+            ));
+        }
+        if has_dot(name) {
+            return Err(dot(path, name));
+        }
+        mkdirat(&parent, name, Mode::RWXU).map_err(|error| match error {
+            Errno::EXIST => refusal(
+                path,
+                format!(
+                    "it exists already; `arenaq unpin {}` takes away what is pinned there",
+                    path.display()
+                ),
+            ),
+            error => Error::system(format!("making {}", path.display()))(error),
+        })?;
+        Self::open(path).inspect_err(|_| {
+            // Nothing is in it yet.
+            let _ = unlinkat(&parent, name, AtFlags::REMOVEDIR);
+        })
+    }
+
+    /// Opens the folder itself: not one to which a symbolic link of this name leads.
+    pub(super) fn open(path: &Path) -> Result<Folder, Error> {
+        let (parent, name) = open_parent(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = openat(&parent, name, flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT => refusal(path, "there is no such folder: `arenaq pin` makes one"),
+            Errno::NOTDIR | Errno::LOOP => match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Symlink => refusal(
+                    path,
+                    "it is a symbolic link, which is not followed: give the folder to which it leads",
+                ),
+                _ => refusal(path, "it is no folder: `arenaq pin` makes one"),
+            },
+            Errno::PERM if has_dot(name) && is_bpf(&parent).unwrap_or(false) => dot(path, name),
+            error => Error::system(format!("opening {}", path.display()))(error),
+        })?;
+        if !is_bpf(&directory)? {
+            return Err(refusal(
+                path,
+                "it is not on a BPF file system, and only there `arenaq pin` makes such a folder",
+            ));
+        }
+        Ok(Folder { path: path.to_owned(), directory })
+    }
+
+    /// Opens the folder, or that to which a symbolic link leads.
+    pub(super) fn open_followed(path: &Path) -> Result<Folder, Error> {
+        // What cannot be followed is opened as it is, which says why not.
+        Self::open(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn refusal(&self, reason: impl Into<String>) -> Error {
+        refusal(&self.path, reason)
+    }
+
+    /// A path to something in this very folder, whatever has become of its name.
+    pub(super) fn entry(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd()))
+    }
+
+    /// The names of everything in it.
+    pub(super) fn names(&self) -> Result<Vec<OsString>, Error> {
+        let what = || format!("reading {}", self.path.display());
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.directory).map_err(Error::system(what()))? {
+            let entry = entry.map_err(Error::system(what()))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    pub(super) fn has(&self, name: &str) -> Result<bool, Error> {
+        match statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(Error::system(format!("looking at {}/{name}", self.path.display()))(error)),
+        }
+    }
+
+    /// A pinned map.
+    pub(super) fn map(&self, name: &str) -> Result<MapHandle, Error> {
+        if !self.has(name)? {
+            return Err(self.refusal(format!("there is no {name}: `arenaq pin` makes such a folder")));
+        }
+        match self.identify(name.as_ref()) {
+            Ok(Pin::Map(_)) => {}
+            Ok(_) => return Err(self.refusal(format!("{name} is no BPF map"))),
+            Err(why) => return Err(self.refusal(format!("opening {name}: {why}"))),
+        }
+        let (map, messages) = log::capture(|| MapHandle::from_pinned_path(self.entry(name)));
+        map.map_err(|error| self.refusal(format!("opening {name}: {}", reason(&error, &messages))))
+    }
+
+    /// Pins an object here.
+    pub(super) fn pin(&self, object: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+        let options = libbpf_sys::bpf_obj_pin_opts {
+            sz: size_of::<libbpf_sys::bpf_obj_pin_opts>() as _,
+            file_flags: libbpf_sys::BPF_F_PATH_FD,
+            path_fd: self.directory.as_raw_fd(),
+        };
+        let path = CString::new(name).map_err(|error| Error::Usage(error.to_string()))?;
+        // SAFETY: a string that ends with a null byte and options that say how long they are; both live long enough.
+        let result =
+            unsafe { libbpf_sys::bpf_obj_pin_opts(object.as_raw_fd(), path.as_ptr(), &raw const options) };
+        told(result).map(|_| ()).map_err(Error::system(format!("pinning {}/{name}", self.path.display())))
+    }
+
+    /// What a file of the folder stands for. Refuses what is mounted over it, and what is no plain file.
+    pub(super) fn identify(&self, name: &OsStr) -> Result<Pin, String> {
+        let look = |flags| {
+            statx(
+                &self.directory,
+                flags_name(name, flags),
+                flags,
+                StatxFlags::BASIC_STATS | StatxFlags::MNT_ID,
+            )
+        };
+        let (here, file) = match (look(AtFlags::EMPTY_PATH), look(AtFlags::SYMLINK_NOFOLLOW)) {
+            (Ok(here), Ok(file)) => (here, file),
+            (Err(error), _) | (_, Err(error)) => return Err(io::Error::from(error).to_string()),
+        };
+        match FileType::from_raw_mode(file.stx_mode.into()) {
+            FileType::RegularFile => {}
+            FileType::Symlink => return Err("a symbolic link".to_owned()),
+            FileType::Directory => return Err("a folder".to_owned()),
+            _ => return Err("no BPF object".to_owned()),
+        }
+        if file.stx_mnt_id != here.stx_mnt_id {
+            return Err("something is mounted there".to_owned());
+        }
+        let object = self.object(name).map_err(|error| error.to_string())?;
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))
+            .map_err(|error| format!("/proc/self/fdinfo: {error}"))?;
+        let id = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|value| value.trim().parse().ok())
+        };
+        Ok(match (id("link_id:"), id("map_id:")) {
+            (Some(link), _) => Pin::Link(link),
+            (None, Some(map)) => Pin::Map(map),
+            (None, None) => Pin::Other,
+        })
+    }
+
+    fn object(&self, name: &OsStr) -> io::Result<OwnedFd> {
+        let options = libbpf_sys::bpf_obj_get_opts {
+            sz: size_of::<libbpf_sys::bpf_obj_get_opts>() as _,
+            file_flags: libbpf_sys::BPF_F_PATH_FD,
+            path_fd: self.directory.as_raw_fd(),
+        };
+        let path = CString::new(name.as_bytes())?;
+        // SAFETY: as in `pin`.
+        let descriptor = told(unsafe { libbpf_sys::bpf_obj_get_opts(path.as_ptr(), &raw const options) })?;
+        // SAFETY: the descriptor was opened above, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    }
+
+    /// Removes one file.
+    pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
+        unlinkat(&self.directory, name, AtFlags::empty())
+            .map_err(Error::system(format!("removing {}/{name}", self.path.display())))
+    }
+
+    /// Removes the folder, which is empty, if it still has its name.
+    pub(super) fn remove_itself(&self) -> Result<(), Error> {
+        let (parent, name) = open_parent(&self.path)?;
+        let what = || format!("removing {}", self.path.display());
+        let named = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::system(what()))?;
+        let ours = self.status()?;
+        if (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino) {
+            return Err(
+                self.refusal("somebody has put something else in its place: it was emptied, and stays")
+            );
+        }
+        unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(Error::system(what()))
+    }
+
+    pub(super) fn status(&self) -> Result<Stat, Error> {
+        fstat(&self.directory).map_err(Error::system(format!("looking at {}", self.path.display())))
+    }
+
+    /// Whether it was removed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.status().is_ok_and(|status| status.st_nlink == 0)
+    }
+
+    /// The folder opened once more, for a lock of its own.
+    pub(super) fn reopen(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(&self.directory, ".", flags, Mode::empty())
+            .map_err(Error::system(format!("opening {}", self.path.display())))
+    }
+}
+
+/// With an empty name, `statx` looks at the folder itself.
+fn flags_name(name: &OsStr, flags: AtFlags) -> &OsStr {
+    if flags.contains(AtFlags::EMPTY_PATH) { OsStr::new("") } else { name }
+}
+
+/// libbpf returns the error as a negative number.
+fn told(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
+}
+
+fn parent_path(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The folder in which something is, and its name there.
+fn open_parent(path: &Path) -> Result<(OwnedFd, &OsStr), Error> {
+    let Some(name) = path.file_name() else {
+        return Err(refusal(path, "give the folder by its own name, not as `..` or `/`"));
+    };
+    let parent = parent_path(path);
+    let opened = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let opened = opened.map_err(|error| {
+        let dotted = parent.components().rev().find_map(|component| match component {
+            Component::Normal(name) if has_dot(name) => Some(name),
+            _ => None,
+        });
+        match (error, dotted) {
+            (Errno::PERM, Some(name)) => dot(path, name),
+            _ => Error::system(format!("opening {}", parent.display()))(error),
+        }
+    })?;
+    Ok((opened, name))
+}
+
+fn is_bpf(directory: &OwnedFd) -> Result<bool, Error> {
+    const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+    let fs = fstatfs(directory).map_err(Error::system("looking at a file system"))?;
+    Ok(fs.f_type as u64 == BPF_FS_MAGIC)
+}
+
+fn has_dot(name: &OsStr) -> bool {
+    name.as_bytes().contains(&b'.')
+}
+
+fn dot(path: &Path, name: &OsStr) -> Error {
+    let name = name.to_string_lossy();
+    let other = name.replace('.', "_");
+    refusal(
+        path,
+        format!("a BPF file system has no names with a dot, as in {name}: choose another, such as {other}"),
+    )
+}

@@ -1,0 +1,263 @@
+//! The tally: what consumers have been handed, in a map, so that it outlives them.
+//!
+//! A consumer counts an event after it has handed it over and before the event leaves the queue. So an event that has
+//! left is counted, and one that is handed over again, because its consumer died in between, is counted already or
+//! not: the tally has the last event that was counted, and the next consumer compares. So the sum is exact, however
+//! consumers end.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arenaq::KeyValue;
+use libbpf_rs::{MapCore, MapHandle, MapType};
+use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
+
+use super::folder::Folder;
+use crate::error::Error;
+use crate::kernel::QueueKind;
+use crate::object::checksum;
+
+/// How many consumers can count at once.
+const SLOTS: usize = 255;
+
+/// The map's memory. All zero is one in which nothing has been counted.
+#[repr(C)]
+#[derive(Debug)]
+struct Table {
+    /// How many consumers have ended without giving up their slot.
+    deaths: AtomicU64,
+    slots: [Slot; SLOTS],
+}
+
+/// One consumer at a time counts here.
+#[repr(C)]
+#[derive(Debug)]
+struct Slot {
+    /// The consumer's process, or 0.
+    owner: AtomicU64,
+    /// Which of the states counts: that of its lowest bit. The other is being written.
+    turn: AtomicU64,
+    states: [State; 2],
+}
+
+#[repr(C)]
+#[derive(Debug)]
+struct State {
+    consumed: AtomicU64,
+    checksum: AtomicU64,
+    key: AtomicU64,
+    value: AtomicU64,
+}
+
+/// A sum over events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) consumed: u64,
+    pub(crate) checksum: u64,
+}
+
+impl Slot {
+    fn state(&self, turn: u64) -> &State {
+        let [even, odd] = &self.states;
+        if turn & 1 == 0 { even } else { odd }
+    }
+
+    /// What is counted, and the event that was counted last.
+    fn read(&self) -> (Count, KeyValue) {
+        loop {
+            let turn = self.turn.load(Ordering::Acquire);
+            let state = self.state(turn);
+            let load = |word: &AtomicU64| word.load(Ordering::Acquire);
+            let count = Count { consumed: load(&state.consumed), checksum: load(&state.checksum) };
+            let last = KeyValue { key: load(&state.key), value: load(&state.value) };
+            // Its consumer has not come round to this state again.
+            if self.turn.load(Ordering::Relaxed) == turn {
+                return (count, last);
+            }
+        }
+    }
+
+    /// Counts an event: at one instant, by the store of the turn.
+    fn count(&self, event: KeyValue) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        let (now, next) = (self.state(turn), self.state(turn.wrapping_add(1)));
+        let sum = now.checksum.load(Ordering::Relaxed).wrapping_add(checksum(event.key, event.value));
+        // Released one by one, for a reader that compares turns.
+        next.consumed.store(now.consumed.load(Ordering::Relaxed) + 1, Ordering::Release);
+        next.checksum.store(sum, Ordering::Release);
+        next.key.store(event.key, Ordering::Release);
+        next.value.store(event.value, Ordering::Release);
+        self.turn.store(turn.wrapping_add(1), Ordering::Release);
+    }
+}
+
+/// The map, mapped.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    map: MapHandle,
+    table: NonNull<Table>,
+}
+
+// SAFETY: the table is atomic words, mapped for as long as this lives.
+unsafe impl Send for Tally {}
+// SAFETY: as above.
+unsafe impl Sync for Tally {}
+
+impl Tally {
+    pub(crate) fn new() -> Result<Tally, Error> {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
+            map_flags: libbpf_sys::BPF_F_MMAPABLE,
+            ..Default::default()
+        };
+        let size = size_of::<Table>() as u32;
+        let map = MapHandle::create(MapType::Array, Some("arenaq_tally"), 4, size, 1, &options)
+            .map_err(Error::bpf("making the tally of what was consumed"))?;
+        Self::map(map)
+    }
+
+    /// The tally that is pinned.
+    pub(super) fn open(folder: &Folder, map: MapHandle) -> Result<Tally, Error> {
+        if map.value_size() as usize != size_of::<Table>() {
+            return Err(
+                folder.refusal("its tally is not one of this version of arenaq: build both with the same")
+            );
+        }
+        Self::map(map)
+    }
+
+    fn map(map: MapHandle) -> Result<Tally, Error> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, anywhere.
+        let memory =
+            unsafe { mmap(ptr::null_mut(), size_of::<Table>(), access, MmapFlags::SHARED, map.as_fd(), 0) };
+        let memory = memory.map_err(Error::system("mapping the tally of what was consumed"))?;
+        let table =
+            NonNull::new(memory.cast()).ok_or_else(|| Error::Usage("a mapping at no address".to_owned()))?;
+        Ok(Tally { map, table })
+    }
+
+    pub(super) fn handle(&self) -> &MapHandle {
+        &self.map
+    }
+
+    fn table(&self) -> &Table {
+        // SAFETY: mapped with this size until `self` is dropped; any bytes are a valid table.
+        unsafe { self.table.as_ref() }
+    }
+
+    /// What all consumers have counted.
+    pub(crate) fn total(&self) -> Count {
+        self.table().slots.iter().fold(Count::default(), |sum, slot| {
+            let (count, _) = slot.read();
+            Count {
+                consumed: sum.consumed + count.consumed,
+                checksum: sum.checksum.wrapping_add(count.checksum),
+            }
+        })
+    }
+
+    /// The part of one more consumer.
+    pub(crate) fn teller(&self) -> Result<Teller<'_>, Error> {
+        let table = self.table();
+        let us = u64::from(std::process::id());
+        let claim =
+            |slot: &&Slot| slot.owner.compare_exchange(0, us, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let slot = table.slots.iter().find(claim).ok_or_else(|| Error::System {
+            what: "taking part in the tally".to_owned(),
+            source: io::Error::other(format!(
+                "{SLOTS} consumers have this queue already, or have died: end all of them, and begin with one"
+            )),
+        })?;
+        Ok(Teller {
+            table,
+            slot,
+            dead: Vec::new(),
+            doubtful: Vec::new(),
+            comes_first: false,
+            consumed: 0,
+            again: 0,
+        })
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this size, and who counts borrows `self`.
+        let _ = unsafe { munmap(self.table.as_ptr().cast(), size_of::<Table>()) };
+    }
+}
+
+/// One consumer's part of the tally.
+#[derive(Debug)]
+pub(crate) struct Teller<'a> {
+    table: &'a Table,
+    slot: &'a Slot,
+    /// The slots of dead consumers, until what they have left was handed over.
+    dead: Vec<&'a Slot>,
+    /// What the dead have counted last: it may be handed over again.
+    doubtful: Vec<KeyValue>,
+    /// What the dead have left comes first, so the first other event says that all of it has come.
+    comes_first: bool,
+    consumed: u64,
+    again: u64,
+}
+
+impl Teller<'_> {
+    /// Finds those who have died: all others that have a slot. To be called by one who knows that no other
+    /// consumer lives. Says whether there are any.
+    pub(crate) fn find_dead(&mut self, queue: QueueKind) -> bool {
+        self.comes_first = queue == QueueKind::Mpsc;
+        let others = self.table.slots.iter().filter(|slot| !ptr::eq(*slot, self.slot));
+        self.dead = others.filter(|slot| slot.owner.load(Ordering::Relaxed) != 0).collect();
+        let counted = self.dead.iter().filter(|slot| slot.turn.load(Ordering::Relaxed) != 0);
+        self.doubtful = counted.map(|slot| slot.read().1).collect();
+        !self.dead.is_empty()
+    }
+
+    /// Counts an event that was handed over and is still in the queue.
+    pub(crate) fn count(&mut self, event: KeyValue) {
+        if let Some(known) = self.doubtful.iter().position(|dead| *dead == event) {
+            self.doubtful.swap_remove(known);
+            self.again += 1;
+            return;
+        }
+        self.slot.count(event);
+        self.consumed += 1;
+        if self.comes_first {
+            self.bury();
+        }
+    }
+
+    /// Everything that the dead have left was handed over.
+    pub(crate) fn bury(&mut self) {
+        for slot in self.dead.drain(..) {
+            slot.owner.store(0, Ordering::Release);
+            self.table.deaths.fetch_add(1, Ordering::Relaxed);
+        }
+        self.doubtful.clear();
+    }
+
+    /// How many consumers have died.
+    pub(crate) fn deaths(&self) -> u64 {
+        self.table.deaths.load(Ordering::Relaxed) + self.dead.len() as u64
+    }
+
+    /// How many events this consumer has counted.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// How many were handed over that a dead consumer had handed over and counted.
+    pub(crate) fn again(&self) -> u64 {
+        self.again
+    }
+}
+
+impl Drop for Teller<'_> {
+    fn drop(&mut self) {
+        self.slot.owner.store(0, Ordering::Release);
+    }
+}
