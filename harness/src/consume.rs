@@ -94,7 +94,8 @@ pub(crate) struct Control {
     pub(crate) no_more: AtomicBool,
     /// Do not drain: end now.
     pub(crate) abandon: AtomicBool,
-    /// How many events may still be consumed.
+    limit: Option<u64>,
+    /// How many events may still be consumed, without those that a consumer is about to.
     budget: AtomicI64,
     consumed: AtomicU64,
 }
@@ -105,6 +106,7 @@ impl Control {
         Control {
             no_more: AtomicBool::new(false),
             abandon: AtomicBool::new(false),
+            limit,
             budget: AtomicI64::new(budget),
             consumed: AtomicU64::new(0),
         }
@@ -114,8 +116,9 @@ impl Control {
         self.consumed.load(Ordering::Relaxed)
     }
 
+    /// Whether so many events are consumed: not only spoken for, for who finds none gives the right back.
     pub(crate) fn is_limit_reached(&self) -> bool {
-        self.budget.load(Ordering::Relaxed) <= 0
+        self.limit.is_some_and(|limit| self.consumed() >= limit)
     }
 
     /// The right to consume so many events, or fewer. What is not used is to be given back.
@@ -237,9 +240,14 @@ pub(crate) fn drain(
         // Read before the pop: an event that was there when producers ended is found by a pop after that.
         let no_more = control.no_more.load(Ordering::Acquire);
         let tickets = control.take_tickets(batch);
-        if control.abandon.load(Ordering::Relaxed) || tickets == 0 {
+        if control.abandon.load(Ordering::Relaxed) || control.is_limit_reached() {
             control.return_tickets(tickets);
             return Ok(seen);
+        }
+        if tickets == 0 {
+            // Another consumer has the last of them, and gives back what it does not use.
+            std::thread::yield_now();
+            continue;
         }
         let drained = source.drain(tickets, |event| {
             hand_over(event);
