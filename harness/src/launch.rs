@@ -15,7 +15,7 @@ use rustix::process::{
 };
 
 use crate::error::Error;
-use crate::report::{Reports, pipe};
+use crate::report::{Report, Reports, pipe};
 
 /// How a process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,9 +195,12 @@ impl Drop for Processes {
 ///
 /// # Errors
 ///
-/// The system call's.
-pub fn wait_to_be_traced() -> io::Result<()> {
+/// The system call's, or that the parent has ended already: nobody would let this process go on.
+pub(crate) fn wait_to_be_traced(report: &Report) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    if !report.is_heard()? {
+        return Err(io::Error::other("who has started this process has ended"));
+    }
     kill_process(getpid(), Signal::STOP)?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
     Ok(())

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// The end that arenaq reads.
@@ -71,6 +72,17 @@ impl Report {
         fcntl_setfd(end, FdFlags::CLOEXEC)?;
         // SAFETY: it is open, and this process has just begun: nothing in it has opened a file before.
         Ok(Report(File::from(unsafe { OwnedFd::from_raw_fd(number) })))
+    }
+
+    /// Whether the one who has started this process is there: the pipe has a reader.
+    ///
+    /// # Errors
+    ///
+    /// The system call's.
+    pub(crate) fn is_heard(&self) -> io::Result<bool> {
+        let mut ends = [PollFd::new(&self.0, PollFlags::empty())];
+        poll(&mut ends, Some(&Timespec::default()))?;
+        Ok(!ends[0].revents().contains(PollFlags::ERR))
     }
 
     /// Says something. Nobody to hear it is no error of ours.

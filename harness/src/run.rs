@@ -56,7 +56,7 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
     let arena = kernel.arena()?;
     let stops = Stops::default();
     let mut observed = thread::scope(|scope| {
-        let producers = Programs::start(options, hook, growth, &kernel, &stops, scope)?;
+        let producers = Programs::start(options, hook, growth, &kernel, &stops, interrupted, scope)?;
         observe(options, interrupted, &arena, producers)
     })?;
     if let Some(command) = &mut observed.finished.command {

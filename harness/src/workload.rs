@@ -72,7 +72,7 @@ const TOLD: usize = 3;
 
 impl Workload {
     /// Starts `processes` workers, which wait until [`go`](Self::go), and then do `operations` in all; `None`
-    /// for as many as they can.
+    /// for as many as they can. No further one is started when `interrupted` has become true.
     ///
     /// # Errors
     ///
@@ -82,6 +82,7 @@ impl Workload {
         processes: u32,
         operations: Option<u64>,
         parent: &Path,
+        interrupted: &AtomicBool,
     ) -> Result<Workload, Error> {
         let folder = tempfile::Builder::new()
             .prefix("arenaq-")
@@ -90,6 +91,9 @@ impl Workload {
         let mut workers = Processes::default();
         let mut shares = Vec::new();
         for worker in 0..processes {
+            if interrupted.load(Ordering::Relaxed) {
+                break;
+            }
             let own = folder.path().join(worker.to_string());
             fs::create_dir(&own).map_err(Error::system(format!("making {}", own.display())))?;
             let mut arguments = vec![work.name().into(), own.into_os_string()];
@@ -198,7 +202,7 @@ impl Part {
 /// did.
 pub fn work(mut report: Report, work: Work, folder: &Path, operations: Option<u64>) -> bool {
     let stop = Arc::new(AtomicBool::new(false));
-    if let Err(error) = get_ready(&stop) {
+    if let Err(error) = get_ready(&report, &stop) {
         report.say(&format!("a worker cannot be stopped to be traced: {error}"));
         return false;
     }
@@ -219,11 +223,11 @@ pub fn work(mut report: Report, work: Work, folder: &Path, operations: Option<u6
     result.is_ok()
 }
 
-fn get_ready(stop: &Arc<AtomicBool>) -> io::Result<()> {
+fn get_ready(report: &Report, stop: &Arc<AtomicBool>) -> io::Result<()> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
-    wait_to_be_traced()
+    wait_to_be_traced(report)
 }
 
 fn operate(work: Work, folder: &Path, number: u64) -> Result<(), Error> {

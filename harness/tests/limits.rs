@@ -123,15 +123,19 @@ fn a_thread_that_is_refused_is_an_error_whichever_it_is() {
         (&drive, 1, "a thread that runs"),
         (&drive, 2, "a thread that runs"),
         (&drive, 3, "a consumer"),
-        // The first starts the worker.
-        (&files, 2, "a consumer"),
-        (&refill, 1, if Hook::SysEnter.may_allocate().is_ok() { "a process" } else { "makes nodes" }),
+        (&files, 1, "a consumer"),
+        (&refill, 1, if Hook::SysEnter.may_allocate().is_ok() { "a consumer" } else { "makes nodes" }),
     ] {
         for error in ["EAGAIN", "ENOMEM"] {
             let fault = format!("clone3:error={error}:when={call}");
             let outcome = run(&mut faulty(&fault, arguments));
             assert_refused(&outcome, &[member, "(os error"]);
         }
+    }
+    for call in 1..=2 {
+        let arguments = ["run", "--hook", "sys-enter", "--processes", "2", "--duration", "20"];
+        let outcome = run(&mut faulty(&format!("clone,fork,vfork:error=EAGAIN:when={call}"), &arguments));
+        assert_refused(&outcome, &["starting a process", "os error 11", "ulimit -u"]);
     }
 }
 
@@ -267,10 +271,49 @@ fn consumers_that_are_held_back_for_longer_than_time_can_be_told_take_the_rest()
     assert_accounted(&outcome.json());
 }
 
+/// Whether a process has come so far that it works.
+fn is_busy(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0);
+    ticks(11) + ticks(12) > 5
+}
+
+#[test]
+fn the_second_signal_ends_a_run_at_once_and_its_workers_with_it() {
+    let Some(_guard) = kernel_with(Hook::SysEnter, "two signals") else { return };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
+    let mut command = arenaq(&["run", "--hook", "sys-enter", "--duration", "60"]);
+    command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command starts");
+    let is_empty = || fs::read_dir(folder.path()).expect("it is there").next().is_none();
+    let workers = || {
+        let path = format!("/proc/{0}/task/{0}/children", child.id());
+        let ids = fs::read_to_string(path).unwrap_or_default();
+        ids.split_whitespace().map(|id| id.parse().expect("an id is a number")).collect::<Vec<u32>>()
+    };
+    wait_for("the workers to work", || workers().len() == 4 && workers().into_iter().all(is_busy));
+    let pid = rustix::process::Pid::from_child(&child);
+    // While it is stopped both arrive, so the first is not yet answered when the second comes.
+    for signal in [rustix::process::Signal::STOP, rustix::process::Signal::TERM] {
+        rustix::process::kill_process(pid, signal).expect("it is ours");
+    }
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is ours");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("it is ours");
+    let status = child.wait().expect("it ends");
+    assert!([Some(130), Some(143)].contains(&status.code()), "{status:?}");
+    wait_for("the workers' end", || processes_with(folder.path()).is_empty());
+    wait_for("the workers to clean up", is_empty);
+}
+
 #[test]
 fn a_signal_that_comes_before_the_producers_ends_the_run_with_a_summary() {
-    let Some(_guard) = kernel("early signal") else { return };
-    for backend in [&["--backend", "threads", "--capacity", "60000000"][..], &["--hook", "drive"]] {
+    let Some(_guard) = kernel_with(Hook::SysEnter, "early signal") else { return };
+    for backend in [
+        &["--backend", "threads", "--capacity", "60000000"][..],
+        &["--hook", "drive"],
+        &["--hook", "sys-enter", "--processes", "100"],
+    ] {
         let mut command = arenaq(&["run", "--duration", "60", "--json"]);
         let child = command.args(backend).stdout(Stdio::piped()).spawn().expect("the command starts");
         // Two handlers, INT and TERM, and no thread yet.

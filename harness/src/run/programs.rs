@@ -92,6 +92,7 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         growth: Growth,
         kernel: &'env Kernel,
         stops: &'env Stops,
+        interrupted: &AtomicBool,
         scope: &'scope Scope<'scope, 'env>,
     ) -> Result<Self, Error> {
         let drivers = if hook == Hook::Drive { options.processes } else { 0 };
@@ -107,7 +108,7 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         let kind = if hook == Hook::Drive {
             Kind::Drive(start_drivers(options, kernel, &stops.drivers, scope)?)
         } else if options.command.is_empty() {
-            Kind::Workload(start_workload(options, hook, kernel)?)
+            Kind::Workload(start_workload(options, hook, kernel, interrupted)?)
         } else {
             Kind::Command(start_command(options, kernel)?)
         };
@@ -138,10 +139,16 @@ fn start_drivers<'scope, 'env>(
 /// What a worker takes of the control group's memory. Measured: 0.6 MB.
 const OF_A_WORKER: u64 = 1 << 20;
 
-fn start_workload(options: &Options, hook: Hook, kernel: &Kernel) -> Result<Workload, Error> {
+fn start_workload(
+    options: &Options,
+    hook: Hook,
+    kernel: &Kernel,
+    interrupted: &AtomicBool,
+) -> Result<Workload, Error> {
     require::memory(u64::from(options.processes) * OF_A_WORKER)?;
     let work = Work::for_hook(hook);
-    let workload = Workload::start(work, options.processes, options.operations, &options.folder())?;
+    let workload =
+        Workload::start(work, options.processes, options.operations, &options.folder(), interrupted)?;
     workload.ids().try_for_each(|id| kernel.trace(id).map(drop))?;
     kernel.attach()?;
     workload.go()?;
