@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use weaken::operation::{Operation, Order, Orders};
 use weaken::record::{CHANGES, End, Ending, Execution, FILE, Line, Outcome, REFUSED, Reason, Step};
+use weaken::sync::atomic::AtomicBool;
 
 /// What became of one model in a process of its own.
 struct Run {
@@ -196,6 +197,13 @@ fn a_panic_in_a_destructor_does_not_hide_the_first_one() {
     assert!(!run.output.status.success());
     let failure = run.end().failure.as_ref().expect("it fails");
     assert!(failure.message.contains("the first"), "{failure:?}");
+}
+
+#[test]
+fn an_atomic_outside_of_a_model_says_how_to_begin_one() {
+    let outside = std::panic::catch_unwind(|| AtomicBool::new(false)).expect_err("no model runs");
+    let text = outside.downcast_ref::<&str>().expect("a text");
+    assert!(text.contains("begin the model with `weaken::model`"), "{text}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{execution, hook, report, site};
 /// What loom is given.
 type Body = Box<dyn Fn() + Send + Sync>;
 
-/// [`loom::model`], with a record.
+/// [`loom::model()`], with a record.
 ///
 /// # Panics
 ///

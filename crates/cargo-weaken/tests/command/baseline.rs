@@ -1,0 +1,33 @@
+//! A line that CI holds.
+
+use crate::fixture::{Fixture, told};
+
+#[test]
+fn a_new_survivor_fails_and_code_that_moves_does_not() {
+    let fixture = Fixture::new();
+    let check = |more: &[&str]| {
+        let arguments = [&["--baseline=weaken.json", "two_never_hold"], more].concat();
+        let output = fixture.run(&arguments);
+        (output.status.code(), told(&output))
+    };
+    let (status, told) = check(&[]);
+    assert_eq!(status, Some(8), "there is none yet: {told}");
+    assert_eq!(check(&["--write-baseline"]).0, Some(0));
+    assert_eq!(check(&[]).0, Some(0));
+
+    fixture.edit("src/lock.rs", "use weaken::cell", "// One line more.\nuse weaken::cell");
+    assert_eq!(check(&[]).0, Some(0));
+
+    fixture.edit("src/lock.rs", "Ordering::Release", "Ordering::SeqCst");
+    let (status, told) = check(&[]);
+    assert_eq!(status, Some(1), "{told}");
+    let place = fixture.line("src/lock.rs", "Ordering::SeqCst");
+    assert!(told.contains(&format!("new survivor: {place}")), "{told}");
+    assert!(told.contains("store SeqCst -> Release"), "{told}");
+    assert!(told.contains("1 new survivors"), "{told}");
+
+    fixture.edit("weaken.json", "{", "[");
+    let (status, told) = check(&[]);
+    assert_eq!(status, Some(2), "{told}");
+    assert!(told.contains("it is no baseline"), "{told}");
+}
