@@ -103,7 +103,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 4, value_parser = parse_tasks)]
     pub(crate) processes: u32,
     /// How many operations the built-in workload does in all [default: 100000, or no limit with --duration].
-    #[arg(long)]
+    #[arg(long, conflicts_with = "command")]
     pub(crate) operations: Option<u64>,
     /// Lets consumers begin so much later than producers.
     #[arg(long, value_parser = seconds, default_value = "0")]

@@ -205,11 +205,11 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         // Standard output is the command's.
         say_aside(&summary)?;
     }
-    if summary.produced == 0 {
-        tell(format_args!("the hook {} saw no event: does what ran pass there?", summary.hook));
-    }
     if !summary.is_accounted() {
         return Ok(ExitCode::from(NOT_ACCOUNTED));
+    }
+    if summary.produced == 0 {
+        tell(format_args!("the hook {} saw no event: does what ran pass there?", summary.hook));
     }
     if let Some(status) = summary.command_status.filter(|&status| status != 0 && !summary.command_cut_short) {
         let command: Vec<_> = options.command.iter().map(|word| word.to_string_lossy()).collect();

@@ -95,17 +95,22 @@ fn a_time_limit_or_a_signal_ends_the_command_with_all_that_it_has_started_and_th
     let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
     let file = folder.path().join("ids");
     let quiet = "</dev/null >/dev/null 2>&1";
-    // A child, one without a parent that does not listen, and the command itself, which waits or has ended.
-    let starts = format!(
-        "sleep 100 {quiet} & (trap '' TERM; setsid sleep 100 {quiet} & echo $! >>{0}); echo $! $$ | tr ' ' '\\n' >>{0}",
-        file.display()
-    );
-    for (how, ends, status) in
-        [("limit", "; wait", Some(143)), ("signal", "; wait", Some(143)), ("limit", "", Some(0))]
-    {
+    // A child, one without a parent, which may not listen, and the command itself, which waits or has ended.
+    let starts = |trap: &str| {
+        format!(
+            "sleep 100 {quiet} & ({trap} setsid sleep 100 {quiet} & echo $! >>{0}); \
+             echo $! $$ | tr ' ' '\\n' >>{0}",
+            file.display()
+        )
+    };
+    for (how, trap, ends, status) in [
+        ("limit", "trap '' TERM;", "; wait", Some(143)),
+        ("signal", "", "; wait", Some(143)),
+        ("limit", "", "", Some(0)),
+    ] {
         let _ = fs::remove_file(&file);
         let limit = if how == "limit" { "1" } else { "1000" };
-        let mut command = run_shell(&["--json", "--duration", limit], &format!("{starts}{ends}"));
+        let mut command = run_shell(&["--json", "--duration", limit], &format!("{}{ends}", starts(trap)));
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         wait_for("the script to have come to its end", || ids(&file).len() == 3);
         if how == "signal" {
