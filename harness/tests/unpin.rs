@@ -84,7 +84,7 @@ fn objects_that_pin_has_not_pinned_stay_whatever_their_names() {
     pin(&ours);
     let mut record = MapHandle::from_pinned_path(ours.join("record")).expect("a map");
     record.pin(folder.join("record")).expect("room for it");
-    assert_refused(text(&folder), &folder, "not ours: arena (another object");
+    assert_refused(text(&folder), &folder, "not known to be ours: arena (another object");
 
     // Ours, and one thing more.
     let mut counters = MapHandle::from_pinned_path(ours.join("counters")).expect("a map");
