@@ -340,6 +340,8 @@ impl<'a> Consumer<'a> {
         let (source, teller, right) = self.receiver.parts();
         let (Some(teller), Some(right)) = (teller, right) else { return Ok(false) };
         if !right.is_alone(&self.pinned.folder)? {
+            // Without the lock it would be taken for dead.
+            teller.retire();
             return Ok(false);
         }
         if matches!(source, Source::Mpmc(_)) && teller.find_dead(QueueKind::Mpmc) {

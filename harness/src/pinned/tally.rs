@@ -240,6 +240,12 @@ impl Teller<'_> {
         self.doubtful.clear();
     }
 
+    /// Gives up the slot: this consumer has ended to count. Somebody else's it stays, if it was taken for dead.
+    pub(crate) fn retire(&self) {
+        let us = u64::from(std::process::id());
+        let _ = self.slot.owner.compare_exchange(us, 0, Ordering::Release, Ordering::Relaxed);
+    }
+
     /// How many consumers have died.
     pub(crate) fn deaths(&self) -> u64 {
         self.table.deaths.load(Ordering::Relaxed) + self.dead.len() as u64
@@ -258,6 +264,6 @@ impl Teller<'_> {
 
 impl Drop for Teller<'_> {
     fn drop(&mut self) {
-        self.slot.owner.store(0, Ordering::Release);
+        self.retire();
     }
 }

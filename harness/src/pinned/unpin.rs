@@ -48,7 +48,9 @@ pub fn unpin(folder: &Path) -> Result<Unpinned, Error> {
     let record = Record::read(&folder)?;
     let foreign: Vec<_> = names.iter().filter_map(|name| foreign(&folder, &record, name)).collect();
     if !foreign.is_empty() {
-        return Err(folder.refusal(format!("not known to be ours: {}. Nothing was removed", foreign.join(", "))));
+        return Err(
+            folder.refusal(format!("not known to be ours: {}. Nothing was removed", foreign.join(", ")))
+        );
     }
     // Links first: nothing pushes into what is not there any more. The record last: without it nobody can say
     // whose the rest is.
