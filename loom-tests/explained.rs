@@ -49,6 +49,27 @@ fn a_swap_that_only_releases_loses_a_link_and_the_table_says_why() {
     );
 }
 
+/// With the capture of the test harness, as everybody runs tests.
+#[test]
+fn a_site_that_is_none_is_refused_with_the_names_near_it() {
+    for (change, reasons) in [
+        ("mpsc.push.swop_head=Release", &["no site mpsc.push.swop_head", "mpsc.push.swap_head"][..]),
+        ("mpsc.push.swap_head=Weak", &["Weak is no ordering"]),
+        ("mpsc.push.swap_head", &["SITE=ORDERING"]),
+    ] {
+        let output = Command::new(std::env::current_exe().expect("this test is a file"))
+            .args(["--exact", "mpsc::two_producers_link_each_other_s_nodes"])
+            .env(arenaq::experiment::VARIABLE, change)
+            .output()
+            .expect("it starts");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{change}: {text}");
+        for reason in reasons {
+            assert!(text.contains(arenaq::experiment::VARIABLE) && text.contains(reason), "{change}: {text}");
+        }
+    }
+}
+
 #[test]
 fn an_ordering_as_declared_fails_nothing() {
     let (output, folder) =

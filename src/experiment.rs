@@ -8,14 +8,19 @@
 
 extern crate std;
 
+use std::format;
+use std::io::Write as _;
 use std::string::{String, ToString};
 use std::sync::OnceLock;
-use std::{eprintln, format};
+use std::vec::Vec;
 
 use crate::ordering::{Access, Ordering, SiteInfo, all_sites, is_load_order, is_store_order};
 
 /// The environment variable that changes an ordering.
 pub const VARIABLE: &str = "ARENAQ_SITE";
+
+/// How many names are shown for one that is none.
+const NEAR: usize = 3;
 
 /// Another ordering for one site, or for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +43,7 @@ impl Change {
         if site == "*" {
             return Ok(change);
         }
-        let info =
-            all_sites().find(|info| info.name == site).ok_or_else(|| format!("there is no site {site}"))?;
+        let info = all_sites().find(|info| info.name == site).ok_or_else(|| unknown(site))?;
         change.check(info)?;
         Ok(change)
     }
@@ -66,6 +70,15 @@ impl Change {
     }
 }
 
+/// That there is no such site, and the names that are nearest to it.
+fn unknown(site: &str) -> String {
+    let mut near: Vec<_> =
+        all_sites().map(|info| (strsim::jaro_winkler(site, info.name), info.name)).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let near: Vec<_> = near.iter().take(NEAR).map(|(_, name)| *name).collect();
+    format!("there is no site {site}; near it are {}", near.join(", "))
+}
+
 fn parse_order(text: &str) -> Result<Ordering, String> {
     match text {
         "Relaxed" => Ok(Ordering::Relaxed),
@@ -87,7 +100,8 @@ fn change() -> Option<&'static Change> {
             match Change::parse(&text) {
                 Ok(change) => Some(change),
                 Err(error) => {
-                    eprintln!("{VARIABLE}: {error}");
+                    // Not `eprintln`: the test harness keeps what that prints, and would end with it here.
+                    let _ = writeln!(std::io::stderr(), "{VARIABLE}: {error}");
                     std::process::exit(2);
                 }
             }
@@ -132,7 +146,7 @@ mod tests {
     fn what_cannot_be_tried_is_refused_with_its_reason() {
         for (text, reason) in [
             ("mpsc.push.swap_head", "SITE=ORDERING"),
-            ("mpsc.push.swop_head=Release", "no site"),
+            ("mpsc.push.swop_head=Release", "no site mpsc.push.swop_head; near it are mpsc.push.swap_head, "),
             ("mpsc.push.swap_head=Weak", "no ordering"),
             ("mpsc.pop.load_next=Release", "cannot be"),
             ("mpsc.push.link_node=Acquire", "cannot be"),
