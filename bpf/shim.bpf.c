@@ -68,8 +68,7 @@ void arenaq_store_release(__u64 address, __u64 value)
 
 /*
  * BPF has no fence, but a read-modify-write with BPF_FETCH is fully ordered. The zero is hidden from
- * LLVM, which would make an `or` of an addition of zero that it knows: x86 has no fetching `or` for
- * arenas.
+ * LLVM, as in `arenaq_fetch_add`.
  */
 __u64 arenaq_load_acquire(__u64 address)
 {
@@ -122,8 +121,13 @@ void arenaq_add(__u64 address, __u64 value)
 	__atomic_fetch_add((__u64 __arena *)address, value, __ATOMIC_RELAXED);
 }
 
+/*
+ * What is added is hidden from LLVM: of an addition of a zero that it knows, which reads the newest value, it would make
+ * an `or`, and x86 has no fetching `or` for arenas.
+ */
 __u64 arenaq_fetch_add(__u64 address, __u64 value)
 {
+	asm volatile("" : "+r"(value));
 	return __sync_fetch_and_add((__u64 __arena *)address, value);
 }
 

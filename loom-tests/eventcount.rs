@@ -8,7 +8,7 @@ use arenaq::count::Uncounted;
 use arenaq::eventcount::{EventCount, Ticket};
 use arenaq::mpsc::Consumer;
 use arenaq::ordering::Ordering::Relaxed;
-use arenaq::ordering::{CompareExchange, Load, Site};
+use arenaq::ordering::{CompareExchange, Field, Load, Site};
 use arenaq::platform::{Platform, Word};
 use loom::sync::Notify;
 
@@ -278,8 +278,9 @@ fn an_mpmc_consumer_that_sleeps_is_woken() {
 struct Flag(<Loom as Platform>::Word);
 
 const RAISE: Site<CompareExchange> =
-    Site::compare_exchange(Relaxed, Relaxed, "model.flag.raise").why("what is waited for");
-const LOOK: Site<Load> = Site::load(Relaxed, "model.flag.load").why("behind the fence of the announcement");
+    Site::compare_exchange(Relaxed, Relaxed, "model.flag.raise").of(Field::Data).why("what is waited for");
+const LOOK: Site<Load> =
+    Site::load(Relaxed, "model.flag.load").of(Field::Data).why("behind the fence of the announcement");
 
 type Flagging = Waking<Flag>;
 

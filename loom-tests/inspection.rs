@@ -73,7 +73,8 @@ fn an_mpmc_search_sees_published_elements_only() {
                     seen.push(*value);
                     *value == 2
                 })
-            };
+            }
+            .expect("a sound ring");
             assert_eq!(found.is_some(), seen.contains(&2), "found what was seen");
             saw(&seen, outcomes);
         });
@@ -100,7 +101,7 @@ fn an_mpmc_search_goes_on_beside_two_producers() {
         let searcher = spawn(&ring, outcomes, |ring, outcomes| {
             ring.turn.take();
             // SAFETY: no pop runs.
-            let found = unsafe { ring.head.search(|value| *value == 2) };
+            let found = unsafe { ring.head.search(|value| *value == 2) }.expect("a sound ring");
             outcomes.saw(if found.is_some() { "found" } else { "not found" });
         });
         join(producers);

@@ -1,9 +1,13 @@
 //! The list: producers and the consumer, with a node for every push.
 
+use std::rc::Rc;
+
+use arenaq::PushError;
 use arenaq::count::Uncounted;
+use arenaq::mpsc::Head;
 
 use crate::list::List;
-use crate::model::{Model, exactly_once, join, spawn};
+use crate::model::{self, Loom, Model, exactly_once, join, spawn};
 
 type Plain = List<Uncounted>;
 
@@ -163,5 +167,30 @@ fn two_batches_link_each_other_s_nodes() {
         let left = list.drain();
         assert!(left == [1, 2, 3, 4] || left == [3, 4, 1, 2], "each in one piece: {left:?}");
         exactly_once(pushed.concat(), left);
+    });
+}
+
+#[test]
+fn a_queue_that_was_never_made_refuses_every_push_and_changes_nothing() {
+    Model {
+        name: "mpsc, a queue that was never made: 2 producers x 1; the pool serves another one: 2 producers x 1",
+        preemption_bound: None,
+        at_least: 108,
+        outcomes: &["invalid", "pushed"],
+    }
+    .check(|outcomes| {
+        let list = Plain::with(&[], 2);
+        let never = Rc::new(Head::<Loom, u64, Uncounted>::empty());
+        let producers = [1, 2].map(|value| {
+            let never = never.clone();
+            spawn(&list, outcomes, move |list, outcomes| {
+                let refused = model::push("mpsc.push", || never.push(&list.pool, value));
+                assert_eq!(refused, Err(PushError::Invalid), "it was never made");
+                outcomes.saw("invalid");
+                list.push(value, outcomes)
+            })
+        });
+        let pushed = join(producers);
+        list.account(pushed.into_iter().flatten(), []);
     });
 }

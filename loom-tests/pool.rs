@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::rc::Rc;
 
-use arenaq::ordering::{Read, Site, Write};
+use arenaq::ordering::{Field, Read, Site, Write};
 use arenaq::platform::{Identify, Plain, Platform, Word};
 use arenaq::pool::{AllocError, Chain, GrowError, Pool, Reservation, Start};
 use arenaq::trace;
@@ -12,8 +12,9 @@ use loom::thread::JoinHandle;
 use crate::model::{Loom, Model, Outcomes, Turn, join, processors, spawn};
 
 /// What an owner does to its node, so that loom reports two owners at once as a race.
-const STAMP: Site<Write> = Site::write("model.owner.stamp").why("the node is the owner's alone");
-const LOOK: Site<Read> = Site::read("model.owner.look").why("the node is the owner's alone");
+const STAMP: Site<Write> =
+    Site::write("model.owner.stamp").of(Field::Data).why("the node is the owner's alone");
+const LOOK: Site<Read> = Site::read("model.owner.look").of(Field::Data).why("the node is the owner's alone");
 
 type Stamp = <Loom as Platform>::Plain<u64>;
 

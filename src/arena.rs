@@ -26,35 +26,43 @@ use crate::status::{Corruption, PopError, PushError};
 /// The sites of the header.
 pub mod site {
     use crate::ordering::Ordering::{Acquire, Relaxed, Release};
-    use crate::ordering::{Site, sites};
+    use crate::ordering::{Field, Site, sites};
 
     sites! {
         /// Everything in the header but the magic, while it is made.
         FORMAT: Write = Site::write("arena.format.write")
+            .of(Field::Header)
             .why("nobody attaches before the magic is there");
         /// The header is complete.
         FORMAT_PUBLISH: Store = Site::store(Release, "arena.format.store_magic")
+            .of(Field::Header)
             .pairs_with(&["arena.attach.load_magic"])
             .why("the header and the queues are there before somebody who sees the magic looks");
         /// Whether there is a header.
         ATTACH_MAGIC: Load = Site::load(Acquire, "arena.attach.load_magic")
+            .of(Field::Header)
             .pairs_with(&["arena.format.store_magic"])
             .why("the header and the queues were made before they are looked at");
         /// The rest of the header.
         ATTACH: Read = Site::read("arena.attach.read")
+            .of(Field::Header)
             .why("written before the magic, and never again");
         /// The right to be the one consumer.
         CONSUMER_CLAIM: CompareExchange = Site::compare_exchange(Acquire, Relaxed, "arena.consumer.claim")
+            .of(Field::Owner)
             .pairs_with(&["arena.consumer.release"])
             .why("the last consumer's tail is written before this one reads it; failure: nothing is read");
         /// The right passes from a consumer that died.
         CONSUMER_TAKE_OVER: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "arena.consumer.take_over")
+            .of(Field::Owner)
             .why("decides between those who take over; what the dead one wrote happens before, by the caller's promise");
         /// Who has the right.
         CONSUMER_OWNER: Load = Site::load(Relaxed, "arena.consumer.load_owner")
+            .of(Field::Owner)
             .why("only a guess: the claim fails if it is old");
         /// The right is given up.
         CONSUMER_RELEASE: Store = Site::store(Release, "arena.consumer.release")
+            .of(Field::Owner)
             .pairs_with(&["arena.consumer.claim"])
             .why("this consumer's tail is written before the next one reads it");
     }
@@ -859,10 +867,15 @@ impl<'m, T: Payload, C: CountPolicy> Mpmc<'m, T, C> {
 
     /// Looks for an element; see [`mpmc::Head::search`].
     ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    ///
     /// # Safety
     ///
     /// No pop runs at the same time.
-    pub unsafe fn search(&self, found: impl FnMut(&T) -> bool) -> Option<T> {
+    pub unsafe fn search(&self, found: impl FnMut(&T) -> bool) -> Result<Option<T>, Corruption> {
+        self.check_ring()?;
         // SAFETY: passed on to the caller.
         unsafe { self.head.search(found) }
     }

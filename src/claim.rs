@@ -7,14 +7,16 @@ use crate::platform::Word;
 /// The sites of those who are alone on their side.
 pub mod site {
     use crate::ordering::Ordering::Relaxed;
-    use crate::ordering::{Site, sites};
+    use crate::ordering::{Field, Site, sites};
 
     sites! {
         /// The only producer claims the position, or the positions of a run.
         ENQUEUE_ADVANCE: Store = Site::store(Relaxed, "claim.single_producer.advance_position")
+            .of(Field::EnqueuePosition)
             .why("nobody else claims enqueue positions, and the position carries no data");
         /// The only consumer claims the position, or the positions of a run.
         DEQUEUE_ADVANCE: Store = Site::store(Relaxed, "claim.single_consumer.advance_position")
+            .of(Field::DequeuePosition)
             .why("nobody else claims dequeue positions, and the position carries no data");
     }
 }

@@ -60,40 +60,50 @@ use crate::platform::{Platform, Word};
 /// The sites of the event count.
 pub mod site {
     use crate::ordering::Ordering::{Relaxed, SeqCst};
-    use crate::ordering::{Site, sites};
+    use crate::ordering::{Field, Site, sites};
 
     sites! {
         /// The word to which a sleeper will be added.
         PREPARE_STATE: Load = Site::load(Relaxed, "eventcount.prepare.load_state")
+            .of(Field::Sleepers)
             .why("only a guess: the announcement fails if it is old");
         /// One sleeper more.
         PREPARE_ANNOUNCE: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "eventcount.prepare.announce_sleeper")
+            .of(Field::Sleepers)
             .why("carries no data; its order with the reads of the queue is the fence's");
         /// Between the announcement and the reads of the queue.
         PREPARE_FENCE: Fence = Site::fence(SeqCst, "eventcount.prepare.fence")
+            .of(Field::Nothing)
             .pairs_with(&["eventcount.notify.fence"])
             .why("if this fence is the first, the producer sees the announcement; if it is the second, this thread sees the push");
         /// The epoch, as a sleeper looks at it.
         WAIT_STATE: Load = Site::load(Relaxed, "eventcount.wait.load_state")
+            .of(Field::Sleepers)
             .why("says that a notification came, not what for: the sleeper looks at the queue again");
         /// The word from which a sleeper will be taken.
         CANCEL_STATE: Load = Site::load(Relaxed, "eventcount.cancel.load_state")
+            .of(Field::Sleepers)
             .why("only a guess: the withdrawal fails if it is old");
         /// One sleeper less.
         CANCEL_WITHDRAW: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "eventcount.cancel.withdraw_sleeper")
+            .of(Field::Sleepers)
             .why("carries no data");
         /// Between the read-modify-write of the push and the load of the word.
         NOTIFY_FENCE: Fence = Site::fence(SeqCst, "eventcount.notify.fence")
+            .of(Field::Nothing)
             .pairs_with(&["eventcount.prepare.fence"])
             .why("if this fence is the first, the consumer sees the push; if it is the second, this thread sees the announcement");
         /// Whether somebody sleeps.
         NOTIFY_STATE: Load = Site::load(Relaxed, "eventcount.notify.load_state")
+            .of(Field::Sleepers)
             .why("its order with the push is the fence's");
         /// The next epoch, in which nobody sleeps.
         NOTIFY_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "eventcount.notify.claim_sleepers")
+            .of(Field::Sleepers)
             .why("decides who rings, and carries no data: a sleeper that wakes looks at the queue through its next fence");
         /// The next epoch, with sleepers that nobody has counted off.
         NOTIFY_ADVANCE: Add = Site::add(Relaxed, "eventcount.notify.advance_epoch")
+            .of(Field::Sleepers)
             .why("carries no data, as the claim");
     }
 }

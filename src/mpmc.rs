@@ -61,166 +61,213 @@ use crate::status::{Corruption, PopError, PushError};
 /// The sites of the queue.
 pub mod site {
     use crate::ordering::Ordering::{Acquire, Relaxed, Release};
-    use crate::ordering::{Site, sites};
+    use crate::ordering::{Field, Site, sites};
 
     sites! {
         /// Where the ring is; null in a queue that was never initialised.
         PUSH_BUFFER: Read = Site::read("mpmc.push.read_buffer")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out")
             .seed("insert m00 m03");
         /// The position that the push will try to claim.
         PUSH_POSITION: Load = Site::load(Relaxed, "mpmc.push.load_position")
+            .of(Field::EnqueuePosition)
             .why("only a guess: the claim fails if it is old")
             .seed("insert m01, analysis 1 m0");
         /// The mask that turns a position into a cell.
         PUSH_MASK: Read = Site::read("mpmc.push.read_mask")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out")
             .seed("insert m02");
         /// Whose turn the cell is.
         PUSH_SEQUENCE: Load = Site::load(Acquire, "mpmc.push.load_sequence")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.pop.free_cell", "mpmc.drain.free_cell", "mpmc.reclaim.free_cell"])
             .why("the last consumer's read of the data happens before this push overwrites it")
             .seed("insert m04, analysis 1 m1");
         /// The claim of the position.
         PUSH_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "mpmc.push.claim_position")
+            .of(Field::EnqueuePosition)
             .why("decides who owns the cell and carries no data: the sequence does that")
             .seed("insert m05, analysis 1 m2");
         /// The element itself, in a cell that nobody else may touch.
         PUSH_DATA: Write = Site::write("mpmc.push.write_data")
+            .of(Field::Data)
             .why("the cell is the claimer's until it publishes")
             .seed("insert m06 m07, analysis 1 m3");
         /// The cell becomes a consumer's.
         PUSH_PUBLISH: Store = Site::store(Release, "mpmc.push.publish_cell")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.pop.load_sequence", "mpmc.drain.load_sequence", "mpmc.search.load_sequence"])
             .why("the data is written before whoever sees this sequence reads it")
             .seed("insert m08, analysis 1 m4");
         /// One element more.
         PUSH_COUNT: Add = Site::add(Relaxed, "mpmc.push.increment_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it")
             .seed("insert m09");
         /// The position again, after somebody else was faster.
         PUSH_RELOAD: Load = Site::load(Relaxed, "mpmc.push.reload_position")
+            .of(Field::EnqueuePosition)
             .why("only a guess, as the first")
             .seed("insert m10");
 
         /// Where the ring is.
         POP_BUFFER: Read = Site::read("mpmc.pop.read_buffer")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out");
         /// The position that the pop will try to claim.
         POP_POSITION: Load = Site::load(Relaxed, "mpmc.pop.load_position")
+            .of(Field::DequeuePosition)
             .why("only a guess: the claim fails if it is old")
             .seed("analysis 2 m0");
         /// The mask that turns a position into a cell.
         POP_MASK: Read = Site::read("mpmc.pop.read_mask")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out");
         /// Whose turn the cell is.
         POP_SEQUENCE: Load = Site::load(Acquire, "mpmc.pop.load_sequence")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"])
             .why("the producer's write of the data happens before this pop reads it")
             .seed("analysis 2 m1");
         /// The claim of the position.
         POP_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "mpmc.pop.claim_position")
+            .of(Field::DequeuePosition)
             .why("decides who owns the cell and carries no data: the sequence does that")
             .seed("analysis 2 m2");
         /// The element itself, in a cell that nobody else may touch.
         POP_DATA: Read = Site::read("mpmc.pop.read_data")
+            .of(Field::Data)
             .why("the cell is the claimer's until it frees it")
             .seed("analysis 2 m3");
         /// The cell becomes the next lap's producer's.
         POP_FREE: Store = Site::store(Release, "mpmc.pop.free_cell")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.push.load_sequence", "mpmc.push_many.load_sequence"])
             .why("the data is read before the producer that sees this sequence overwrites it")
             .seed("analysis 2 m4");
         /// One element less.
         POP_COUNT: Add = Site::add(Relaxed, "mpmc.pop.decrement_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it");
         /// The position again, after somebody else was faster.
         POP_RELOAD: Load = Site::load(Relaxed, "mpmc.pop.reload_position")
+            .of(Field::DequeuePosition)
             .why("only a guess, as the first");
 
         /// Where the ring is.
         PUSH_MANY_BUFFER: Read = Site::read("mpmc.push_many.read_buffer")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out");
         /// The first position that the push will try to claim.
         PUSH_MANY_POSITION: Load = Site::load(Relaxed, "mpmc.push_many.load_position")
+            .of(Field::EnqueuePosition)
             .why("only a guess: the claim fails if it is old");
         /// The mask that turns a position into a cell.
         PUSH_MANY_MASK: Read = Site::read("mpmc.push_many.read_mask")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out");
         /// Whose turn a cell of the run is.
         PUSH_MANY_SEQUENCE: Load = Site::load(Acquire, "mpmc.push_many.load_sequence")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.pop.free_cell", "mpmc.drain.free_cell", "mpmc.reclaim.free_cell"])
             .why("the last consumer's read of the cell's data happens before this push overwrites it");
         /// The claim of the whole run.
         PUSH_MANY_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "mpmc.push_many.claim_positions")
+            .of(Field::EnqueuePosition)
             .why("decides who owns the cells and carries no data: each sequence does that for its cell");
         /// An element, in a cell that nobody else may touch.
         PUSH_MANY_DATA: Write = Site::write("mpmc.push_many.write_data")
+            .of(Field::Data)
             .why("the cell is the claimer's until it publishes");
         /// A cell becomes a consumer's.
         PUSH_MANY_PUBLISH: Store = Site::store(Release, "mpmc.push_many.publish_cell")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.pop.load_sequence", "mpmc.drain.load_sequence", "mpmc.search.load_sequence"])
             .why("the data is written before whoever sees this sequence reads it");
         /// All elements of the batch more.
         PUSH_MANY_COUNT: Add = Site::add(Relaxed, "mpmc.push_many.increment_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it");
         /// The position again, after somebody else was faster.
         PUSH_MANY_RELOAD: Load = Site::load(Relaxed, "mpmc.push_many.reload_position")
+            .of(Field::EnqueuePosition)
             .why("only a guess, as the first");
 
         /// Where the ring is.
         DRAIN_BUFFER: Read = Site::read("mpmc.drain.read_buffer")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out");
         /// The first position that the drain will try to claim.
         DRAIN_POSITION: Load = Site::load(Relaxed, "mpmc.drain.load_position")
+            .of(Field::DequeuePosition)
             .why("only a guess: the claim fails if it is old");
         /// The mask that turns a position into a cell.
         DRAIN_MASK: Read = Site::read("mpmc.drain.read_mask")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out");
         /// Whose turn a cell of the run is.
         DRAIN_SEQUENCE: Load = Site::load(Acquire, "mpmc.drain.load_sequence")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"])
             .why("the producer's write of the cell's data happens before this drain reads it");
         /// The claim of the whole run.
         DRAIN_CLAIM: CompareExchange = Site::compare_exchange(Relaxed, Relaxed, "mpmc.drain.claim_positions")
+            .of(Field::DequeuePosition)
             .why("decides who owns the cells and carries no data: each sequence does that for its cell");
         /// An element, in a cell that nobody else may touch.
         DRAIN_DATA: Read = Site::read("mpmc.drain.read_data")
+            .of(Field::Data)
             .why("the cell is the claimer's until it frees it");
         /// A cell becomes the next lap's producer's.
         DRAIN_FREE: Store = Site::store(Release, "mpmc.drain.free_cell")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.push.load_sequence", "mpmc.push_many.load_sequence"])
             .why("the data is read before the producer that sees this sequence overwrites it");
         /// All elements of the batch less.
         DRAIN_COUNT: Add = Site::add(Relaxed, "mpmc.drain.decrement_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it");
         /// The position again, after somebody else was faster.
         DRAIN_RELOAD: Load = Site::load(Relaxed, "mpmc.drain.reload_position")
+            .of(Field::DequeuePosition)
             .why("only a guess, as the first");
 
         /// Positions, as an observer reads them.
         INSPECT_POSITION: Load = Site::load(Relaxed, "mpmc.inspect.load_position")
+            .of(Field::Position)
             .why("the result is old by the time that it is returned, whatever the ordering");
+        /// A position again, as nobody else has changed it in between.
+        CONFIRM_POSITION: FetchAdd = Site::fetch_add(Relaxed, "mpmc.verify.confirm_position")
+            .of(Field::Position)
+            .why("adds nothing: a read-modify-write finds the newest value, where a load may find one that is old");
         /// A cell's sequence, as an observer reads it.
         INSPECT_SEQUENCE: Load = Site::load(Relaxed, "mpmc.inspect.load_sequence")
+            .of(Field::Sequence)
             .why("the sequence is judged by itself; no data is read behind it");
         /// The counter, as an observer reads it.
         INSPECT_COUNT: Load = Site::load(Relaxed, "mpmc.inspect.load_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it");
         /// Mask and buffer, as an observer reads them.
         INSPECT_RING: Read = Site::read("mpmc.inspect.read_ring")
+            .of(Field::Ring)
             .why("written once, before the queue is handed out");
 
         /// Whether a cell holds an element that may be looked at.
         SEARCH_SEQUENCE: Load = Site::load(Acquire, "mpmc.search.load_sequence")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"])
             .why("the producer's write of the data happens before the search reads it");
         /// An element that stays in its cell.
         SEARCH_DATA: Read = Site::read("mpmc.search.read_data")
+            .of(Field::Data)
             .why("no pop runs, so a published cell stays as it is");
 
         /// Everything that is written before the queue is handed out.
         INIT: Write = Site::write("mpmc.init.write")
+            .of(Field::Several)
             .why("nobody else knows of the queue yet");
     }
 }
@@ -672,16 +719,26 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// The first published element, in queue order, for which `found` is true. It stays in the queue.
     /// An element whose push has not ended is passed over, so while pushes run a later one may be seen first.
     ///
+    /// # Errors
+    ///
+    /// [`Corruption`] if there is no ring, or its positions cannot be; [`Corruption::Unfinished`] if the platform
+    /// ended the loop and nothing was found until there.
+    ///
     /// # Safety
     ///
     /// No pop runs at the same time: an element that is popped while it is looked at may be overwritten by
     /// the next lap. Pushes may run.
     #[inline]
-    pub unsafe fn search(&self, mut found: impl FnMut(&T) -> bool) -> Option<T> {
-        let (buffer, mask) = self.ring().ok()?;
+    pub unsafe fn search(&self, mut found: impl FnMut(&T) -> bool) -> Result<Option<T>, Corruption> {
+        let (buffer, mask) = self.ring()?;
         let dequeue = self.dequeue_pos.0.load(&site::INSPECT_POSITION);
         let enqueue = self.enqueue_pos.0.load(&site::INSPECT_POSITION);
-        let length = u64::try_from(distance(enqueue, dequeue)).unwrap_or(0).min(mask.wrapping_add(1));
+        let length = enqueue.wrapping_sub(dequeue);
+        // The dequeue position rests, and the enqueue position is never behind it nor further ahead.
+        if length > mask + 1 {
+            return Err(Corruption::Positions { enqueue, dequeue });
+        }
+        let mut done = 0;
         for step in P::steps(length) {
             let position = dequeue.wrapping_add(step);
             // SAFETY: an initialised ring has mask + 1 cells.
@@ -691,15 +748,17 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
                 // pop ends it, and none runs.
                 let value = unsafe { cell.data.read(&site::SEARCH_DATA) };
                 if found(&value) {
-                    return Some(value);
+                    return Ok(Some(value));
                 }
             }
+            done = step + 1;
         }
-        None
+        if done == length { Ok(None) } else { Err(Corruption::Unfinished) }
     }
 
     /// Checks what holds at every moment, also while pushes and pops run: there is a ring, its mask is that
-    /// of a capacity, and each cell's sequence is one of the two that some lap gives it.
+    /// of a capacity, the enqueue position is ahead of the dequeue position by no more than that, and each cell's
+    /// sequence is one of the two that some lap gives it.
     ///
     /// # Errors
     ///
@@ -707,6 +766,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     #[inline]
     pub fn verify(&self) -> Result<(), Corruption> {
         let (buffer, mask) = self.ring()?;
+        self.check_positions(mask + 1)?;
         let mut done = 0;
         for cell in P::steps(mask + 1) {
             // SAFETY: an initialised ring has mask + 1 cells.
@@ -718,6 +778,29 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
             done = cell + 1;
         }
         if done == mask + 1 { Ok(()) } else { Err(Corruption::Unfinished) }
+    }
+
+    /// Whether the positions can be those of a ring of so many cells, while they move.
+    #[inline]
+    fn check_positions(&self, capacity: u64) -> Result<(), Corruption> {
+        let dequeue = self.dequeue_pos.0.load(&site::INSPECT_POSITION);
+        let enqueue = self.enqueue_pos.0.load(&site::INSPECT_POSITION);
+        if enqueue.wrapping_sub(dequeue) <= capacity {
+            return Ok(());
+        }
+        // Either they cannot be, or they have moved between the two loads, or a load has found an old value.
+        let mut wrong = Corruption::Unfinished;
+        for _ in P::steps(P::retry_budget()) {
+            let [first, enqueue, last] = [&self.dequeue_pos, &self.enqueue_pos, &self.dequeue_pos]
+                .map(|position| position.0.fetch_add(0, &site::CONFIRM_POSITION));
+            // When the enqueue position was read, the dequeue position was between the first and the last.
+            if distance(enqueue, first) >= 0 && distance(enqueue, last) <= capacity.cast_signed() {
+                return Ok(());
+            }
+            wrong = Corruption::Positions { enqueue, dequeue: last };
+            P::relax();
+        }
+        Err(wrong)
     }
 
     /// Checks a queue on which no operation runs: every cell is exactly as the positions say, and so is the

@@ -43,84 +43,102 @@ use crate::status::{Corruption, PopError, PushError};
 /// The sites of the queue.
 pub mod site {
     use crate::ordering::Ordering::{AcqRel, Acquire, Relaxed, Release};
-    use crate::ordering::{Site, sites};
+    use crate::ordering::{Field, Site, sites};
 
     sites! {
+        /// Whether the queue was initialised.
+        PUSH_HEAD: Load = Site::load(Relaxed, "mpsc.push.load_head")
+            .of(Field::Head)
+            .why("null in a queue that was never initialised, and never again once it was; no node is reached through it");
         /// A new node is the last one.
         PUSH_INIT: Write = Site::write("mpsc.push.init_next")
+            .of(Field::Next)
             .why("the node is private until the swap")
             .seed("3.2 step 2: n->next = NULL");
         /// The element itself, in a node that nobody else can reach.
         PUSH_DATA: Write = Site::write("mpsc.push.write_data")
+            .of(Field::Data)
             .why("the node is private until the swap")
             .seed("3.2 step 2: n->key, n->value");
         /// The node becomes the head, and the producer learns which node to link.
         PUSH_SWAP: Swap = Site::swap(AcqRel, "mpsc.push.swap_head")
+            .of(Field::Head)
             .pairs_with(&["mpsc.push.swap_head"])
             .why("release: this node's null next is written before the next producer links it; acquire: the previous node's null next was \
                   written before this producer links it. With release alone the link can come first and be lost")
             .seed("3.2 step 3");
-        /// The head of a queue that was never initialised is null again.
-        PUSH_UNDO: Store = Site::store(Relaxed, "mpsc.push.undo_swap")
-            .why("nobody may use such a queue; what the next push finds there is all that matters");
         /// The previous node leads to this one.
         PUSH_LINK: Store = Site::store(Release, "mpsc.push.link_node")
+            .of(Field::Next)
             .pairs_with(&["mpsc.pop.load_next", "mpsc.search.load_next"])
             .why("the data is written before the consumer that follows the link reads it")
             .seed("3.2 step 4");
         /// One element more.
         PUSH_COUNT: Add = Site::add(Relaxed, "mpsc.push.increment_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it")
             .seed("3.2 count");
 
         /// The stub.
         POP_TAIL: Read = Site::read("mpsc.pop.read_tail")
+            .of(Field::Tail)
             .why("only the consumer touches the tail")
             .seed("3.3 step 1");
         /// The node after the stub.
         POP_NEXT: Load = Site::load(Acquire, "mpsc.pop.load_next")
+            .of(Field::Next)
             .pairs_with(&["mpsc.push.link_node"])
             .why("the producer's write of the data happens before this pop reads it")
             .seed("3.3 step 2");
         /// Whether the stub is the last node: asked only if it leads nowhere.
         POP_HEAD: Load = Site::load(Relaxed, "mpsc.pop.load_head")
+            .of(Field::Head)
             .why("tells empty from busy; no node is reached through it")
             .seed("3.3 case 1");
         /// The element.
         POP_DATA: Read = Site::read("mpsc.pop.read_data")
+            .of(Field::Data)
             .why("a linked node is only read")
             .seed("3.3 step 4");
         /// The node that was popped is the stub now.
         POP_ADVANCE: Write = Site::write("mpsc.pop.write_tail")
+            .of(Field::Tail)
             .why("only the consumer touches the tail")
             .seed("3.3 step 5");
         /// The node after one whose element was drained.
         DRAIN_NEXT: Load = Site::load(Relaxed, "mpsc.drain.load_next")
+            .of(Field::Next)
             .why("the consumer has followed this link before, and nobody sets it again before the node is given back");
         /// One element less.
         POP_COUNT: Add = Site::add(Relaxed, "mpsc.pop.decrement_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it")
             .seed("3.3 count");
 
         /// The next node, for the consumer that only looks.
         SEARCH_NEXT: Load = Site::load(Acquire, "mpsc.search.load_next")
+            .of(Field::Next)
             .pairs_with(&["mpsc.push.link_node"])
             .why("the producer's write of the data happens before the search reads it")
             .seed("3.4");
         /// An element that stays in the queue.
         SEARCH_DATA: Read = Site::read("mpsc.search.read_data")
+            .of(Field::Data)
             .why("a linked node is only read")
             .seed("3.4");
         /// The last node, as the consumer that only looks reads it.
         INSPECT_HEAD: Load = Site::load(Relaxed, "mpsc.inspect.load_head")
+            .of(Field::Head)
             .why("compared, not followed")
             .seed("5");
         /// The counter, as an observer reads it.
         INSPECT_COUNT: Load = Site::load(Relaxed, "mpsc.inspect.load_count")
+            .of(Field::Count)
             .why("a statistic: nothing is decided by it");
 
         /// Everything that is written before the queue is handed out.
         INIT: Write = Site::write("mpsc.init.write")
+            .of(Field::Several)
             .why("nobody else knows of the queue yet")
             .seed("3.1");
     }
@@ -210,20 +228,20 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// # Errors
     ///
     /// [`PushError::Exhausted`] if no node is free, [`PushError::Contended`] if the allocation spent its
-    /// retry budget, [`PushError::Invalid`] if the pool or the queue was never initialised.
+    /// retry budget, [`PushError::Invalid`] if the pool or the queue was never initialised. Nothing has changed
+    /// then.
     #[inline(always)]
     pub fn push(&self, pool: &Pool<P, Node<P, T>>, value: T) -> Result<(), PushError> {
+        self.check_initialised()?;
         let node = pool.alloc()?;
         // SAFETY: the node is ours from `alloc` on.
         unsafe {
             (*node).next.init(core::ptr::null_mut(), &site::PUSH_INIT);
             (*node).data.write(value, &site::PUSH_DATA);
         }
-        self.append(node, node, 1).inspect_err(|_| {
-            // SAFETY: nothing leads to the node any more. It is lost if others are faster all the time, for a
-            // wrong call is not worth an endless loop.
-            drop(unsafe { pool.free(node) });
-        })
+        // SAFETY: the node is ours and leads nowhere, and the queue is initialised.
+        unsafe { self.append(node, node, 1) };
+        Ok(())
     }
 
     /// Enqueues `values` from the first on, as many as the pool has free nodes. Returns how many; the others
@@ -241,6 +259,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         if values.is_empty() {
             return Ok(0);
         }
+        self.check_initialised()?;
         let run = pool.alloc_run(values.len() as u64)?;
         let mut nodes = pool.nodes_of_run(&run);
         let mut values = values.iter();
@@ -266,36 +285,32 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
         }
         // SAFETY: as above.
         unsafe { (*last).next.init(core::ptr::null_mut(), &site::PUSH_INIT) };
-        self.append(first, last, length).inspect_err(|_| {
-            // As in a push.
-            let mut node = first;
-            for _ in P::steps(length) {
-                // SAFETY: nothing leads to these nodes any more, and each leads to the next.
-                unsafe {
-                    let next = (*node).next.load(&site::DRAIN_NEXT);
-                    drop(pool.free(node));
-                    node = next;
-                }
-            }
-        })?;
+        // SAFETY: the list is ours and its last node leads nowhere, and the queue is initialised.
+        unsafe { self.append(first, last, length) };
         Ok(length as usize)
     }
 
-    /// Puts a private list of so many nodes, whose last one leads nowhere, behind the head.
+    /// Whether there is a head. It is looked at before anything is changed: a swap into a queue that was never
+    /// initialised could not be undone, for the next producer may have swapped the node out.
     #[inline(always)]
-    fn append(&self, first: *mut Node<P, T>, last: *mut Node<P, T>, elements: u64) -> Result<(), PushError> {
+    fn check_initialised(&self) -> Result<(), PushError> {
+        if self.head.load(&site::PUSH_HEAD).is_null() { Err(PushError::Invalid) } else { Ok(()) }
+    }
+
+    /// Puts a list of so many nodes behind the head.
+    ///
+    /// # Safety
+    ///
+    /// The nodes are the caller's alone, the last one leads nowhere, and the queue is initialised.
+    #[inline(always)]
+    unsafe fn append(&self, first: *mut Node<P, T>, last: *mut Node<P, T>, elements: u64) {
         // The serialization point: the order of the swaps is the order of the queue.
         let previous = self.head.swap(last, &site::PUSH_SWAP);
-        if previous.is_null() {
-            // A queue that was never initialised stays one.
-            self.head.store(core::ptr::null_mut(), &site::PUSH_UNDO);
-            return Err(PushError::Invalid);
-        }
-        // SAFETY: the node was the head until our swap, so it is the stub or was pushed and is not linked.
+        // SAFETY: the node was the head until our swap, which is a node since the queue was initialised, so it
+        // is the stub or was pushed and is not linked.
         // The consumer frees neither before its link is set, and only we, who swapped it out, will set it.
         unsafe { &*previous }.next.store(first, &site::PUSH_LINK);
         C::increment(&self.count, elements, &site::PUSH_COUNT);
-        Ok(())
     }
 
     /// The seeds' counter, approximate while operations run. Always 0 under
@@ -511,11 +526,11 @@ impl<'a, P: Platform, T: Payload, C: CountPolicy> Consumer<'a, P, T, C> {
     }
 
     /// The first element, in queue order, for which `found` is true. It stays in the queue. Producers may go
-    /// on; elements that are not linked yet are not seen.
+    /// on; elements that are not linked yet, or behind a damaged link, are not seen.
     #[inline]
     pub fn search(&self, mut found: impl FnMut(&T) -> bool) -> Option<T> {
         // SAFETY: we are the consumer, and we rest.
-        unsafe { search(self.head, self.pool, &mut found) }
+        unsafe { search(self.head, self.pool, &mut found) }.unwrap_or(None)
     }
 
     /// The number of elements that are linked, by counting them.
@@ -584,6 +599,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> Drop for Consumer<'_, P, T, C> {
 
 /// [`Consumer::search`] without a consumer.
 ///
+/// # Errors
+///
+/// [`Corruption`] if there is no list, or it leads out of the pool or in a circle before an element was found;
+/// [`Corruption::Unfinished`] if the platform ended the loop before.
+///
 /// # Safety
 ///
 /// The consumer rests as long as this runs.
@@ -592,14 +612,19 @@ pub unsafe fn search<P: Platform, T: Payload, C: CountPolicy>(
     head: &Head<P, T, C>,
     pool: &Pool<P, Node<P, T>>,
     mut found: impl FnMut(&T) -> bool,
-) -> Option<T> {
+) -> Result<Option<T>, Corruption> {
     // SAFETY: the caller is the consumer or knows that it rests.
     let mut node = unsafe { head.tail() };
+    if node.is_null() {
+        return Err(Corruption::NotInitialised);
+    }
+    let nodes = pool.limit();
     // Data starts behind the stub.
     let mut is_stub = true;
-    for _ in P::steps(pool.limit()) {
+    let mut done = 0;
+    for step in P::steps(nodes) {
         if !pool.owns(node) {
-            return None;
+            return Err(Corruption::Link(node.addr() as u64));
         }
         // SAFETY: the node is the pool's, and linked: the consumer rests, so it is not freed.
         let current = unsafe { &*node };
@@ -608,13 +633,17 @@ pub unsafe fn search<P: Platform, T: Payload, C: CountPolicy>(
             // read.
             let value = unsafe { current.data.read(&site::SEARCH_DATA) };
             if found(&value) {
-                return Some(value);
+                return Ok(Some(value));
             }
         }
         is_stub = false;
         node = current.next.load(&site::SEARCH_NEXT);
+        if node.is_null() {
+            return Ok(None);
+        }
+        done = step + 1;
     }
-    None
+    Err(if done == nodes { Corruption::Cycle(nodes) } else { Corruption::Unfinished })
 }
 
 /// [`Consumer::verify`] without a consumer. Returns the last node that can be reached and the number of those
@@ -634,8 +663,12 @@ pub unsafe fn verify<P: Platform, T: Payload, C: CountPolicy>(
 ) -> Result<(*mut Node<P, T>, u64), Corruption> {
     // SAFETY: the caller is the consumer or knows that it rests.
     let mut node = unsafe { head.tail() };
-    if node.is_null() || head.head.load(&site::INSPECT_HEAD).is_null() {
+    let last = head.head.load(&site::INSPECT_HEAD);
+    if node.is_null() || last.is_null() {
         return Err(Corruption::NotInitialised);
+    }
+    if !pool.owns(last) {
+        return Err(Corruption::Link(last.addr() as u64));
     }
     let nodes = pool.limit();
     let mut done = 0;

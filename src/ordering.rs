@@ -50,6 +50,53 @@ pub enum Access {
     Fence,
 }
 
+/// The memory that a site accesses: a field of one of the shared structures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// The site does not say. No site of this crate does that.
+    Unknown,
+    /// The position of the ring at which producers add.
+    EnqueuePosition,
+    /// The position of the ring from which consumers take.
+    DequeuePosition,
+    /// Either position.
+    Position,
+    /// Where the ring is, and how large.
+    Ring,
+    /// The sequence of a cell.
+    Sequence,
+    /// The element of a cell or of a node.
+    Data,
+    /// The counter of a queue.
+    Count,
+    /// The back of the list.
+    Head,
+    /// The front of the list.
+    Tail,
+    /// The next node of a node.
+    Next,
+    /// The top of the free list.
+    Top,
+    /// The link of a block.
+    Link,
+    /// A magazine.
+    Magazine,
+    /// How many nodes the pool has made.
+    Created,
+    /// Where nodes and links of the pool are, and how many there is room for.
+    Room,
+    /// Who sleeps on an event count.
+    Sleepers,
+    /// The arena's header, but for the owner.
+    Header,
+    /// Who has the right to consume.
+    Owner,
+    /// Several fields of one structure.
+    Several,
+    /// None: a fence.
+    Nothing,
+}
+
 /// Everything there is to know about one access; what is left of a [`Site`] when its kind is a value.
 #[derive(Clone, Copy, Debug)]
 pub struct SiteInfo {
@@ -57,6 +104,8 @@ pub struct SiteInfo {
     pub name: &'static str,
     /// What the site does to memory.
     pub access: Access,
+    /// What it accesses.
+    pub field: Field,
     /// The ordering; for a compare-exchange, the one on success. `Relaxed` for plain accesses, which have
     /// none.
     pub order: Ordering,
@@ -109,8 +158,16 @@ kinds! {
 
 impl<K> Site<K> {
     const fn new(access: Access, order: Ordering, failure: Option<Ordering>, name: &'static str) -> Self {
-        let info = SiteInfo { name, access, order, failure, pairs_with: &[], why: "", seed: "" };
+        let field = Field::Unknown;
+        let info = SiteInfo { name, access, field, order, failure, pairs_with: &[], why: "", seed: "" };
         Site { info, kind: PhantomData }
+    }
+
+    /// Says what the site accesses.
+    #[must_use]
+    pub const fn of(mut self, field: Field) -> Self {
+        self.info.field = field;
+        self
     }
 
     /// Names the other end of the edge that this site makes.
@@ -277,7 +334,7 @@ pub fn all_sites() -> impl Iterator<Item = &'static SiteInfo> {
 mod tests {
     extern crate std;
 
-    use super::{Access, Ordering, all_sites};
+    use super::{Access, Field, Ordering, all_sites};
     use std::collections::HashMap;
 
     #[test]
@@ -293,6 +350,14 @@ mod tests {
     fn every_site_has_a_reason() {
         for site in all_sites() {
             assert!(!site.why.is_empty(), "{} says not why", site.name);
+        }
+    }
+
+    #[test]
+    fn every_site_says_what_it_accesses() {
+        for site in all_sites() {
+            assert_ne!(site.field, Field::Unknown, "{} does not say", site.name);
+            assert_eq!(site.field == Field::Nothing, site.access == Access::Fence, "{}", site.name);
         }
     }
 

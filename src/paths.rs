@@ -163,20 +163,22 @@ pub const PATHS: &[Path] = &[
     ),
     path("pool.free", "freed", "spend_nodes ", ""),
     path("pool.free", "contended", "(spend_nodes )?load_top (store_link push_chain! ){budget}", ""),
-    path("mpsc.push", "exhausted", "{pool.alloc exhausted}", "3.2 step 1: DS_ERROR_NOMEM"),
-    path("mpsc.push", "contended", "{pool.alloc contended}", ""),
+    path("mpsc.push", "invalid", "load_head ", ""),
+    path("mpsc.push", "exhausted", "load_head {pool.alloc exhausted}", "3.2 step 1: DS_ERROR_NOMEM"),
+    path("mpsc.push", "contended", "load_head {pool.alloc contended}", ""),
     path(
         "mpsc.push",
         "pushed",
-        "{pool.alloc allocated}init_next write_data swap_head link_node (increment_count )?",
+        "load_head {pool.alloc allocated}init_next write_data swap_head link_node (increment_count )?",
         "3.2 steps 1 to 4: allocate, set up, XCHG, link",
     ),
-    path("mpsc.push_many", "exhausted", "{pool.alloc exhausted}", ""),
-    path("mpsc.push_many", "contended", "{pool.alloc contended}", ""),
+    path("mpsc.push_many", "invalid", "load_head ", ""),
+    path("mpsc.push_many", "exhausted", "load_head {pool.alloc exhausted}", ""),
+    path("mpsc.push_many", "contended", "load_head {pool.alloc contended}", ""),
     path(
         "mpsc.push_many",
         "pushed",
-        "{pool.alloc allocated}write_data ({pool.alloc allocated}?write_data init_next )*\
+        "load_head {pool.alloc allocated}write_data ({pool.alloc allocated}?write_data init_next )*\
          ({pool.alloc exhausted}|{pool.alloc contended})?init_next swap_head link_node (increment_count )?",
         "",
     ),
@@ -225,7 +227,7 @@ const ALLOC_RETRY: u64 = 1 + 2 + 2;
 /// The constants of a pool do not count.
 ///
 /// A push on the MPSC queue has its retries in the allocation of the node alone: what follows it is four
-/// accesses, or five with the counter, in every execution.
+/// accesses, or five with the counter, in every execution, and one comes before it.
 ///
 /// Of the operations on batches the bounds are those of a batch of up to [`BATCH`] elements.
 pub const BOUNDS: &[(&str, u64, u64)] = &[
@@ -235,9 +237,9 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("mpmc.drain", 3 + 2 + 2 * BATCH, BATCH + 2),
     ("pool.alloc", ALLOC, ALLOC_RETRY),
     ("pool.free", 1 + 1, 2),
-    ("mpsc.push", ALLOC + 5, ALLOC_RETRY),
+    ("mpsc.push", 1 + ALLOC + 5, ALLOC_RETRY),
     // In the worst case each node is allocated by itself.
-    ("mpsc.push_many", BATCH * (ALLOC + 2) + 3, BATCH * ALLOC_RETRY),
+    ("mpsc.push_many", 1 + BATCH * (ALLOC + 2) + 3, BATCH * ALLOC_RETRY),
     ("mpsc.pop", 4 + 3 + 1, 2),
     // In the worst case each node is of another block, and the pool has not taken back the last batch.
     ("mpsc.drain", 2 + 2 * BATCH + 3 * BATCH + 1 + 1, 2),

@@ -39,27 +39,33 @@ use crate::{mpmc, mpsc};
 /// The sites of the recovery.
 pub mod site {
     use crate::ordering::Ordering::{Relaxed, Release};
-    use crate::ordering::{Site, sites};
+    use crate::ordering::{Field, Site, sites};
 
     sites! {
         /// Whether a cell behind the dequeue position was never freed.
         RECLAIM_SEQUENCE: Load = Site::load(Relaxed, "mpmc.reclaim.load_sequence")
+            .of(Field::Sequence)
             .why("the consumer that claimed the cell has acquired its data, and its death happens before the reclaim");
         /// The element of a consumer that died.
         RECLAIM_DATA: Read = Site::read("mpmc.reclaim.read_data")
+            .of(Field::Data)
             .why("no consumer is alive, and no producer writes the cell before it is freed");
         /// The cell becomes the next lap's producer's.
         RECLAIM_FREE: Store = Site::store(Release, "mpmc.reclaim.free_cell")
+            .of(Field::Sequence)
             .pairs_with(&["mpmc.push.load_sequence", "mpmc.push_many.load_sequence"])
             .why("the data is read before the producer that sees this sequence overwrites it");
         /// The counter of a resting queue becomes its length.
         RECOUNT: Add = Site::add(Relaxed, "recovery.recount.correct_count")
+            .of(Field::Count)
             .why("the queue rests");
         /// The link of a node that is not lost is marked, and later is as before.
         MARK: Store = Site::store(Relaxed, "recovery.repair.store_mark")
+            .of(Field::Link)
             .why("pool and queue rest");
         /// A node that is given back, so that its page is there.
         REPAIR_NODE: Write = Site::write("recovery.repair.write_node")
+            .of(Field::Several)
             .why("no list leads to the node; who takes it from the pool acquires what the repair did");
     }
 }

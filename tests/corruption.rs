@@ -121,7 +121,7 @@ fn a_mask_that_is_no_capacity_less_one_is_reported_before_the_ring_is_used() {
         assert_eq!(arena.mpmc().err(), Some(ArenaError::Corrupt(Corruption::Mask(mask))));
         assert_eq!(queue.capacity(), 0);
         // SAFETY: this thread is the only one.
-        assert_eq!(unsafe { queue.search(|_| true) }, None);
+        assert_eq!(unsafe { queue.search(|_| true) }, Err(Corruption::Mask(mask)));
         let _ = (queue.len(), queue.is_empty());
     }
 }
@@ -197,8 +197,10 @@ fn positions_further_apart_than_the_capacity_are_reported() {
         memory.poke(ring("dequeue_pos", &memory), dequeue);
         assert_eq!(queue.verify_quiesced(), Err(Corruption::Positions { enqueue, dequeue }));
         assert!(queue.len() <= CAPACITY);
+        let impossible = Err(Corruption::Positions { enqueue, dequeue });
         // SAFETY: this thread is the only one.
-        let _ = unsafe { queue.search(|_| false) };
+        assert_eq!(unsafe { queue.search(|_| false) }, impossible);
+        assert_eq!(queue.verify(), Err(Corruption::Positions { enqueue, dequeue }));
         // These are bounded by the mask and the retry budget whatever the positions.
         let _ = (queue.push(item(0)), queue.pop());
         memory.poke(ring("enqueue_pos", &memory), 13);
@@ -545,7 +547,7 @@ fn look(memory: &Memory) {
         assert!(queue.len() <= queue.capacity());
         let _ = (queue.is_empty(), queue.count(), format!("{queue:?}"));
         // SAFETY: this thread is the only one.
-        assert_eq!(unsafe { queue.search(|_| false) }, None);
+        let _ = unsafe { queue.search(|_| false) };
     }
     if let Ok(producer) = arena.mpsc_producer() {
         let _ = (producer.count(), producer.pool().free_nodes(), format!("{producer:?}"));

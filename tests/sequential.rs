@@ -110,11 +110,11 @@ fn mpmc_is_a_bounded_deque<C: CountPolicy>(
                 false
             })
         };
-        prop_assert_eq!(all, None);
+        prop_assert_eq!(all, Ok(None));
         prop_assert!(seen.iter().eq(model), "search sees {:?} and not {:?}", seen, model);
         if let Some(last) = model.back() {
             // SAFETY: as above.
-            prop_assert_eq!(unsafe { queue.search(|value| value == last) }, Some(*last));
+            prop_assert_eq!(unsafe { queue.search(|value| value == last) }, Ok(Some(*last)));
         }
         Ok(())
     };
@@ -835,7 +835,7 @@ mod payloads {
                         false
                     })
                 };
-                assert!(found.is_none());
+                assert!(matches!(found, Ok(None)));
                 assert_eq!(ring.drain(count, |_| ()), Ok(count));
             },
         );
@@ -924,7 +924,7 @@ mod never_initialised {
         assert_eq!(queue.verify(), Err(Corruption::NotInitialised));
         assert_eq!(queue.verify_quiesced(), Err(Corruption::NotInitialised));
         // SAFETY: this thread is the only one.
-        assert_eq!(unsafe { queue.search(|_| true) }, None);
+        assert_eq!(unsafe { queue.search(|_| true) }, Err(Corruption::NotInitialised));
     }
 
     #[test]
@@ -950,7 +950,7 @@ mod never_initialised {
         // SAFETY: nobody uses the queue, so the consumer rests.
         unsafe {
             assert_eq!(mpsc::verify(&queue, &pool), Err(Corruption::NotInitialised));
-            assert_eq!(mpsc::search(&queue, &pool, |_| true), None);
+            assert_eq!(mpsc::search(&queue, &pool, |_| true), Err(Corruption::NotInitialised));
         }
     }
 
@@ -963,6 +963,7 @@ mod never_initialised {
         let queue = mpsc::Head::<Native, KeyValue>::empty();
         for _ in 0..10 {
             assert_eq!(queue.push(producer.pool(), item(1)), Err(PushError::Invalid));
+            assert_eq!(queue.push_many(producer.pool(), &[item(1); 3]), Err(PushError::Invalid));
             assert_eq!(producer.pool().free_nodes(), Ok(4));
         }
     }

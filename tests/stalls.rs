@@ -157,7 +157,7 @@ fn mpmc_a_producer_between_claim_and_publish_hides_later_elements_and_loses_none
             assert!(!queue.is_empty());
             // SAFETY: nobody pops.
             let found = unsafe { queue.search(|_| true) };
-            assert_eq!(found, Some(item(2)), "and so does a search");
+            assert_eq!(found, Ok(Some(item(2))), "and so does a search");
             assert_eq!(queue.verify(), Ok(()));
             assert!(matches!(queue.verify_quiesced(), Err(Corruption::Sequence { .. })));
             queue.push(item(3)).expect("room");

@@ -436,6 +436,9 @@ impl Mpsc {
 
     #[inline(always)]
     pub(crate) fn push(&self, pool: &Pool, value: KeyValue) -> Result<(), PushError> {
+        if self.head.load(Relaxed).is_null() {
+            return Err(PushError::Invalid);
+        }
         let node = pool.alloc()?;
         // SAFETY: the node is ours from `alloc` to the swap.
         unsafe {
@@ -443,12 +446,6 @@ impl Mpsc {
             (*node).data.get().write(value);
         }
         let previous = self.head.swap(node, AcqRel);
-        if previous.is_null() {
-            self.head.store(null_mut(), Relaxed);
-            let spent = pool.number(node).and_then(|number| pool.spend(pool.blocks().of(number), 1, None));
-            let _lost = spent.map(|chain| pool.free_chain(chain));
-            return Err(PushError::Invalid);
-        }
         // SAFETY: the node was the head until our swap, so it is not freed before we link it.
         unsafe { &*previous }.next.store(node, Release);
         self.count.fetch_add(1, Relaxed);

@@ -264,7 +264,11 @@ ds_vyukhov_delete(struct ds_vyukhov_head __arena *head, struct ds_kv *output)
 	return ds_vyukhov_pop(head, output);
 }
 
-/* SUCCESS if an element has this key. No pop may run at the same time. */
+/*
+ * SUCCESS if an element has this key, NOT_FOUND if none has. INVALID if the queue was never
+ * initialised, CORRUPT if its positions cannot be, BUSY if the kernel ended the loop before the end.
+ * No pop may run at the same time.
+ */
 static inline __attribute__((always_inline)) int
 ds_vyukhov_search(struct ds_vyukhov_head __arena *head, __u64 key)
 {
@@ -272,8 +276,8 @@ ds_vyukhov_search(struct ds_vyukhov_head __arena *head, __u64 key)
 }
 
 /*
- * CORRUPT if the structure cannot be right at any moment. BUSY if the kernel ended the loop before
- * the end.
+ * CORRUPT if the structure cannot be right at any moment, also while other operations run. BUSY if
+ * the kernel ended the loop before the end.
  */
 static inline __attribute__((always_inline)) int ds_vyukhov_verify(struct ds_vyukhov_head __arena *head)
 {
@@ -305,7 +309,11 @@ ds_mpsc_delete(struct ds_mpsc_head __arena *ctx, struct ds_kv *output)
 	return arenaq_mpsc_pop((__u64)ctx, output);
 }
 
-/* SUCCESS if an element has this key. The consumer must rest. */
+/*
+ * SUCCESS if an element has this key, NOT_FOUND if none has. INVALID if the queue was never
+ * initialised, CORRUPT if the list leads out of the pool or in a circle, BUSY if the kernel ended the
+ * loop before the end. The consumer must rest.
+ */
 static inline __attribute__((always_inline)) int ds_mpsc_search(struct ds_mpsc_head __arena *ctx, __u64 key)
 {
 	return arenaq_mpsc_search((__u64)ctx, (__u64)&ds_pool, key);

@@ -10,7 +10,7 @@ use arenaq::eventcount::EventCount;
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc::{self, Node};
 use arenaq::pool::{Chain, GrowError, Pool, Reservation};
-use arenaq::{KeyValue, PopError, PushError, Status};
+use arenaq::{Corruption, KeyValue, PopError, PushError, Status};
 
 use crate::platform::{Bpf, BpfWord};
 
@@ -30,6 +30,12 @@ fn at<'a, S>(address: u64) -> Option<&'a S> {
 #[inline(always)]
 fn code(status: impl Into<Status>) -> i32 {
     status.into().code()
+}
+
+/// What a search says.
+#[inline(always)]
+fn found<T>(result: Result<Option<T>, Corruption>) -> i32 {
+    code(result.map_or_else(Status::from, |found| found.map_or(Status::NotFound, |_| Status::Success)))
 }
 
 /// `ds_vyukhov_init` after the allocation of the cells: makes an empty queue over `capacity` cells at
@@ -114,7 +120,7 @@ pub extern "C" fn arenaq_mpmc_search(head: u64, key: u64) -> i32 {
     };
     // SAFETY: that no pop runs is the C caller's promise; in the kernel a broken one gives a wrong answer,
     // and nothing worse.
-    code(unsafe { head.search(|element| element.key == key) }.map_or(Status::NotFound, |_| Status::Success))
+    found(unsafe { head.search(|element| element.key == key) })
 }
 
 /// `ds_vyukhov_verify`: what holds at every moment.
@@ -284,10 +290,7 @@ pub extern "C" fn arenaq_mpsc_search(head: u64, pool: u64, key: u64) -> i32 {
     };
     // SAFETY: that the consumer rests is the C caller's promise; in the kernel a broken one gives a wrong
     // answer, and nothing worse.
-    code(
-        unsafe { mpsc::search(head, pool, |element| element.key == key) }
-            .map_or(Status::NotFound, |_| Status::Success),
-    )
+    found(unsafe { mpsc::search(head, pool, |element| element.key == key) })
 }
 
 /// `ds_mpsc_verify`: the consumer must rest.

@@ -33,6 +33,7 @@ int check_vyukhov(struct result *result)
 	EXPECT(DS_ERROR_INVALID, ds_vyukhov_insert(head, 1, 1));
 	EXPECT(DS_ERROR_INVALID, ds_vyukhov_pop(head, &output));
 	EXPECT(DS_ERROR_INVALID, ds_vyukhov_verify(head));
+	EXPECT(DS_ERROR_INVALID, ds_vyukhov_search(head, 1));
 	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(0, 4));
 	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(head, 0));
 	EXPECT(DS_ERROR_INVALID, ds_vyukhov_init(head, 1));
@@ -60,6 +61,16 @@ int check_vyukhov(struct result *result)
 	}
 	EXPECT(0, ds_vyukhov_count(head));
 
+	/* Damage: positions that cannot be. */
+	head->dequeue_pos += 1;
+	EXPECT(DS_ERROR_CORRUPT, ds_vyukhov_verify(head));
+	EXPECT(DS_ERROR_CORRUPT, ds_vyukhov_search(head, 1));
+	head->dequeue_pos -= 6;
+	EXPECT(DS_ERROR_CORRUPT, ds_vyukhov_verify(head));
+	EXPECT(DS_ERROR_CORRUPT, ds_vyukhov_search(head, 1));
+	head->dequeue_pos += 5;
+	EXPECT(DS_SUCCESS, ds_vyukhov_verify(head));
+
 	/* Damage: a sequence that no lap gives. */
 	head->buffer[1].sequence += 2;
 	EXPECT(DS_ERROR_CORRUPT, ds_vyukhov_verify(head));
@@ -76,6 +87,8 @@ int check_mpsc(struct result *result)
 	cast_kern(ctx);
 	EXPECT(DS_ERROR_INVALID, ds_mpsc_insert(0, 1, 1));
 	EXPECT(DS_ERROR_INVALID, ds_mpsc_insert(ctx, 1, 1));
+	EXPECT(DS_ERROR_INVALID, ds_mpsc_search(ctx, 1));
+	EXPECT(DS_ERROR_INVALID, ds_mpsc_verify(ctx));
 	EXPECT(DS_ERROR_INVALID, ds_mpsc_init(0));
 	EXPECT(DS_SUCCESS, ds_mpsc_init(ctx));
 
@@ -97,8 +110,10 @@ int check_mpsc(struct result *result)
 	stub = ctx->tail;
 	stub->next->next = stub;
 	EXPECT(DS_ERROR_CORRUPT, ds_mpsc_verify(ctx));
+	EXPECT(DS_ERROR_CORRUPT, ds_mpsc_search(ctx, 99));
 	stub->next->next = (struct ds_mpsc_node __arena *)0x10;
 	EXPECT(DS_ERROR_CORRUPT, ds_mpsc_verify(ctx));
+	EXPECT(DS_ERROR_CORRUPT, ds_mpsc_search(ctx, 99));
 	return 0;
 }
 

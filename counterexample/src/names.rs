@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arenaq::ordering::{Access, Ordering};
+use arenaq::ordering::{Access, Field, Ordering};
 use arenaq::trace::Effect;
 
 use crate::analysis::{Analysis, Race, Source, Step};
@@ -15,47 +15,36 @@ pub(crate) struct Names {
     shown: Vec<usize>,
 }
 
-/// What the sites call the memory that they access.
-fn field(site: &str) -> &'static str {
-    const FIELDS: [(&str, &str); 25] = [
-        ("claim_position", "position"),
-        ("claim_positions", "position"),
-        ("position", "position"),
-        ("publish_cell", "sequence"),
-        ("free_cell", "sequence"),
-        ("sequence", "sequence"),
-        ("data", "data"),
-        ("count", "count"),
-        ("swap_head", "head"),
-        ("load_head", "head"),
-        ("undo_swap", "head"),
-        ("next", "next"),
-        ("link_node", "next"),
-        ("tail", "tail"),
-        ("link", "link"),
-        ("magazine", "magazine"),
-        ("take_node", "magazine"),
-        ("spent", "link"),
-        ("spend_nodes", "link"),
-        ("spend_rest", "link"),
-        ("state", "sleepers"),
-        ("announce_sleeper", "sleepers"),
-        ("withdraw_sleeper", "sleepers"),
-        ("claim_sleepers", "sleepers"),
-        ("advance_epoch", "sleepers"),
-    ];
-    if site.starts_with("pool.") && ["top", "claim_block", "push_chain"].iter().any(|end| site.ends_with(end))
-    {
-        return "top";
+/// What a reader calls the memory that a site accesses. A field of a node or a cell comes behind its owner.
+pub(crate) fn name(field: Field) -> &'static str {
+    match field {
+        Field::EnqueuePosition => "enqueue position",
+        Field::DequeuePosition => "dequeue position",
+        Field::Position => "position",
+        Field::Ring => "ring",
+        Field::Sequence => "sequence",
+        Field::Data => "data",
+        Field::Count => "count",
+        Field::Head => "head",
+        Field::Tail => "tail",
+        Field::Next => "next",
+        Field::Top => "top",
+        Field::Link => "link",
+        Field::Magazine => "magazine",
+        Field::Created => "nodes made",
+        Field::Room => "room",
+        Field::Sleepers => "sleepers",
+        Field::Header => "header",
+        Field::Owner => "owner",
+        Field::Unknown | Field::Several | Field::Nothing => "memory",
     }
-    FIELDS.iter().find(|(end, _)| site.ends_with(end)).map_or("memory", |(_, name)| name)
 }
 
 impl Names {
     /// Names every node and cell of an execution, the shown ones first.
     pub(crate) fn of(analysis: &Analysis, shown: &[usize]) -> Names {
         // A node begins with its next, and a cell with its sequence.
-        let is_first = |step: &Step| matches!(field(step.event.site.name), "next" | "sequence");
+        let is_first = |step: &Step| matches!(step.event.site.field, Field::Next | Field::Sequence);
         let mut objects = BTreeMap::new();
         let mut letters = ('A'..='Z').chain('a'..='z');
         let first_shown = shown.iter().map(|step| &analysis.steps[*step]);
@@ -72,21 +61,20 @@ impl Names {
 
     /// The memory that a step accesses.
     pub(crate) fn place(&self, step: &Step) -> String {
-        let field = field(step.event.site.name);
-        let side = if step.event.site.name.starts_with("mpmc.pop") { "dequeue" } else { "enqueue" };
+        let field = step.event.site.field;
         match field {
-            "next" | "sequence" | "data" => {
+            Field::Next | Field::Sequence | Field::Data => {
                 let owner = self.objects.range(..=step.event.address).next_back();
-                owner.map_or_else(|| field.to_owned(), |(_, letter)| format!("{letter}.{field}"))
+                owner
+                    .map_or_else(|| name(field).to_owned(), |(_, letter)| format!("{letter}.{}", name(field)))
             }
-            "position" => format!("{side} position"),
-            _ => field.to_owned(),
+            _ => name(field).to_owned(),
         }
     }
 
     fn word(&self, step: &Step, word: u64) -> String {
-        match field(step.event.site.name) {
-            "next" | "head" | "tail" => {
+        match step.event.site.field {
+            Field::Next | Field::Head | Field::Tail => {
                 let node = usize::try_from(word).ok().and_then(|address| self.objects.get(&address));
                 match node {
                     Some(letter) => format!("→{letter}"),
@@ -94,7 +82,7 @@ impl Names {
                     None => format!("{word:#x}"),
                 }
             }
-            "top" => match word & 0xffff_ffff {
+            Field::Top => match word & 0xffff_ffff {
                 0 => format!("none, tag {}", word >> 32),
                 first => format!("node {first}, tag {}", word >> 32),
             },
@@ -191,4 +179,64 @@ fn is_changed(step: &Step) -> bool {
 
 fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     names.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+    use arenaq::ordering::{Access, all_sites};
+
+    /// What stands in the name of a site is what the table and the picture call the memory.
+    #[test]
+    fn every_site_is_shown_with_the_memory_that_its_name_says() {
+        // What a name says that does not end with the field: the operation on it.
+        const VERBS: [(&str, &str); 21] = [
+            ("publish_cell", "sequence"),
+            ("free_cell", "sequence"),
+            ("link_node", "next"),
+            ("read_buffer", "ring"),
+            ("read_mask", "ring"),
+            ("claim_block", "top"),
+            ("push_chain", "top"),
+            ("take_node", "magazine"),
+            ("reset_spent", "link"),
+            ("spend_rest", "link"),
+            ("spend_nodes", "link"),
+            ("store_mark", "link"),
+            ("claim_numbers", "nodes made"),
+            ("return_numbers", "nodes made"),
+            ("load_created", "nodes made"),
+            ("announce_sleeper", "sleepers"),
+            ("withdraw_sleeper", "sleepers"),
+            ("advance_epoch", "sleepers"),
+            ("load_state", "sleepers"),
+            ("claim_positions", "position"),
+            ("write_node", "memory"),
+        ];
+        for site in all_sites() {
+            let [structure, operation, access] =
+                site.name.split('.').collect::<Vec<_>>().try_into().expect("three parts");
+            let shown = name(site.field);
+            if site.access == Access::Fence || operation == "init" {
+                assert_eq!(shown, "memory", "{}", site.name);
+            } else if structure == "arena" {
+                let expected = if operation == "consumer" { "owner" } else { "header" };
+                assert_eq!(shown, expected, "{}", site.name);
+            } else if operation == "any" {
+                assert_eq!(shown, "room", "{}", site.name);
+            } else {
+                let said = VERBS.iter().find(|(verb, _)| *verb == access);
+                let said = said.map_or_else(|| access.rsplit('_').next().unwrap_or(access), |(_, said)| said);
+                assert!(shown.ends_with(said), "{} is shown as {shown}", site.name);
+            }
+            if shown.ends_with("position") {
+                let side = match operation {
+                    "push" | "push_many" | "single_producer" => "enqueue position",
+                    "pop" | "drain" | "single_consumer" => "dequeue position",
+                    _ => "position",
+                };
+                assert_eq!(shown, side, "{}", site.name);
+            }
+        }
+    }
 }

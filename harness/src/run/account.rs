@@ -30,8 +30,8 @@ fn examine(queue: QueueKind, arena: &Arena<'_, KeyValue>) -> Result<Rest, Error>
             let queue = arena.mpmc()?;
             let verify = queue.verify_quiesced();
             // SAFETY: the consumers have ended, so no pop runs.
-            unsafe { queue.search(count) };
-            verify
+            let searched = unsafe { queue.search(count) };
+            verify.and(searched.map(|_| ()))
         }
         QueueKind::Mpsc => {
             let consumer = arena.mpsc_consumer()?;
