@@ -84,7 +84,7 @@ impl Fixture {
     /// `cargo weaken` in the crate's folder. What is compiled is shared by all copies.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-weaken"));
-        command.args(["weaken", "--offline"]).args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        command.arg("weaken").args(arguments).current_dir(self.path()).stdin(Stdio::null());
         command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("weaken"));
         for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "WEAKEN", "WEAKEN_RECORD"] {
             command.env_remove(variable);
