@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets the machine up, shows the queues at work, and runs everything that CI runs.
 
+mod archive;
 mod bench;
 mod command;
 mod demo;
@@ -9,6 +10,7 @@ mod kernels;
 mod layouts;
 mod links;
 mod orderings;
+mod servers;
 mod setup;
 mod test;
 mod vm;
@@ -35,7 +37,7 @@ enum Command {
     Demo,
     /// Runs everything that CI runs, and says how long each step took, the slowest first.
     Test(TestArgs),
-    /// Runs the steps that only look at the sources: formatting, clippy, documentation, links.
+    /// Runs the steps that only look at the sources: formatting, clippy, documentation, links, package servers.
     Lint,
     /// Compares docs/layouts.md with the layouts of the compiled code, or writes it.
     Layouts(LayoutsArgs),

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use arenaq_bpf_build::{PACKAGES, Toolchain};
 use duct::cmd;
 
+use crate::archive::{Archive, codename};
 use crate::command::{cargo, check};
 
 /// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind,
@@ -24,10 +25,8 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// Debian bookworm's own QEMU emulates in one thread only, and slowly; its backports have a newer one.
-const BACKPORTS: &str = "\
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm-backports main
-";
+const OLD: &str = "bookworm";
+const BACKPORTS: &str = "bookworm-backports";
 
 /// Brings everything that is missing, or fails and says what to do.
 pub(crate) fn setup() -> anyhow::Result<()> {
@@ -42,7 +41,7 @@ pub(crate) fn setup() -> anyhow::Result<()> {
     if which::which("apt-get").is_err() {
         bail!(
             "missing: {}\nThese are the names of Debian's packages, and there is no apt-get here. Install the same with this system's \
-             package manager; LLVM also comes from https://apt.llvm.org",
+             package manager; the LLVM project has packages of its tools for other systems, too",
             missing.join(", ")
         );
     }
@@ -133,12 +132,7 @@ fn apt(arguments: &[&str]) -> anyhow::Result<()> {
 
 /// Whether the QEMU of this system's own packages is one that emulates in one thread.
 fn has_old_qemu() -> bool {
-    std::fs::read_to_string("/etc/os-release").is_ok_and(|system| is_bookworm(&system))
-}
-
-fn is_bookworm(system: &str) -> bool {
-    let has = |line: &str| system.lines().any(|is| is == line);
-    has("ID=debian") && has("VERSION_CODENAME=bookworm")
+    std::fs::read_to_string("/etc/os-release").is_ok_and(|system| codename(&system) == Some(OLD))
 }
 
 /// From bookworm's backports, of which the machine's own sources need not know. Without them bookworm's own QEMU does,
@@ -147,19 +141,29 @@ fn install_newer_qemu() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let place = folder.path().display();
     std::fs::create_dir_all(folder.path().join("lists/partial"))?;
-    std::fs::write(folder.path().join("sources.list"), BACKPORTS)?;
     let settings = [
         format!("Dir::State::lists={place}/lists"),
-        format!("Dir::Etc::sourcelist={place}/sources.list"),
-        "Dir::Etc::sourceparts=/dev/null".to_owned(),
+        "Dir::Etc::sourcelist=/dev/null".to_owned(),
+        format!("Dir::Etc::sourceparts={place}/sources"),
         "APT::Sandbox::User=root".to_owned(),
     ];
     let settings: Vec<_> = settings.iter().flat_map(|setting| ["-o", setting]).collect();
     let with = |arguments: &[&str]| apt(&[&settings, arguments].concat());
-    println!("setup: {QEMU} from bookworm-backports");
-    let install = ["install", "-y", "--no-install-recommends", "-t", "bookworm-backports", QEMU];
-    if let Err(error) = with(&["update"]).and_then(|()| with(&install)) {
-        println!("setup: bookworm's own {QEMU} is taken: {error:#}");
+    println!("setup: {QEMU} from {BACKPORTS}");
+    let install = ["install", "-y", "--no-install-recommends", "-t", BACKPORTS, QEMU];
+    let installed = Archive::all().and_then(|archives| {
+        let mut installed = Ok(());
+        for archive in archives {
+            archive.write_sources(&folder.path().join("sources"), &[OLD, BACKPORTS])?;
+            installed = with(&["update", "--error-on=any"]).and_then(|()| with(&install));
+            if installed.is_ok() {
+                break;
+            }
+        }
+        installed
+    });
+    if let Err(error) = installed {
+        println!("setup: {OLD}'s own {QEMU} is taken: {error:#}");
     }
     Ok(())
 }
@@ -183,16 +187,4 @@ pub(crate) fn is_root() -> bool {
 /// Whether sudo works and asks for no password.
 pub(crate) fn has_sudo() -> bool {
     which::which("sudo").is_ok() && cmd!("sudo", "-n", "true").stdin_null().stderr_null().run().is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_bookworm;
-
-    #[test]
-    fn bookworm_is_told_from_others() {
-        assert!(is_bookworm("ID=debian\nVERSION_CODENAME=bookworm\n"));
-        assert!(!is_bookworm("ID=debian\nVERSION_CODENAME=trixie\n"));
-        assert!(!is_bookworm("ID=raspbian\nID_LIKE=debian\nVERSION_CODENAME=bookworm\n"));
-    }
 }

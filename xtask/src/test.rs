@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use duct::Expression;
 
 use crate::command::{cargo, check};
-use crate::{instructions, kernels, layouts, links, orderings, setup, vm};
+use crate::{instructions, kernels, layouts, links, orderings, servers, setup, vm};
 
 /// The tests write a line with this when the kernel cannot run them.
 const SKIPPED: &str = "SKIPPED";
@@ -38,6 +38,8 @@ pub(crate) enum Step {
     Doc,
     /// The relative links in Markdown files lead to files.
     Links,
+    /// No file names a package server.
+    Servers,
     /// Everything compiles.
     Build,
     /// docs/layouts.md is what the code says.
@@ -65,6 +67,7 @@ impl Step {
         Step::Clippy,
         Step::Doc,
         Step::Links,
+        Step::Servers,
         Step::Build,
         Step::Layouts,
         Step::Test,
@@ -77,7 +80,7 @@ impl Step {
     ];
 
     /// Those that only look at the sources.
-    pub(crate) const LINT: &[Step] = &[Step::Fmt, Step::Clippy, Step::Doc, Step::Links];
+    pub(crate) const LINT: &[Step] = &[Step::Fmt, Step::Clippy, Step::Doc, Step::Links, Step::Servers];
 
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -93,6 +96,7 @@ impl Step {
         let lines = match self {
             Step::Setup => setup::setup().map(|()| Vec::new()),
             Step::Links => links::check().map(|()| Vec::new()),
+            Step::Servers => servers::check().map(|()| Vec::new()),
             Step::Layouts => layouts::check().map(|()| Vec::new()),
             Step::Vm => kernels::newest().and_then(|kernel| vm::check(&kernel)).map(|()| Vec::new()),
             Step::Instructions => instructions::check().map(|()| Vec::new()),

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use duct::cmd;
 
-/// Where kernels come from. Debian keeps several versions of the kernel in its backports.
-const SOURCES: &str = "\
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie-backports main
-";
+use crate::archive::Archive;
+
+/// Where kernels are. Debian keeps several versions of the kernel in its backports.
+const SUITES: &[&str] = &["trixie", "trixie-backports"];
+
+/// The folder of its sources, in its folder.
+const SOURCES: &str = "sources";
 
 /// An apt of our own: its lists and its sources are in a folder, and it installs nothing.
 pub(crate) struct Apt {
@@ -24,15 +26,35 @@ impl Apt {
                 format!("{program} is missing: kernels by version come from Debian's packages; give the path of a kernel image instead")
             })?;
         }
-        std::fs::create_dir_all(folder.join("lists/partial"))
-            .and_then(|()| std::fs::write(folder.join("sources.list"), SOURCES))
-            .with_context(|| format!("cannot write to {}", folder.display()))?;
-        let apt = Apt { folder };
-        let update = apt.command("apt-get", ["update", "--quiet=2", "--error-on=any"]);
-        update.stdout_to_stderr().run().context(
-            "cannot fetch Debian's lists of packages: is deb.debian.org reachable, and is the package debian-archive-keyring installed?",
+        let archives = Archive::all().context(
+            "kernels by version come from Debian's archive; give the path of a kernel image instead",
         )?;
+        let lists = folder.join("lists/partial");
+        std::fs::create_dir_all(&lists).with_context(|| format!("cannot make {}", lists.display()))?;
+        let apt = Apt { folder };
+        // One that has not these suites may stand beside one that has.
+        let mut updated = Err(anyhow!("no archive"));
+        for archive in &archives {
+            updated = apt.update_from(archive);
+            if updated.is_ok() {
+                break;
+            }
+        }
+        updated.with_context(|| {
+            format!(
+                "cannot fetch the lists of {}, which hold the kernels, from Debian's archive as this machine's package sources have it: is it \
+                 reachable (`apt-get update`), and does the mirror have these suites? Else give the path of a kernel image",
+                SUITES.join(" and ")
+            )
+        })?;
         Ok(apt)
+    }
+
+    fn update_from(&self, archive: &Archive) -> anyhow::Result<()> {
+        archive.write_sources(&self.folder.join(SOURCES), SUITES)?;
+        let update = self.command("apt-get", ["update", "--quiet=2", "--error-on=any"]);
+        update.stdout_to_stderr().run()?;
+        Ok(())
     }
 
     /// The names of the packages that match a regular expression and can be fetched.
@@ -68,8 +90,8 @@ impl Apt {
             // What is installed on the host has no say.
             "Dir::State::status=/dev/null".to_owned(),
             format!("Dir::Cache={folder}/cache"),
-            format!("Dir::Etc::sourcelist={folder}/sources.list"),
-            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            "Dir::Etc::sourcelist=/dev/null".to_owned(),
+            format!("Dir::Etc::sourceparts={folder}/{SOURCES}"),
             "Dir::Etc::preferencesparts=/dev/null".to_owned(),
             "APT::Architecture=amd64".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
