@@ -43,7 +43,7 @@ pub struct Process {
 
 impl Process {
     /// Starts this binary as one of its hidden subcommands, and waits until it has stopped itself. The first
-    /// argument of the subcommand is the descriptor for its [`Report`](crate::report::Report).
+    /// argument of the subcommand is the descriptor for its [`Report`].
     ///
     /// # Errors
     ///

@@ -204,7 +204,7 @@ pub(crate) fn find(command: &[OsString]) -> Result<PathBuf, Error> {
     })
 }
 
-/// The other side of [`Tracee::start`]: becomes the command, or reports why it cannot.
+/// What the hidden subcommand does: stops this process, and then becomes the command, or reports why it cannot.
 pub fn trampoline(mut report: Report, signals: Inherited, program: &Path, command: &[OsString]) {
     let ready = wait_to_be_traced(&report).and_then(|()| Ok(set_parent_process_death_signal(None)?));
     if let Err(error) = ready {
