@@ -14,7 +14,7 @@
 //! dead, and takes over ([`arenaq::recovery`] says what is lost then: no event). That is so for all ways to it:
 //! [`Pinned::consumer`], [`Kernel::receiver`] before and after [`Kernel::pin`], and `arenaq consume`.
 //!
-//! The record is pinned first and removed last, so that [`unpin`] can tell what is ours also if `pin` was killed.
+//! The record is pinned first and removed last, so that [`unpin()`] can tell what is ours also if `pin` was killed.
 
 mod folder;
 mod lock;
@@ -69,7 +69,7 @@ impl Drop for Incomplete<'_> {
 
 impl Kernel {
     /// Pins the arena and the attached programs in `folder`, which is made, for its owner only. They go on when this
-    /// process has ended, until [`unpin`], and are attached until both.
+    /// process has ended, until [`unpin()`], and are attached until both.
     ///
     /// From now on the right to consume is the lock on the folder: a [`Receiver`] that exists gets it, and
     /// `arena().mpsc_consumer()` is refused.
