@@ -364,8 +364,8 @@ impl<'a> Consumer<'a> {
             Source::Mpmc(queue) => {
                 let verify = queue.verify_quiesced();
                 // SAFETY: the lock on the folder is held alone, so nobody pops.
-                unsafe { queue.search(count) };
-                verify
+                let searched = unsafe { queue.search(count) };
+                verify.and(searched.map(|_| ()))
             }
             Source::Mpsc(consumer) => {
                 let verify = consumer.verify_quiesced();
