@@ -1,5 +1,6 @@
 //! What can be written on the command line. The help, the completions and the manual come from these definitions.
 
+use std::env;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -10,10 +11,12 @@ use arenaq_harness::signals::Inherited;
 use arenaq_harness::tracee::TRAMPOLINE;
 use arenaq_harness::workload::{WORKER, Work};
 use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use syscalls::Sysno;
 
 #[derive(Parser)]
-#[command(name = "arenaq", version, about, long_about = None, after_help = AFTER_HELP)]
+#[command(name = "arenaq", version, about, long_about = None, after_help = exit_codes())]
 /// Lock-free queues shared by BPF programs and userspace: runs them on real events and accounts for every
 /// one.
 pub(crate) struct Cli {
@@ -21,8 +24,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 all is accounted for; 1 something is not; 2 wrong usage; 3 refused by the kernel or for lack of \
-                          privileges; 4 the command cannot be started; 5 the command failed.";
+/// Each exit code and what it means, as the table in README.md has them.
+pub(crate) const EXIT_CODES: [(&str, &str); 7] = [
+    ("0", "every event is accounted for, and what was asked for was done"),
+    (
+        "1",
+        "an event is not accounted for, or a worker of the built-in workload did not do its part; for `layout`, the sides do not agree",
+    ),
+    ("2", "wrong usage"),
+    ("3", "refused by the kernel, or for lack of privileges; for `doctor`, `run` cannot work here"),
+    ("4", "the command cannot be started: no such program, no right to run it, no interpreter"),
+    ("5", "the command failed by itself; its events are accounted for"),
+    ("128 + N", "signal N came twice: the second one ends at once, without a summary"),
+];
+
+fn exit_codes() -> String {
+    let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:<8} {meaning}"));
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -41,6 +60,7 @@ pub(crate) enum Command {
     /// Detaches and frees what is pinned in a folder.
     Unpin {
         /// The folder.
+        #[arg(value_hint = ValueHint::DirPath)]
         folder: PathBuf,
         /// Prints one JSON object.
         #[arg(long)]
@@ -61,9 +81,25 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    #[command(name = WORKER, hide = true)]
+    /// Prints the completions of commands and options for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Writes manual pages.
+    Man {
+        /// The folder, which is made if it is not there; below a `man1` in MANPATH, `man arenaq` finds them.
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+}
+
+/// What this program starts itself as: no part of what is documented.
+#[derive(Parser)]
+pub(crate) enum Internal {
+    #[command(name = WORKER)]
     Worker { report: RawFd, work: Work, folder: PathBuf, operations: Option<u64> },
-    #[command(name = TRAMPOLINE, hide = true)]
+    #[command(name = TRAMPOLINE)]
     Trampoline {
         report: RawFd,
         signals: Inherited,
@@ -71,6 +107,14 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+}
+
+impl Internal {
+    /// What this process was started as, if it was started by this program.
+    pub(crate) fn given() -> Option<Internal> {
+        let first = env::args_os().nth(1)?;
+        (first == WORKER || first == TRAMPOLINE).then(Internal::parse)
+    }
 }
 
 #[derive(Args)]
@@ -84,42 +128,43 @@ pub(crate) struct RunArgs {
     /// Where the events come from [default: the first that this kernel allows].
     #[arg(long, value_enum)]
     pub(crate) hook: Option<Hook>,
-    /// How many elements the queue holds; for mpmc a power of two.
-    #[arg(long, default_value_t = 1 << 18)]
+    /// How many elements the queue holds, at first if it grows; for mpmc a power of two.
+    #[arg(long, default_value_t = 1 << 18, value_name = "N")]
     pub(crate) capacity: u64,
     /// How many elements the mpsc queue may grow to [default: it does not grow].
     #[arg(long, value_name = "N")]
     pub(crate) grow_to: Option<u64>,
     /// How many threads pop; the mpsc queue has one.
-    #[arg(long, default_value_t = 1, value_parser = parse_tasks)]
+    #[arg(long, default_value_t = 1, value_parser = parse_tasks, value_name = "N")]
     pub(crate) consumers: u32,
     /// Ends after so many seconds (or 500ms, 2m ...).
-    #[arg(long, value_parser = seconds, conflicts_with = "events")]
+    #[arg(long, value_parser = seconds, conflicts_with = "events", value_name = "TIME")]
     pub(crate) duration: Option<Duration>,
     /// Ends after so many events are consumed.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub(crate) events: Option<u64>,
     /// How many processes or threads the built-in workload has.
-    #[arg(long, default_value_t = 4, value_parser = parse_tasks)]
+    #[arg(long, default_value_t = 4, value_parser = parse_tasks, value_name = "N")]
     pub(crate) processes: u32,
-    /// How many operations the built-in workload does in all [default: 100000, or no limit with --duration].
-    #[arg(long, conflicts_with = "command")]
+    /// How many operations the built-in workload does in all [default: 100000, or no limit with --duration or
+    /// --events].
+    #[arg(long, conflicts_with = "command", value_name = "N")]
     pub(crate) operations: Option<u64>,
     /// Lets consumers begin so much later than producers.
-    #[arg(long, value_parser = seconds, default_value = "0")]
+    #[arg(long, value_parser = seconds, default_value = "0", value_name = "TIME")]
     pub(crate) hold_back: Duration,
     /// Where the built-in workload creates its files [default: the folder for temporary files].
-    #[arg(long)]
+    #[arg(long, value_hint = ValueHint::DirPath)]
     pub(crate) folder: Option<PathBuf>,
     /// Which BPF object [default: the one that this kernel can run].
     #[arg(long, value_enum)]
     pub(crate) instructions: Option<InstructionsArg>,
-    /// The function of the hook uprobe, as BINARY:FUNCTION.
-    #[arg(long)]
+    /// The function of the hooks uprobe and uprobe-sleepable [default: one of the built-in workload].
+    #[arg(long, value_name = "BINARY:FUNCTION")]
     pub(crate) uprobe: Option<UprobeTarget>,
-    /// The number of the system call of the hook sys-enter [default: openat].
-    #[arg(long, default_value_t = libc::SYS_openat, hide_default_value = true)]
-    pub(crate) syscall: i64,
+    /// The system call of the hook sys-enter, by its name or its number [default: openat].
+    #[arg(long, value_parser = syscall, value_name = "CALL")]
+    pub(crate) syscall: Option<i64>,
     /// Ends when the command does, and not when all has ended that it has started.
     #[arg(long, requires = "command")]
     pub(crate) no_wait: bool,
@@ -127,13 +172,14 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// The command to trace, with its arguments.
-    #[arg(last = true)]
+    #[arg(last = true, value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Args)]
 pub(crate) struct PinArgs {
     /// The folder, which is made.
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) folder: PathBuf,
     /// The queue.
     #[arg(long, value_enum, default_value = "mpsc")]
@@ -142,17 +188,17 @@ pub(crate) struct PinArgs {
     #[arg(long, value_enum)]
     pub(crate) hook: Option<Hook>,
     /// How many elements the queue holds; for mpmc a power of two.
-    #[arg(long, default_value_t = 1 << 18)]
+    #[arg(long, default_value_t = 1 << 18, value_name = "N")]
     pub(crate) capacity: u64,
     /// A process to trace, with all its threads and what it starts from now on; may be given several times.
     #[arg(long = "trace", value_name = "PID")]
     pub(crate) traced: Vec<u32>,
-    /// For the hook uprobe: which function of which program.
+    /// For the hooks uprobe and uprobe-sleepable: which function of which program.
     #[arg(long, value_name = "BINARY:FUNCTION")]
     pub(crate) uprobe: Option<UprobeTarget>,
-    /// For the hook sys-enter: the number of the system call [default: that of openat].
-    #[arg(long, default_value_t = libc::SYS_openat)]
-    pub(crate) syscall: i64,
+    /// For the hook sys-enter: the system call, by its name or its number [default: openat].
+    #[arg(long, value_parser = syscall, value_name = "CALL")]
+    pub(crate) syscall: Option<i64>,
     /// Prints one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -161,12 +207,13 @@ pub(crate) struct PinArgs {
 #[derive(Args)]
 pub(crate) struct ConsumeArgs {
     /// The folder in which the queue is pinned.
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) folder: PathBuf,
     /// Ends after so many events.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub(crate) events: Option<u64>,
     /// Ends after so many seconds (or 500ms, 2m ...).
-    #[arg(long, value_parser = seconds)]
+    #[arg(long, value_parser = seconds, value_name = "TIME")]
     pub(crate) duration: Option<Duration>,
     /// Ends when the queue is empty.
     #[arg(long)]
@@ -202,6 +249,19 @@ impl From<InstructionsArg> for Instructions {
     }
 }
 
+/// The number of a system call of this machine.
+fn syscall(text: &str) -> Result<i64, String> {
+    if let Ok(known) = text.parse::<Sysno>() {
+        return Ok(known.id().into());
+    }
+    text.parse::<u32>().map(i64::from).map_err(|_| {
+        format!(
+            "{} has no system call of this name: write it as its manual page does, or its number",
+            env::consts::ARCH
+        )
+    })
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let plain = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
     match plain {
@@ -232,6 +292,144 @@ impl RunArgs {
             command: self.command,
             waits_for_all: !self.no_wait,
             command_to_stderr: self.json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use arenaq_harness::Hook;
+    use clap::builder::PossibleValue;
+    use clap::{Arg, Command, CommandFactory};
+
+    use super::{Cli, EXIT_CODES, syscall};
+
+    const README: &str = include_str!("../../README.md");
+
+    /// The cells of the rows of README's tables whose first cell begins so. A bar within a cell is escaped there.
+    fn rows(begin: &str) -> Vec<Vec<String>> {
+        let rows = README.lines().filter(|line| line.starts_with(&format!("| {begin}")));
+        rows.map(|row| {
+            let row = row.replace("\\|", "\u{0}");
+            row.trim_matches('|').split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect()
+        })
+        .collect()
+    }
+
+    /// What stands between backticks.
+    fn code(cell: &str) -> Vec<&str> {
+        cell.split('`').skip(1).step_by(2).collect()
+    }
+
+    fn own_options(command: &Command) -> impl Iterator<Item = &Arg> {
+        command.get_arguments().filter(|argument| !argument.is_positional() && argument.get_id() != "help")
+    }
+
+    /// An option as README writes it: `--queue mpsc|mpmc`, `--capacity N`, `--json`.
+    fn written(option: &Arg) -> String {
+        let name = format!("--{}", option.get_long().expect("every option has a name"));
+        if !option.get_action().takes_values() {
+            return name;
+        }
+        let values: Vec<String> =
+            option.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        let value = match (values.len(), option.get_value_names()) {
+            (1..=3, _) => values.join("|"),
+            (_, Some(names)) => names[0].to_string(),
+            (_, None) => String::new(),
+        };
+        format!("{name} {value}")
+    }
+
+    fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+        items.into_iter().collect()
+    }
+
+    #[test]
+    fn readme_has_every_command() {
+        let in_readme = rows("`arenaq ");
+        let in_readme = in_readme.iter().filter_map(|row| code(&row[0])[0].split(' ').nth(1));
+        let command = Cli::command();
+        assert_eq!(sorted(in_readme), sorted(command.get_subcommands().map(Command::get_name)));
+    }
+
+    #[test]
+    fn readme_has_every_option_of_every_command_with_its_values_and_its_default() {
+        let command = Cli::command();
+        let rows = rows("`--");
+        let defined: Vec<(&str, &Arg)> = command
+            .get_subcommands()
+            .flat_map(|command| own_options(command).map(|option| (command.get_name(), option)))
+            .collect();
+        for (command, option) in defined.iter().filter(|(_, option)| option.get_id() != "json") {
+            let written = written(option);
+            let row = rows.iter().find(|row| code(&row[0]).contains(&written.as_str()));
+            let row =
+                row.unwrap_or_else(|| panic!("{command} takes {written}, and README has no row for it"));
+            assert!(
+                code(&row[1]).contains(command),
+                "README does not say that {command} takes {written}: {row:?}"
+            );
+            let defaults: Vec<_> =
+                option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+            if option.get_action().takes_values() && !defaults.is_empty() {
+                assert_eq!(code(&row[3]), defaults, "{command} {written}");
+            }
+        }
+        for row in &rows {
+            for option in code(&row[0]).into_iter().filter(|option| *option != "--json") {
+                let takers = defined.iter().filter(|(_, argument)| written(argument) == option);
+                assert_eq!(sorted(code(&row[1])), sorted(takers.map(|(command, _)| *command)), "{option}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_but_those_that_readme_names_takes_json() {
+        let exceptions =
+            README.lines().find_map(|line| line.strip_suffix(" take `--json`.")?.strip_prefix("All but "));
+        let exceptions = sorted(code(exceptions.expect("README says which commands take --json")));
+        for command in Cli::command().get_subcommands() {
+            let takes_json = own_options(command).any(|option| option.get_id() == "json");
+            assert_eq!(takes_json, !exceptions.contains(command.get_name()), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn readme_has_every_hook() {
+        let hooks = sorted(Hook::ALL.map(Hook::name));
+        let begin = README.find("| hook |").expect("README has a table of hooks");
+        let table = README[begin..].lines().skip(2).take_while(|line| line.starts_with('|'));
+        assert_eq!(sorted(table.map(|row| code(row)[0])), hooks);
+        let command = Cli::command();
+        for name in ["run", "pin"] {
+            let command = command.find_subcommand(name).expect("it is a command");
+            let option =
+                own_options(command).find(|option| option.get_id() == "hook").expect("it takes a hook");
+            let values = option.get_possible_values();
+            assert_eq!(sorted(values.iter().map(PossibleValue::get_name)), hooks, "{name}");
+        }
+    }
+
+    #[test]
+    fn readme_has_every_exit_code() {
+        let begin = README.find("| exit code |").expect("README has a table of exit codes");
+        let table = README[begin..].lines().skip(2).take_while(|line| line.starts_with('|'));
+        let table: Vec<(&str, &str)> = table
+            .map(|row| row.trim_matches(['|', ' ']).split_once(" | ").expect("it has two columns"))
+            .collect();
+        assert_eq!(table, EXIT_CODES);
+    }
+
+    #[test]
+    fn a_system_call_has_a_name_or_a_number() {
+        assert_eq!(syscall("openat"), Ok(libc::SYS_openat));
+        assert_eq!(syscall("pidfd_open"), Ok(libc::SYS_pidfd_open));
+        assert_eq!(syscall("257"), Ok(257));
+        for wrong in ["", "opnat", "-1", "99999999999", "OPENAT"] {
+            assert!(syscall(wrong).is_err_and(|error| error.contains("its number")), "{wrong}");
         }
     }
 }

@@ -83,6 +83,26 @@ impl Hook {
         }
     }
 
+    /// Whether a hook looks at the function or the system call that was chosen for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if it does not, or if no hook was named: which one is the default depends on the machine.
+    pub fn check_target(
+        hook: Option<Hook>,
+        uprobe: Option<&UprobeTarget>,
+        syscall: Option<i64>,
+    ) -> Result<(), Error> {
+        let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+        if uprobe.is_some() && !hook.is_some_and(Hook::is_uprobe) {
+            return usage("--uprobe is for --hook uprobe and --hook uprobe-sleepable: name one of them");
+        }
+        if syscall.is_some() && hook != Some(Hook::SysEnter) {
+            return usage("--syscall is for --hook sys-enter: name it");
+        }
+        Ok(())
+    }
+
     /// Whether creating a file on the file system of `folder` is an event here.
     pub fn sees_files_in(self, folder: &Path) -> bool {
         const EXT4_SUPER_MAGIC: u64 = 0xef53;

@@ -26,9 +26,9 @@ use crate::trace::trace;
 /// Which of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum QueueKind {
-    /// Unbounded, many producers, one consumer.
+    /// A list of nodes from a pool: many producers, one consumer; it can grow.
     Mpsc,
-    /// Bounded, many producers, many consumers.
+    /// A ring: many producers, many consumers.
     Mpmc,
 }
 

@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
+mod documents;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -23,14 +24,17 @@ use arenaq_harness::{
 };
 use clap::Parser;
 
-use crate::cli::{Cli, Command, ConsumeArgs, PinArgs, RunArgs};
+use crate::cli::{Cli, Command, ConsumeArgs, Internal, PinArgs, RunArgs};
 
 /// Exit codes beyond those of `Error::exit_code`.
 const NOT_ACCOUNTED: u8 = 1;
 const COMMAND_FAILED: u8 = 5;
 
 fn main() -> ExitCode {
-    let done = signals::settle().context("setting up signals").and_then(|()| dispatch(Cli::parse().command));
+    let done = signals::settle().context("setting up signals").and_then(|()| match Internal::given() {
+        Some(internal) => internal_command(internal),
+        None => dispatch(Cli::parse().command),
+    });
     match done {
         Ok(code) => code,
         Err(error) => {
@@ -45,9 +49,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints a result. Nobody who reads it, as behind `| head`, is no error.
+/// Prints a result.
 fn say(text: &dyn Display) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{text}") {
+    unless_nobody_reads(writeln!(io::stdout(), "{text}"))
+}
+
+/// Nobody who reads what is printed, as behind `| head`, is no error.
+fn unless_nobody_reads(printed: io::Result<()>) -> anyhow::Result<()> {
+    match printed {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("writing the result to standard output"),
     }
@@ -101,30 +110,54 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let has_accepted = costs.iter().any(verifier::Cost::is_accepted);
             Ok(if has_accepted { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
-        Command::Worker { report, work: kind, folder, operations } => {
+        Command::Completions { shell } => {
+            unless_nobody_reads(documents::completions(shell, &mut io::stdout()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { folder } => {
+            documents::manual(&folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn internal_command(internal: Internal) -> anyhow::Result<ExitCode> {
+    match internal {
+        Internal::Worker { report, work: kind, folder, operations } => {
             let is_done = work(Report::inherited(report)?, kind, &folder, operations);
             Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Trampoline { report, signals, program, command } => {
+        Internal::Trampoline { report, signals, program, command } => {
             trampoline(Report::inherited(report)?, signals, &program, &command);
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
+/// What would make a queue into which nothing ever comes.
+fn check_pin(arguments: &PinArgs) -> Result<(), Error> {
+    Hook::check_target(arguments.hook, arguments.uprobe.as_ref(), arguments.syscall)?;
+    let reason = match arguments.hook {
+        Some(Hook::Drive) => {
+            "--hook drive pushes only while the process that loaded it asks for it: choose another hook"
+        }
+        Some(Hook::Uprobe | Hook::UprobeSleepable) if arguments.uprobe.is_none() => {
+            "a pinned uprobe needs --uprobe BINARY:FUNCTION, a function that the traced processes call"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(reason.to_owned()))
+}
+
 fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
-    if let Some(hook) = arguments.hook.filter(|hook| hook.is_uprobe() && arguments.uprobe.is_none()) {
-        let text =
-            format!("--hook {hook} needs --uprobe BINARY:FUNCTION, a function of what is to be traced");
-        return Err(Error::Usage(text).into());
-    }
+    check_pin(arguments)?;
     let hook = arguments.hook.map_or_else(|| Hook::default_for(&std::env::temp_dir()), Ok)?;
     let kernel = Kernel::load(&Config {
         queue: arguments.queue,
         hook,
         capacity: arguments.capacity,
         uprobe: arguments.uprobe.clone().unwrap_or_else(UprobeTarget::own_function),
-        syscall: arguments.syscall,
+        syscall: arguments.syscall.unwrap_or(libc::SYS_openat),
         ..Config::default()
     })?;
     for &task in &arguments.traced {

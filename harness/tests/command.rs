@@ -80,6 +80,10 @@ fn every_other_hook_sees_its_events_exactly() {
         Outcome::of(&mut arenaq(&["run", "--hook", "sys-enter", "--operations", "5000", "--json"])).json();
     assert_accounted(&summary);
     assert!(number(&summary, "produced") >= 5000, "each creation is an openat: {summary}");
+    let mut named = arenaq(&["run", "--hook", "sys-enter", "--operations", "500", "--json"]);
+    let summary = Outcome::of(named.args(["--syscall", "unlink"])).json();
+    assert_accounted(&summary);
+    assert!(number(&summary, "produced") >= 500, "each file is removed: {summary}");
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn after_a_sigkill_nothing_of_it_is_left_in_the_kernel_nor_on_the_disk() {
 
 #[test]
 fn what_cannot_work_gets_one_clear_message_and_an_exit_code_of_its_own() {
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 18] = [
         (&["run", "--queue", "mpmc", "--capacity", "100"], 2, "the next is 128"),
         (&["run", "--queue", "mpmc", "--capacity", "1", "--backend", "threads"], 2, "at least 2"),
         (&["run", "--queue", "mpmc", "--capacity", "4294967296"], 2, "at most 2147483648"),
@@ -238,6 +242,12 @@ fn what_cannot_work_gets_one_clear_message_and_an_exit_code_of_its_own() {
         (&["run", "--folder", "/no/such/folder"], 2, "no such folder"),
         (&["run", "--hook", "drive", "--", "true"], 2, "sees no command"),
         (&["run", "--duration", "soon"], 2, "--duration"),
+        (&["run", "--hook", "sys-enter", "--syscall", "opnat"], 2, "its number"),
+        (&["run", "--syscall", "openat"], 2, "--hook sys-enter"),
+        (&["run", "--hook", "exec", "--uprobe", "/bin/sh:main"], 2, "--uprobe is for --hook uprobe"),
+        (&["pin", "/sys/fs/bpf/arenaq-test-none", "--syscall", "openat"], 2, "--hook sys-enter"),
+        (&["pin", "/sys/fs/bpf/arenaq-test-none", "--hook", "uprobe"], 2, "needs --uprobe"),
+        (&["pin", "/sys/fs/bpf/arenaq-test-none", "--hook", "drive"], 2, "another hook"),
         (&["run", "--", "no-such-program-here"], 4, "no such program was found"),
         (&["run", "--hook", "uprobe", "--uprobe", "/bin/sh:no_such_function"], 3, "no_such_function"),
     ];

@@ -78,8 +78,8 @@ pub struct Options {
     pub instructions: Option<Instructions>,
     /// The function of the hook `uprobe`.
     pub uprobe: Option<UprobeTarget>,
-    /// The number of the system call of the hook `sys-enter`.
-    pub syscall: i64,
+    /// The number of the system call of the hook `sys-enter`; `None` for that of `openat`.
+    pub syscall: Option<i64>,
     /// The command to trace; empty for the built-in workload.
     pub command: Vec<OsString>,
     /// Whether the run goes on until everything has ended that the command has started.
@@ -102,6 +102,7 @@ impl Options {
         if self.backend == Backend::Threads && (self.hook.is_some() || !self.command.is_empty()) {
             return usage("--backend threads has its own producers: it takes neither --hook nor a command");
         }
+        Hook::check_target(self.hook, self.uprobe.as_ref(), self.syscall)?;
         if !self.command.is_empty() {
             if self.hook == Some(Hook::Drive) {
                 return usage("--hook drive runs in this process: it sees no command");

@@ -54,7 +54,7 @@ pub(super) fn config(options: &Options, hook: Hook, growth: Growth) -> Config {
         grow: if growth == Growth::Kernel { GROWTH_STEP } else { 0 },
         instructions: options.instructions,
         uprobe: options.uprobe.clone().unwrap_or_else(UprobeTarget::own_function),
-        syscall: options.syscall,
+        syscall: options.syscall.unwrap_or(libc::SYS_openat),
         ..Config::default()
     }
 }
