@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use anstyle::Style;
 use arenaq_bpf_build::{PACKAGES, Toolchain};
 use libbpf_rs::{MapHandle, MapType};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::log;
 use crate::memory;
 use crate::object::Instructions;
 use crate::require::{self, BESIDES_ARENA, VMLINUX};
+use crate::screen::{BAD, GOOD, LIMITED, Screen};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -430,28 +432,113 @@ fn toolchain() -> Check {
     }
 }
 
+impl Verdict {
+    fn mark(self) -> &'static str {
+        match self {
+            Verdict::Good => "ok",
+            Verdict::Limited => "--",
+            Verdict::Bad => "NO",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Verdict::Good => GOOD,
+            Verdict::Limited => LIMITED,
+            Verdict::Bad => BAD,
+        }
+    }
+}
+
+impl Report {
+    /// The report as text: first the verdict, then what it rests on.
+    pub fn on(&self, screen: Screen) -> String {
+        let checks = self.checks.iter().map(|check| check.on(screen));
+        let (verdict, style) = self.verdict();
+        let verdict = screen.paint(style, &screen.behind(0, &verdict));
+        format!("{verdict}\n\n{}", checks.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn verdict(&self) -> (String, Style) {
+        match (self.can_run, self.default_hook) {
+            (true, Some(hook)) => (format!("`arenaq run` works here, with hook {hook} by default."), GOOD),
+            (true, None) => {
+                let text = "`arenaq run` works here with a hook that you name; none sees files in the temporary folder.";
+                (text.to_owned(), LIMITED)
+            }
+            (false, _) => {
+                let text = "`arenaq run` cannot work here: see what is marked NO. `arenaq run --backend threads` can.";
+                (text.to_owned(), BAD)
+            }
+        }
+    }
+}
+
+impl Check {
+    fn on(&self, screen: Screen) -> String {
+        const MARK: usize = "ok  ".len();
+        const NAME: usize = "hook uprobe-sleepable ".len();
+        let Check { name, verdict, found, consequence } = self;
+        let mark = screen.paint(verdict.style(), verdict.mark());
+        // Beside the names there would be too little room.
+        let is_narrow = screen.is_narrower_than(60);
+        let margin = if is_narrow { MARK } else { MARK + NAME };
+        let (found, consequence) = (screen.behind(margin, found), screen.behind(margin + 3, consequence));
+        if is_narrow {
+            format!("{mark}  {name}\n    {found}\n    -> {consequence}")
+        } else {
+            format!("{mark}  {name:<NAME$}{found}\n{:margin$}-> {consequence}", "")
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for check in &self.checks {
-            let mark = match check.verdict {
-                Verdict::Good => "ok",
-                Verdict::Limited => "--",
-                Verdict::Bad => "NO",
-            };
-            writeln!(f, "{mark:>2}  {:<17} {}", check.name, check.found)?;
-            writeln!(f, "    {:<17} -> {}", "", check.consequence)?;
-        }
-        writeln!(f)?;
-        match (self.can_run, self.default_hook) {
-            (true, Some(hook)) => write!(f, "`arenaq run` works here, with hook {hook} by default."),
-            (true, None) => write!(
-                f,
-                "`arenaq run` works here with a hook that you name; none sees files in the temporary folder."
+        f.write_str(&self.on(Screen::NONE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Report, Verdict, good};
+    use crate::screen::{Screen, longest_line};
+
+    fn report() -> Report {
+        let mut checks = vec![
+            good(
+                "kernel",
+                "Linux 6.18 on x86_64",
+                "new enough for arenas (6.10) and for load_acquire and store_release",
             ),
-            (false, _) => write!(
-                f,
-                "`arenaq run` cannot work here: see the lines marked NO. `arenaq run --backend threads` can."
-            ),
+            good("hook uprobe-sleepable", "loads and attaches", "`run --hook uprobe-sleepable` works"),
+        ];
+        checks[1].verdict = Verdict::Limited;
+        checks[1].found =
+            "a long reason, with a path in it (/sys/fs/bpf/a/folder), of which no word is lost ".repeat(4);
+        Report { can_run: true, default_hook: Some("ext4-create"), checks }
+    }
+
+    #[test]
+    fn the_verdict_comes_first_and_every_word_fits_the_terminal() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let plain = report().to_string();
+        assert!(
+            plain.starts_with("`arenaq run` works here, with hook ext4-create by default.\n\nok  kernel"),
+            "{plain}"
+        );
+        assert_eq!(plain.lines().count(), 2 + 2 * 2, "no terminal: a line for each thing: {plain}");
+        for columns in [40, 60, 80, 200] {
+            let text = report().on(Screen::terminal(columns, false));
+            assert!(longest_line(&text) <= columns, "{columns}:\n{text}");
+            assert_eq!(words(&text), words(&plain), "{columns}:\n{text}");
         }
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let plain = report().on(Screen::terminal(80, false));
+        let coloured = report().on(Screen::terminal(80, true));
+        assert!(coloured.contains("\u{1b}["), "{coloured}");
+        assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain);
     }
 }

@@ -1,7 +1,6 @@
 //! The shared layouts as three sides see them: Rust, the C header, and the BTF of the compiled BPF object.
 
 use std::ffi::{CStr, c_char};
-use std::fmt;
 
 use arenaq::layout::STRUCTS;
 use arenaq_bpf_build::Instructions;
@@ -10,6 +9,7 @@ use libbpf_rs::btf::types::{MemberAttr, Struct};
 use serde::Serialize;
 
 use crate::object::programs;
+use crate::screen::Screen;
 
 /// One field, or the size of a structure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -108,22 +108,54 @@ pub fn table() -> Result<Vec<Row>, String> {
         .collect())
 }
 
-/// The table as text.
-#[derive(Debug)]
-pub struct Table<'a>(pub &'a [Row]);
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<17} {:<13} {:>6} {:>9} {:>6}", "structure", "field", "Rust", "C header", "BTF")?;
-        let number = |value: Option<usize>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let mut last = "";
-        for row in self.0 {
-            let structure = if row.structure == last { "" } else { row.structure };
-            last = row.structure;
-            let mark = if row.agrees() { "" } else { "   DIFFERENT" };
-            let (header, btf) = (number(row.header), number(row.btf));
-            write!(f, "\n{structure:<17} {:<13} {:>6} {header:>9} {btf:>6}{mark}", row.field, row.rust)?;
+/// The rows as text.
+pub fn text(rows: &[Row], screen: Screen) -> String {
+    let is_narrow = screen.is_narrower_than(67);
+    let line = |structure: &str, field: &str, rust: &str, header: &str, btf: &str, mark: &str| {
+        let line = if is_narrow {
+            format!("  {field:<15} {rust:>4} {header:>8} {btf:>4}")
+        } else {
+            format!("{structure:<17} {field:<13} {rust:>6} {header:>9} {btf:>6}{mark}")
+        };
+        if mark.is_empty() { line } else { screen.alarm(&line) }
+    };
+    let number = |value: Option<usize>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let mut lines = vec![line("structure", "field", "Rust", "C header", "BTF", "")];
+    let mut last = "";
+    for row in rows {
+        let structure = if row.structure == last { "" } else { row.structure };
+        if is_narrow && !structure.is_empty() {
+            lines.push(structure.to_owned());
         }
-        Ok(())
+        last = row.structure;
+        let mark = if row.agrees() { "" } else { "   DIFFERENT" };
+        let (rust, header, btf) = (row.rust.to_string(), number(row.header), number(row.btf));
+        lines.push(line(structure, row.field, &rust, &header, &btf, mark));
+        if is_narrow && !mark.is_empty() {
+            lines.push(mark.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, table, text};
+    use crate::screen::{Screen, longest_line};
+
+    #[test]
+    fn the_table_fits_the_terminal_also_where_the_sides_differ() {
+        let mut rows = table().expect("the object has BTF");
+        rows[0].btf = None;
+        assert!(!rows[0].agrees() && rows[1..].iter().all(Row::agrees));
+        for columns in [40, 66, 67, 80] {
+            let text = text(&rows, Screen::terminal(columns, false));
+            assert!(longest_line(&text) <= columns, "{columns}:\n{text}");
+            assert_eq!(text.matches("DIFFERENT").count(), 1, "{text}");
+            assert!(
+                rows.iter().all(|row| text.contains(row.structure) && text.contains(row.field)),
+                "{text}"
+            );
+        }
     }
 }

@@ -19,8 +19,8 @@ use arenaq_harness::run::run;
 use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
-    Config, Error, Hook, Instructions, Kernel, UprobeTarget, attached, doctor, layout, pinned, signals,
-    tell::tell, verifier,
+    Config, Error, Hook, Instructions, Kernel, Screen, UprobeTarget, attached, doctor, layout, pinned,
+    signals, tell::tell, verifier,
 };
 use clap::Parser;
 
@@ -68,13 +68,14 @@ fn say_aside(text: &dyn Display) -> anyhow::Result<()> {
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    let screen = Screen::of(&io::stdout());
     match command {
         Command::Doctor { json } => {
             let report = doctor::examine();
             if json {
                 say(&serde_json::to_string(&report)?)?;
             } else {
-                say(&report)?;
+                say(&report.on(screen))?;
             }
             Ok(if report.can_run { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
@@ -95,7 +96,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             if json {
                 say(&serde_json::to_string(&rows)?)?;
             } else {
-                say(&layout::Table(&rows))?;
+                say(&layout::text(&rows, screen))?;
             }
             let agree = rows.iter().all(layout::Row::agrees);
             Ok(if agree { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCOUNTED) })
@@ -105,7 +106,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             if json {
                 say(&serde_json::to_string(&costs)?)?;
             } else {
-                say(&verifier::Table(&costs))?;
+                say(&verifier::table(&costs, screen))?;
             }
             let has_accepted = costs.iter().any(verifier::Cost::is_accepted);
             Ok(if has_accepted { ExitCode::SUCCESS } else { ExitCode::from(3) })

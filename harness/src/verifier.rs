@@ -1,7 +1,5 @@
 //! What the kernel's verifier has to do for each program.
 
-use std::fmt;
-
 use libbpf_rs::OpenProgram;
 use serde::Serialize;
 
@@ -13,6 +11,7 @@ use crate::log;
 use crate::object::Instructions;
 use crate::refusal::Refusal;
 use crate::require;
+use crate::screen::{BAD, Screen};
 
 /// The log level at which the kernel writes nothing but its statistics: `BPF_LOG_STATS`.
 const STATISTICS: u32 = 4;
@@ -133,33 +132,78 @@ fn statistics(log: &str) -> Option<(u64, u64)> {
     Some((after("processed")?, after("total_states")?))
 }
 
-/// The costs, for people.
-#[derive(Debug)]
-pub struct Table<'a>(pub &'a [Cost]);
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:<20} {:<17} {:<5} {:<15} {:>12} {:>8}",
-            "program", "hook", "queue", "object", "instructions", "states"
-        )?;
-        for Cost { program, hook, queue, instructions, outcome } in self.0 {
-            write!(f, "\n{program:<20} {hook:<17} {queue:<5} {instructions:<15} ")?;
-            match outcome {
-                Outcome::Accepted { verified_instructions, states } => {
-                    write!(f, "{verified_instructions:>12} {states:>8}")?;
-                }
-                Outcome::Refused { error } => write!(f, "refused: {error}")?,
-            }
+/// The costs as a table, and below it what the kernel said of the programs that it refuses.
+pub fn table(costs: &[Cost], screen: Screen) -> String {
+    let mut lines = match costs.first() {
+        Some(cost) => vec![format!("object {}", cost.instructions)],
+        None => Vec::new(),
+    };
+    let is_narrow = screen.is_narrower_than(70);
+    let row = |program: &str, hook: &str, queue: &str, instructions: &str, states: &str| {
+        if is_narrow {
+            format!("{program:<19} {instructions:>12} {states:>6}")
+        } else {
+            format!("{program:<20} {hook:<17} {queue:<5} {instructions:>12} {states:>8}")
         }
-        Ok(())
+    };
+    let mut queue = "";
+    for cost in costs {
+        // Where there is no room for a column, each queue has a heading.
+        if queue.is_empty() || (is_narrow && queue != cost.queue) {
+            lines.push(if is_narrow { format!("\n{}", cost.queue) } else { String::new() });
+            lines.push(row("program", "hook", "queue", "instructions", "states"));
+        }
+        queue = cost.queue;
+        let (instructions, states) = match &cost.outcome {
+            Outcome::Accepted { verified_instructions, states } => {
+                (verified_instructions.to_string(), states.to_string())
+            }
+            Outcome::Refused { .. } => ("refused".to_owned(), "-".to_owned()),
+        };
+        let row = row(&cost.program, cost.hook, cost.queue, &instructions, &states);
+        lines.push(if cost.is_accepted() { row } else { screen.paint(BAD, &row) });
     }
+    let mut told = Vec::new();
+    for cost in costs {
+        if let Outcome::Refused { error } = &cost.outcome
+            && !told.contains(&error)
+        {
+            lines.push(screen.behind(2, &format!("\n{} is refused: {error}", cost.program)));
+            told.push(error);
+        }
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::statistics;
+    use super::{Cost, Outcome, statistics, table};
+    use crate::screen::{Screen, longest_line};
+
+    fn cost(program: &str, hook: &'static str, queue: &'static str, outcome: Outcome) -> Cost {
+        Cost { program: program.to_owned(), hook, queue, instructions: "acquire-release", outcome }
+    }
+
+    #[test]
+    fn the_table_fits_the_terminal_and_tells_each_refusal_once() {
+        let accepted = Outcome::Accepted { verified_instructions: 999_999, states: 99_999 };
+        let refused =
+            Outcome::Refused { error: "Operation not permitted (prog 'on_inode_create')".to_owned() };
+        let costs = ["mpsc", "mpmc"].map(|queue| {
+            [
+                cost("on_uprobe_sleepable", "uprobe-sleepable", queue, accepted.clone()),
+                cost("on_inode_create", "inode-create", queue, refused.clone()),
+            ]
+        });
+        let costs = costs.concat();
+        for columns in [40, 69, 70, 80] {
+            let text = table(&costs, Screen::terminal(columns, false));
+            assert!(longest_line(&text) <= columns, "{columns}:\n{text}");
+            assert_eq!(text.matches("999999").count(), 2, "{text}");
+            assert_eq!(text.matches("not permitted").count(), 1, "{text}");
+            assert!(text.contains("mpsc") && text.contains("mpmc"), "{text}");
+        }
+    }
 
     #[test]
     fn the_statistics_are_found_in_the_kernels_line() {
