@@ -153,10 +153,9 @@ fn privileges() -> Check {
     };
     match require::privileges() {
         Ok(()) => good(name, "CAP_BPF and CAP_PERFMON", "programs can be loaded and attached"),
-        Err(Error::Privileges { missing, .. }) => bad(
+        Err(Error::Privileges { missing, advice }) => bad(
             format!("{missing} missing{}", unprivileged_bpf()),
-            "run as root, or give the binary the capabilities and a group the binary (`arenaq run` says how), or add both to the \
-             container; `--backend threads` needs none",
+            &format!("{advice}\n`--backend threads` needs none."),
         ),
         Err(Error::UserNamespace) => bad(
             "in a user namespace: capabilities do not count outside of it".to_owned(),

@@ -89,6 +89,5 @@ mod tests {
         let read = |name: &str| fs::read_to_string(pages.join(name)).expect("it is there");
         assert!(read("arenaq.1").contains("Exit codes"), "{}", read("arenaq.1"));
         assert!(read("arenaq-run.1").contains("hold\\-back"), "{}", read("arenaq-run.1"));
-        assert!(!read("arenaq.1").contains(WORKER.trim_matches('_')), "{}", read("arenaq.1"));
     }
 }

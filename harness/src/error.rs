@@ -10,20 +10,14 @@ use arenaq::arena::{ArenaError, CreateError};
 pub enum Error {
     /// The process may not use BPF.
     #[error(
-        "no privileges for BPF: {missing} missing. Run as root, or give the binary the capabilities, and only a group the binary, for \
-         whoever runs it can trace the processes of everybody:\n    \
-         sudo chown root:GROUP {binary}\n    \
-         sudo chmod 750 {binary}\n    \
-         sudo setcap cap_bpf,cap_perfmon+ep {binary}\n\
-         The hooks uprobe and uprobe-sleepable want root, or CAP_SYS_ADMIN too.\n\
-         A container must be given both: --cap-add BPF --cap-add PERFMON.\n\
+        "no privileges for BPF: {missing} missing. {advice}\n\
          Without them, `arenaq run --backend threads` shows the same queues with threads as producers."
     )]
     Privileges {
         /// The capabilities that are missing.
         missing: String,
-        /// This binary.
-        binary: String,
+        /// How this process, or the next one, gets them.
+        advice: String,
     },
     /// The process has privileges in its user namespace only.
     #[error(
@@ -92,19 +86,20 @@ pub enum Error {
          `arenaq run --backend threads`."
     )]
     NoBtf,
-    /// The kernel refuses a hook.
+    /// A hook cannot be attached.
     #[error(
-        "hook {hook}: the kernel refuses it: {reason}\n`arenaq doctor` says which hooks this kernel allows; `--hook drive` needs none."
+        "hook {hook} cannot be used: {reason}\n`arenaq doctor` says which hooks this kernel allows; `arenaq run --hook drive` needs none."
     )]
     Hook {
         /// The hook.
         hook: &'static str,
-        /// What the kernel said.
+        /// What the kernel, or libbpf, said.
         reason: String,
     },
     /// No hook works here.
     #[error(
-        "this kernel allows none of the hooks ({tried}). `--hook drive` needs none, and `--backend threads` no kernel at all."
+        "this kernel allows none of the hooks that see files ({tried}). Name another one with --hook: `arenaq doctor` says which work. \
+         `arenaq run --hook drive` needs none, and `arenaq run --backend threads` no BPF."
     )]
     NoHook {
         /// What was tried, and what the kernel said.
@@ -164,7 +159,9 @@ pub enum Error {
         parent: u32,
     },
     /// The queue cannot be popped from.
-    #[error("the queue is damaged: {0}")]
+    #[error(
+        "the queue is damaged: {0}. Make it anew, for example with `arenaq unpin` and `arenaq pin`: what is in it cannot be trusted"
+    )]
     Queue(arenaq::PopError),
     /// The options contradict each other.
     #[error("{0}")]

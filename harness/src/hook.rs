@@ -95,10 +95,10 @@ impl Hook {
     ) -> Result<(), Error> {
         let usage = |text: &str| Err(Error::Usage(text.to_owned()));
         if uprobe.is_some() && !hook.is_some_and(Hook::is_uprobe) {
-            return usage("--uprobe is for --hook uprobe and --hook uprobe-sleepable: name one of them");
+            return usage("--uprobe is for the hooks uprobe and uprobe-sleepable: choose one with --hook");
         }
         if syscall.is_some() && hook != Some(Hook::SysEnter) {
-            return usage("--syscall is for --hook sys-enter: name it");
+            return usage("--syscall is for the hook sys-enter: choose it with --hook sys-enter");
         }
         Ok(())
     }

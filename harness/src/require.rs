@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rustix::fs::{FsWord, PROC_SUPER_MAGIC, statfs};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::process::geteuid;
+use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
 
 use crate::error::Error;
 use crate::memory;
@@ -49,9 +50,31 @@ pub(crate) fn privileges() -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
+    Err(Error::Privileges { missing: missing.join(" and "), advice: how_to_get_them() })
+}
+
+fn how_to_get_them() -> String {
+    if geteuid().is_root() {
+        return "This process is root, so somebody has taken them from it: a container, for example, must be started with \
+                --cap-add BPF --cap-add PERFMON."
+            .to_owned();
+    }
+    if no_new_privs().unwrap_or(false) {
+        return "Run as root. This process has no_new_privs, as in a sandbox or a service with NoNewPrivileges=yes: it gets \
+                no capabilities from the binary, whatever that has."
+            .to_owned();
+    }
     let binary =
         std::env::current_exe().map_or_else(|_| "arenaq".to_owned(), |path| path.display().to_string());
-    Err(Error::Privileges { missing: missing.join(" and "), binary })
+    format!(
+        "Run as root, or give the binary the capabilities, and only a group the binary, for whoever runs it can trace \
+         everybody's processes:\n    \
+         sudo chown root:GROUP {binary}\n    \
+         sudo chmod 750 {binary}\n    \
+         sudo setcap cap_bpf,cap_perfmon+ep {binary}\n\
+         That has no effect on a file system that is mounted nosuid. The hooks uprobe and uprobe-sleepable want root, or \
+         CAP_SYS_ADMIN too."
+    )
 }
 
 /// Whether this process has the capability that uprobes want besides.

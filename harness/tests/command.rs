@@ -244,7 +244,7 @@ fn what_cannot_work_gets_one_clear_message_and_an_exit_code_of_its_own() {
         (&["run", "--duration", "soon"], 2, "--duration"),
         (&["run", "--hook", "sys-enter", "--syscall", "opnat"], 2, "its number"),
         (&["run", "--syscall", "openat"], 2, "--hook sys-enter"),
-        (&["run", "--hook", "exec", "--uprobe", "/bin/sh:main"], 2, "--uprobe is for --hook uprobe"),
+        (&["run", "--hook", "exec", "--uprobe", "/bin/sh:main"], 2, "choose one with --hook"),
         (&["pin", "/sys/fs/bpf/arenaq-test-none", "--syscall", "openat"], 2, "--hook sys-enter"),
         (&["pin", "/sys/fs/bpf/arenaq-test-none", "--hook", "uprobe"], 2, "needs --uprobe"),
         (&["pin", "/sys/fs/bpf/arenaq-test-none", "--hook", "drive"], 2, "another hook"),

@@ -159,7 +159,7 @@ fn each_missing_capability_is_named() {
         let bounding = format!("--bounding-set=-sys_admin,-{dropped}");
         let wrapper = ["setpriv", &bounding];
         let Some(run) = behind("capabilities", &wrapper, &["run", "--hook", "drive"]) else { return };
-        assert_refused(&run, &[&format!("{name} missing"), "setcap"]);
+        assert_refused(&run, &[&format!("{name} missing"), "This process is root", "--cap-add"]);
         let Some(doctor) = behind("capabilities", &wrapper, &["doctor", "--json"]) else { return };
         let (verdict, found) = check(&doctor.json(), "privileges");
         assert_eq!(verdict, "bad");
@@ -185,6 +185,20 @@ fn uprobes_say_that_they_want_an_administrator_where_perfmon_is_not_enough() {
         assert!(found.contains("CAP_SYS_ADMIN"), "{found}");
         assert_eq!(doctor["can_run"], true, "the other hooks work: {doctor}");
     }
+}
+
+#[test]
+fn who_cannot_gain_privileges_is_not_told_to_give_them_to_the_binary() {
+    let Some(_guard) = kernel("no_new_privs") else { return };
+    let wrapper = ["setpriv", "--no-new-privs", "--reuid=65534", "--clear-groups"];
+    let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let binary = folder.path().join("arenaq");
+    fs::copy(ARENAQ, &binary).expect("it can be copied");
+    let run =
+        Outcome::of(Command::new(wrapper[0]).args(&wrapper[1..]).arg(&binary).arg("run").current_dir("/"));
+    assert_refused(&run, &["CAP_PERFMON and CAP_BPF missing", "no_new_privs", "--backend threads"]);
+    assert!(!run.stderr.contains("setcap"), "{run:?}");
 }
 
 #[test]

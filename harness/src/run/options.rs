@@ -113,9 +113,6 @@ impl Options {
                 ));
             }
         }
-        if self.uprobe.is_some() && !self.hook.is_some_and(Hook::is_uprobe) {
-            return usage("--uprobe is for the hooks uprobe and uprobe-sleepable: choose one with --hook");
-        }
         if self.operations == Some(0) || self.events == Some(0) || self.duration == Some(Duration::ZERO) {
             return usage("with --operations, --events or --duration 0 nothing is done: choose a larger one");
         }

@@ -119,6 +119,8 @@ impl Outside {
         }
         cargo.args(arguments).arg("--offline").current_dir(self.folder.path());
         cargo.env("CARGO_TARGET_DIR", &self.target).env_remove("RUSTFLAGS");
+        // What is built with -Cinstrument-coverage writes a profile where it runs, which is the sources' folder.
+        cargo.env("LLVM_PROFILE_FILE", self.target.join("%p.profraw"));
         cargo.envs(self.environment.iter().map(|(name, value)| (name, value)));
         cargo.output().expect("cargo runs")
     }
