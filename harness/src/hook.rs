@@ -1,6 +1,8 @@
 //! Where events come from.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -269,7 +271,14 @@ impl FromStr for UprobeTarget {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.rsplit_once(':') {
             Some((binary, function)) if !binary.is_empty() && !function.is_empty() => {
-                if !Path::new(binary).is_file() {
+                let is_missing = match fs::metadata(binary) {
+                    Ok(found) => !found.is_file(),
+                    // Of a file that cannot be looked at, the attach says why.
+                    Err(error) => {
+                        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                    }
+                };
+                if is_missing {
                     return Err(format!("there is no file {binary}"));
                 }
                 Ok(UprobeTarget { binary: PathBuf::from(binary), function: function.to_owned() })

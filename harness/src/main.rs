@@ -170,15 +170,20 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     kernel.attach()?;
     kernel.pin(&arguments.folder)?;
     let PinArgs { folder, queue, capacity, traced, json, .. } = arguments;
-    let (folder, queue, hook) = (folder.display().to_string(), queue.name(), hook.name());
-    if *json {
+    let (shown, queue, hook) = (folder.display().to_string(), queue.name(), hook.name());
+    let said = if *json {
         let instructions = kernel.instructions().name();
         say(&serde_json::json!({
-            "folder": folder, "queue": queue, "hook": hook, "capacity": capacity, "traced": traced,
+            "folder": shown, "queue": queue, "hook": hook, "capacity": capacity, "traced": traced,
             "instructions": instructions,
-        }))?;
+        }))
     } else {
-        say(&format_args!("{folder}: {} queue of {capacity}, hook {hook}", queue.to_uppercase()))?;
+        say(&format_args!("{shown}: {} queue of {capacity}, hook {hook}", queue.to_uppercase()))
+    };
+    if let Err(error) = said {
+        // Who hears of a failure expects that nothing is pinned.
+        pinned::unpin(folder)?;
+        return Err(error);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use duct::Expression;
 
 use crate::command::{cargo, check};
-use crate::{instructions, kernels, layouts, links, orderings, servers, setup, vm};
+use crate::{faults, instructions, kernels, layouts, links, orderings, servers, setup, vm};
 
 /// The tests write a line with this when the kernel cannot run them.
 const SKIPPED: &str = "SKIPPED";
@@ -46,6 +46,8 @@ pub(crate) enum Step {
     Layouts,
     /// Unit, property, stress, kernel and documentation tests.
     Test,
+    /// System calls of `arenaq` that fail: two of each kind.
+    Faults,
     /// Files that are created in a virtual machine with the newest kernel, through both queues.
     Vm,
     /// The algorithms under loom, and weaken's own models.
@@ -71,6 +73,7 @@ impl Step {
         Step::Build,
         Step::Layouts,
         Step::Test,
+        Step::Faults,
         Step::Vm,
         Step::Loom,
         Step::Shuttle,
@@ -88,7 +91,7 @@ impl Step {
 
     /// The step without which this one says nothing that is not known.
     fn needs(self) -> Option<Step> {
-        matches!(self, Step::Layouts | Step::Test | Step::Vm).then_some(Step::Build)
+        matches!(self, Step::Layouts | Step::Test | Step::Faults | Step::Vm).then_some(Step::Build)
     }
 
     /// Returns the lines on skipped tests.
@@ -98,6 +101,7 @@ impl Step {
             Step::Links => links::check().map(|()| Vec::new()),
             Step::Servers => servers::check().map(|()| Vec::new()),
             Step::Layouts => layouts::check().map(|()| Vec::new()),
+            Step::Faults => faults::check(),
             Step::Vm => kernels::newest().and_then(|kernel| vm::check(&kernel)).map(|()| Vec::new()),
             Step::Instructions => instructions::check().map(|()| Vec::new()),
             Step::Orderings => orderings::check().map(|()| Vec::new()),

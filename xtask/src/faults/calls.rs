@@ -62,6 +62,7 @@ pub(crate) const FAILING: &[Call] = &[
     ),
     call("pread64", &[Enomem, Eperm, Eintr], "as read"),
     call("write", &[Enomem, Eperm, Eintr], "write(2); ENOMEM from pipes"),
+    call("fstat", &[Enomem], "stat(2)"),
     call("newfstatat", &[Enomem], "stat(2)"),
     call("statx", &[Enomem], "statx(2)"),
     call("statfs", &[Enomem, Eintr], "statfs(2)"),
@@ -100,6 +101,10 @@ pub(crate) const FAILING: &[Call] = &[
     call("eventfd2", &[Emfile, Enomem], "eventfd(2)"),
     call("timerfd_create", &[Emfile, Enomem], "timerfd_create(2)"),
     call("signalfd4", &[Emfile, Enomem], "signalfd(2)"),
+    call("recvfrom", &[Eintr], "recv(2): ENOMEM is recvmsg's"),
+    call("recvmsg", &[Enomem, Eintr], "recv(2)"),
+    call("sendto", &[Enomem, Eintr], "send(2)"),
+    call("sendmsg", &[Enomem, Eintr], "send(2)"),
     // Memory.
     call("mmap", &[Enomem, Eperm], "mmap(2)"),
     call("mprotect", &[Enomem], "mprotect(2)"),
@@ -117,7 +122,12 @@ pub(crate) const FAILING: &[Call] = &[
     call("tgkill", &[Eperm], "kill(2)"),
     call("pidfd_open", &[Emfile, Enomem], "pidfd_open(2)"),
     call("pidfd_send_signal", &[Eperm], "pidfd_send_signal(2)"),
-    call("prlimit64", &[Eperm], "getrlimit(2): another user's process, or a security module"),
+    Call {
+        name: "prlimit64",
+        errors: &[Eperm],
+        only: ", NULL) = ",
+        why: "getrlimit(2): a limit that is raised; to read one's own cannot fail",
+    },
     call("sched_getaffinity", &[Enomem], "the kernel allocates the mask"),
     call("sigaltstack", &[Enomem, Eperm], "sigaltstack(2)"),
     Call {

@@ -11,7 +11,7 @@ use crate::faults::trial::{Ended, Outcome, injection};
 /// What a line of `arenaq` on standard error begins with.
 const MESSAGE: &str = "arenaq: ";
 /// What a summary says in which something does not add up.
-const PROBLEMS: &[&str] = &["NOT ACCOUNTED FOR", "PROBLEM", "\"problems\":[\""];
+const PROBLEMS: &[&str] = &["NOT AS IT SHOULD BE", "PROBLEM", "\"problems\":[\""];
 
 /// Everything that is wrong, in words. `left` are the files in the folder for temporary files.
 pub(crate) fn judge(

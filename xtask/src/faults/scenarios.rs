@@ -52,7 +52,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     alone("entries", "run --hook sys-enter --processes 2 --operations 20 --capacity 1024"),
     alone("command", "run --hook exec --capacity 1024 -- true"),
     alone("pin", "pin PIN --hook exec --capacity 1024 --trace PID"),
-    alone("pin-uprobe", "pin PIN --hook uprobe --queue mpmc --capacity 1024"),
+    alone(
+        "pin-uprobe",
+        "pin PIN --hook uprobe --uprobe /proc/self/exe:arenaq_uprobe_target --queue mpmc --capacity 1024",
+    ),
     with(MPSC, "consume", "consume PIN --until-empty"),
     with(MPMC, "consume-mpmc", "consume PIN --until-empty --print --json"),
     with(MPSC, "consume-waiting", "consume PIN --duration 0.1"),

@@ -119,7 +119,7 @@ fn perform(
     let injected: Vec<String> =
         ended.trace.lines().filter(|line| line.ends_with("(INJECTED)")).map(str::to_owned).collect();
     let mut wrong = judgement::judge(fault, &ended, &injected, &own.temporary, &own.files());
-    wrong.extend(judge_pin(program, scenario, &own, ended.code));
+    wrong.extend(judge_pin(program, scenario, &own, &ended));
     own.remove()?;
     Ok(Outcome { ended, injected, wrong })
 }
@@ -244,13 +244,17 @@ fn prepare(program: &Program, own: &Own, pinned: &str) -> anyhow::Result<()> {
 }
 
 /// Whether what is pinned is what the command says, and can be used and taken away. It is taken away then.
-fn judge_pin(program: &Program, scenario: &Scenario, own: &Own, code: Option<i32>) -> Vec<String> {
+fn judge_pin(program: &Program, scenario: &Scenario, own: &Own, ended: &Ended) -> Vec<String> {
     let path = own.pin.display().to_string();
     let is_there = || own.pin.exists();
-    let lie = match (scenario.command(), code == Some(0), is_there()) {
+    // A result that could not be told changes nothing of what was taken away.
+    let is_untold = ended.stderr.contains("writing the result");
+    let lie = match (scenario.command(), ended.code == Some(0), is_there()) {
         ("pin", true, false) => Some("it says that it has pinned, and has not".to_owned()),
         ("pin", false, true) | ("unpin", true, true) => Some(format!("still pinned: {}", entries(&own.pin))),
-        ("unpin", false, false) => Some("it says that it failed, and nothing is left".to_owned()),
+        ("unpin", false, false) if !is_untold => {
+            Some("it says that it failed, and nothing is left".to_owned())
+        }
         _ => None,
     };
     let mut wrong: Vec<String> = lie.into_iter().collect();
@@ -264,7 +268,9 @@ fn judge_pin(program: &Program, scenario: &Scenario, own: &Own, code: Option<i32
     if scenario.command() == "consume" {
         next("the next consumer fails", &["consume", &path, "--until-empty"]);
     }
-    if is_there() {
+    // An empty folder may be anybody's: `unpin` says that `rmdir` removes it.
+    let is_emptied = scenario.command() == "unpin" && std::fs::remove_dir(&own.pin).is_ok();
+    if !is_emptied && is_there() {
         next("it cannot be unpinned afterwards", &["unpin", &path]);
     }
     wrong
