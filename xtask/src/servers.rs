@@ -70,7 +70,7 @@ fn is_server(word: &str) -> bool {
     let [first, .., last] = labels.as_slice() else { return false };
     let is_numbered =
         |name: &&str| first.strip_prefix(*name).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
-    labels.len() > 2 && NAMES.iter().any(|name| is_numbered(name)) && DOMAINS.contains(last)
+    labels.len() > 2 && NAMES.iter().any(is_numbered) && DOMAINS.contains(last)
 }
 
 #[cfg(test)]
