@@ -1,5 +1,7 @@
 //! The account of a run: where every event went.
 
+mod text;
+
 use std::fmt;
 
 use hdrhistogram::Histogram;
@@ -47,18 +49,31 @@ pub struct Latency {
     pub max: u64,
 }
 
-impl fmt::Display for Latency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Latency { p50, p99, p999, max } = *self;
-        let micros = |ns: u64| ns as f64 / 1000.0;
-        write!(
-            f,
-            "  latency    {:>12.1}   µs from push to pop (median); 99% {:.1}, 99.9% {:.1}, longest {:.1}",
-            micros(p50),
+impl Latency {
+    /// The median, in microseconds.
+    pub(crate) fn median(&self) -> String {
+        micros(self.p50)
+    }
+
+    /// What the median is, and the rest.
+    pub(crate) fn beside_the_median(&self) -> String {
+        let Latency { p99, p999, max, .. } = *self;
+        format!(
+            "µs from push to pop (median); 99% {}, 99.9% {}, longest {}",
             micros(p99),
             micros(p999),
             micros(max)
         )
+    }
+}
+
+fn micros(ns: u64) -> String {
+    format!("{:.1}", ns as f64 / 1000.0)
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  latency    {:>12}   {}", self.median(), self.beside_the_median())
     }
 }
 
@@ -136,51 +151,5 @@ impl Summary {
     /// Whether every event is accounted for, and everything was done that was asked for.
     pub fn is_accounted(&self) -> bool {
         self.problems.is_empty()
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let object = self.instructions.map_or_else(String::new, |name| format!(", object {name}"));
-        writeln!(f, "{} queue of {}, hook {}{object}", self.queue.to_uppercase(), self.capacity, self.hook)?;
-        if let Some(operations) = self.operations {
-            writeln!(f, "  operations {operations:>12}   done by the workload")?;
-        }
-        let rate = if self.seconds > 0.0 { self.produced as f64 / self.seconds } else { 0.0 };
-        writeln!(f, "  produced   {:>12}   in {:.2} s, {rate:.0} a second", self.produced, self.seconds)?;
-        writeln!(f, "  consumed   {:>12}   by {} consumer(s)", self.consumed, self.consumers)?;
-        let Dropped { full, nomem, busy } = self.dropped;
-        writeln!(
-            f,
-            "  dropped    {:>12}   queue full {full}, no node {nomem}, retries spent {busy}",
-            self.dropped.total()
-        )?;
-        writeln!(f, "  left       {:>12}   in the queue", self.left)?;
-        if self.alive > 0 {
-            writeln!(f, "  alive      {:>12}   process(es) that the command had started", self.alive)?;
-        }
-        if let Some(Nodes { nodes, by_programs, by_userspace }) = self.pool.filter(Nodes::have_grown) {
-            writeln!(
-                f,
-                "  grown to   {nodes:>12}   elements: {by_programs} more by programs, {by_userspace} by userspace"
-            )?;
-        }
-        writeln!(
-            f,
-            "  busy seen  {:>12}   pops that met a push in progress, for {} ms at most",
-            self.busy_seen, self.longest_stall_ms
-        )?;
-        writeln!(f, "  FIFO       {:>12}   events out of their task's order", self.fifo_violations)?;
-        writeln!(f, "  verify     {:>12}", self.verify)?;
-        match self.latency_ns {
-            Some(latency) => writeln!(f, "{latency}")?,
-            None => writeln!(f, "  latency         unknown")?,
-        }
-        if self.is_accounted() {
-            write!(f, "  produced = consumed + dropped + left: every event is accounted for")
-        } else {
-            write!(f, "  NOT AS IT SHOULD BE:")?;
-            self.problems.iter().try_for_each(|problem| write!(f, "\n    {problem}"))
-        }
     }
 }

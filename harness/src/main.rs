@@ -239,10 +239,10 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
     if json {
         say(&serde_json::to_string(&summary)?)?;
     } else if options.command.is_empty() {
-        say(&summary)?;
+        say(&summary.on(Screen::of(&io::stdout())))?;
     } else {
         // Standard output is the command's.
-        say_aside(&summary)?;
+        say_aside(&summary.on(Screen::of(&io::stderr())))?;
     }
     if !summary.is_accounted() {
         return Ok(ExitCode::from(NOT_ACCOUNTED));
