@@ -41,9 +41,10 @@ pub struct Consumed {
     pub again: u64,
     /// How many consumers have died before they could end. Each may have handed over one event that came again.
     pub deaths: u64,
-    /// How many nodes of an MPSC queue's pool the deaths may have taken at most: a block each, if it came between the
-    /// pop of an element and the return of its node. The room for elements is smaller by as many.
-    pub nodes_missing_at_most: u64,
+    /// How many nodes of an MPSC queue's pool are in no list: a consumer that died between the pop of an element and the
+    /// return of its node has left it so. The room for elements is smaller by up to a block for each, for a block is free
+    /// when all of its nodes are. Nothing if that is not known.
+    pub nodes_missing: Option<u64>,
     /// Events that are in the queue still; nothing if that is not known.
     pub left: Option<u64>,
     /// Why the account cannot be added up: it can while the queue rests.
@@ -84,6 +85,7 @@ struct Rest {
     counters: Counters,
     total: Count,
     contents: Contents,
+    nodes_missing: Option<u64>,
 }
 
 /// Looks at the queue until nothing changes while it is looked at. If the counters are the same before and after,
@@ -93,13 +95,27 @@ fn rest(pinned: &Pinned, consumer: &mut Consumer<'_>) -> Result<Option<Rest>, Er
         let counters = pinned.counters()?;
         if counters.in_flight() == 0 {
             let (contents, total) = (consumer.contents(), pinned.total());
+            let nodes_missing = nodes_missing(pinned, contents.length)?;
             if pinned.counters()? == counters {
-                return Ok(Some(Rest { counters, total, contents }));
+                return Ok(Some(Rest { counters, total, contents, nodes_missing }));
             }
         }
         thread::sleep(PAUSE);
     }
     Ok(None)
+}
+
+/// How many nodes are neither in the queue nor its stub nor free; nothing if the pool is damaged.
+fn nodes_missing(pinned: &Pinned, length: u64) -> Result<Option<u64>, Error> {
+    match pinned.queue() {
+        QueueKind::Mpmc => Ok(Some(0)),
+        QueueKind::Mpsc => {
+            let arena = pinned.arena()?;
+            let pool = arena.mpsc_producer()?.pool();
+            let known = pool.free_nodes().map(|free| free + length + 1);
+            Ok(known.ok().map(|known| pool.created().saturating_sub(known)))
+        }
+    }
 }
 
 /// Adds up, when the consumer has had its last event. What dead consumers have left goes to `hand_over`, if this one
@@ -160,10 +176,7 @@ pub(super) fn add_up(
         recovered: course.recovered,
         again,
         deaths,
-        nodes_missing_at_most: match pinned.queue() {
-            QueueKind::Mpsc => deaths * pinned.arena()?.mpsc_producer()?.pool().block(),
-            QueueKind::Mpmc => 0,
-        },
+        nodes_missing: rest.as_ref().and_then(|rest| rest.nodes_missing),
         left: rest.as_ref().map(|rest| rest.contents.length),
         inexact: inexact.map(str::to_owned),
         removed: course.is_removed,
@@ -182,7 +195,7 @@ pub(super) fn add_up(
 
 /// What does not add up in a queue that rests.
 fn compare(rest: &Rest, deaths: u64) -> Vec<String> {
-    let Rest { counters, total, contents } = rest;
+    let Rest { counters, total, contents, .. } = rest;
     let mut problems = Vec::new();
     let (pushed, gone, left) = (counters.pushed, total.consumed, contents.length);
     let here = gone + left;
@@ -218,8 +231,8 @@ impl fmt::Display for Consumed {
         if self.deaths > 0 {
             write!(f, ", of which {} died: each may have handed one event over twice", self.deaths)?;
         }
-        if self.nodes_missing_at_most > 0 {
-            write!(f, ", and the pool may have {} nodes fewer, at most", self.nodes_missing_at_most)?;
+        if let Some(nodes @ 1..) = self.nodes_missing {
+            write!(f, ", and the pool misses {nodes} nodes, up to a block of room for each")?;
         }
         if self.recovered + self.again > 0 {
             write!(f, "; {} recovered, {} known to come again", self.recovered, self.again)?;
