@@ -10,6 +10,7 @@ mod kernels;
 mod layouts;
 mod links;
 mod orderings;
+mod pipe;
 mod servers;
 mod setup;
 mod test;
@@ -80,7 +81,8 @@ struct LayoutsArgs {
 }
 
 fn main() -> ExitCode {
-    match dispatch(Cli::parse().command) {
+    let command = Cli::parse().command;
+    match pipe::run(|| dispatch(command)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
