@@ -123,8 +123,11 @@ impl Process {
 
     fn ask_to_end(&mut self) {
         if self.poll().is_none() {
-            let _ = kill_process(self.pid(), Signal::TERM);
-            let _ = kill_process(self.pid(), Signal::CONT);
+            // Who cannot be asked would be waited for in vain.
+            let asked = kill_process(self.pid(), Signal::TERM).and(kill_process(self.pid(), Signal::CONT));
+            if asked.is_err() {
+                let _ = self.child.kill();
+            }
         }
     }
 

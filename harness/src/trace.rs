@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use libbpf_rs::{MapCore, MapFlags};
+use libbpf_rs::{ErrorKind, MapCore, MapFlags};
 use procfs::ProcError;
 use procfs::process::Process;
 use rustix::io::Errno;
@@ -48,13 +48,21 @@ pub(crate) fn trace(traced: &impl MapCore, task: u32) -> Result<u32, Error> {
     Ok(leader.unsigned_abs())
 }
 
+/// How often a mark is tried again that met another one. Whoever wins is done, so few are enough.
+const ATTEMPTS: u32 = 100;
+
 /// Marks one thread. Returns whether it was there to be marked.
 fn mark(traced: &impl MapCore, thread: i32) -> Result<bool, Error> {
     let Some(pidfd) = open(thread)? else { return Ok(false) };
-    match traced.update(&key(&pidfd), &1u32.to_ne_bytes(), MapFlags::ANY) {
-        Ok(()) => Ok(true),
-        Err(_) if open(thread)?.is_none() => Ok(false),
-        Err(error) => Err(Error::bpf(format!("marking thread {thread} as traced"))(error)),
+    let mut attempts = 0;
+    loop {
+        match traced.update(&key(&pidfd), &1u32.to_ne_bytes(), MapFlags::ANY) {
+            Ok(()) => return Ok(true),
+            Err(_) if open(thread)?.is_none() => return Ok(false),
+            // Somebody else gives the same thread its first storage at this moment.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && attempts < ATTEMPTS => attempts += 1,
+            Err(error) => return Err(Error::bpf(format!("marking thread {thread} as traced"))(error)),
+        }
     }
 }
 

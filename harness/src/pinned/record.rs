@@ -118,7 +118,9 @@ impl Record {
         let map = folder.map(RECORD)?;
         let other =
             || folder.refusal("its record is not one of this version of arenaq: build both with the same");
-        if map.name() != MAP || map.map_type() != MapType::Array {
+        // A map has no name if libbpf takes the kernel for one that knows none. The content decides then.
+        let has_name = map.name() == MAP || map.name().is_empty();
+        if !has_name || map.map_type() != MapType::Array {
             return Err(folder.refusal("its record was not made by `arenaq pin`"));
         }
         if map.value_size() as usize != size_of::<Record>() {

@@ -58,7 +58,7 @@ pub(crate) fn judge(
         }
     };
     // Nothing can be said where the message is what fails.
-    let least = if injected.iter().any(|line| line.contains("write(2, ")) { 0 } else { least };
+    let least = if injected.iter().any(|line| line.contains("write(2<")) { 0 } else { least };
     // Each of several that failed may say so.
     let failed: BTreeSet<_> =
         injected.iter().filter_map(|line| line.split_once(' ')).map(|(process, _)| process).collect();
@@ -96,12 +96,17 @@ fn says_why(message: &str, error: Error) -> bool {
 const HIDDEN: &[&str] = &[
     // libbpf asks the kernel what it knows by loading programs that do nothing, and takes every failure for a no.
     "BPF_PROG_TYPE_SOCKET_FILTER",
+    "BPF_PROG_TYPE_TRACEPOINT",
+    "target_fd=-1, attach_type=BPF_PERF_EVENT",
     // The same with types that nobody needs.
     "btf_log_buf=NULL, btf_size=45,",
     // libbpf takes a file of the kernel's BTF that it cannot look at for one that is not there.
-    "faccessat2(AT_FDCWD, \"/sys/kernel/btf/vmlinux\"",
+    ", \"/sys/kernel/btf/vmlinux\", F_OK, AT_EACCESS",
     // libbpf takes the old way to a uprobe, and says that there is none.
     "/sys/bus/event_source/devices/uprobe/type",
+    "/sys/devices/uprobe/type",
+    // libbpf-rs says of a link only that it cannot parse what it was told.
+    "<anon_inode:bpf_link>, info_len=",
     // libelf takes a file that it cannot read for none of its kind.
     "pread64(",
 ];

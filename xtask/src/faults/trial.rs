@@ -139,6 +139,8 @@ pub(crate) fn run(
     let mut strace = Command::new("strace")
         .arg("-o")
         .arg(note("trace"))
+        // With the files that descriptors belong to.
+        .arg("-y")
         .args(options)
         .arg(&program.arenaq)
         .args(arguments)
