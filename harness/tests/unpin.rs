@@ -183,7 +183,7 @@ fn a_pin_that_fails_leaves_nothing() {
 
 #[test]
 fn a_pinned_folder_is_its_owners_alone_and_its_name_has_no_dot() {
-    let Some(_guard) = kernel("names and modes") else { return };
+    let Some(_guard) = kernel_with(arenaq_harness::Hook::Exec, "names and modes") else { return };
     let bpffs = Bpffs::mount();
     let loaded = Kernel::load(&Config::default()).expect("the kernel can run it");
     loaded.pin(&bpffs.path("queue")).expect("the folder is new");
@@ -193,12 +193,12 @@ fn a_pinned_folder_is_its_owners_alone_and_its_name_has_no_dot() {
         for name in ["my.queue", "my.folder/queue"] {
             let mut arenaq = arenaq(&[command, text(&bpffs.path(name))]);
             let outcome =
-                Outcome::of(if command == "pin" { arenaq.args(["--hook", "drive"]) } else { &mut arenaq });
+                Outcome::of(if command == "pin" { arenaq.args(["--hook", "exec"]) } else { &mut arenaq });
             assert_eq!(outcome.code, Some(3), "{outcome:?}");
             assert!(outcome.stderr.contains("has no names with a dot, as in my."), "{outcome:?}");
         }
     }
-    let pinned = Outcome::of(&mut arenaq(&["pin", text(&bpffs.path("json")), "--hook", "drive", "--json"]));
+    let pinned = Outcome::of(&mut arenaq(&["pin", text(&bpffs.path("json")), "--hook", "exec", "--json"]));
     assert_eq!(pinned.code, Some(0), "{pinned:?}");
     assert_eq!(pinned.json()["queue"], "mpsc");
     assert_eq!(pinned.json()["folder"], text(&bpffs.path("json")));
