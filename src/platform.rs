@@ -18,7 +18,7 @@ mod traced;
 
 #[cfg(feature = "loom")]
 pub use self::loom::Loom;
-pub use self::native::Native;
+pub use self::native::{Native, SizeOf};
 #[cfg(feature = "shuttle")]
 pub use self::shuttle::Shuttle;
 #[cfg(feature = "trace")]
@@ -32,8 +32,10 @@ pub trait Platform: Sized + 'static {
     type Word: Word;
     /// An atomic pointer to a `T` in shared memory.
     type Link<T>: Link<T>;
-    /// Memory that is not atomic: payloads, and what is written once before anybody else can look.
-    type Plain<T: Copy>: Plain<T>;
+    /// Memory that is not atomic: elements, and what is written once before anybody else can look.
+    type Plain<T>: Plain<T>;
+    /// How far apart the cells of a ring, or the nodes of a pool, lie.
+    type Stride: Stride;
     /// Counts the passes of a loop; see [`steps`](Self::steps).
     type Steps: Iterator<Item = u64>;
 
@@ -133,13 +135,17 @@ pub trait Link<T> {
 /// it when it is broken: that is why it is not a relaxed atomic, with which the same mistake would be
 /// invisible.
 ///
-/// The value is copied in and out as a whole instead of being lent out: BPF reaches arena memory through
-/// address-space casts that a Rust reference does not make.
-pub trait Plain<T: Copy> {
+/// The value is moved in and out as a whole instead of being lent out: BPF reaches arena memory through
+/// address-space casts that a Rust reference does not make. The memory never drops what it holds.
+pub trait Plain<T> {
     /// Memory that holds `value`.
     fn new(value: T) -> Self;
 
-    /// Copies the value out.
+    /// Memory that holds nothing yet.
+    fn uninit() -> Self;
+
+    /// Moves the value out, as [`core::ptr::read`] does: of a `T` that is not `Copy` the memory holds nothing
+    /// from then on.
     ///
     /// # Safety
     ///
@@ -147,10 +153,33 @@ pub trait Plain<T: Copy> {
     /// holds a valid `T`.
     unsafe fn read(&self, site: &'static Site<Read>) -> T;
 
-    /// Copies `value` in.
+    /// Moves `value` in. What was there is not dropped.
     ///
     /// # Safety
     ///
     /// Every other access to this memory happens before or after this write; none runs at the same time.
     unsafe fn write(&self, value: T, site: &'static Site<Write>);
+}
+
+/// How far apart two values of an array in shared memory lie.
+///
+/// In userspace that is the size of their type. In the kernel it is a number: a C program has elements of its
+/// own type, and Rust functions that were compiled before that type was written.
+pub trait Stride: Copy + core::fmt::Debug + 'static {
+    /// The stride of an array of `S`.
+    fn of<S>() -> Self;
+
+    /// The stride in bytes. For `S`, if it is that of a type.
+    fn bytes<S>(self) -> usize;
+}
+
+/// The value with this index in the array at `first`.
+///
+/// # Safety
+///
+/// The array has more values than `index`.
+#[inline(always)]
+pub(crate) unsafe fn element<S, D: Stride>(first: *mut S, index: usize, stride: D) -> *mut S {
+    // SAFETY: the caller promises that the value is in the array, so the offset is within its memory.
+    unsafe { first.byte_add(index * stride.bytes::<S>()) }
 }

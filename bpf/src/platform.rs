@@ -12,7 +12,7 @@ use core::ptr;
 use arenaq::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
-use arenaq::platform::{Link, Plain, Platform, Word};
+use arenaq::platform::{Link, Plain, Platform, Stride, Word};
 
 use crate::shim;
 
@@ -23,7 +23,8 @@ pub enum Bpf {}
 impl Platform for Bpf {
     type Word = BpfWord;
     type Link<T> = BpfLink<T>;
-    type Plain<T: Copy> = BpfPlain<T>;
+    type Plain<T> = BpfPlain<T>;
+    type Stride = Bytes;
     type Steps = BpfSteps;
 
     #[inline(always)]
@@ -51,6 +52,22 @@ impl Platform for Bpf {
     /// volatile.
     #[inline(always)]
     fn fence_after_rmw(_site: &'static Site<Fence>) {}
+}
+
+/// A number of bytes: the size of the type of which a C program's array is.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes(pub u64);
+
+impl Stride for Bytes {
+    #[inline(always)]
+    fn of<S>() -> Self {
+        Bytes(size_of::<S>() as u64)
+    }
+
+    #[inline(always)]
+    fn bytes<S>(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// Counts the passes of a loop that ends when the kernel says so.
@@ -209,7 +226,7 @@ impl<T> Link<T> for BpfLink<T> {
 /// Plain memory in the arena, copied word by word.
 #[repr(transparent)]
 #[derive(Debug)]
-pub struct BpfPlain<T>(UnsafeCell<T>);
+pub struct BpfPlain<T>(UnsafeCell<MaybeUninit<T>>);
 
 impl<T> BpfPlain<T> {
     const WORDS: usize = {
@@ -223,10 +240,15 @@ impl<T> BpfPlain<T> {
     }
 }
 
-impl<T: Copy> Plain<T> for BpfPlain<T> {
+impl<T> Plain<T> for BpfPlain<T> {
     #[inline(always)]
     fn new(value: T) -> Self {
-        BpfPlain(UnsafeCell::new(value))
+        BpfPlain(UnsafeCell::new(MaybeUninit::new(value)))
+    }
+
+    #[inline(always)]
+    fn uninit() -> Self {
+        BpfPlain(UnsafeCell::new(MaybeUninit::uninit()))
     }
 
     #[inline(always)]

@@ -4,13 +4,14 @@
 
 extern crate std;
 
-use super::{Identify, Link, Plain, Platform, Word};
+use super::{Identify, Link, Plain, Platform, SizeOf, Word};
 use crate::experiment::{failure, order};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::num::NonZero;
 use core::ops::Range;
 use loom::sync::atomic::{AtomicPtr, AtomicU64};
@@ -40,7 +41,8 @@ impl Loom {
 impl Platform for Loom {
     type Word = LoomWord;
     type Link<T> = LoomLink<T>;
-    type Plain<T: Copy> = LoomPlain<T>;
+    type Plain<T> = LoomPlain<T>;
+    type Stride = SizeOf;
     type Steps = Range<u64>;
 
     /// Small enough that a model reaches the end of it.
@@ -175,23 +177,27 @@ impl<T> Link<T> for LoomLink<T> {
 
 /// loom's checked cell.
 #[derive(Debug)]
-pub struct LoomPlain<T>(loom::cell::UnsafeCell<T>);
+pub struct LoomPlain<T>(loom::cell::UnsafeCell<MaybeUninit<T>>);
 
-impl<T: Copy> Plain<T> for LoomPlain<T> {
+impl<T> Plain<T> for LoomPlain<T> {
     fn new(value: T) -> Self {
-        LoomPlain(loom::cell::UnsafeCell::new(value))
+        LoomPlain(loom::cell::UnsafeCell::new(MaybeUninit::new(value)))
+    }
+
+    fn uninit() -> Self {
+        LoomPlain(loom::cell::UnsafeCell::new(MaybeUninit::uninit()))
     }
 
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
-        // SAFETY: the pointer is valid inside `with`; loom reports a write that is not ordered with this
-        // read.
-        self.0.with(|value| unsafe { value.read() })
+        // SAFETY: the pointer is valid inside `with`, and leads to a `T` by the caller's promise; loom reports a
+        // write that is not ordered with this read.
+        self.0.with(|value| unsafe { value.cast::<T>().read() })
     }
 
     unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
         // SAFETY: the pointer is valid inside `with_mut`; loom reports an access that is not ordered with
         // this write.
-        self.0.with_mut(|place| unsafe { place.write(value) });
+        self.0.with_mut(|place| unsafe { place.cast::<T>().write(value) });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Userspace: `core::sync::atomic`, inlined until nothing of the trait is left.
 
-use super::{Link, Plain, Platform, Word};
+use super::{Link, Plain, Platform, Stride, Word};
 use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -18,7 +18,8 @@ pub(crate) const RETRY_BUDGET: u64 = 100;
 impl Platform for Native {
     type Word = NativeWord;
     type Link<T> = NativeLink<T>;
-    type Plain<T: Copy> = NativePlain<T>;
+    type Plain<T> = NativePlain<T>;
+    type Stride = SizeOf;
     type Steps = Range<u64>;
 
     #[inline(always)]
@@ -152,26 +153,47 @@ impl<T> Link<T> for NativeLink<T> {
     }
 }
 
+/// The stride of userspace: the size of the type.
+#[derive(Clone, Copy, Debug)]
+pub struct SizeOf;
+
+impl Stride for SizeOf {
+    #[inline(always)]
+    fn of<S>() -> Self {
+        SizeOf
+    }
+
+    #[inline(always)]
+    fn bytes<S>(self) -> usize {
+        size_of::<S>()
+    }
+}
+
 /// Plain memory in userspace: an [`UnsafeCell`], with the layout of `T`.
 #[repr(transparent)]
 #[derive(Debug)]
-pub struct NativePlain<T>(UnsafeCell<T>);
+pub struct NativePlain<T>(UnsafeCell<MaybeUninit<T>>);
 
-impl<T: Copy> Plain<T> for NativePlain<T> {
+impl<T> Plain<T> for NativePlain<T> {
     #[inline(always)]
     fn new(value: T) -> Self {
-        NativePlain(UnsafeCell::new(value))
+        NativePlain(UnsafeCell::new(MaybeUninit::new(value)))
+    }
+
+    #[inline(always)]
+    fn uninit() -> Self {
+        NativePlain(UnsafeCell::new(MaybeUninit::uninit()))
     }
 
     #[inline(always)]
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
         if const { is_few_words::<T>() } {
             // SAFETY: as below, and a `T` is a whole number of words at the address of one.
-            unsafe { read_word_by_word(self.0.get()) }
+            unsafe { read_word_by_word(self.0.get().cast::<T>()) }
         } else {
             // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no
-            // write runs at the same time, so this read races with nothing.
-            unsafe { self.0.get().read() }
+            // write runs at the same time, so this read races with nothing, and that a `T` is there.
+            unsafe { self.0.get().cast::<T>().read() }
         }
     }
 
@@ -179,7 +201,7 @@ impl<T: Copy> Plain<T> for NativePlain<T> {
     unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
         // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no other
         // access runs at the same time.
-        unsafe { self.0.get().write(value) }
+        unsafe { self.0.get().cast::<T>().write(value) }
     }
 }
 

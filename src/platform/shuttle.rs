@@ -1,7 +1,7 @@
 //! shuttle: large programs under random schedules. Its atomics are sequentially consistent whatever the site
 //! says, so it checks interleavings, never orderings.
 
-use super::{Identify, Link, Plain, Platform, Word, native::NativePlain, native::RETRY_BUDGET};
+use super::{Identify, Link, Plain, Platform, SizeOf, Word, native::NativePlain, native::RETRY_BUDGET};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
@@ -15,7 +15,8 @@ pub enum Shuttle {}
 impl Platform for Shuttle {
     type Word = ShuttleWord;
     type Link<T> = ShuttleLink<T>;
-    type Plain<T: Copy> = ShuttlePlain<T>;
+    type Plain<T> = ShuttlePlain<T>;
+    type Stride = SizeOf;
     type Steps = Range<u64>;
 
     fn retry_budget() -> u64 {
@@ -126,9 +127,13 @@ impl<T> ShuttlePlain<T> {
     }
 }
 
-impl<T: Copy> Plain<T> for ShuttlePlain<T> {
+impl<T> Plain<T> for ShuttlePlain<T> {
     fn new(value: T) -> Self {
         ShuttlePlain { value: NativePlain::new(value), switch: AtomicBool::new(false) }
+    }
+
+    fn uninit() -> Self {
+        ShuttlePlain { value: NativePlain::uninit(), switch: AtomicBool::new(false) }
     }
 
     unsafe fn read(&self, site: &'static Site<Read>) -> T {

@@ -22,7 +22,8 @@ pub struct Traced<P>(PhantomData<P>);
 impl<P: Identify> Platform for Traced<P> {
     type Word = TracedWord<P>;
     type Link<T> = TracedLink<P, T>;
-    type Plain<T: Copy> = TracedPlain<P, T>;
+    type Plain<T> = TracedPlain<P, T>;
+    type Stride = P::Stride;
     type Steps = P::Steps;
 
     fn retry_budget() -> u64 {
@@ -162,26 +163,31 @@ impl<P: Identify, T> Link<T> for TracedLink<P, T> {
 
 /// Traced plain memory.
 #[derive(Debug)]
-pub struct TracedPlain<P: Identify, T: Copy>(P::Plain<T>);
+pub struct TracedPlain<P: Identify, T>(P::Plain<T>);
 
-impl<P: Identify, T: Copy> TracedPlain<P, T> {
+impl<P: Identify, T> TracedPlain<P, T> {
     fn begin<K>(&self, site: &'static Site<K>) -> Pending {
         Pending::new(P::identity(), site.info(), (&raw const self.0).addr())
     }
 }
 
-/// The words of a value.
-fn words<T: Copy>(value: &T) -> Value {
-    let count = if align_of::<T>() >= align_of::<u64>() { size_of::<T>() / size_of::<u64>() } else { 0 };
+/// The words of a value; none of one that owns something, of which nothing is known.
+fn words<T>(value: &T) -> Value {
+    let is_words = align_of::<T>() >= align_of::<u64>() && !core::mem::needs_drop::<T>();
+    let count = if is_words { size_of::<T>() / size_of::<u64>() } else { 0 };
     let first = (&raw const *value).cast::<u64>();
-    // SAFETY: a value has so many aligned words. They are initialised: what the queues keep in plain memory
-    // is numbers, pointers and payloads, and none of these has padding.
+    // SAFETY: a value has so many aligned words. They are initialised: what the queues of this platform keep
+    // in plain memory is numbers, pointers and payloads, and none of these has padding.
     Value::of((0..count).map(|word| unsafe { first.add(word).read() }))
 }
 
-impl<P: Identify, T: Copy> Plain<T> for TracedPlain<P, T> {
+impl<P: Identify, T> Plain<T> for TracedPlain<P, T> {
     fn new(value: T) -> Self {
         TracedPlain(P::Plain::new(value))
+    }
+
+    fn uninit() -> Self {
+        TracedPlain(P::Plain::uninit())
     }
 
     unsafe fn read(&self, site: &'static Site<Read>) -> T {
@@ -194,8 +200,9 @@ impl<P: Identify, T: Copy> Plain<T> for TracedPlain<P, T> {
 
     unsafe fn write(&self, value: T, site: &'static Site<Write>) {
         let pending = self.begin(site);
+        let words = words(&value);
         // SAFETY: passed on to the caller.
         unsafe { self.0.write(value, site) };
-        pending.done(Ordering::Relaxed, Effect::Put(words(&value)));
+        pending.done(Ordering::Relaxed, Effect::Put(words));
     }
 }

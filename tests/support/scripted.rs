@@ -9,7 +9,7 @@ use std::thread;
 use arenaq::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, SiteInfo, Store, Swap, Write,
 };
-use arenaq::platform::{Link, Native, Plain, Platform, Word};
+use arenaq::platform::{Link, Native, Plain, Platform, SizeOf, Word};
 
 /// `Native`, but a thread can be held just before an access, and lose its compare-exchanges.
 pub(crate) enum Scripted {}
@@ -105,7 +105,8 @@ fn come_to(site: &SiteInfo) {
 impl Platform for Scripted {
     type Word = ScriptedWord;
     type Link<T> = ScriptedLink<T>;
-    type Plain<T: Copy> = ScriptedPlain<T>;
+    type Plain<T> = ScriptedPlain<T>;
+    type Stride = SizeOf;
     type Steps = Range<u64>;
 
     fn retry_budget() -> u64 {
@@ -204,11 +205,15 @@ impl<T> Link<T> for ScriptedLink<T> {
     }
 }
 
-pub(crate) struct ScriptedPlain<T: Copy>(<Native as Platform>::Plain<T>);
+pub(crate) struct ScriptedPlain<T>(<Native as Platform>::Plain<T>);
 
-impl<T: Copy> Plain<T> for ScriptedPlain<T> {
+impl<T> Plain<T> for ScriptedPlain<T> {
     fn new(value: T) -> Self {
         ScriptedPlain(Plain::new(value))
+    }
+
+    fn uninit() -> Self {
+        ScriptedPlain(Plain::uninit())
     }
 
     unsafe fn read(&self, site: &'static Site<Read>) -> T {
