@@ -1,7 +1,7 @@
 //! `cargo xtask instructions`: what noise hides.
 //!
-//! `benches/native_cost` counts the instructions of each operation under callgrind. The counts are compared with
-//! those of `benches/instructions.toml`, which is kept.
+//! `crates/bench/cost` counts the instructions of each operation under callgrind. The counts are compared with
+//! those of its `instructions.toml`, which is kept.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +20,9 @@ pub(crate) struct InstructionsArgs {
     #[arg(long)]
     write: bool,
 }
+
+/// Where the counts are kept, in the workspace.
+const FILE: &str = "crates/bench/cost/instructions.toml";
 
 const INTRODUCTION: &str = "\
 # Instructions of a call in userspace, without unconditional jumps, under callgrind: the mean of 4096 calls. A call
@@ -92,11 +95,11 @@ pub(crate) fn check() -> anyhow::Result<()> {
 }
 
 fn file() -> PathBuf {
-    root().join("benches/instructions.toml")
+    root().join(FILE)
 }
 
 fn count() -> anyhow::Result<Kept> {
-    let words = "bench --locked --quiet --package arenaq --bench native_cost -- counts";
+    let words = "bench --locked --quiet --package arenaq-cost --bench native_cost -- counts";
     let counts = cargo(words.split(' ')).read().context("nothing was counted")?;
     let operations = toml::from_str(&counts).context("what native_cost printed")?;
     let rustc = cmd!(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()), "-V").read()?;
@@ -157,7 +160,7 @@ fn verdict(rows: &[Row], kept: &Kept, counted: &Kept) -> anyhow::Result<()> {
         bail!("operations have grown. If they must, {write} keeps the new counts{note}");
     }
     if any(Change::New) || any(Change::Gone) {
-        bail!("benches/instructions.toml has other operations than are counted: {write}{note}");
+        bail!("{FILE} has other operations than are counted: {write}{note}");
     }
     if any(Change::Shrunk) {
         println!("\noperations have shrunk: {write} keeps it so{note}");

@@ -48,7 +48,7 @@ enum Command {
     Kernels(kernels::KernelsArgs),
     /// Measures arenaq's queues against their peers, and writes docs/benchmarks.md.
     Bench(bench::BenchArgs),
-    /// Compares the instructions of each operation with benches/instructions.toml, or writes it.
+    /// Compares the instructions of each operation with crates/bench/cost/instructions.toml, or writes it.
     Instructions(instructions::InstructionsArgs),
     /// Makes each system call of `arenaq` fail once, and looks at what is left.
     Faults(faults::FaultsArgs),

@@ -58,7 +58,7 @@ pub(crate) enum Step {
     Orderings,
     /// The instructions of the generic code, against a twin written by hand.
     NativeCost,
-    /// The instructions of each operation, against benches/instructions.toml.
+    /// The instructions of each operation, against crates/bench/cost/instructions.toml.
     Instructions,
 }
 
@@ -136,7 +136,7 @@ impl Step {
             Step::Shuttle => {
                 words("test --locked --package arenaq --features shuttle --test shuttle -- --show-output")
             }
-            Step::NativeCost => words("bench --locked --package arenaq --bench native_cost"),
+            Step::NativeCost => words("bench --locked --package arenaq-cost --bench native_cost"),
             _ => words("build --locked --workspace --all-targets"),
         }
     }

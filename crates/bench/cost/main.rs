@@ -5,8 +5,8 @@
 //! which jumps there, follows from the order in which rustc emits the blocks of a generic and of a plain
 //! function, and what one path loses by it another wins.
 //!
-//! `cargo bench --bench native_cost` counts and compares. With `counts` as its argument the program counts arenaq
-//! alone and prints TOML, which `cargo xtask instructions` compares with `benches/instructions.toml`. With an
+//! `cargo bench --package arenaq-cost` counts and compares. With `counts` as its argument the program counts arenaq
+//! alone and prints TOML, which `cargo xtask instructions` compares with `instructions.toml` beside this file. With an
 //! operation as its argument it only runs that operation, for callgrind.
 
 mod twin;
