@@ -4,16 +4,17 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arenaq::arena::{Arena, Mpmc, MpscConsumer};
 use arenaq::{KeyValue, PopError};
 use crossbeam_utils::Backoff;
 use hdrhistogram::Histogram;
 use lru::LruCache;
 
 use crate::account::Latency;
+use crate::checksum::checksum;
 use crate::error::Error;
-use crate::kernel::QueueKind;
-use crate::object::checksum;
+use crate::pinned::Consumer;
+use crate::receiver::Receiver;
+use crate::receiver::source::Source;
 use crate::tell::tell;
 use crate::time::{self, now};
 
@@ -21,39 +22,6 @@ use crate::time::{self, now};
 const NAP: Duration = Duration::from_micros(100);
 /// How long a consumer waits for a producer that has not linked its node when no producer runs any more.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The consuming end of either queue.
-#[derive(Debug)]
-pub(crate) enum Source<'a> {
-    Mpmc(Mpmc<'a, KeyValue>),
-    Mpsc(MpscConsumer<'a, KeyValue>),
-}
-
-impl<'a> Source<'a> {
-    /// The queue of an arena.
-    pub(crate) fn of(arena: &Arena<'a, KeyValue>, queue: QueueKind) -> Result<Source<'a>, Error> {
-        Ok(match queue {
-            QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
-            QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer()?),
-        })
-    }
-
-    /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
-    pub(crate) fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
-        match self {
-            Source::Mpmc(queue) => queue.pop_with(hand_over),
-            Source::Mpsc(consumer) => consumer.pop_with(hand_over),
-        }
-    }
-
-    /// Whether nothing is there, and nothing on its way; see [`arenaq::eventcount`].
-    pub(crate) fn may_sleep(&self) -> bool {
-        match self {
-            Source::Mpmc(queue) => queue.is_empty(),
-            Source::Mpsc(consumer) => consumer.is_drained(),
-        }
-    }
-}
 
 /// What can be drained, and waited for.
 pub(crate) trait Drain {
@@ -75,15 +43,32 @@ impl<D: Drain> Drain for &mut D {
 
 impl Drain for Source<'_> {
     fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
-        match self {
-            Source::Mpmc(queue) => queue.drain(limit, hand_over),
-            Source::Mpsc(consumer) => consumer.drain(limit, hand_over),
-        }
+        Source::drain(self, limit, hand_over)
     }
 
     fn idle(&mut self) -> Result<(), Error> {
         std::thread::sleep(NAP);
         Ok(())
+    }
+}
+
+impl Drain for Receiver<'_> {
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
+        Receiver::drain(self, limit, hand_over)
+    }
+
+    fn idle(&mut self) -> Result<(), Error> {
+        self.sleep(Duration::MAX)
+    }
+}
+
+impl Drain for Consumer<'_> {
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
+        Receiver::drain(self, limit, hand_over)
+    }
+
+    fn idle(&mut self) -> Result<(), Error> {
+        self.sleep(Duration::MAX)
     }
 }
 

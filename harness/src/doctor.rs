@@ -9,12 +9,14 @@ use libbpf_rs::{MapHandle, MapType};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::hook::{Hook, load_probe};
+use crate::hook::Hook;
 use crate::instructions;
-use crate::kernel::{Config, Kernel, QueueKind};
+use crate::kernel::{Config, Kernel};
 use crate::log;
 use crate::memory;
 use crate::object::Instructions;
+use crate::probe::load_probe;
+use crate::queue::QueueKind;
 use crate::require::{self, BESIDES_ARENA, VMLINUX};
 use crate::screen::{BAD, GOOD, LIMITED, Screen};
 
@@ -205,16 +207,9 @@ fn unprivileged_bpf() -> String {
     }
 }
 
-/// How far the kernel is locked down: `none`, `integrity` or `confidentiality`; `None` if it does not say.
-pub(crate) fn lockdown() -> Option<String> {
-    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
-    let (_, rest) = text.split_once('[')?;
-    rest.split_once(']').map(|(level, _)| level.to_owned())
-}
-
 fn lockdown_check() -> Check {
     let name = "lockdown";
-    match lockdown().as_deref() {
+    match require::lockdown().as_deref() {
         None => good(name, "none that the kernel tells of", "what it allows is tried below"),
         Some("none") => good(name, "none", "forbids nothing"),
         Some("integrity") => good(

@@ -1,18 +1,13 @@
 //! Where events come from.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
-use libbpf_rs::{ErrorKind, Link, Object, ObjectBuilder, UprobeOpts};
+use std::path::Path;
 
 use crate::error::Error;
-use crate::log;
-use crate::object::PROBE;
-use crate::refusal::{self, Refusal};
+use crate::probe::load_probe;
+use crate::program::{UprobeTarget, attach};
 use crate::require;
+use crate::uprobe;
 
 /// A place in the kernel, or in a program, where an event is pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -165,7 +160,7 @@ impl Hook {
         if self == Hook::Drive {
             return Ok(());
         }
-        let attached = attach(&object, self.probe(), &UprobeTarget::own_function());
+        let attached = attach(&object, self.probe(), &uprobe::own_function());
         attached.map(drop)
     }
 
@@ -190,100 +185,5 @@ impl Hook {
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// Loads one program of the probe object.
-pub(crate) fn load_probe(program: &str) -> Result<Object, Refusal> {
-    refusal::attempt(|| {
-        let mut open = ObjectBuilder::default().name("arenaq_probe")?.open_memory(PROBE)?;
-        for mut candidate in open.progs_mut() {
-            let wanted = candidate.name() == program;
-            candidate.set_autoload(wanted);
-        }
-        for mut map in open.maps_mut() {
-            // The other programs are about other things than whether an arena can be made.
-            map.set_autocreate(program.starts_with("probe_allocate"))?;
-        }
-        Ok(open)
-    })
-}
-
-/// `CAP_PERFMON` was enough from Linux 5.8 on, until `perf_event_open` asked for more again.
-const UPROBE_PRIVILEGES: &str = "From Linux 6.16 on, and on stable kernels since July 2025, uprobes want CAP_SYS_ADMIN \
-                                 besides CAP_BPF and CAP_PERFMON: run as root";
-
-/// Attaches a program to where its section says, or a uprobe to its target.
-pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> Result<Link, String> {
-    let program = object
-        .progs_mut()
-        .find(|p| p.name() == program)
-        .ok_or_else(|| format!("the object has no program {program}"))?;
-    let is_uprobe = program.section() == "uprobe" || program.section() == "uprobe.s";
-    let (link, log) = log::capture(|| {
-        if is_uprobe {
-            let options = UprobeOpts { func_name: Some(target.function.clone()), ..UprobeOpts::default() };
-            program.attach_uprobe_with_opts(-1, &target.binary, 0, options)
-        } else {
-            program.attach()
-        }
-    });
-    link.map_err(|error| {
-        let reason = reason(&error, &log);
-        if is_uprobe && error.kind() == ErrorKind::PermissionDenied && !require::is_administrator() {
-            return format!("{reason}. {UPROBE_PRIVILEGES}");
-        }
-        reason
-    })
-}
-
-/// An error in one line: its whole chain, and what libbpf said first. What it says later is only that, therefore,
-/// something larger failed too.
-pub(crate) fn reason(error: &libbpf_rs::Error, log: &str) -> String {
-    let chain = format!("{error:#}");
-    match log.lines().find_map(|line| line.trim().strip_prefix("libbpf: ")) {
-        Some(first) => format!("{chain} ({first})"),
-        None => chain,
-    }
-}
-
-/// A function of a program, written `BINARY:FUNCTION`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UprobeTarget {
-    /// The file of the program or library.
-    pub binary: PathBuf,
-    /// The function's symbol.
-    pub function: String,
-}
-
-impl UprobeTarget {
-    /// The function that the built-in workload calls.
-    pub fn own_function() -> UprobeTarget {
-        // Named here, it is in whatever binary can ask for it, whether or not that has the workload.
-        std::hint::black_box(crate::workload::arenaq_uprobe_target as extern "C" fn(u64) -> u64);
-        UprobeTarget { binary: PathBuf::from("/proc/self/exe"), function: "arenaq_uprobe_target".to_owned() }
-    }
-}
-
-impl FromStr for UprobeTarget {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.rsplit_once(':') {
-            Some((binary, function)) if !binary.is_empty() && !function.is_empty() => {
-                let is_missing = match fs::metadata(binary) {
-                    Ok(found) => !found.is_file(),
-                    // Of a file that cannot be looked at, the attach says why.
-                    Err(error) => {
-                        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-                    }
-                };
-                if is_missing {
-                    return Err(format!("there is no file {binary}"));
-                }
-                Ok(UprobeTarget { binary: PathBuf::from(binary), function: function.to_owned() })
-            }
-            _ => Err("write it as BINARY:FUNCTION, for example /bin/bash:readline".to_owned()),
-        }
     }
 }

@@ -3,8 +3,8 @@
 use std::env::consts::ARCH;
 
 use crate::error::Error;
-use crate::hook::load_probe;
 use crate::object::Instructions;
+use crate::probe::load_probe;
 
 /// Which of the objects that [`Pipeline::objects`](arenaq_bpf_build::Pipeline::objects) makes is to be loaded here: the
 /// one that is wanted, or the best that this kernel takes.

@@ -23,19 +23,26 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod account;
+mod arena;
 pub mod attached;
+mod checksum;
 mod clock;
 pub mod doctor;
 mod error;
+mod folder;
 mod hook;
 mod instructions;
 mod kernel;
 pub mod launch;
 pub mod layout;
+mod loaded;
 mod memory;
 mod object;
 pub mod pinned;
 mod populate;
+mod probe;
+mod program;
+mod queue;
 mod receiver;
 mod refusal;
 pub mod report;
@@ -46,21 +53,27 @@ pub mod signals;
 pub mod tell;
 mod trace;
 pub mod tracee;
+pub mod uprobe;
 pub mod verifier;
 pub mod workload;
 
 mod consume;
 mod descendants;
-mod doorbell;
 mod log;
 mod time;
 
+pub use arena::{Globals, PAGE, pages_for};
+pub use checksum::checksum;
 pub use error::Error;
-pub use hook::{Hook, UprobeTarget};
+pub use hook::Hook;
 pub use instructions::choose;
-pub use kernel::{Config, Kernel, QueueKind};
-pub use object::{CLOCK_KEY, Counters, Instructions, checksum};
+pub use kernel::{Config, Kernel};
+pub use loaded::Loaded;
+pub use object::{CLOCK_KEY, Counters, Instructions};
 pub use populate::populate;
+pub use program::UprobeTarget;
+pub use queue::QueueKind;
 pub use receiver::Receiver;
+pub use receiver::source::Source;
 pub use refusal::load_object;
 pub use screen::Screen;

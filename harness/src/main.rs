@@ -19,8 +19,8 @@ use arenaq_harness::run::run;
 use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
-    Config, Error, Hook, Instructions, Kernel, Screen, UprobeTarget, attached, doctor, layout, pinned,
-    signals, tell::tell, verifier,
+    Config, Error, Hook, Instructions, Kernel, Screen, attached, doctor, layout, pinned, signals, tell::tell,
+    uprobe, verifier,
 };
 use clap::Parser;
 
@@ -157,7 +157,7 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
         queue: arguments.queue,
         hook,
         capacity: arguments.capacity,
-        uprobe: arguments.uprobe.clone().unwrap_or_else(UprobeTarget::own_function),
+        uprobe: arguments.uprobe.clone().unwrap_or_else(uprobe::own_function),
         syscall: arguments.syscall.unwrap_or(libc::SYS_openat),
         ..Config::default()
     })?;

@@ -1,8 +1,11 @@
 //! The compiled BPF objects, and the Rust twins of the structures in `bpf/programs/programs.h`.
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{Pod, Zeroable, pod_read_unaligned};
+use libbpf_rs::{MapCore, MapFlags};
 
 pub use arenaq_bpf_build::Instructions;
+
+use crate::error::Error;
 
 /// The harness's programs.
 pub(crate) fn programs(instructions: Instructions) -> &'static [u8] {
@@ -33,7 +36,7 @@ pub struct Counters {
     pub invalid: u64,
     /// Child processes that could not be marked as traced.
     pub untraced: u64,
-    /// The sum of the pushed elements' [`checksum`]s.
+    /// The sum of the pushed elements' [`checksum`](crate::checksum())s.
     pub checksum: u64,
 }
 
@@ -58,10 +61,19 @@ impl Counters {
     }
 }
 
-/// What an element adds to a checksum, `ARENAQ_CHECKSUM` in C: two wrapping sums over the same elements are
-/// equal in whatever order, and over others as good as surely not.
-pub fn checksum(key: u64, value: u64) -> u64 {
-    key.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ value
+/// The values of a map of one value for each CPU.
+pub(crate) fn per_cpu<V: Pod>(map: &impl MapCore) -> Result<Vec<V>, Error> {
+    let values = map
+        .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+        .map_err(Error::bpf("reading the counters"))?
+        .unwrap_or_default();
+    Ok(values.iter().map(|value| pod_read_unaligned(&value[..size_of::<V>()])).collect())
+}
+
+/// The sum of all CPUs' counters.
+pub(crate) fn counters(map: &impl MapCore) -> Result<Counters, Error> {
+    let cpus = per_cpu::<Counters>(map)?;
+    Ok(cpus.into_iter().fold(Counters::default(), Counters::plus))
 }
 
 /// What is set before the load: the contents of `.rodata.settings`.
@@ -107,14 +119,4 @@ pub(crate) struct Pop {
 pub(crate) struct Verify {
     pub(crate) mpmc: i64,
     pub(crate) mpsc: i64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-pub(crate) struct Places {
-    pub(crate) header: u64,
-    pub(crate) mpmc: u64,
-    pub(crate) mpsc: u64,
-    pub(crate) pool: u64,
-    pub(crate) events: u64,
 }

@@ -1,5 +1,11 @@
 //! A consumer that can sleep.
 
+pub(crate) mod doorbell;
+pub(crate) mod lock;
+pub(crate) mod right;
+pub(crate) mod source;
+pub(crate) mod tally;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -8,10 +14,11 @@ use arenaq::platform::Native;
 use arenaq::{KeyValue, PopError};
 use crossbeam_utils::Backoff;
 
-use crate::consume::{Drain, Source};
-use crate::doorbell::Doorbell;
+use self::doorbell::Doorbell;
+use self::right::Right;
+use self::source::Source;
+use self::tally::Teller;
 use crate::error::Error;
-use crate::pinned::{Right, Teller};
 
 /// The consuming end of a queue whose producers wake it. While nothing comes it uses no CPU, and producers pay
 /// one load for that.
@@ -137,7 +144,11 @@ impl<'a> Receiver<'a> {
     }
 
     /// Blocks until a producer rings, or for a while, if the queue is empty.
-    fn sleep(&mut self, longest: Duration) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the kernel does not let this thread wait.
+    pub fn sleep(&mut self, longest: Duration) -> Result<(), Error> {
         if self.arm() {
             let slept = self.doorbell.wait(longest);
             self.disarm();
@@ -169,16 +180,6 @@ impl<'a> Receiver<'a> {
         if let Some(ticket) = self.ticket.take() {
             self.events.cancel(ticket);
         }
-    }
-}
-
-impl Drain for Receiver<'_> {
-    fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
-        Receiver::drain(self, limit, hand_over)
-    }
-
-    fn idle(&mut self) -> Result<(), Error> {
-        self.sleep(Duration::MAX)
     }
 }
 

@@ -4,9 +4,7 @@ use std::{fmt, io};
 
 use libbpf_rs::{ErrorKind, MapType, Object, OpenObject};
 
-use crate::doctor;
 use crate::error::Error;
-use crate::hook::reason;
 use crate::log;
 use crate::memory;
 use crate::require;
@@ -110,7 +108,7 @@ fn forbidden() -> String {
     if let Err(missing) = require::privileges() {
         return missing.to_string();
     }
-    let lockdown = match doctor::lockdown().as_deref() {
+    let lockdown = match require::lockdown().as_deref() {
         None | Some("none") => String::new(),
         Some(level) => format!(" The kernel is locked down ({level}), which may be the policy."),
     };
@@ -169,6 +167,16 @@ fn check_arena(open: &OpenObject) -> libbpf_rs::Result<()> {
         }
     }
     Ok(())
+}
+
+/// An error in one line: its whole chain, and what libbpf said first. What it says later is only that, therefore,
+/// something larger failed too.
+pub(crate) fn reason(error: &libbpf_rs::Error, log: &str) -> String {
+    let chain = format!("{error:#}");
+    match log.lines().find_map(|line| line.trim().strip_prefix("libbpf: ")) {
+        Some(first) => format!("{chain} ({first})"),
+        None => chain,
+    }
 }
 
 /// What the kernel, or libbpf on its behalf, did not do.

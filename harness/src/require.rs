@@ -125,6 +125,13 @@ fn mounted(place: &'static str, file_system: &'static str, magic: FsWord) -> Res
     }
 }
 
+/// How far the kernel is locked down: `none`, `integrity` or `confidentiality`; `None` if it does not say.
+pub(crate) fn lockdown() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(level, _)| level.to_owned())
+}
+
 /// Whether an arena of so many bytes, or what else a run needs, fits into what the memory limit of this process's
 /// control group leaves.
 ///

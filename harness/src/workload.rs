@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::hook::Hook;
 use crate::launch::{Ended, Process, Processes, wait_to_be_traced};
 use crate::report::Report;
+use crate::uprobe::arenaq_uprobe_target;
 
 /// The hidden subcommand of a worker.
 pub const WORKER: &str = "__worker";
@@ -257,11 +258,4 @@ fn operate(work: Work, folder: &Path, number: u64) -> Result<(), Error> {
 
 fn file_name(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:x}"))
-}
-
-/// The function to which the hook `uprobe` attaches by default.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn arenaq_uprobe_target(number: u64) -> u64 {
-    black_box(number).wrapping_add(1)
 }

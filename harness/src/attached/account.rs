@@ -10,9 +10,10 @@ use serde::Serialize;
 use crate::account::{Dropped, Latency};
 use crate::consume::Seen;
 use crate::error::Error;
-use crate::kernel::QueueKind;
 use crate::object::Counters;
-use crate::pinned::{Consumer, Contents, Count, Pinned};
+use crate::pinned::{Alone, Consumer, Contents, Pinned, Share};
+use crate::queue::QueueKind;
+use crate::receiver::tally::Count;
 
 /// How often the queue is looked at, in the hope that it rests.
 const LOOKS: u32 = 50;
@@ -90,7 +91,7 @@ struct Rest {
 
 /// Looks at the queue until nothing changes while it is looked at. If the counters are the same before and after,
 /// and every push that was begun had ended, then no program pushed in between; and nobody else pops.
-fn rest(pinned: &Pinned, consumer: &mut Consumer<'_>) -> Result<Option<Rest>, Error> {
+fn rest(pinned: &Pinned, consumer: &mut Alone<'_, '_>) -> Result<Option<Rest>, Error> {
     for _ in 0..LOOKS {
         let counters = pinned.counters()?;
         if counters.in_flight() == 0 {
@@ -131,8 +132,12 @@ pub(super) fn add_up(
         course.recovered += 1;
         hand_over(event);
     });
-    let is_alone = consumer.is_alone(recover)?;
-    let rest = if is_alone { rest(pinned, consumer)? } else { None };
+    let mut alone = consumer.alone(recover)?;
+    let is_alone = alone.is_some();
+    let rest = match &mut alone {
+        Some(alone) => rest(pinned, alone)?,
+        None => None,
+    };
     let inexact = match &rest {
         Some(_) => None,
         None if is_alone => Some("events are being pushed"),
@@ -141,8 +146,7 @@ pub(super) fn add_up(
 
     let mut problems = Vec::new();
     let total = pinned.total();
-    let (consumed, again, deaths) =
-        consumer.teller().map_or((0, 0, 0), |teller| (teller.consumed(), teller.again(), teller.deaths()));
+    let Share { consumed, again, deaths } = consumer.share();
     let counters = rest.as_ref().map_or_else(|| pinned.counters(), |rest| Ok(rest.counters))?;
     let dropped = match pinned.queue() {
         QueueKind::Mpmc => Dropped { full: counters.nomem, nomem: 0, busy: counters.busy },

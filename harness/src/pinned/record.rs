@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
-use super::folder::{Folder, Pin};
 use crate::error::Error;
-use crate::kernel::QueueKind;
+use crate::folder::{Folder, Pin};
+use crate::queue::QueueKind;
 
 /// The file that holds the record.
 pub(super) const RECORD: &str = "record";
@@ -19,12 +19,12 @@ const LINK: &str = "link_";
 const MAGIC: u64 = u64::from_le_bytes(*b"arenaqp2");
 
 /// Names of maps, in the order in which the record has their ids.
-pub(super) const ARENA: &str = "arena";
-pub(super) const COUNTERS: &str = "counters";
-pub(super) const TRACED: &str = "traced";
-pub(super) const DOORBELL: &str = "doorbell";
-pub(super) const TALLY: &str = "tally";
-pub(super) const MAPS: [&str; 5] = [ARENA, COUNTERS, TRACED, DOORBELL, TALLY];
+pub(crate) const ARENA: &str = "arena";
+pub(crate) const COUNTERS: &str = "counters";
+pub(crate) const TRACED: &str = "traced";
+pub(crate) const DOORBELL: &str = "doorbell";
+pub(crate) const TALLY: &str = "tally";
+pub(crate) const MAPS: [&str; 5] = [ARENA, COUNTERS, TRACED, DOORBELL, TALLY];
 
 /// How many ids there is room for.
 const MOST_MAPS: usize = 8;

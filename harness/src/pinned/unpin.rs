@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::folder::Folder;
 use super::record::{MAPS, RECORD, Record};
 use crate::error::Error;
+use crate::folder::Folder;
 
 /// What was taken away.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +25,7 @@ impl fmt::Display for Unpinned {
     }
 }
 
-/// Takes away what [`Kernel::pin`](crate::Kernel::pin) has pinned, also if it was killed before it had pinned
+/// Takes away what [`Loaded::pin`](crate::Loaded::pin) has pinned, also if it was killed before it had pinned
 /// everything. Programs are detached, and the memory is freed when the last process that has mapped it has ended.
 ///
 /// What is removed is what the folder's record says that `pin` has pinned there, by the kernel's ids of the

@@ -6,9 +6,10 @@ use arenaq::{Corruption, KeyValue, Status};
 use super::observe::Observed;
 use super::options::Options;
 use crate::account::{Dropped, Nodes, Summary};
+use crate::checksum::checksum;
 use crate::error::Error;
-use crate::kernel::QueueKind;
-use crate::object::checksum;
+use crate::queue::QueueKind;
+use crate::receiver::source::Source;
 
 /// What is in the resting queue.
 struct Rest {
@@ -23,23 +24,9 @@ fn examine(queue: QueueKind, arena: &Arena<'_, KeyValue>) -> Result<Rest, Error>
     let count = |event: &KeyValue| {
         sum = sum.wrapping_add(checksum(event.key, event.value));
         length += 1;
-        false
     };
-    let verify = match queue {
-        QueueKind::Mpmc => {
-            let queue = arena.mpmc()?;
-            let verify = queue.verify_quiesced();
-            // SAFETY: the consumers have ended, so no pop runs.
-            let searched = unsafe { queue.search(count) };
-            verify.and(searched.map(|_| ()))
-        }
-        QueueKind::Mpsc => {
-            let consumer = arena.mpsc_consumer()?;
-            let verify = consumer.verify_quiesced();
-            consumer.search(count);
-            verify
-        }
-    };
+    // SAFETY: the consumers have ended, so no pop runs.
+    let verify = unsafe { Source::of(arena, queue)?.inspect(count) };
     Ok(Rest { length, checksum: sum, verify })
 }
 

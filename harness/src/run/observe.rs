@@ -12,8 +12,9 @@ use super::crew::Crew;
 use super::options::Options;
 use super::producers::{Finished, Producers};
 use super::progress::Progress;
-use crate::consume::{Control, Seen, Source, drain};
+use crate::consume::{Control, Seen, drain};
 use crate::error::Error;
+use crate::receiver::source::Source;
 
 /// How many events a consumer takes at once: enough that what a batch costs is shared by many, and few enough that
 /// the nodes of a batch, which are free at its end, are not missed.

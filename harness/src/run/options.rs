@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::hook::{Hook, UprobeTarget};
-use crate::kernel::QueueKind;
+use crate::hook::Hook;
 use crate::object::Instructions;
+use crate::program::UprobeTarget;
+use crate::queue::QueueKind;
 
 /// Who produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

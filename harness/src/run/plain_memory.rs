@@ -11,7 +11,7 @@ use bytemuck::allocation::try_zeroed_vec;
 use super::crew::require_addresses;
 use super::options::Options;
 use crate::error::Error;
-use crate::kernel::QueueKind;
+use crate::queue::QueueKind;
 use crate::require;
 
 /// What a thread takes of the control group's memory: the pages of its stack, and what the kernel keeps of it.

@@ -3,9 +3,10 @@
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
 
-use crate::consume::{Drain, Source};
+use crate::consume::Drain;
 use crate::error::Error;
 use crate::object::Counters;
+use crate::receiver::source::Source;
 use crate::tracee::Outcome;
 
 /// Whatever pushes. Dropping it ends it.

@@ -11,14 +11,15 @@ use super::crew::{Crew, require_addresses};
 use super::options::Options;
 use super::producers::{Finished, Producers};
 use super::refill::Refill;
-use crate::consume::Source;
 use crate::error::Error;
-use crate::hook::{Hook, UprobeTarget};
+use crate::hook::Hook;
 use crate::kernel::{Config, Kernel};
 use crate::object::Counters;
 use crate::receiver::Receiver;
+use crate::receiver::source::Source;
 use crate::require;
 use crate::tracee::Tracee;
+use crate::uprobe;
 use crate::workload::{Work, Workload};
 
 /// Who grows the pool.
@@ -53,7 +54,7 @@ pub(super) fn config(options: &Options, hook: Hook, growth: Growth) -> Config {
         limit: options.grow_to.unwrap_or(options.capacity),
         grow: if growth == Growth::Kernel { GROWTH_STEP } else { 0 },
         instructions: options.instructions,
-        uprobe: options.uprobe.clone().unwrap_or_else(UprobeTarget::own_function),
+        uprobe: options.uprobe.clone().unwrap_or_else(uprobe::own_function),
         syscall: options.syscall.unwrap_or(libc::SYS_openat),
         ..Config::default()
     }

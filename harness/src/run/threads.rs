@@ -10,10 +10,11 @@ use crossbeam_utils::CachePadded;
 use super::crew::Crew;
 use super::options::Options;
 use super::producers::{Finished, Producers};
-use crate::consume::Source;
+use crate::checksum::checksum;
 use crate::error::Error;
-use crate::kernel::QueueKind;
-use crate::object::{Counters, checksum};
+use crate::object::Counters;
+use crate::queue::QueueKind;
+use crate::receiver::source::Source;
 use crate::time::now;
 
 /// One producer's counts.

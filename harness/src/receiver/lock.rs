@@ -10,9 +10,9 @@ use procfs::{LockType, locks, process::Process};
 use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::folder::Folder;
 use crate::error::Error;
-use crate::kernel::QueueKind;
+use crate::folder::Folder;
+use crate::queue::QueueKind;
 
 /// How often a lock that somebody else holds is tried.
 const TRY: Duration = Duration::from_millis(10);
@@ -42,7 +42,7 @@ pub(super) struct Lock(OwnedFd);
 
 /// How many may hold it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     /// One, and nobody who shares it.
     Alone,
     /// All who share it.

@@ -14,10 +14,10 @@ use arenaq::KeyValue;
 use libbpf_rs::{MapCore, MapHandle, MapType};
 use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 
-use super::folder::Folder;
+use crate::checksum::checksum;
 use crate::error::Error;
-use crate::kernel::QueueKind;
-use crate::object::checksum;
+use crate::folder::Folder;
+use crate::queue::QueueKind;
 
 /// How many consumers can count at once.
 const SLOTS: usize = 255;
@@ -53,9 +53,11 @@ struct State {
 
 /// A sum over events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
-    pub(crate) consumed: u64,
-    pub(crate) checksum: u64,
+pub struct Count {
+    /// How many events.
+    pub consumed: u64,
+    /// The sum of their [`checksum`]s.
+    pub checksum: u64,
 }
 
 impl Slot {
@@ -119,7 +121,7 @@ impl Tally {
     }
 
     /// The tally that is pinned.
-    pub(super) fn open(folder: &Folder, map: MapHandle) -> Result<Tally, Error> {
+    pub(crate) fn open(folder: &Folder, map: MapHandle) -> Result<Tally, Error> {
         if map.value_size() as usize != size_of::<Table>() {
             return Err(
                 folder.refusal("its tally is not one of this version of arenaq: build both with the same")
@@ -139,7 +141,7 @@ impl Tally {
         Ok(Tally { map, table })
     }
 
-    pub(super) fn handle(&self) -> &MapHandle {
+    pub(crate) fn handle(&self) -> &MapHandle {
         &self.map
     }
 

@@ -9,13 +9,17 @@ use crate::error::Error;
 
 /// One reader of the doorbell. Programs ring it for those who have said that they sleep
 /// ([`arenaq::eventcount`]), and for all of them at once.
-pub(crate) struct Doorbell {
+pub struct Doorbell {
     ring: RingBuffer<'static>,
 }
 
 impl Doorbell {
     /// Opens the ring buffer.
-    pub(crate) fn new(map: &dyn MapCore) -> Result<Doorbell, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bpf`] if it cannot be mapped.
+    pub fn new(map: &dyn MapCore) -> Result<Doorbell, Error> {
         let mut builder = RingBufferBuilder::new();
         builder.add(map, |_| 0).map_err(Error::bpf("mapping the doorbell"))?;
         let ring = builder.build().map_err(Error::bpf("mapping the doorbell"))?;

@@ -16,8 +16,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::hook::reason;
 use crate::log;
+use crate::refusal::reason;
 
 /// An open folder.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Folder {
 
 /// What a file of a BPF file system stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pin {
+pub(crate) enum Pin {
     /// The map of this id.
     Map(u32),
     /// The link of this id.
@@ -37,13 +37,13 @@ pub(super) enum Pin {
     Other,
 }
 
-pub(super) fn refusal(folder: &Path, reason: impl Into<String>) -> Error {
+pub(crate) fn refusal(folder: &Path, reason: impl Into<String>) -> Error {
     Error::Pinned { folder: folder.to_owned(), reason: reason.into() }
 }
 
 impl Folder {
     /// Makes the folder, for its owner only: whoever can open it can lock it, and keep consumers away.
-    pub(super) fn make(path: &Path) -> Result<Folder, Error> {
+    pub(crate) fn make(path: &Path) -> Result<Folder, Error> {
         let (parent, name) = open_parent(path)?;
         if !is_bpf(&parent)? {
             return Err(refusal(
@@ -74,7 +74,7 @@ impl Folder {
     }
 
     /// Opens the folder itself: not one to which a symbolic link of this name leads.
-    pub(super) fn open(path: &Path) -> Result<Folder, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Folder, Error> {
         let (parent, name) = open_parent(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(&parent, name, flags, Mode::empty()).map_err(|error| match error {
@@ -99,26 +99,26 @@ impl Folder {
     }
 
     /// Opens the folder, or that to which a symbolic link leads.
-    pub(super) fn open_followed(path: &Path) -> Result<Folder, Error> {
+    pub(crate) fn open_followed(path: &Path) -> Result<Folder, Error> {
         // What cannot be followed is opened as it is, which says why not.
         Self::open(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn refusal(&self, reason: impl Into<String>) -> Error {
+    pub(crate) fn refusal(&self, reason: impl Into<String>) -> Error {
         refusal(&self.path, reason)
     }
 
     /// A path to something in this very folder, whatever has become of its name.
-    pub(super) fn entry(&self, name: &str) -> PathBuf {
+    pub(crate) fn entry(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd()))
     }
 
     /// The names of everything in it.
-    pub(super) fn names(&self) -> Result<Vec<OsString>, Error> {
+    pub(crate) fn names(&self) -> Result<Vec<OsString>, Error> {
         let what = || format!("reading {}", self.path.display());
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.directory).map_err(Error::system(what()))? {
@@ -132,7 +132,7 @@ impl Folder {
         Ok(names)
     }
 
-    pub(super) fn has(&self, name: &str) -> Result<bool, Error> {
+    pub(crate) fn has(&self, name: &str) -> Result<bool, Error> {
         match statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
@@ -141,7 +141,7 @@ impl Folder {
     }
 
     /// A pinned map.
-    pub(super) fn map(&self, name: &str) -> Result<MapHandle, Error> {
+    pub(crate) fn map(&self, name: &str) -> Result<MapHandle, Error> {
         if !self.has(name)? {
             return Err(self.refusal(format!("there is no {name}: `arenaq pin` makes such a folder")));
         }
@@ -155,7 +155,7 @@ impl Folder {
     }
 
     /// Pins an object here.
-    pub(super) fn pin(&self, object: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+    pub(crate) fn pin(&self, object: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
         let options = libbpf_sys::bpf_obj_pin_opts {
             sz: size_of::<libbpf_sys::bpf_obj_pin_opts>() as _,
             file_flags: libbpf_sys::BPF_F_PATH_FD,
@@ -169,7 +169,7 @@ impl Folder {
     }
 
     /// What a file of the folder stands for. Refuses what is mounted over it, and what is no plain file.
-    pub(super) fn identify(&self, name: &OsStr) -> Result<Pin, String> {
+    pub(crate) fn identify(&self, name: &OsStr) -> Result<Pin, String> {
         let look = |flags| {
             statx(
                 &self.directory,
@@ -219,13 +219,13 @@ impl Folder {
     }
 
     /// Removes one file.
-    pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
         unlinkat(&self.directory, name, AtFlags::empty())
             .map_err(Error::system(format!("removing {}/{name}", self.path.display())))
     }
 
     /// Removes the folder, which is empty, if it still has its name.
-    pub(super) fn remove_itself(&self) -> Result<(), Error> {
+    pub(crate) fn remove_itself(&self) -> Result<(), Error> {
         let (parent, name) = open_parent(&self.path)?;
         let what = || format!("removing {}", self.path.display());
         let named = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::system(what()))?;
@@ -238,17 +238,17 @@ impl Folder {
         unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(Error::system(what()))
     }
 
-    pub(super) fn status(&self) -> Result<Stat, Error> {
+    pub(crate) fn status(&self) -> Result<Stat, Error> {
         fstat(&self.directory).map_err(Error::system(format!("looking at {}", self.path.display())))
     }
 
     /// Whether it was removed.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.status().is_ok_and(|status| status.st_nlink == 0)
     }
 
     /// The folder opened once more, for a lock of its own.
-    pub(super) fn reopen(&self) -> Result<OwnedFd, Error> {
+    pub(crate) fn reopen(&self) -> Result<OwnedFd, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(&self.directory, ".", flags, Mode::empty())
             .map_err(Error::system(format!("opening {}", self.path.display())))

@@ -1,20 +1,19 @@
 //! The right to consume from a queue that may be pinned: one for all ways to it.
 //!
 //! Of a pinned queue it is the lock on the folder, and nothing else. The arena's header says for an MPSC queue who
-//! has it; while nobody has, it says [`Owner::LOCK`], so that nobody consumes without the lock.
+//! has it; while nobody has, it says that the lock has, so that nobody consumes without it.
 
-use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arenaq::KeyValue;
-use arenaq::arena::{Arena, ArenaError, MpscConsumer, Owner};
+use arenaq::arena::Arena;
 
-use super::folder::Folder;
 use super::lock::{Hold, Lock, Wait};
+use super::source::{Source, has_unknown_consumer, reserve, unreserve};
 use super::tally::{Tally, Teller};
-use crate::consume::Source;
 use crate::error::Error;
-use crate::kernel::QueueKind;
+use crate::folder::Folder;
+use crate::queue::QueueKind;
 
 /// Held by whoever consumes; given up when it is dropped, after the consumer.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ enum Kind<'a> {
 
 impl Right<'_> {
     /// Whether no other consumer lives. If one does, the right is given up: this is for one who has ended to consume.
-    pub(super) fn is_alone(&self, folder: &Folder) -> Result<bool, Error> {
+    pub(crate) fn is_alone(&self, folder: &Folder) -> Result<bool, Error> {
         match &self.0 {
             Kind::Locked { queue: QueueKind::Mpmc, lock, .. } => lock.try_as(folder, Hold::Alone),
             _ => Ok(true),
@@ -51,22 +50,9 @@ impl Drop for Right<'_> {
     }
 }
 
-/// Lets nobody consume from an MPSC queue who does not hold the lock.
-fn reserve(arena: &Arena<'_, KeyValue>) -> Result<(), ArenaError> {
-    if arena.mpsc_owner() != Some(Owner::LOCK) {
-        // Not given back.
-        std::mem::forget(arena.mpsc_consumer_as(Owner::LOCK)?);
-    }
-    Ok(())
-}
-
-fn this_process() -> Owner {
-    NonZero::new(std::process::id()).map_or(Owner::ANONYMOUS, Owner::process)
-}
-
 /// The right to consume from a pinned queue, and the end that it is the right to. `begin` is called before others can
 /// share it, and told whether all that had it before are dead.
-pub(super) fn acquire<'a, T>(
+pub(crate) fn acquire<'a, T>(
     folder: &Folder,
     arena: Arena<'a, KeyValue>,
     queue: QueueKind,
@@ -74,10 +60,7 @@ pub(super) fn acquire<'a, T>(
     begin: impl FnOnce(&Source<'a>, Hold) -> Result<T, Error>,
 ) -> Result<(Source<'a>, T, Right<'a>), Error> {
     let (lock, hold) = Lock::to_consume(folder, queue, wait)?;
-    let source = match queue {
-        QueueKind::Mpsc => Source::Mpsc(succeed(folder, &arena)?),
-        QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
-    };
+    let source = succeed(folder, &arena, queue)?;
     let begun = begin(&source, hold)?;
     if queue == QueueKind::Mpmc && hold == Hold::Alone {
         lock.share(folder, wait)?;
@@ -85,17 +68,17 @@ pub(super) fn acquire<'a, T>(
     Ok((source, begun, Right(Kind::Locked { arena, queue, lock })))
 }
 
-/// The consumer of the MPSC queue, by the process that has locked the folder.
-fn succeed<'a>(folder: &Folder, arena: &Arena<'a, KeyValue>) -> Result<MpscConsumer<'a, KeyValue>, Error> {
-    if arena.mpsc_owner() == Some(Owner::ANONYMOUS) {
+/// The consuming end, for the process that has locked the folder.
+fn succeed<'a>(folder: &Folder, arena: &Arena<'a, KeyValue>, queue: QueueKind) -> Result<Source<'a>, Error> {
+    if queue == QueueKind::Mpsc && has_unknown_consumer(arena) {
         return Err(folder.refusal(
             "somebody consumes from it without a lock on the folder, and nobody knows whether that process lives: \
              `arenaq unpin`, and pin it anew",
         ));
     }
-    // SAFETY: every consumer that names its process, and the reservation, belong to the lock on the folder, which
-    // we hold, so whoever had it has ended; the kernel orders its end before the lock.
-    Ok(unsafe { arena.mpsc_consumer_after_death(this_process()) }?)
+    // SAFETY: every consumer of the MPSC queue that names its process, and the reservation, belong to the lock on the
+    // folder, which we hold alone then, so whoever had it has ended; the kernel orders its end before the lock.
+    unsafe { Source::after_death(arena, queue) }
 }
 
 /// What the process that has loaded the programs knows about consumers.
@@ -135,10 +118,7 @@ impl Ends {
                 Ok(teller)
             });
         }
-        let source = match queue {
-            QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer_as(this_process())?),
-            QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
-        };
+        let source = Source::of_this_process(&arena, queue)?;
         state.early += 1;
         Ok((source, tally.teller()?, Right(Kind::Early { arena, ends: self })))
     }
@@ -154,7 +134,7 @@ impl Ends {
 
     /// Pins: `pin` is given the folder, which is locked meanwhile, and afterwards for as long as a consumer from
     /// before lives.
-    pub(super) fn pin(
+    pub(crate) fn pin(
         &self,
         folder: Folder,
         arena: &Arena<'_, KeyValue>,
@@ -203,7 +183,7 @@ impl State {
         pin(folder).inspect_err(|_| {
             if is_free {
                 // SAFETY: the reservation is ours, and nobody uses its consumer.
-                drop(unsafe { arena.mpsc_consumer_after_death(Owner::LOCK) });
+                unsafe { unreserve(arena) };
             }
         })?;
         Ok(has_consumers.then_some(lock))

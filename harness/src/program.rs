@@ -1,0 +1,87 @@
+//! Running and attaching the programs of an object.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use bytemuck::{Pod, bytes_of, bytes_of_mut};
+use libbpf_rs::{ErrorKind, Link, Object, ProgramInput, ProgramMut, UprobeOpts};
+
+use crate::error::Error;
+use crate::log;
+use crate::refusal::reason;
+use crate::require;
+
+fn find<'a>(object: &'a Object, name: &str) -> Result<ProgramMut<'a>, String> {
+    object
+        .progs_mut()
+        .find(|program| program.name() == name)
+        .ok_or_else(|| format!("the BPF object has no program {name}"))
+}
+
+/// Runs a `syscall` program with `arguments`, which it may change.
+pub(crate) fn run<A: Pod>(object: &Object, name: &str, arguments: &mut A) -> Result<(), Error> {
+    let program = find(object, name).map_err(Error::Usage)?;
+    debug_assert!(!bytes_of(arguments).is_empty(), "a program has a context");
+    let input = ProgramInput { context_in: Some(bytes_of_mut(arguments)), ..ProgramInput::default() };
+    program.test_run(input).map_err(Error::bpf(format!("running the BPF program {name}")))?;
+    Ok(())
+}
+
+/// `CAP_PERFMON` was enough from Linux 5.8 on, until `perf_event_open` asked for more again.
+const UPROBE_PRIVILEGES: &str = "From Linux 6.16 on, and on stable kernels since July 2025, uprobes want CAP_SYS_ADMIN \
+                                 besides CAP_BPF and CAP_PERFMON: run as root";
+
+/// Attaches a program to where its section says, or a uprobe to its target.
+pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> Result<Link, String> {
+    let program = find(object, program)?;
+    let is_uprobe = program.section() == "uprobe" || program.section() == "uprobe.s";
+    let (link, log) = log::capture(|| {
+        if is_uprobe {
+            let options = UprobeOpts { func_name: Some(target.function.clone()), ..UprobeOpts::default() };
+            program.attach_uprobe_with_opts(-1, &target.binary, 0, options)
+        } else {
+            program.attach()
+        }
+    });
+    link.map_err(|error| {
+        let reason = reason(&error, &log);
+        if is_uprobe && error.kind() == ErrorKind::PermissionDenied && !require::is_administrator() {
+            return format!("{reason}. {UPROBE_PRIVILEGES}");
+        }
+        reason
+    })
+}
+
+/// A function of a program, written `BINARY:FUNCTION`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UprobeTarget {
+    /// The file of the program or library.
+    pub binary: PathBuf,
+    /// The function's symbol.
+    pub function: String,
+}
+
+impl FromStr for UprobeTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.rsplit_once(':') {
+            Some((binary, function)) if !binary.is_empty() && !function.is_empty() => {
+                let is_missing = match fs::metadata(binary) {
+                    Ok(found) => !found.is_file(),
+                    // Of a file that cannot be looked at, the attach says why.
+                    Err(error) => {
+                        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                    }
+                };
+                if is_missing {
+                    return Err(format!("there is no file {binary}"));
+                }
+                Ok(UprobeTarget { binary: PathBuf::from(binary), function: function.to_owned() })
+            }
+            _ => Err("write it as BINARY:FUNCTION, for example /bin/bash:readline".to_owned()),
+        }
+    }
+}

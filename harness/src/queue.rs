@@ -1,0 +1,20 @@
+//! Which queue.
+
+/// Which of the two queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum QueueKind {
+    /// A list of nodes from a pool: many producers, one consumer; it can grow.
+    Mpsc,
+    /// A ring: many producers, many consumers.
+    Mpmc,
+}
+
+impl QueueKind {
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            QueueKind::Mpsc => "mpsc",
+            QueueKind::Mpmc => "mpmc",
+        }
+    }
+}
