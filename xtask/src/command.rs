@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use duct::{Expression, cmd};
+use serde_json::Value;
 
 /// The folder of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -98,24 +99,51 @@ pub(crate) fn build(package: &str, program: &str, release: bool) -> anyhow::Resu
     if release {
         arguments.push("--release".to_owned());
     }
-    let messages = cargo(arguments).read().with_context(|| format!("compiling {package}"))?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == program)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo did not say where the program {program} is"))
+    Compiled::by(&arguments, package)?.executable("bin", program)
+}
+
+/// What cargo says of the programs that it has compiled.
+pub(crate) struct Compiled(Vec<Value>);
+
+impl Compiled {
+    /// Runs a command of cargo that compiles the package and tells as JSON what it has done.
+    pub(crate) fn by(arguments: &[String], package: &str) -> anyhow::Result<Compiled> {
+        let messages = cargo(arguments).read().with_context(|| format!("compiling {package}"))?;
+        Ok(Compiled(messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
+    }
+
+    /// The program of a target: `bin` or `test`.
+    pub(crate) fn executable(&self, kind: &str, name: &str) -> anyhow::Result<PathBuf> {
+        let is_wanted = |message: &&Value| {
+            message["target"]["name"] == name
+                && message["target"]["kind"][0] == kind
+                // The unit tests of a program have its name.
+                && message["profile"]["test"] == (kind == "test")
+        };
+        let path = self.0.iter().filter(is_wanted).find_map(|message| message["executable"].as_str());
+        path.map(PathBuf::from).with_context(|| format!("cargo did not say where the {kind} {name} is"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use duct::cmd;
+    use serde_json::json;
 
-    use super::describe;
+    use super::{Compiled, describe};
 
     #[test]
     fn a_command_is_described_as_one_would_type_it() {
         let command = cmd!("/usr/bin/cargo", "test", "--locked").dir("/").env("A", "b");
         assert_eq!(describe(&command), "`cargo test --locked`");
+    }
+
+    #[test]
+    fn a_program_is_told_from_its_unit_tests() {
+        let message = |kind: &str, test: bool, path: &str| json!({"target": {"name": "arenaq", "kind": [kind]}, "profile": {"test": test}, "executable": path});
+        let compiled = Compiled(vec![message("bin", true, "/unit"), message("bin", false, "/program")]);
+        let path = compiled.executable("bin", "arenaq").expect("it is there");
+        assert_eq!(path.to_str(), Some("/program"));
+        assert!(compiled.executable("test", "arenaq").is_err());
     }
 }

@@ -1,30 +1,25 @@
 //! `cargo xtask kernels`: what works on which kernel, tried in virtual machines; writes docs/kernels.md.
 
-mod examine;
-mod programs;
-mod report;
-
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
+use arenaq_vm::accelerator::Accelerator;
+use arenaq_vm::image::Image;
+use arenaq_vm::kernels::examine::Step;
+use arenaq_vm::kernels::list::{Entry, List};
+use arenaq_vm::kernels::matrix::Matrix;
+use arenaq_vm::kernels::programs::Programs;
+use arenaq_vm::kernels::report;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
 
-use crate::command::root;
-use crate::vm::accelerator::{Accelerator, Wish};
-use crate::vm::image::Image;
-use crate::vm::machine::Machine;
-use crate::vm::skeleton::CPUS;
-use examine::{Examined, Step};
-use programs::Programs;
+use crate::command::{Compiled, root};
+use crate::vm::Wish;
 
 /// Where the result is, in the workspace.
 const FILE: &str = "docs/kernels.md";
-const LIST: &str = "xtask/kernels.toml";
-/// For one command in a guest, boot included.
-const TIME_LIMIT: Duration = Duration::from_secs(300);
+const LIST: &str = "crates/vm/kernels.toml";
 
 #[derive(Args)]
 pub(crate) struct KernelsArgs {
@@ -39,41 +34,14 @@ pub(crate) struct KernelsArgs {
     accelerator: Option<Wish>,
 }
 
-/// xtask/kernels.toml.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct List {
-    tests: Vec<String>,
-    #[serde(rename = "skip")]
-    skips: Vec<Skip>,
-    #[serde(rename = "kernel")]
-    kernels: Vec<Entry>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    version: String,
-    why: String,
-}
-
-/// A test that no guest runs.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Skip {
-    test: String,
-    why: String,
+fn read() -> anyhow::Result<List> {
+    List::read(&root().join(LIST))
 }
 
 /// The newest kernel of the list.
 pub(crate) fn newest() -> anyhow::Result<String> {
     let last = read()?.kernels.pop().with_context(|| format!("{LIST} has no kernel"))?;
     Ok(last.version)
-}
-
-fn read() -> anyhow::Result<List> {
-    let text = std::fs::read_to_string(root().join(LIST)).with_context(|| format!("cannot read {LIST}"))?;
-    toml::from_str(&text).context(LIST)
 }
 
 pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
@@ -86,18 +54,17 @@ pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
         list.tests.clone_from(&arguments.test);
     }
     let is_whole = arguments.only.is_empty() && arguments.test.is_empty();
-    let accelerator = Accelerator::choose(arguments.accelerator)?;
+    let accelerator = Accelerator::choose(arguments.accelerator.map(Wish::into))?;
     let images: Vec<_> =
         list.kernels.iter().map(|entry| Image::find(&entry.version)).collect::<Result<_, _>>()?;
     println!("compiling the harness and its tests");
-    let programs = Programs::build(&list)?;
+    let (arenaq, tests) = compile(&list.tests)?;
+    let programs = Programs::new(&arenaq, &tests, &list.skips)?;
 
     let start = Instant::now();
-    let mut steps = Step::all(&programs);
-    if !arguments.test.is_empty() {
-        steps.retain(|step| matches!(step, Step::Test(_)));
-    }
-    let examined = examine_all(&images, &programs, &steps, accelerator)?;
+    let steps = if arguments.test.is_empty() { Step::all(&programs) } else { Step::tests(&programs) };
+    let matrix = Matrix { images: &images, programs: &programs, steps: &steps, accelerator };
+    let examined = matrix.examine()?;
     println!("{} kernels, {accelerator}: {:.0} s", examined.len(), start.elapsed().as_secs_f64());
     for kernel in &examined {
         print!("{}", report::notes(kernel));
@@ -116,58 +83,19 @@ pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
     bail!("not everything works on {}", bad.join(", "))
 }
 
-fn examine_all(
-    images: &[Image],
-    programs: &Programs,
-    steps: &[Step],
-    accelerator: Accelerator,
-) -> anyhow::Result<Vec<Examined>> {
-    let bar = bar(images.len() * steps.len());
-    let mut all = Vec::new();
-    for image in images {
-        let machine = Machine {
-            image: image.clone(),
-            root: programs.root.clone(),
-            accelerator,
-            cpus: CPUS,
-            time_limit: TIME_LIMIT,
-        };
-        let mut examined = Examined::new(image.release.clone());
-        for step in steps {
-            bar.set_message(format!("{}: {step}", image.release));
-            let start = Instant::now();
-            let outcome = examined.take(step, &machine, &programs.skips);
-            ensure!(!crate::vm::machine::is_interrupted(), "interrupted");
-            let took = start.elapsed().as_secs_f64();
-            bar.suspend(|| println!("{:<32} {:<16} {outcome}, {took:.1} s", image.release, step.to_string()));
-            bar.inc(1);
-        }
-        all.push(examined);
-    }
-    bar.finish_and_clear();
-    Ok(all)
-}
-
-fn bar(length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64);
-    if let Ok(style) = ProgressStyle::with_template("[{elapsed}] {bar:30} {pos}/{len} {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_secs(1));
-    bar
-}
-
-#[cfg(test)]
-mod tests {
-    use super::read;
-
-    #[test]
-    fn the_list_can_be_read_and_is_sorted() {
-        let list = read().expect("it can be read");
-        assert!(list.kernels.len() >= 3);
-        let numbers = |version: &str| -> Vec<u32> {
-            version.split('.').map(|number| number.parse().expect("a number")).collect()
-        };
-        assert!(list.kernels.is_sorted_by_key(|entry| numbers(&entry.version)), "the newest is the last");
-    }
+/// The command `arenaq`, and these test programs of the harness.
+fn compile(tests: &[String]) -> anyhow::Result<(PathBuf, Vec<(String, PathBuf)>)> {
+    let arguments = [
+        "test",
+        "--locked",
+        "--no-run",
+        "--package=arenaq-harness",
+        "--message-format=json-render-diagnostics",
+    ];
+    let compiled = Compiled::by(&arguments.map(str::to_owned), "arenaq-harness").context(
+        "the harness does not compile; if the reason above is a missing tool, run `cargo xtask setup`",
+    )?;
+    let arenaq = compiled.executable("bin", "arenaq")?;
+    let test = |name: &String| Ok((name.clone(), compiled.executable("test", name)?));
+    Ok((arenaq, tests.iter().map(test).collect::<anyhow::Result<_>>()?))
 }

@@ -1,6 +1,5 @@
 //! `cargo xtask`: sets the machine up, shows the queues at work, and runs everything that CI runs.
 
-mod archive;
 mod bench;
 mod command;
 mod demo;
@@ -44,7 +43,7 @@ enum Command {
     Layouts(LayoutsArgs),
     /// Runs the command `arenaq` in a virtual machine, with any kernel.
     Vm(vm::VmArgs),
-    /// Tries every kernel of xtask/kernels.toml in virtual machines, and writes docs/kernels.md.
+    /// Tries every kernel of crates/vm/kernels.toml in virtual machines, and writes docs/kernels.md.
     Kernels(kernels::KernelsArgs),
     /// Measures arenaq's queues against their peers, and writes docs/benchmarks.md.
     Bench(bench::BenchArgs),

@@ -50,7 +50,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     }
     if !found.is_empty() {
         bail!(
-            "files name package servers, and the machine's own package sources should (xtask/src/archive.rs):\n  {}",
+            "files name package servers, and the machine's own package sources should (crates/vm/src/archive.rs):\n  {}",
             found.join("\n  ")
         );
     }

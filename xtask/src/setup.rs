@@ -2,9 +2,9 @@
 
 use anyhow::{Context, bail};
 use arenaq_bpf_build::{PACKAGES, Toolchain};
+use arenaq_vm::archive::{Archive, codename};
 use duct::cmd;
 
-use crate::archive::{Archive, codename};
 use crate::command::{cargo, check};
 
 /// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind,

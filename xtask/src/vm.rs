@@ -1,31 +1,15 @@
 //! `cargo xtask vm`: the command `arenaq` in a virtual machine, with any kernel.
-//!
-//! virtme-ng and vmtest do much more, and cannot do this: both share the host's file system with the guest, over
-//! 9p, which Debian's kernels for virtual machines do not have, or over a virtiofsd, which Debian bookworm does not
-//! have for its newer QEMU.
-
-pub(crate) mod accelerator;
-mod apt;
-pub(crate) mod console;
-pub(crate) mod image;
-pub(crate) mod initramfs;
-pub(crate) mod machine;
-pub(crate) mod skeleton;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use clap::Args;
+use arenaq_vm::accelerator::{self, Accelerator};
+use arenaq_vm::image::Image;
+use arenaq_vm::machine::{Machine, Output};
+use arenaq_vm::{console, files, guest};
+use clap::{Args, ValueEnum};
 
 use crate::command::build_harness;
-use accelerator::{Accelerator, Wish};
-use image::Image;
-use initramfs::Root;
-use machine::{Machine, Output};
-
-/// Where the guest has the harness.
-pub(crate) const ARENAQ: &str = "/bin/arenaq";
 
 #[derive(Args)]
 pub(crate) struct VmArgs {
@@ -44,23 +28,43 @@ pub(crate) struct VmArgs {
     /// Shows what the guest's kernel wrote on its console.
     #[arg(long)]
     console: bool,
-    /// The arguments of `arenaq` [default: doctor].
-    #[arg(last = true, value_name = "ARGUMENTS")]
+    /// The arguments of `arenaq`.
+    #[arg(last = true, value_name = "ARGUMENTS", default_value = "doctor")]
     arguments: Vec<String>,
+}
+
+/// How a guest's instructions are run, as a user asks for it.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Wish {
+    /// The processor's virtualisation.
+    Kvm,
+    /// Emulation, which works everywhere.
+    Tcg,
+}
+
+impl From<Wish> for accelerator::Wish {
+    fn from(wish: Wish) -> accelerator::Wish {
+        match wish {
+            Wish::Kvm => accelerator::Wish::Kvm,
+            Wish::Tcg => accelerator::Wish::Tcg,
+        }
+    }
 }
 
 /// Runs `arenaq` in a guest, and ends as it does.
 pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
-    let accelerator = Accelerator::choose(arguments.accelerator)?;
-    let image = Image::find(&arguments.kernel)?;
-    let mut root = Root::new()?;
-    root.program(&build_harness(true)?, ARENAQ)?;
-    let time_limit = Duration::from_secs(arguments.time_limit);
-    let machine = Machine { image, root, accelerator, cpus: arguments.cpus, time_limit };
+    let machine = Machine {
+        accelerator: Accelerator::choose(arguments.accelerator.map(Wish::into))?,
+        image: Image::find(&arguments.kernel)?,
+        root: guest::root(&build_harness(true)?)?,
+        cpus: arguments.cpus,
+        time_limit: Duration::from_secs(arguments.time_limit),
+    };
+    let command = guest::command(arguments.arguments.iter().map(String::as_str));
 
-    eprintln!("vm: Linux {}, {} processors, {accelerator}", machine.image.release, machine.cpus);
+    eprintln!("vm: Linux {}, {} processors, {}", machine.image.release, machine.cpus, machine.accelerator);
     let start = Instant::now();
-    let ended = machine.run(&arenaq(&arguments.arguments), Output::Shown)?;
+    let ended = machine.run(&command, Output::Shown)?;
     if arguments.console {
         eprint!("{}", ended.console);
     }
@@ -71,39 +75,33 @@ pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(ended.code))
 }
 
-fn arenaq(arguments: &[String]) -> Vec<String> {
-    let default = || vec!["doctor".to_owned()];
-    let arguments = if arguments.is_empty() { default() } else { arguments.to_vec() };
-    std::iter::once(ARENAQ.to_owned()).chain(arguments).collect()
-}
-
-/// Fails if a hundred thousand files, created in a guest with this kernel, are not all accounted for.
+/// Fails if the files that are created in a guest with this kernel are not all accounted for.
 pub(crate) fn check(kernel: &str) -> anyhow::Result<()> {
-    let mut root = Root::new()?;
-    root.program(&build_harness(false)?, ARENAQ)?;
-    let machine = Machine {
-        image: Image::find(kernel)?,
-        root,
-        accelerator: Accelerator::choose(None)?,
-        cpus: skeleton::CPUS,
-        time_limit: skeleton::TIME_LIMIT,
-    };
-    println!("Linux {}, {} processors, {}", machine.image.release, machine.cpus, machine.accelerator);
-    for queue in skeleton::QUEUES {
-        let start = Instant::now();
-        let summary = skeleton::run(&machine, queue).with_context(|| format!("the queue {queue}"))?;
-        println!("{queue}: {summary} ({:.1} s with the boot)", start.elapsed().as_secs_f64());
-    }
-    Ok(())
+    files::check(kernel, &build_harness(false)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::arenaq;
+    use clap::Parser;
+
+    use super::VmArgs;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        arguments: VmArgs,
+    }
+
+    fn arguments(words: &[&str]) -> Vec<String> {
+        Cli::try_parse_from([&["vm", "--kernel", "7.2"], words].concat())
+            .expect("it parses")
+            .arguments
+            .arguments
+    }
 
     #[test]
     fn doctor_is_what_runs_if_nothing_else_is_asked_for() {
-        assert_eq!(arenaq(&[]), ["/bin/arenaq", "doctor"]);
-        assert_eq!(arenaq(&["layout".to_owned()]), ["/bin/arenaq", "layout"]);
+        assert_eq!(arguments(&[]), ["doctor"]);
+        assert_eq!(arguments(&["--", "layout", "--json"]), ["layout", "--json"]);
     }
 }

@@ -15,11 +15,11 @@ use tempfile::TempDir;
 const FOLDERS: [&str; 7] = ["/bin", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp"];
 
 /// The ports of the guest's virtio-serial device. Console and results cannot mix.
-pub(crate) const PORTS: [&str; 3] = ["stdout", "stderr", "status"];
+pub const PORTS: [&str; 3] = ["stdout", "stderr", "status"];
 
 /// The content of an initramfs.
 #[derive(Clone, Debug)]
-pub(crate) struct Root {
+pub struct Root {
     folders: BTreeSet<String>,
     /// What is where: the file of the host by the path in the guest.
     files: BTreeMap<String, PathBuf>,
@@ -29,7 +29,11 @@ pub(crate) struct Root {
 
 impl Root {
     /// A root with a shell and the usual small programs.
-    pub(crate) fn new() -> anyhow::Result<Root> {
+    ///
+    /// # Errors
+    ///
+    /// busybox is missing, or cannot be read.
+    pub fn new() -> anyhow::Result<Root> {
         let mut root = Root::empty()?;
         root.folders.extend(FOLDERS.map(str::to_owned));
         let busybox = which::which("busybox").context(
@@ -44,8 +48,12 @@ impl Root {
         Ok(Root { folders: BTreeSet::new(), files: BTreeMap::new(), stripped: Arc::new(stripped) })
     }
 
-    /// Puts a program there, with the libraries that it names.
-    pub(crate) fn program(&mut self, program: &Path, place: &str) -> anyhow::Result<()> {
+    /// Puts a program of the host at a place in the guest, with the libraries that it names.
+    ///
+    /// # Errors
+    ///
+    /// One of its libraries is missing, or ldd or strip cannot be run on it.
+    pub fn program(&mut self, program: &Path, place: &str) -> anyhow::Result<()> {
         for library in libraries(program)? {
             let path = library.to_str().context("a library whose path is no text")?.to_owned();
             self.file(library, path);
@@ -67,13 +75,17 @@ impl Root {
     }
 
     /// Makes a folder, and those above it.
-    pub(crate) fn folder(&mut self, folder: &str) {
+    pub fn folder(&mut self, folder: &str) {
         let above = folder.match_indices('/').map(|(end, _)| &folder[..end]).chain([folder]);
         self.folders.extend(above.filter(|folder| !folder.is_empty()).map(str::to_owned));
     }
 
-    /// Writes the archive, in which init runs one command, and returns its size.
-    pub(crate) fn write(&self, archive: &Path, command: &[String]) -> anyhow::Result<u64> {
+    /// Writes the archive, in which init runs one command, and returns its size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// The archive cannot be written, or a file cannot be read or is too large for an initramfs.
+    pub fn write(&self, archive: &Path, command: &[String]) -> anyhow::Result<u64> {
         let mut writer = BufWriter::new(File::create(archive)?);
         let mut inode = 0;
         let mut entry = |place: &str, kind| {

@@ -7,27 +7,38 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::kernels::programs::{Outcome, Programs, place};
-use crate::vm::ARENAQ;
-use crate::vm::console::complaints;
-use crate::vm::machine::{Ended, Machine, Output};
-use crate::vm::skeleton::{self, Summary};
+use crate::console::complaints;
+use crate::files::{self, Summary};
+use crate::guest;
+use crate::kernels::outcome::Outcome;
+use crate::kernels::programs::{Programs, place};
+use crate::machine::{Ended, Machine, Output};
 
 /// What is done on every kernel. Each step has a guest of its own, so that a crash spoils only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
+    /// `arenaq doctor`.
     Doctor,
+    /// `arenaq verifier`.
     Verifier,
-    Skeleton(&'static str),
+    /// Files that are created, through this queue.
+    Files(&'static str),
+    /// The test program of this name.
     Test(String),
 }
 
 impl Step {
-    pub(crate) fn all(programs: &Programs) -> Vec<Step> {
+    /// All that there are with these programs.
+    pub fn all(programs: &Programs) -> Vec<Step> {
         let mut all = vec![Step::Doctor, Step::Verifier];
-        all.extend(skeleton::QUEUES.map(Step::Skeleton));
-        all.extend(programs.tests.iter().cloned().map(Step::Test));
+        all.extend(files::QUEUES.map(Step::Files));
+        all.extend(Step::tests(programs));
         all
+    }
+
+    /// Only the test programs.
+    pub fn tests(programs: &Programs) -> Vec<Step> {
+        programs.tests.iter().cloned().map(Step::Test).collect()
     }
 }
 
@@ -36,7 +47,7 @@ impl fmt::Display for Step {
         match self {
             Step::Doctor => f.write_str("doctor"),
             Step::Verifier => f.write_str("verifier"),
-            Step::Skeleton(queue) => write!(f, "files, {queue}"),
+            Step::Files(queue) => write!(f, "files, {queue}"),
             Step::Test(name) => write!(f, "tests/{name}"),
         }
     }
@@ -79,11 +90,12 @@ pub(crate) type Tried<T> = Result<T, String>;
 
 /// Everything on one kernel.
 #[derive(Debug)]
-pub(crate) struct Examined {
-    pub(crate) release: String,
+pub struct Examined {
+    /// The kernel, as [`Image`](crate::image::Image) has it.
+    pub release: String,
     pub(crate) doctor: Tried<Doctor>,
     pub(crate) verifier: Tried<Vec<Cost>>,
-    pub(crate) skeleton: BTreeMap<&'static str, Tried<Summary>>,
+    pub(crate) files: BTreeMap<&'static str, Tried<Summary>>,
     pub(crate) tests: Vec<(String, Tried<Outcome>)>,
     /// What the kernel itself complained of, with the step in which it did.
     pub(crate) complaints: Vec<String>,
@@ -96,7 +108,7 @@ impl Examined {
             release,
             doctor: Err(not_tried()),
             verifier: Err(not_tried()),
-            skeleton: BTreeMap::new(),
+            files: BTreeMap::new(),
             tests: Vec::new(),
             complaints: Vec::new(),
         }
@@ -106,7 +118,7 @@ impl Examined {
     pub(crate) fn take(&mut self, step: &Step, machine: &Machine, skips: &[String]) -> String {
         match step {
             Step::Doctor => {
-                self.doctor = self.json(step, machine, &[ARENAQ, "doctor", "--json"]);
+                self.doctor = self.json(step, machine, &guest::command(["doctor", "--json"]));
                 words(
                     &self.doctor,
                     |doctor| {
@@ -115,19 +127,18 @@ impl Examined {
                 )
             }
             Step::Verifier => {
-                self.verifier = self.json(step, machine, &[ARENAQ, "verifier", "--json"]);
+                self.verifier = self.json(step, machine, &guest::command(["verifier", "--json"]));
                 words(&self.verifier, |costs| format!("{} programs", costs.len()))
             }
-            Step::Skeleton(queue) => {
-                let summary = skeleton::run(machine, queue).map_err(|error| format!("{error:#}"));
+            Step::Files(queue) => {
+                let summary = files::run(machine, queue).map_err(|error| format!("{error:#}"));
                 let said = words(&summary, Summary::to_string);
-                self.skeleton.insert(queue, summary);
+                self.files.insert(queue, summary);
                 said
             }
             Step::Test(name) => {
-                let place = place(name);
-                let mut command = vec![place.as_str(), "--nocapture"];
-                command.extend(skips.iter().flat_map(|test| ["--skip", test]));
+                let mut command = vec![place(name), "--nocapture".to_owned()];
+                command.extend(skips.iter().flat_map(|test| ["--skip".to_owned(), test.clone()]));
                 let outcome = self
                     .command(step, machine, &command)
                     .and_then(|ended| Outcome::read(&ended).map_err(|error| format!("{error:#}")));
@@ -141,15 +152,14 @@ impl Examined {
         }
     }
 
-    fn command(&mut self, step: &Step, machine: &Machine, command: &[&str]) -> Tried<Ended> {
-        let command: Vec<_> = command.iter().map(|&word| word.to_owned()).collect();
-        let ended = machine.run(&command, Output::Kept).map_err(|error| format!("{error:#}"))?;
+    fn command(&mut self, step: &Step, machine: &Machine, command: &[String]) -> Tried<Ended> {
+        let ended = machine.run(command, Output::Kept).map_err(|error| format!("{error:#}"))?;
         let complaints = complaints(&ended.console);
         self.complaints.extend(complaints.into_iter().map(|line| format!("{step}: {line}")));
         Ok(ended)
     }
 
-    fn json<T: DeserializeOwned>(&mut self, step: &Step, machine: &Machine, command: &[&str]) -> Tried<T> {
+    fn json<T: DeserializeOwned>(&mut self, step: &Step, machine: &Machine, command: &[String]) -> Tried<T> {
         let ended = self.command(step, machine, command)?;
         serde_json::from_str(&ended.stdout)
             .with_context(|| format!("exit code {}, {}{}", ended.code, ended.stderr, ended.stdout))
@@ -157,11 +167,11 @@ impl Examined {
     }
 
     /// Whether one of these steps failed.
-    pub(crate) fn failed(&self, steps: &[Step]) -> bool {
+    pub fn failed(&self, steps: &[Step]) -> bool {
         steps.iter().any(|step| match step {
             Step::Doctor => !self.doctor.as_ref().is_ok_and(|doctor| doctor.can_run),
             Step::Verifier => self.verifier.is_err(),
-            Step::Skeleton(queue) => self.skeleton.get(queue).is_none_or(Result::is_err),
+            Step::Files(queue) => self.files.get(queue).is_none_or(Result::is_err),
             Step::Test(name) => {
                 let outcome = self.tests.iter().find(|(is, _)| is == name);
                 !outcome.is_some_and(|(_, outcome)| outcome.as_ref().is_ok_and(|it| it.failed.is_empty()))
@@ -173,7 +183,7 @@ impl Examined {
     pub(crate) fn works(&self) -> bool {
         self.doctor.as_ref().is_ok_and(|doctor| doctor.can_run)
             && self.verifier.is_ok()
-            && self.skeleton.values().all(Result::is_ok)
+            && self.files.values().all(Result::is_ok)
             && self.tests.iter().all(|(_, outcome)| outcome.as_ref().is_ok_and(|o| o.failed.is_empty()))
     }
 }

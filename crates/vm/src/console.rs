@@ -8,18 +8,18 @@ const COMPLAINTS: [&str; 6] =
     ["BUG:", "WARNING:", "Oops:", "detected stall", "blocked for more than", "general protection fault"];
 
 /// The line with which the kernel gave up.
-pub(crate) fn panic(console: &str) -> Option<&str> {
+pub fn panic(console: &str) -> Option<&str> {
     console.lines().find(|line| line.contains("Kernel panic - not syncing")).map(str::trim)
 }
 
 /// The lines in which the kernel complains.
-pub(crate) fn complaints(console: &str) -> Vec<String> {
+pub fn complaints(console: &str) -> Vec<String> {
     let complains = |line: &&str| COMPLAINTS.iter().any(|words| line.contains(words));
     console.lines().filter(complains).map(|line| line.trim().to_owned()).collect()
 }
 
 /// The last lines of what a guest wrote, for a message.
-pub(crate) fn tail(name: &str, text: &str) -> String {
+pub fn tail(name: &str, text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
         return format!("nothing on the {name}");

@@ -5,19 +5,18 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use duct::cmd;
 
 /// The command of QEMU.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
+pub const QEMU: &str = "qemu-system-x86_64";
 
 /// From this version on, emulation in several threads was seen to be right; 7.2 breaks cmpxchg16b in it, which the
 /// kernel's allocator of arena pages needs.
 const THREADS_WORK: u32 = 10;
 
 /// What a user can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Wish {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
     /// The processor's virtualisation.
     Kvm,
     /// Emulation, which works everywhere.
@@ -26,14 +25,23 @@ pub(crate) enum Wish {
 
 /// What is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accelerator {
+pub enum Accelerator {
+    /// The processor's virtualisation.
     Kvm,
-    Emulation { threads: bool },
+    /// QEMU emulates the guest's instructions.
+    Emulation {
+        /// In a thread for each of the guest's processors, else all in one.
+        threads: bool,
+    },
 }
 
 impl Accelerator {
     /// KVM where it works, unless the user wants something else.
-    pub(crate) fn choose(wish: Option<Wish>) -> anyhow::Result<Accelerator> {
+    ///
+    /// # Errors
+    ///
+    /// QEMU cannot be started, or does not say its version.
+    pub fn choose(wish: Option<Wish>) -> anyhow::Result<Accelerator> {
         let version = cmd!(QEMU, "--version").read().with_context(|| {
             format!(
                 "{QEMU} cannot be started: `cargo xtask setup` installs it (Debian's package qemu-system-x86)"
@@ -48,7 +56,7 @@ impl Accelerator {
     }
 
     /// As QEMU's option -accel.
-    pub(crate) fn option(self) -> &'static str {
+    pub fn option(self) -> &'static str {
         match self {
             Accelerator::Kvm => "kvm",
             Accelerator::Emulation { threads: true } => "tcg,thread=multi",

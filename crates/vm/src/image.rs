@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::vm::apt::Apt;
+use crate::apt::Apt;
 
 /// Debian's kernels for virtual machines: what a guest without a disk needs is built in.
 const FLAVOUR: &str = "-cloud-amd64";
@@ -16,15 +16,21 @@ const IMAGE: &str = "vmlinuz";
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
-pub(crate) struct Image {
+pub struct Image {
     /// As `uname -r` shows it; for a file that the user gave, its path.
-    pub(crate) release: String,
-    pub(crate) path: PathBuf,
+    pub release: String,
+    /// The file that QEMU is given.
+    pub path: PathBuf,
 }
 
 impl Image {
     /// The image at a path; or the newest of a version such as 6.18, from the cache, else from Debian.
-    pub(crate) fn find(kernel: &str) -> anyhow::Result<Image> {
+    ///
+    /// # Errors
+    ///
+    /// It is neither a file nor a version; there is no place for a cache; or Debian's packages cannot be fetched, or have
+    /// no such version.
+    pub fn find(kernel: &str) -> anyhow::Result<Image> {
         let path = Path::new(kernel);
         if path.is_file() {
             return Ok(Image { release: kernel.to_owned(), path: path.to_owned() });

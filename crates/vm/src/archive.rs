@@ -10,7 +10,7 @@ const FORMAT: &str = "$(REPO_URI)\t$(ORIGIN)\t$(LABEL)\t$(RELEASE)\t$(COMPONENT)
 
 /// One source of Debian's packages.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Archive {
+pub struct Archive {
     uri: String,
     /// The entry that names it, with its options: who signs, and what is trusted.
     entry: Entry,
@@ -26,7 +26,11 @@ enum Entry {
 
 impl Archive {
     /// All of this machine's, in the order of its sources.
-    pub(crate) fn all() -> anyhow::Result<Vec<Archive>> {
+    ///
+    /// # Errors
+    ///
+    /// apt-get does not list the sources, one of them cannot be read, or none is Debian's archive.
+    pub fn all() -> anyhow::Result<Vec<Archive>> {
         let targets = cmd!("apt-get", "indextargets", "--format", FORMAT, "Created-By: Packages")
             .read()
             .context("apt-get does not say what package sources this machine has")?;
@@ -52,7 +56,11 @@ impl Archive {
 
     /// Writes the sources of an apt that knows these suites of the archive and nothing else, into a folder for
     /// `Dir::Etc::sourceparts`.
-    pub(crate) fn write_sources(&self, folder: &Path, suites: &[&str]) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be emptied or written to.
+    pub fn write_sources(&self, folder: &Path, suites: &[&str]) -> anyhow::Result<()> {
         let (name, text) = match &self.entry {
             Entry::Stanza(fields) => ("archive.sources", stanza_for(fields, &self.uri, suites)),
             Entry::Line(options) => ("archive.list", lines_for(options, &self.uri, suites)),
@@ -91,8 +99,8 @@ fn places<'a>(targets: &'a str, system: &str) -> Vec<(&'a str, &'a str)> {
     places
 }
 
-/// The name of Debian's version, if the system is Debian.
-pub(crate) fn codename(system: &str) -> Option<&str> {
+/// The name of Debian's version from the text of `/etc/os-release`, if the system is Debian.
+pub fn codename(system: &str) -> Option<&str> {
     let value = |key: &str| {
         system
             .lines()

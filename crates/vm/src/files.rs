@@ -1,18 +1,23 @@
-//! Real files, created by several processes in a guest, through the seeds' own hook.
+//! Real files, created by several processes in a guest: each is one event of the hook `lsm.s/inode_create`.
 
 use std::fmt;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use crate::vm::ARENAQ;
-use crate::vm::machine::{Machine, Output};
+use crate::accelerator::Accelerator;
+use crate::guest;
+use crate::image::Image;
+use crate::machine::{Machine, Output};
 
+/// The queues that are tried.
 pub(crate) const QUEUES: [&str; 2] = ["mpsc", "mpmc"];
+/// The guest's processors.
 pub(crate) const CPUS: u32 = 4;
 /// Many times what it takes under emulation on a busy machine.
-pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(240);
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 const HOOK: &str = "inode-create";
 const PROCESSES: &str = "4";
@@ -41,11 +46,33 @@ struct Dropped {
     busy: u64,
 }
 
+/// Fails if files that are created in a guest with this kernel, a version or the path of an image, are not all accounted
+/// for, through each queue; prints what was seen.
+///
+/// # Errors
+///
+/// There is no such kernel, the guest does not get to the end, or an account does not add up.
+pub fn check(kernel: &str, arenaq: &Path) -> anyhow::Result<()> {
+    let machine = Machine {
+        image: Image::find(kernel)?,
+        root: guest::root(arenaq)?,
+        accelerator: Accelerator::choose(None)?,
+        cpus: CPUS,
+        time_limit: TIME_LIMIT,
+    };
+    println!("Linux {}, {} processors, {}", machine.image.release, machine.cpus, machine.accelerator);
+    for queue in QUEUES {
+        let start = Instant::now();
+        let summary = run(&machine, queue).with_context(|| format!("the queue {queue}"))?;
+        println!("{queue}: {summary} ({:.1} s with the boot)", start.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
 /// Runs one queue in a guest.
 pub(crate) fn run(machine: &Machine, queue: &str) -> anyhow::Result<Summary> {
     let operations = OPERATIONS.to_string();
-    let command = [
-        ARENAQ,
+    let command = guest::command([
         "run",
         "--queue",
         queue,
@@ -56,8 +83,8 @@ pub(crate) fn run(machine: &Machine, queue: &str) -> anyhow::Result<Summary> {
         "--operations",
         &operations,
         "--json",
-    ];
-    let ended = machine.run(&command.map(str::to_owned), Output::Kept)?;
+    ]);
+    let ended = machine.run(&command, Output::Kept)?;
     if ended.code != 0 {
         bail!("arenaq ended with exit code {}: {}{}", ended.code, ended.stderr, ended.stdout);
     }

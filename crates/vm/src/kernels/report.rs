@@ -1,16 +1,16 @@
-//! docs/kernels.md.
+//! The document of what works on which kernel: `docs/kernels.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::kernels::Skip;
+use crate::files::{QUEUES, Summary};
 use crate::kernels::examine::{Check, Cost, Doctor, Examined, Tried};
-use crate::kernels::programs::Outcome;
-use crate::vm::skeleton::{QUEUES, Summary};
+use crate::kernels::list::Skip;
+use crate::kernels::outcome::Outcome;
 
 const INTRODUCTION: &str = "# Kernels
 
-What works on which kernel. `cargo xtask kernels` boots each kernel of [`xtask/kernels.toml`](../xtask/kernels.toml) in a virtual
+What works on which kernel. `cargo xtask kernels` boots each kernel of [`crates/vm/kernels.toml`](../crates/vm/kernels.toml) in a virtual
 machine, once for each result, and writes this file. [`vm.md`](vm.md) says how.
 ";
 
@@ -29,8 +29,8 @@ The instructions that the kernel's verifier followed, and the states that it kep
 change to the next comes nearer to the limit, which is a million instructions.
 ";
 
-/// `why` says for each kernel what it is there for.
-pub(crate) fn generate(kernels: &[Examined], why: &[&str], skips: &[Skip]) -> String {
+/// The document. `why` says for each kernel what it is there for.
+pub fn generate(kernels: &[Examined], why: &[&str], skips: &[Skip]) -> String {
     let mut text = INTRODUCTION.to_owned();
     text.push_str("\n| kernel | arena | object | hooks | mpsc | mpmc | tests | verdict |\n|---|---|---|---|---|---|---|---|\n");
     for kernel in kernels {
@@ -59,7 +59,7 @@ fn row(kernel: &Examined) -> Vec<String> {
         Ok(doctor) => row.extend([arena(doctor), object(kernel), hooks(doctor)]),
         Err(_) => row.extend(["?", "?", "?"].map(str::to_owned)),
     }
-    row.extend(QUEUES.map(|queue| word(kernel.skeleton.get(queue).is_some_and(Result::is_ok))));
+    row.extend(QUEUES.map(|queue| word(kernel.files.get(queue).is_some_and(Result::is_ok))));
     row.push(tests(&kernel.tests));
     row.push(if kernel.works() { "works".to_owned() } else { "**does not work**".to_owned() });
     row
@@ -76,7 +76,7 @@ fn arena(doctor: &Doctor) -> String {
 
 /// What ran, not what could run.
 fn object(kernel: &Examined) -> String {
-    let summaries = kernel.skeleton.values().flatten();
+    let summaries = kernel.files.values().flatten();
     let names: BTreeSet<_> =
         summaries.filter_map(|summary: &Summary| summary.instructions.as_deref()).collect();
     if names.is_empty() { "?".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
@@ -104,8 +104,8 @@ fn tests(tests: &[(String, Tried<Outcome>)]) -> String {
     format!("{passed} / {failed} / {skipped}{broken}")
 }
 
-/// What failed, was skipped or was complained of on one kernel.
-pub(crate) fn notes(kernel: &Examined) -> String {
+/// What failed, was skipped or was complained of on one kernel, as a section of the document.
+pub fn notes(kernel: &Examined) -> String {
     let mut lines = Vec::new();
     match &kernel.doctor {
         Ok(doctor) => {
@@ -117,7 +117,7 @@ pub(crate) fn notes(kernel: &Examined) -> String {
         Err(error) => lines.push(format!("doctor: {error}")),
     }
     lines.extend(kernel.verifier.as_ref().err().map(|error| format!("verifier: {error}")));
-    for (queue, summary) in &kernel.skeleton {
+    for (queue, summary) in &kernel.files {
         lines.extend(summary.as_ref().err().map(|error| format!("{queue}: {error}")));
     }
     for (name, outcome) in &kernel.tests {
@@ -189,9 +189,9 @@ mod tests {
     use serde_json::json;
 
     use super::generate;
-    use crate::kernels::Skip;
     use crate::kernels::examine::Examined;
-    use crate::kernels::programs::Outcome;
+    use crate::kernels::list::Skip;
+    use crate::kernels::outcome::Outcome;
 
     fn examined(release: &str) -> Examined {
         let doctor = json!({"can_run": true, "checks": [

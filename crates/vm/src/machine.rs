@@ -3,18 +3,15 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::accelerator::{Accelerator, QEMU};
+use crate::console;
+use crate::image::Image;
+use crate::initramfs::{PORTS, Root};
+use crate::interrupt::{is_interrupted, watch};
 use anyhow::{Context, anyhow, bail};
-use signal_hook::consts::{SIGINT, SIGTERM};
-
-use crate::vm::accelerator::{Accelerator, QEMU};
-use crate::vm::console;
-use crate::vm::image::Image;
-use crate::vm::initramfs::{PORTS, Root};
 
 /// An oops ends the guest, and a panic ends QEMU. The list of LSMs is the same on every kernel, with bpf in it.
 const COMMAND_LINE: &str =
@@ -27,30 +24,39 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// What is booted, and how.
 #[derive(Clone, Debug)]
-pub(crate) struct Machine {
-    pub(crate) image: Image,
-    pub(crate) root: Root,
-    pub(crate) accelerator: Accelerator,
-    pub(crate) cpus: u32,
+pub struct Machine {
+    /// The kernel.
+    pub image: Image,
+    /// The file system.
+    pub root: Root,
+    /// How its instructions are run.
+    pub accelerator: Accelerator,
+    /// How many processors it has.
+    pub cpus: u32,
     /// A guest that has not ended by then is killed.
-    pub(crate) time_limit: Duration,
+    pub time_limit: Duration,
 }
 
 /// Whether the command's output is shown while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
+pub enum Output {
+    /// It is, and kept too.
     Shown,
+    /// It is kept only.
     Kept,
 }
 
 /// How the command in the guest ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: u8,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Ended {
+    /// Its exit code.
+    pub code: u8,
+    /// What it wrote to its standard output.
+    pub stdout: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
     /// What the guest's kernel wrote on its console.
-    pub(crate) console: String,
+    pub console: String,
 }
 
 /// The end of QEMU, and what it wrote, which is what the command in the guest wrote.
@@ -61,10 +67,13 @@ struct Finished {
 }
 
 impl Machine {
-    /// Boots, runs one command as root, and powers off.
+    /// Boots, runs one command as root, and powers off. How the command ends is no error.
     ///
-    /// An error is a guest that did not get to the command's end.
-    pub(crate) fn run(&self, command: &[String], output: Output) -> anyhow::Result<Ended> {
+    /// # Errors
+    ///
+    /// QEMU fails; or the guest does not get to the command's end: its kernel crashes, its time is over, or the user
+    /// interrupts it.
+    pub fn run(&self, command: &[String], output: Output) -> anyhow::Result<Ended> {
         let folder = tempfile::tempdir().context("cannot make a folder for the guest's files")?;
         let size = self
             .root
@@ -157,8 +166,8 @@ struct Qemu(Child);
 
 impl Qemu {
     fn start(mut command: Command) -> anyhow::Result<Qemu> {
-        // Registered before there is something to kill.
-        interrupted();
+        // Before there is something to kill.
+        watch();
         command.spawn().map(Qemu).with_context(|| format!("cannot start {QEMU}"))
     }
 
@@ -185,26 +194,6 @@ impl Drop for Qemu {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Whether the user wants this process to end.
-pub(crate) fn is_interrupted() -> bool {
-    interrupted().load(Ordering::Relaxed)
-}
-
-/// Becomes true when the user wants this process to end. A second signal ends it at once.
-fn interrupted() -> &'static AtomicBool {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            let again = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag));
-            let first = signal_hook::flag::register(signal, Arc::clone(&flag));
-            // Without a handler the signal ends this process and, from a terminal, QEMU too.
-            let _ = again.and(first);
-        }
-        flag
-    })
 }
 
 /// Reads to the end, and shows what comes if there is somewhere to show it.
