@@ -24,18 +24,6 @@ int probe_syscall(void *ctx)
 	return 0;
 }
 
-/* The instructions of Linux 6.15, on the stack: no arena is needed. */
-SEC("syscall")
-int probe_acquire_release(void *ctx)
-{
-	__u64 word = 0, *address = &word;
-
-	/* Hidden, or the optimiser knows that nobody else sees the word, and needs no atomics. */
-	asm volatile("" : "+r"(address) : : "memory");
-	__atomic_store_n(address, 1, __ATOMIC_RELEASE);
-	return __atomic_load_n(address, __ATOMIC_ACQUIRE);
-}
-
 SEC("lsm.s/inode_create")
 int probe_inode_create(void *ctx)
 {

@@ -121,7 +121,7 @@ impl Internal {
 pub(crate) struct RunArgs {
     /// The queue.
     #[arg(long, value_enum, default_value = "mpsc")]
-    pub(crate) queue: QueueKind,
+    pub(crate) queue: QueueArg,
     /// Who produces: BPF programs, or threads of this process.
     #[arg(long, value_enum, default_value = "kernel")]
     pub(crate) backend: Backend,
@@ -183,7 +183,7 @@ pub(crate) struct PinArgs {
     pub(crate) folder: PathBuf,
     /// The queue.
     #[arg(long, value_enum, default_value = "mpsc")]
-    pub(crate) queue: QueueKind,
+    pub(crate) queue: QueueArg,
     /// Where the events come from [default: the first that this kernel allows].
     #[arg(long, value_enum)]
     pub(crate) hook: Option<Hook>,
@@ -227,6 +227,23 @@ pub(crate) struct ConsumeArgs {
     /// Prints the summary as one JSON object, to standard error if --print is given.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum QueueArg {
+    /// A list of nodes from a pool: many producers, one consumer; it can grow
+    Mpsc,
+    /// A ring: many producers, many consumers
+    Mpmc,
+}
+
+impl From<QueueArg> for QueueKind {
+    fn from(argument: QueueArg) -> QueueKind {
+        match argument {
+            QueueArg::Mpsc => QueueKind::Mpsc,
+            QueueArg::Mpmc => QueueKind::Mpmc,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -275,7 +292,7 @@ impl RunArgs {
         let unlimited = self.duration.is_some() || self.events.is_some();
         Options {
             backend: self.backend,
-            queue: self.queue,
+            queue: self.queue.into(),
             hook: self.hook,
             capacity: self.capacity,
             grow_to: self.grow_to,

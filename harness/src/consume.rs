@@ -5,16 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arenaq::{KeyValue, PopError};
+use arenaq_libbpf::{Receiver, Source, checksum};
 use crossbeam_utils::Backoff;
 use hdrhistogram::Histogram;
 use lru::LruCache;
 
 use crate::account::Latency;
-use crate::checksum::checksum;
 use crate::error::Error;
 use crate::pinned::Consumer;
-use crate::receiver::Receiver;
-use crate::receiver::source::Source;
 use crate::tell::tell;
 use crate::time::{self, now};
 
@@ -58,7 +56,7 @@ impl Drain for Receiver<'_> {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        self.sleep(Duration::MAX)
+        Ok(self.sleep(Duration::MAX)?)
     }
 }
 
@@ -68,7 +66,7 @@ impl Drain for Consumer<'_> {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        self.sleep(Duration::MAX)
+        Ok(self.sleep(Duration::MAX)?)
     }
 }
 

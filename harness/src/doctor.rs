@@ -5,19 +5,16 @@ use std::path::Path;
 
 use anstyle::Style;
 use arenaq_bpf_build::{PACKAGES, Toolchain};
+use arenaq_libbpf::require::{self, VMLINUX};
+use arenaq_libbpf::{Instructions, QueueKind, choose, log, memory};
 use libbpf_rs::{MapHandle, MapType};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::hook::Hook;
-use crate::instructions;
 use crate::kernel::{Config, Kernel};
-use crate::log;
-use crate::memory;
-use crate::object::Instructions;
+use crate::limits::BESIDES_ARENA;
 use crate::probe::load_probe;
-use crate::queue::QueueKind;
-use crate::require::{self, BESIDES_ARENA, VMLINUX};
 use crate::screen::{BAD, GOOD, LIMITED, Screen};
 
 /// How a check ended.
@@ -155,11 +152,11 @@ fn privileges() -> Check {
     };
     match require::privileges() {
         Ok(()) => good(name, "CAP_BPF and CAP_PERFMON", "programs can be loaded and attached"),
-        Err(Error::Privileges { missing, advice }) => bad(
+        Err(arenaq_libbpf::Error::Privileges { missing, advice }) => bad(
             format!("{missing} missing{}", unprivileged_bpf()),
             &format!("{advice}\n`--backend threads` needs none."),
         ),
-        Err(Error::UserNamespace) => bad(
+        Err(arenaq_libbpf::Error::UserNamespace) => bad(
             "in a user namespace: capabilities do not count outside of it".to_owned(),
             "run outside of the user namespace; `--backend threads` works inside",
         ),
@@ -176,7 +173,7 @@ fn proc_check() -> Check {
             name: "/proc",
             verdict: Verdict::Bad,
             found: "not mounted".to_owned(),
-            consequence: error.to_string(),
+            consequence: Error::from(error).to_string(),
         },
     }
 }
@@ -250,8 +247,8 @@ fn btf() -> Check {
         |found: String, consequence: String| Check { name: "BTF", verdict: Verdict::Bad, found, consequence };
     match require::btf() {
         Ok(()) => good("BTF", VMLINUX, "arenas and BTF tracepoints can work"),
-        Err(error @ Error::NotMounted { place, .. }) => {
-            bad(format!("{place} is not mounted"), error.to_string())
+        Err(error @ arenaq_libbpf::Error::NotMounted { place, .. }) => {
+            bad(format!("{place} is not mounted"), Error::from(error).to_string())
         }
         Err(_) => bad(
             format!("no {VMLINUX}"),
@@ -316,7 +313,7 @@ fn arena_functions() -> Check {
 
 fn acquire_release() -> Check {
     let name = "acquire/release";
-    match tried(|| load_probe("probe_acquire_release").map_err(|refusal| refusal.to_string())) {
+    match tried(|| arenaq_libbpf::acquire_release().map_err(|refusal| refusal.to_string())) {
         Ok(_) => good(name, "load_acquire and store_release load", "the object acquire-release is used"),
         Err(lack) => {
             let other = Instructions::before_acquire_release(std::env::consts::ARCH);
@@ -343,7 +340,7 @@ fn queues() -> Check {
 }
 
 fn try_queues() -> Result<Instructions, Error> {
-    let instructions = instructions::choose(None)?;
+    let instructions = choose(None)?;
     for queue in [QueueKind::Mpsc, QueueKind::Mpmc] {
         let config = Config {
             queue,

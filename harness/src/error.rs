@@ -4,40 +4,14 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use arenaq::arena::{ArenaError, CreateError};
+use arenaq_libbpf::QueueKind;
 
 /// Why the harness cannot do what it was asked for. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The process may not use BPF.
-    #[error(
-        "no privileges for BPF: {missing} missing. {advice}\n\
-         Without them, `arenaq run --backend threads` shows the same queues with threads as producers."
-    )]
-    Privileges {
-        /// The capabilities that are missing.
-        missing: String,
-        /// How this process, or the next one, gets them.
-        advice: String,
-    },
-    /// The process has privileges in its user namespace only.
-    #[error(
-        "no privileges for BPF: this process is in a user namespace, and its capabilities do not count outside. Run outside of \
-         the namespace, as root or with CAP_BPF and CAP_PERFMON; a container must share the host's user namespace.\n\
-         Without that, `arenaq run --backend threads` shows the same queues with threads as producers."
-    )]
-    UserNamespace,
-    /// A file system of the kernel is not where it belongs.
-    #[error(
-        "{place} is not mounted, {}. Mount it, as root: `mount -t {file_system} {file_system} {place}`; \
-         `arenaq run --backend threads` works without.",
-        needed_for(place)
-    )]
-    NotMounted {
-        /// Where it belongs.
-        place: &'static str,
-        /// Its type.
-        file_system: &'static str,
-    },
+    /// The library says why, and the command what its options can do about it.
+    #[error("{}", in_the_commands_words(.0))]
+    Library(#[source] arenaq_libbpf::Error),
     /// The built-in workload has no place for its files.
     #[error(
         "no folder can be made in {}: {source}. Choose another place for the workload's files with --folder, or with TMPDIR.",
@@ -80,12 +54,6 @@ pub enum Error {
         /// What the queue needs.
         needed: u64,
     },
-    /// The kernel has no type information about itself.
-    #[error(
-        "the kernel has no BTF (no /sys/kernel/btf/vmlinux): arenas need it. Use a kernel with CONFIG_DEBUG_INFO_BTF=y, or \
-         `arenaq run --backend threads`."
-    )]
-    NoBtf,
     /// A hook cannot be attached.
     #[error(
         "hook {hook} cannot be used: {reason}\n`arenaq doctor` says which hooks this kernel allows; `arenaq run --hook drive` needs none."
@@ -105,18 +73,6 @@ pub enum Error {
         /// What was tried, and what the kernel said.
         tried: String,
     },
-    /// A BPF object was not loaded.
-    #[error("{what}: {reason}\n{advice}{}", log_hint(log))]
-    Load {
-        /// What was tried.
-        what: String,
-        /// What the kernel or libbpf said; of a long log the end.
-        reason: String,
-        /// What to do.
-        advice: String,
-        /// Where the whole log lies.
-        log: Option<PathBuf>,
-    },
     /// A BPF operation failed.
     #[error("{what}: {source:#}{}", advice(source))]
     Bpf {
@@ -125,44 +81,6 @@ pub enum Error {
         /// Why it failed.
         source: libbpf_rs::Error,
     },
-    /// The queue does not fit into an arena.
-    #[error(
-        "a queue of {capacity} elements needs {needed} bytes, and an arena has at most 4294967296 (4 GiB): choose a smaller --capacity"
-    )]
-    TooLarge {
-        /// The capacity that was asked for.
-        capacity: u64,
-        /// What it would need.
-        needed: u64,
-    },
-    /// The queues could not be made in the arena.
-    #[error(transparent)]
-    Create(#[from] CreateError),
-    /// The arena is not what it should be.
-    #[error(transparent)]
-    Arena(#[from] ArenaError),
-    /// A folder of pinned queues is not what it should be.
-    #[error("{}: {reason}", folder.display())]
-    Pinned {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A fork of the process that has mapped an arena: the kernel does not hand the mapping down.
-    #[error(
-        "this process is a fork of process {parent}, which has mapped the arena; a fork has no arena. Start the child as a program of \
-         its own and attach there to the pinned arena (`Kernel::pin`, `Pinned::attach`)"
-    )]
-    Forked {
-        /// Who has mapped it.
-        parent: u32,
-    },
-    /// The queue cannot be popped from.
-    #[error(
-        "the queue is damaged: {0}. Make it anew, for example with `arenaq unpin` and `arenaq pin`: what is in it cannot be trusted"
-    )]
-    Queue(arenaq::PopError),
     /// The options contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -194,16 +112,30 @@ pub enum Error {
     },
 }
 
-fn needed_for(place: &str) -> &'static str {
-    if place == "/proc" {
-        "where arenaq finds its arena (/proc/self/maps) and what it starts (/proc/self/exe)"
-    } else {
-        "where the kernel's BTF is (/sys/kernel/btf/vmlinux), which arenas need"
+/// What the library says, with what the options of the command can do about it.
+fn in_the_commands_words(error: &arenaq_libbpf::Error) -> String {
+    use arenaq_libbpf::Error::{Held, NoBtf, NotMounted, Privileges, TooLarge, UserNamespace};
+    const INSTEAD: &str = "`arenaq run --backend threads` shows the same queues with threads as producers.";
+    match error {
+        Privileges { .. } => format!("{error}\nWithout them, {INSTEAD}"),
+        UserNamespace => format!("{error}\nWithout that, {INSTEAD}"),
+        NotMounted { place: place @ "/proc", file_system } => format!(
+            "{place} is not mounted, where arenaq finds its arena (/proc/self/maps) and what it starts (/proc/self/exe). Mount \
+             it, as root: `mount -t {file_system} {file_system} {place}`; `arenaq run --backend threads` works without."
+        ),
+        NotMounted { .. } => format!("{error}; `arenaq run --backend threads` works without."),
+        NoBtf => format!("{error}, or `arenaq run --backend threads`."),
+        TooLarge { capacity, needed } => format!(
+            "a queue of {capacity} elements needs {needed} bytes, and an arena has at most 4294967296 (4 GiB): choose a \
+             smaller --capacity"
+        ),
+        Held { folder, queue: QueueKind::Mpsc, holders } => format!(
+            "{}: {holders} consumes from it, and an MPSC queue has one consumer. Wait for its end (`--wait 1h`), or end it",
+            folder.display()
+        ),
+        Held { queue: QueueKind::Mpmc, .. } => format!("{error} (`--wait 1h`)"),
+        _ => error.to_string(),
     }
-}
-
-fn log_hint(log: &Option<PathBuf>) -> String {
-    log.as_ref().map_or_else(String::new, |log| format!("\nThe whole log is in {}.", log.display()))
 }
 
 /// What to do about a limit that was met. libbpf's errors do not give their number away, but say it.
@@ -230,13 +162,40 @@ fn advice(error: &impl Display) -> &'static str {
     met.map_or("", |(_, advice)| advice)
 }
 
+impl From<arenaq_libbpf::Error> for Error {
+    fn from(error: arenaq_libbpf::Error) -> Error {
+        match error {
+            // What meets a limit is the same here and there, and so is what helps.
+            arenaq_libbpf::Error::Bpf { what, source } => Error::Bpf { what, source },
+            arenaq_libbpf::Error::System { what, source } => Error::System { what, source },
+            arenaq_libbpf::Error::Usage(text) => Error::Usage(text),
+            other => Error::Library(other),
+        }
+    }
+}
+
+impl From<ArenaError> for Error {
+    fn from(error: ArenaError) -> Error {
+        Error::Library(error.into())
+    }
+}
+
+impl From<CreateError> for Error {
+    fn from(error: CreateError) -> Error {
+        Error::Library(error.into())
+    }
+}
+
 impl Error {
     /// The exit code of the command: 2 for what the user can put right in the command line, 3 for what this
     /// machine refuses, 4 for a command that cannot be started.
     pub fn exit_code(&self) -> u8 {
+        use arenaq_libbpf::Error::{Create, TooLarge};
         match self {
-            Error::Usage(_) | Error::TooLarge { .. } | Error::Create(CreateError::Capacity(_)) => 2,
-            Error::Create(CreateError::Arena(ArenaError::Nodes(_))) => 2,
+            Error::Usage(_)
+            | Error::Library(
+                TooLarge { .. } | Create(CreateError::Capacity(_) | CreateError::Arena(ArenaError::Nodes(_))),
+            ) => 2,
             Error::Command { .. } => 4,
             _ => 3,
         }
@@ -257,6 +216,7 @@ impl Error {
 mod tests {
     use std::io;
 
+    use arenaq_libbpf::{Error as Library, QueueKind};
     use libbpf_rs::ErrorExt;
 
     use super::Error;
@@ -268,5 +228,65 @@ mod tests {
             Error::bpf("mapping the doorbell")(cause.context("failed to create a ring buffer")).to_string();
         assert!(text.starts_with("mapping the doorbell: failed to create a ring buffer: "), "{text}");
         assert!(text.contains("Too many open files"), "{text}");
+    }
+
+    #[test]
+    fn what_the_library_says_comes_with_what_the_command_can_do() {
+        let held = |queue| Library::Held {
+            folder: "/sys/fs/bpf/queue".into(),
+            queue,
+            holders: "process 7 (cat)".to_owned(),
+        };
+        let threads = "`arenaq run --backend threads`";
+        for (error, said, does, code) in [
+            (
+                Library::Privileges { missing: "CAP_BPF".to_owned(), advice: "Run as root.".to_owned() },
+                "CAP_BPF missing. Run as root.\nWithout them, ",
+                threads,
+                3,
+            ),
+            (Library::UserNamespace, "user namespace.\nWithout that, ", threads, 3),
+            (
+                Library::NotMounted { place: "/proc", file_system: "proc" },
+                "what it starts (/proc/self/exe). Mount it, as root: `mount -t proc proc /proc`; ",
+                threads,
+                3,
+            ),
+            (
+                Library::NotMounted { place: "/sys", file_system: "sysfs" },
+                "which arenas need. Mount it, as root: `mount -t sysfs sysfs /sys`; ",
+                threads,
+                3,
+            ),
+            (Library::NoBtf, "with CONFIG_DEBUG_INFO_BTF=y, or ", threads, 3),
+            (Library::TooLarge { capacity: 5, needed: 6 }, "needs 6 bytes", "choose a smaller --capacity", 2),
+            (
+                held(QueueKind::Mpsc),
+                "/sys/fs/bpf/queue: process 7 (cat) consumes from it",
+                "(`--wait 1h`), or end it",
+                3,
+            ),
+            (
+                held(QueueKind::Mpmc),
+                "/sys/fs/bpf/queue: process 7 (cat) has locked it",
+                "or wait longer (`--wait 1h`)",
+                3,
+            ),
+            (Library::Usage("no map".to_owned()), "no map", "", 2),
+            (
+                Library::System {
+                    what: "opening a clock".to_owned(),
+                    source: io::Error::from_raw_os_error(libc::EMFILE),
+                },
+                "opening a clock: Too many open files",
+                "Take fewer --consumers",
+                3,
+            ),
+        ] {
+            let error = Error::from(error);
+            let text = error.to_string();
+            assert!(text.contains(said) && text.contains(does), "{text}");
+            assert_eq!(error.exit_code(), code, "{text}");
+        }
     }
 }

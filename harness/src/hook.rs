@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
+use arenaq_libbpf::program::{UprobeTarget, attach};
+use arenaq_libbpf::require;
+
 use crate::error::Error;
 use crate::probe::load_probe;
-use crate::program::{UprobeTarget, attach};
-use crate::require;
 use crate::uprobe;
 
 /// A place in the kernel, or in a program, where an event is pushed.
@@ -161,7 +162,7 @@ impl Hook {
             return Ok(());
         }
         let attached = attach(&object, self.probe(), &uprobe::own_function());
-        attached.map(drop)
+        attached.map(drop).map_err(|refusal| refusal.to_string())
     }
 
     /// The first hook that this kernel allows and that sees files in `folder`.

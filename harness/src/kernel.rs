@@ -1,23 +1,25 @@
 //! The kernel side at work: an object that is loaded, with queues in its arena and programs attached.
 
 use std::ops::Deref;
+use std::path::Path;
 
 use arenaq::KeyValue;
 use arenaq::status::Status;
+use arenaq_libbpf::program::{self, UprobeTarget};
+use arenaq_libbpf::{
+    Cause, Globals, Instructions, Loaded, PAGE, QueueKind, Refusal, choose, memory, pages_for, require,
+    try_load,
+};
 use bytemuck::bytes_of;
 use libbpf_rs::{Link, ObjectBuilder, OpenObject};
 
-use crate::arena::{Globals, PAGE, pages_for};
 use crate::clock;
 use crate::error::Error;
 use crate::hook::Hook;
-use crate::instructions;
-use crate::loaded::Loaded;
-use crate::object::{self, Counters, Drive, Instructions, Nesting, Pop, Settings, Verify, counters, per_cpu};
-use crate::program::{self, UprobeTarget};
-use crate::queue::QueueKind;
-use crate::refusal;
-use crate::require;
+use crate::limits::require_memory;
+use crate::object::{
+    self, COUNTERS, Counters, Drive, Nesting, Pop, Settings, TRACED, Verify, counters, per_cpu,
+};
 use crate::trace::trace;
 use crate::uprobe;
 
@@ -85,14 +87,14 @@ impl Kernel {
     pub fn load(config: &Config) -> Result<Kernel, Error> {
         let pages = pages_for(config.queue, config.capacity, config.limit)?;
         require::bpf()?;
-        require::memory(u64::from(pages) * PAGE)?;
-        let instructions = instructions::choose(config.instructions)?;
+        require_memory(u64::from(pages) * PAGE)?;
+        let instructions = choose(config.instructions)?;
 
-        let object = refusal::attempt(|| open(config, instructions, pages)).map_err(|refusal| {
-            if refusal.is_forbidden() && config.hook != Hook::Drive {
+        let object = try_load(|| open(config, instructions, pages)).map_err(|refusal| {
+            if refusal.cause() == Cause::Forbidden && config.hook != Hook::Drive {
                 return Error::Hook { hook: config.hook.name(), reason: refusal.to_string() };
             }
-            refusal.of(format!("loading the BPF programs for hook {} ({})", config.hook, instructions.name()))
+            explain(refusal, config.hook, instructions)
         })?;
 
         let mut globals = Globals::default();
@@ -129,7 +131,7 @@ impl Kernel {
             links.push(self.attach_program(FOLLOW)?);
         }
         drop(links);
-        trace(&self.loaded.map("traced")?, task)
+        trace(&self.loaded.map(TRACED)?, task)
     }
 
     /// Attaches the hook, and what follows traced processes to what they start.
@@ -146,6 +148,15 @@ impl Kernel {
         // A link that `trace` has made goes only now: it is never so that no fork is followed.
         *self.loaded.links() = links;
         Ok(())
+    }
+
+    /// Pins the arena, the attached programs and what they count in `folder`; see [`Loaded::pin`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn pin(&self, folder: &Path) -> Result<(), Error> {
+        Ok(self.loaded.pin(folder, &[COUNTERS, TRACED])?)
     }
 
     fn attach_program(&self, program: &str) -> Result<Link, Error> {
@@ -183,7 +194,7 @@ impl Kernel {
     ///
     /// [`Error`] if the map cannot be read.
     pub fn counters(&self) -> Result<Counters, Error> {
-        counters(&self.loaded.map("counters")?)
+        counters(&self.loaded.map(COUNTERS)?)
     }
 
     /// How often the clock of [`Config::nest`] has met a program in the middle of a push, and pushed.
@@ -235,6 +246,27 @@ impl Kernel {
             QueueKind::Mpsc => result.mpsc,
         })
     }
+}
+
+/// What to do about a refusal of the harness's own programs: some of it can be done with the command's options.
+fn explain(refusal: Refusal, hook: Hook, instructions: Instructions) -> Error {
+    let advice = match refusal.cause() {
+        Cause::Rejected => {
+            "The verifier rejects the program. If it is one of arenaq's, try another object (`--instructions`), and \
+             report it with the whole log."
+                .to_owned()
+        }
+        Cause::NoMemory => {
+            let left = memory::left().map_or_else(String::new, |left| format!(", which leaves {left} bytes"));
+            format!(
+                "Choose a smaller --capacity, or raise the limit: of the process's address space (`ulimit -v`), or of \
+                 its control group's memory{left}."
+            )
+        }
+        cause => cause.advice(),
+    };
+    let what = format!("loading the BPF programs for hook {hook} ({})", instructions.name());
+    refusal.explain_with(what, advice).into()
 }
 
 /// The queue, its consumers, and where it can be pinned.

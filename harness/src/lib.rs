@@ -23,30 +23,19 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod account;
-mod arena;
 pub mod attached;
-mod checksum;
 mod clock;
 pub mod doctor;
 mod error;
-mod folder;
 mod hook;
-mod instructions;
 mod kernel;
 pub mod launch;
 pub mod layout;
-mod loaded;
-mod memory;
+mod limits;
 mod object;
 pub mod pinned;
-mod populate;
 mod probe;
-mod program;
-mod queue;
-mod receiver;
-mod refusal;
 pub mod report;
-mod require;
 pub mod run;
 mod screen;
 pub mod signals;
@@ -59,21 +48,12 @@ pub mod workload;
 
 mod consume;
 mod descendants;
-mod log;
 mod time;
 
-pub use arena::{Globals, PAGE, pages_for};
-pub use checksum::checksum;
+pub use arenaq_libbpf::program::UprobeTarget;
+pub use arenaq_libbpf::{Instructions, Loaded, QueueKind};
 pub use error::Error;
 pub use hook::Hook;
-pub use instructions::choose;
 pub use kernel::{Config, Kernel};
-pub use loaded::Loaded;
-pub use object::{CLOCK_KEY, Counters, Instructions};
-pub use populate::populate;
-pub use program::UprobeTarget;
-pub use queue::QueueKind;
-pub use receiver::Receiver;
-pub use receiver::source::Source;
-pub use refusal::load_object;
+pub use object::{CLOCK_KEY, Counters};
 pub use screen::Screen;

@@ -8,21 +8,24 @@ mod documents;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use arenaq::KeyValue;
+use arenaq_harness::pinned::{Unpinned, unpin};
 use arenaq_harness::report::Report;
 use arenaq_harness::run::run;
 use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
-    Config, Error, Hook, Instructions, Kernel, Screen, attached, doctor, layout, pinned, signals, tell::tell,
-    uprobe, verifier,
+    Config, Error, Hook, Instructions, Kernel, Screen, attached, doctor, layout, signals, tell::tell, uprobe,
+    verifier,
 };
 use clap::Parser;
+use serde::Serialize;
 
 use crate::cli::{Cli, Command, ConsumeArgs, Internal, PinArgs, RunArgs};
 
@@ -38,13 +41,18 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            let ours = error.downcast_ref::<Error>();
-            match ours {
-                // It says itself why.
-                Some(error) => tell(error),
-                None => tell(format_args!("{error:#}")),
+            let library = |error: anyhow::Error| error.downcast::<arenaq_libbpf::Error>().map(Error::from);
+            match error.downcast::<Error>().or_else(library) {
+                Ok(error) => {
+                    // It says itself why.
+                    tell(&error);
+                    ExitCode::from(error.exit_code())
+                }
+                Err(error) => {
+                    tell(format_args!("{error:#}"));
+                    ExitCode::from(3)
+                }
             }
-            ExitCode::from(ours.map_or(3, Error::exit_code))
         }
     }
 }
@@ -83,9 +91,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pin(arguments) => pin(&arguments),
         Command::Consume(arguments) => consume(arguments),
         Command::Unpin { folder, json } => {
-            let unpinned = pinned::unpin(&folder)?;
+            let unpinned = unpin(&folder)?;
             if json {
-                say(&serde_json::to_string(&unpinned)?)?;
+                say(&serde_json::to_string(&Removal::from(&unpinned))?)?;
             } else {
                 say(&unpinned)?;
             }
@@ -135,6 +143,19 @@ fn internal_command(internal: Internal) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What `unpin` has taken away, as JSON.
+#[derive(Serialize)]
+struct Removal<'a> {
+    folder: &'a Path,
+    removed: &'a [String],
+}
+
+impl<'a> From<&'a Unpinned> for Removal<'a> {
+    fn from(unpinned: &'a Unpinned) -> Removal<'a> {
+        Removal { folder: &unpinned.folder, removed: &unpinned.removed }
+    }
+}
+
 /// What would make a queue into which nothing ever comes.
 fn check_pin(arguments: &PinArgs) -> Result<(), Error> {
     Hook::check_target(arguments.hook, arguments.uprobe.as_ref(), arguments.syscall)?;
@@ -154,7 +175,7 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     check_pin(arguments)?;
     let hook = arguments.hook.map_or_else(|| Hook::default_for(&std::env::temp_dir()), Ok)?;
     let kernel = Kernel::load(&Config {
-        queue: arguments.queue,
+        queue: arguments.queue.into(),
         hook,
         capacity: arguments.capacity,
         uprobe: arguments.uprobe.clone().unwrap_or_else(uprobe::own_function),
@@ -169,8 +190,8 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     }
     kernel.attach()?;
     kernel.pin(&arguments.folder)?;
-    let PinArgs { folder, queue, capacity, traced, json, .. } = arguments;
-    let (shown, queue, hook) = (folder.display().to_string(), queue.name(), hook.name());
+    let PinArgs { folder, capacity, traced, json, .. } = arguments;
+    let (shown, queue, hook) = (folder.display().to_string(), kernel.queue().name(), hook.name());
     let said = if *json {
         let instructions = kernel.instructions().name();
         say(&serde_json::json!({
@@ -182,7 +203,7 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     };
     if let Err(error) = said {
         // Who hears of a failure expects that nothing is pinned.
-        pinned::unpin(folder)?;
+        unpin(folder)?;
         return Err(error);
     }
     Ok(ExitCode::SUCCESS)

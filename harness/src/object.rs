@@ -1,9 +1,8 @@
 //! The compiled BPF objects, and the Rust twins of the structures in `bpf/programs/programs.h`.
 
+use arenaq_libbpf::Instructions;
 use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use libbpf_rs::{MapCore, MapFlags};
-
-pub use arenaq_bpf_build::Instructions;
 
 use crate::error::Error;
 
@@ -18,6 +17,10 @@ pub(crate) fn programs(instructions: Instructions) -> &'static [u8] {
 
 /// The programs that only see what the kernel allows.
 pub(crate) const PROBE: &[u8] = include_bytes!(env!("ARENAQ_PROBE"));
+
+/// The names of the maps that are pinned with the queue.
+pub(crate) const COUNTERS: &str = "counters";
+pub(crate) const TRACED: &str = "traced";
 
 /// One CPU's counts, or the sum over all CPUs. When no program runs, `produced` is the sum of the four after
 /// it.
@@ -36,7 +39,7 @@ pub struct Counters {
     pub invalid: u64,
     /// Child processes that could not be marked as traced.
     pub untraced: u64,
-    /// The sum of the pushed elements' [`checksum`](crate::checksum())s.
+    /// The sum of the pushed elements' [`checksum`](arenaq_libbpf::checksum())s.
     pub checksum: u64,
 }
 

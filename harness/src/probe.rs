@@ -1,13 +1,13 @@
 //! Programs that do nothing, loaded to see what the kernel allows.
 
+use arenaq_libbpf::{Refusal, try_load};
 use libbpf_rs::{Object, ObjectBuilder};
 
 use crate::object::PROBE;
-use crate::refusal::{self, Refusal};
 
 /// Loads one program of the probe object.
 pub(crate) fn load_probe(program: &str) -> Result<Object, Refusal> {
-    refusal::attempt(|| {
+    try_load(|| {
         let mut open = ObjectBuilder::default().name("arenaq_probe")?.open_memory(PROBE)?;
         for mut candidate in open.progs_mut() {
             let wanted = candidate.name() == program;

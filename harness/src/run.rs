@@ -16,6 +16,8 @@ use std::thread;
 
 pub use options::{Backend, MOST_TASKS, Options, parse_tasks};
 
+use arenaq_libbpf::require;
+
 use self::account::{Subject, add_up};
 use self::observe::observe;
 use self::plain_memory::PlainMemory;
@@ -25,7 +27,6 @@ use crate::account::Summary;
 use crate::error::Error;
 use crate::hook::Hook;
 use crate::kernel::Kernel;
-use crate::require;
 use crate::tracee;
 
 /// Runs until the producers have ended, or a limit is reached, or `interrupted` becomes true.

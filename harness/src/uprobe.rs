@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::path::PathBuf;
 
-use crate::program::UprobeTarget;
+use arenaq_libbpf::program::UprobeTarget;
 
 /// The function that the built-in workload calls.
 #[inline(never)]

@@ -1,17 +1,12 @@
 //! What the kernel's verifier has to do for each program.
 
+use arenaq_libbpf::{Instructions, QueueKind, Refusal, choose, log, require};
 use libbpf_rs::OpenProgram;
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::hook::Hook;
-use crate::instructions;
 use crate::kernel::{self, Config};
-use crate::log;
-use crate::object::Instructions;
-use crate::queue::QueueKind;
-use crate::refusal::Refusal;
-use crate::require;
 use crate::screen::{BAD, Screen};
 
 /// The log level at which the kernel writes nothing but its statistics: `BPF_LOG_STATS`.
@@ -71,7 +66,7 @@ impl Cost {
 /// kernel refuses is an [`Outcome`].
 pub fn measure(wanted: Option<Instructions>) -> Result<Vec<Cost>, Error> {
     require::bpf()?;
-    let instructions = instructions::choose(wanted)?;
+    let instructions = choose(wanted)?;
     let mut costs: Vec<Cost> = Vec::new();
     for queue in [QueueKind::Mpsc, QueueKind::Mpmc] {
         for hook in Hook::ALL {

@@ -11,7 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use arenaq_harness::{Error, Hook, load_object};
+use arenaq_harness::Hook;
+use arenaq_libbpf::{Error, load_object};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject, ProgramInput};
 use serde_json::Value;
 use support::{Group, Outcome, arenaq, assert_accounted, kernel, kernel_with, skip};

@@ -288,17 +288,6 @@ fn a_result_that_nobody_reads_is_noticed() {
 }
 
 #[test]
-fn the_probe_has_the_instructions_that_it_probes_for() {
-    let code = disassemble(env!("ARENAQ_PROBE"), "probe_acquire_release");
-    let found = count(code.lines().filter_map(of_line));
-    assert_eq!(
-        found,
-        Counts::from([(Instruction::LoadAcquire, 1), (Instruction::StoreRelease, 1)]),
-        "{code}"
-    );
-}
-
-#[test]
 fn only_an_allocation_relies_on_a_compare_exchange_that_fails() {
     // For which `docs/kernel-side.md` gives the reason why that is right: BPF orders only those that succeed.
     let relying = all_sites().filter(|site| !matches!(site.failure, None | Some(Ordering::Relaxed)));

@@ -7,7 +7,8 @@ use std::thread;
 
 use arenaq::{KeyValue, PopError, Status};
 use arenaq_harness::doctor::{self, Verdict};
-use arenaq_harness::{Config, Hook, Instructions, Kernel, QueueKind, load_object};
+use arenaq_harness::{Config, Hook, Instructions, Kernel, QueueKind};
+use arenaq_libbpf::load_object;
 use crossbeam_utils::Backoff;
 use libbpf_rs::{ObjectBuilder, ProgramInput};
 use support::{QUEUES, kernel, kernel_with};

@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arenaq::{KeyValue, PopError, Status};
-use arenaq_harness::{CLOCK_KEY, Config, Counters, Hook, Kernel, QueueKind, checksum};
+use arenaq_harness::{CLOCK_KEY, Config, Counters, Hook, Kernel, QueueKind};
+use arenaq_libbpf::checksum;
 use crossbeam_utils::Backoff;
 use support::{QUEUES, kernel, kernel_with};
 

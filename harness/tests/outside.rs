@@ -143,10 +143,10 @@ fn the_readmes_program_is_built_elsewhere_and_pops_what_the_kernel_pushed() {
     let kernel = support::kernel("the_readmes_program_is_built_elsewhere_and_pops_what_the_kernel_pushed");
     let path = |folder: &str| root().join(folder).display().to_string();
     let outside = Outside::with_manifest(&format!(
-        "[dependencies]\narenaq = {{ path = {:?} }}\narenaq-harness = {{ path = {:?} }}\nlibbpf-rs = \"0.27\"\n\n\
+        "[dependencies]\narenaq = {{ path = {:?} }}\narenaq-libbpf = {{ path = {:?} }}\nlibbpf-rs = \"0.27\"\n\n\
          [build-dependencies]\narenaq-bpf-build = {{ path = {:?} }}\nlibbpf-sys = \"1.7\"\n",
         path("."),
-        path("harness"),
+        path("crates/libbpf"),
         path("bpf/build"),
     ));
     outside.write("my.bpf.c", &readme("c\n", "int on_exec"));

@@ -169,7 +169,7 @@ fn a_pin_that_fails_leaves_nothing() {
     let consumer = loaded.arena().expect("ours").mpsc_consumer().expect("free");
     let refused =
         loaded.pin(&bpffs.path("queue")).expect_err("somebody consumes without the lock").to_string();
-    assert!(refused.contains("`Kernel::receiver`, which holds the lock"), "{refused}");
+    assert!(refused.contains("`Loaded::receiver`, which holds the lock"), "{refused}");
     assert!(!bpffs.path("queue").exists());
     drop(consumer);
     loaded.pin(&bpffs.path("queue")).expect("it is free now");

@@ -5,6 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use arenaq::{Corruption, KeyValue};
+use arenaq_libbpf::QueueKind;
+use arenaq_libbpf::pinned::Count;
 use serde::Serialize;
 
 use crate::account::{Dropped, Latency};
@@ -12,8 +14,6 @@ use crate::consume::Seen;
 use crate::error::Error;
 use crate::object::Counters;
 use crate::pinned::{Alone, Consumer, Contents, Pinned, Share};
-use crate::queue::QueueKind;
-use crate::receiver::tally::Count;
 
 /// How often the queue is looked at, in the hope that it rests.
 const LOOKS: u32 = 50;

@@ -2,14 +2,12 @@
 
 use arenaq::arena::Arena;
 use arenaq::{Corruption, KeyValue, Status};
+use arenaq_libbpf::{QueueKind, Source, checksum};
 
 use super::observe::Observed;
 use super::options::Options;
 use crate::account::{Dropped, Nodes, Summary};
-use crate::checksum::checksum;
 use crate::error::Error;
-use crate::queue::QueueKind;
-use crate::receiver::source::Source;
 
 /// What is in the resting queue.
 struct Rest {
@@ -47,7 +45,7 @@ pub(super) struct Subject {
 ///
 /// # Errors
 ///
-/// [`Error::Arena`] if the arena has no such queue.
+/// [`Error::Library`] if the arena has no such queue.
 pub(super) fn add_up(
     options: &Options,
     subject: &Subject,

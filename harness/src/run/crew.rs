@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::error::Error;
-use crate::require;
+use crate::limits::require_address_space;
 
 /// The addresses that a thread takes: its stack, and what a consumer counts in.
 const ADDRESSES_OF_A_THREAD: u64 = 3 << 20;
@@ -18,7 +18,7 @@ const BESIDES: u64 = 1 << 20;
 ///
 /// [`Error::AddressSpace`].
 pub(super) fn require_addresses(threads: u32, bytes: u64) -> Result<(), Error> {
-    require::address_space(bytes.saturating_add(u64::from(threads) * ADDRESSES_OF_A_THREAD + BESIDES))
+    require_address_space(bytes.saturating_add(u64::from(threads) * ADDRESSES_OF_A_THREAD + BESIDES))
 }
 
 /// Threads that do the same work until they have finished it, or until the flag at which they all look is set.

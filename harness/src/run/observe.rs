@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
+use arenaq_libbpf::Source;
 
 use super::crew::Crew;
 use super::options::Options;
@@ -14,7 +15,6 @@ use super::producers::{Finished, Producers};
 use super::progress::Progress;
 use crate::consume::{Control, Seen, drain};
 use crate::error::Error;
-use crate::receiver::source::Source;
 
 /// How many events a consumer takes at once: enough that what a batch costs is shared by many, and few enough that
 /// the nodes of a batch, which are free at its end, are not missed.

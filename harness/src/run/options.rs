@@ -6,11 +6,11 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arenaq_libbpf::program::UprobeTarget;
+use arenaq_libbpf::{Instructions, QueueKind};
+
 use crate::error::Error;
 use crate::hook::Hook;
-use crate::object::Instructions;
-use crate::program::UprobeTarget;
-use crate::queue::QueueKind;
 
 /// Who produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

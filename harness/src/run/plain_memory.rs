@@ -6,13 +6,13 @@ use arenaq::mpmc::{Capacity, Cell};
 use arenaq::mpsc::Node;
 use arenaq::platform::Native;
 use arenaq::pool::{MAX_ELEMENTS, nodes_for};
+use arenaq_libbpf::QueueKind;
 use bytemuck::allocation::try_zeroed_vec;
 
 use super::crew::require_addresses;
 use super::options::Options;
 use crate::error::Error;
-use crate::queue::QueueKind;
-use crate::require;
+use crate::limits::require_memory;
 
 /// What a thread takes of the control group's memory: the pages of its stack, and what the kernel keeps of it.
 /// Measured: 40 KB.
@@ -43,10 +43,10 @@ impl PlainMemory {
         let needed = nodes.max(capacity).saturating_mul(element as u64).saturating_add(4096);
         // As an arena: what does not fit there is refused here too.
         if needed > 1 << 32 {
-            return Err(Error::TooLarge { capacity, needed });
+            return Err(arenaq_libbpf::Error::TooLarge { capacity, needed }.into());
         }
         let threads = options.processes + options.consumers;
-        require::memory(needed + u64::from(threads) * OF_A_THREAD)?;
+        require_memory(needed + u64::from(threads) * OF_A_THREAD)?;
         require_addresses(threads, needed)?;
         let mut words =
             try_zeroed_vec::<u64>(needed.div_ceil(8) as usize).map_err(|()| Error::NoMemory { needed })?;
@@ -78,7 +78,7 @@ impl PlainMemory {
     ///
     /// # Errors
     ///
-    /// [`Error::Arena`] if the header is not what `new` has written.
+    /// [`Error::Library`] if the header is not what `new` has written.
     pub(super) fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
         Ok(Arena::attach(self.region()?, self.header)?)
     }

@@ -2,11 +2,11 @@
 
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
+use arenaq_libbpf::Source;
 
 use crate::consume::Drain;
 use crate::error::Error;
 use crate::object::Counters;
-use crate::receiver::source::Source;
 use crate::tracee::Outcome;
 
 /// Whatever pushes. Dropping it ends it.

@@ -6,6 +6,7 @@ use std::thread::Scope;
 
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
+use arenaq_libbpf::{Receiver, Source};
 
 use super::crew::{Crew, require_addresses};
 use super::options::Options;
@@ -14,10 +15,8 @@ use super::refill::Refill;
 use crate::error::Error;
 use crate::hook::Hook;
 use crate::kernel::{Config, Kernel};
+use crate::limits::require_memory;
 use crate::object::Counters;
-use crate::receiver::Receiver;
-use crate::receiver::source::Source;
-use crate::require;
 use crate::tracee::Tracee;
 use crate::uprobe;
 use crate::workload::{Work, Workload};
@@ -146,7 +145,7 @@ fn start_workload(
     kernel: &Kernel,
     interrupted: &AtomicBool,
 ) -> Result<Workload, Error> {
-    require::memory(u64::from(options.processes) * OF_A_WORKER)?;
+    require_memory(u64::from(options.processes) * OF_A_WORKER)?;
     let work = Work::for_hook(hook);
     let workload =
         Workload::start(work, options.processes, options.operations, &options.folder(), interrupted)?;

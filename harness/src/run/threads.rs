@@ -5,16 +5,14 @@ use std::thread::Scope;
 
 use arenaq::arena::Arena;
 use arenaq::{KeyValue, PushError};
+use arenaq_libbpf::{QueueKind, Source, checksum};
 use crossbeam_utils::CachePadded;
 
 use super::crew::Crew;
 use super::options::Options;
 use super::producers::{Finished, Producers};
-use crate::checksum::checksum;
 use crate::error::Error;
 use crate::object::Counters;
-use crate::queue::QueueKind;
-use crate::receiver::source::Source;
 use crate::time::now;
 
 /// One producer's counts.
@@ -69,7 +67,7 @@ impl<'scope, 'env> Threads<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// [`Error::Arena`] if the arena has no such queue, [`Error::Thread`] if the system gives no thread.
+    /// [`Error::Library`] if the arena has no such queue, [`Error::Thread`] if the system gives no thread.
     pub(super) fn start(
         options: &Options,
         arena: &Arena<'env, KeyValue>,

@@ -16,20 +16,38 @@ const MAP: &str = "arenaq_record";
 /// The files of the attached programs begin with that; a number follows.
 const LINK: &str = "link_";
 /// `arenaqp` and the version of this structure.
-const MAGIC: u64 = u64::from_le_bytes(*b"arenaqp2");
+const MAGIC: u64 = u64::from_le_bytes(*b"arenaqp3");
 
-/// Names of maps, in the order in which the record has their ids.
+/// The files of the maps without which a queue cannot be consumed.
 pub(crate) const ARENA: &str = "arena";
-pub(crate) const COUNTERS: &str = "counters";
-pub(crate) const TRACED: &str = "traced";
 pub(crate) const DOORBELL: &str = "doorbell";
 pub(crate) const TALLY: &str = "tally";
-pub(crate) const MAPS: [&str; 5] = [ARENA, COUNTERS, TRACED, DOORBELL, TALLY];
 
-/// How many ids there is room for.
-const MOST_MAPS: usize = 8;
+/// How many maps and links there is room for.
+const MOST_MAPS: usize = 16;
 const MOST_LINKS: usize = 64;
-const _: () = assert!(MAPS.len() <= MOST_MAPS, "the record has room for every map");
+/// As the kernel has it, with a null byte at the end.
+const LONGEST_NAME: usize = 16;
+
+/// A map that is pinned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+struct PinnedMap {
+    name: [u8; LONGEST_NAME],
+    id: u32,
+}
+
+impl PinnedMap {
+    fn new(name: &str, id: u32) -> Option<PinnedMap> {
+        let mut map = PinnedMap { name: [0; LONGEST_NAME], id };
+        map.name[..LONGEST_NAME - 1].get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some(map)
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        PinnedMap::new(name, self.id).is_some_and(|named| named.id != 0 && named == *self)
+    }
+}
 
 /// The ids say which objects `pin` has pinned: it writes them before it pins any, and whoever removes them
 /// compares.
@@ -47,7 +65,7 @@ pub(super) struct Record {
     pub(super) header: u64,
     /// 0 for MPSC, 1 for MPMC.
     queue: u64,
-    maps: [u32; MOST_MAPS],
+    maps: [PinnedMap; MOST_MAPS],
     links: [u32; MOST_LINKS],
 }
 
@@ -55,11 +73,26 @@ impl Record {
     pub(super) fn new(
         (base, length, header): (usize, usize, usize),
         queue: QueueKind,
-        map_ids: [u32; MAPS.len()],
+        map_ids: &[(&str, u32)],
         link_ids: &[u32],
     ) -> Result<Record, Error> {
-        let mut maps = [0; MOST_MAPS];
-        maps[..MAPS.len()].copy_from_slice(&map_ids);
+        let mut maps = [PinnedMap::default(); MOST_MAPS];
+        if map_ids.len() > MOST_MAPS {
+            return Err(Error::Usage(format!(
+                "{} maps cannot be pinned, at most {MOST_MAPS}",
+                map_ids.len()
+            )));
+        }
+        for (number, (room, &(name, id))) in maps.iter_mut().zip(map_ids).enumerate() {
+            let is_free = name != RECORD
+                && !name.starts_with(LINK)
+                && map_ids[..number].iter().all(|&(other, _)| other != name);
+            *room = PinnedMap::new(name, id).filter(|_| is_free).ok_or_else(|| {
+                Error::Usage(format!(
+                    "the map {name} cannot be pinned: its name is too long, or belongs to something else that is pinned"
+                ))
+            })?;
+        }
         let mut links = [0; MOST_LINKS];
         let Some(room) = links.get_mut(..link_ids.len()) else {
             return Err(Error::Usage(format!(
@@ -87,6 +120,11 @@ impl Record {
     /// The files of the attached programs.
     pub(super) fn links(&self) -> impl Iterator<Item = String> {
         self.links.iter().take_while(|&&id| id != 0).enumerate().map(|(number, _)| link_name(number))
+    }
+
+    /// Whether a map was pinned under this name.
+    pub(super) fn is_map(&self, name: &str) -> bool {
+        self.maps.iter().any(|map| map.is_named(name))
     }
 
     /// Pins it, as not complete.
@@ -135,15 +173,13 @@ impl Record {
 
     /// Whether `found`, which has this name, is what was pinned under it.
     pub(super) fn has(&self, name: &str, found: Pin) -> bool {
-        let listed = |id: u32, ids: &[u32], number: usize| id != 0 && ids.get(number) == Some(&id);
+        let listed = |id: u32, number: usize| id != 0 && self.links.get(number) == Some(&id);
         match found {
             Pin::Map(_) if name == RECORD => true,
-            Pin::Map(id) => {
-                MAPS.iter().position(|map| *map == name).is_some_and(|number| listed(id, &self.maps, number))
-            }
+            Pin::Map(id) => self.maps.iter().any(|map| map.id == id && map.is_named(name)),
             Pin::Link(id) => {
                 let number = (0..MOST_LINKS).find(|&number| link_name(number) == name);
-                number.is_some_and(|number| listed(id, &self.links, number))
+                number.is_some_and(|number| listed(id, number))
             }
             Pin::Other => false,
         }
@@ -153,4 +189,52 @@ impl Record {
 /// The file of the attached program of a number.
 pub(super) fn link_name(number: usize) -> String {
     format!("{LINK}{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_LINKS, MOST_MAPS, Pin, RECORD, Record};
+    use crate::error::Error;
+    use crate::queue::QueueKind;
+
+    fn record(maps: &[(&str, u32)], links: &[u32]) -> Result<Record, Error> {
+        Record::new((4096, 4096, 4096), QueueKind::Mpsc, maps, links)
+    }
+
+    #[test]
+    fn what_was_pinned_is_known_by_its_name_and_its_id() {
+        let record = record(&[("arena", 7), ("fifteen_letters", 8)], &[9, 10]).expect("there is room");
+        for (name, found, is_ours) in [
+            ("arena", Pin::Map(7), true),
+            ("arena", Pin::Map(8), false),
+            ("fifteen_letters", Pin::Map(8), true),
+            ("fifteen_letter", Pin::Map(8), false),
+            ("", Pin::Map(0), false),
+            ("link_1", Pin::Link(10), true),
+            ("link_0", Pin::Link(10), false),
+            ("link_2", Pin::Link(0), false),
+            ("arena", Pin::Other, false),
+        ] {
+            assert_eq!(record.has(name, found), is_ours, "{name} {found:?}");
+        }
+        assert!(record.is_map("arena") && !record.is_map("") && !record.is_map("link_0"));
+    }
+
+    #[test]
+    fn what_could_be_mistaken_or_has_no_room_is_not_pinned() {
+        let names: Vec<String> = (0..=MOST_MAPS).map(|number| number.to_string()).collect();
+        let many: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        record(&many[1..], &[1; MOST_LINKS]).expect("there is room");
+        for maps in [
+            &many[..],
+            &[(RECORD, 1)],
+            &[("link_0", 1)],
+            &[("arena", 1), ("arena", 2)],
+            &[("a_name_too_long_", 1)],
+        ] {
+            let refused = record(maps, &[]).expect_err("no room, or no name").to_string();
+            assert!(refused.contains("cannot be pinned"), "{refused}");
+        }
+        record(&[], &[1; MOST_LINKS + 1]).expect_err("no room");
+    }
 }

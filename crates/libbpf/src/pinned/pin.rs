@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use libbpf_rs::{Link, MapCore, MapHandle};
 
-use super::record::{MAPS, RECORD, Record, link_name};
+use super::record::{RECORD, Record, link_name};
 use crate::arena::Mapping;
 use crate::error::Error;
 use crate::folder::Folder;
@@ -36,16 +36,17 @@ pub(crate) fn pin(
     maps: &[(&str, MapHandle)],
     links: &mut [Link],
 ) -> Result<(), Error> {
-    let mut map_ids = [0; MAPS.len()];
-    for (id, (name, map)) in map_ids.iter_mut().zip(maps) {
-        *id = map.info().map_err(Error::bpf(format!("looking at the map {name}")))?.info.id;
+    let mut map_ids = Vec::new();
+    for (name, map) in maps {
+        let info = map.info().map_err(Error::bpf(format!("looking at the map {name}")))?;
+        map_ids.push((*name, info.info.id));
     }
     let mut link_ids = Vec::new();
     for link in links.iter() {
         link_ids.push(link.info().map_err(Error::bpf("looking at an attached program"))?.id);
     }
     let place = (mapping.base(), mapping.length(), mapping.header());
-    let record = Record::new(place, queue, map_ids, &link_ids)?;
+    let record = Record::new(place, queue, &map_ids, &link_ids)?;
 
     let mut incomplete = Incomplete { folder, names: Vec::new(), complete: false };
     let record_map = record.pin(folder)?;

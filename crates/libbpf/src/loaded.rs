@@ -11,7 +11,7 @@ use crate::arena::{Globals, Mapping};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::pinned::pin::pin;
-use crate::pinned::record::{MAPS, TALLY};
+use crate::pinned::record::{ARENA, DOORBELL, TALLY};
 use crate::queue::QueueKind;
 use crate::receiver::Receiver;
 use crate::receiver::doorbell::Doorbell;
@@ -93,7 +93,7 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// As [`arena`](Self::arena), and [`Error::Arena`] or [`Error::Pinned`] if somebody else has the right: the MPSC
+    /// As [`arena`](Self::arena), and [`Error::Arena`] or [`Error::Held`] if somebody else has the right: the MPSC
     /// queue has one consumer.
     pub fn receiver(&self) -> Result<Receiver<'_>, Error> {
         let arena = self.arena()?;
@@ -102,13 +102,13 @@ impl Loaded {
         Ok(Receiver::new(source, events, doorbell).counted(teller, right))
     }
 
-    /// What wakes consumers: the map `doorbell`.
+    /// What wakes consumers: the map `doorbell`, a ring buffer.
     ///
     /// # Errors
     ///
     /// [`Error`] if there is no such map, or it cannot be mapped.
     pub fn doorbell(&self) -> Result<Doorbell, Error> {
-        Doorbell::new(&self.map("doorbell")?)
+        Doorbell::new(&self.map(DOORBELL)?)
     }
 
     /// What consumers that outlive this process, or take over from it, have counted.
@@ -137,8 +137,10 @@ impl Loaded {
             .ok_or_else(|| Error::Usage(format!("the BPF object has no map {name}")))
     }
 
-    /// Pins the arena and the attached programs in `folder`, which is made, for its owner only. They go on when this
-    /// process has ended, until [`unpin`](crate::pinned::unpin()), and are attached until both.
+    /// Pins the arena and the attached programs ([`links`](Self::links)) in `folder`, which is made, for its owner only.
+    /// They go on when this process has ended, until [`unpin`](crate::pinned::unpin()), and are attached until both.
+    /// `further` are names of other maps of the object that are pinned with them, and found again with
+    /// [`Pinned::map`](crate::pinned::Pinned::map).
     ///
     /// From now on the right to consume is the lock on the folder: a [`Receiver`] that exists gets it, and
     /// `arena().mpsc_consumer()` is refused.
@@ -146,21 +148,22 @@ impl Loaded {
     /// # Errors
     ///
     /// [`Error::Pinned`] if `folder` exists or is not on a BPF file system, if the queue is pinned already or has a
-    /// consumer that is no [`Receiver`]; [`Error::Bpf`] or [`Error::System`] if the kernel refuses. Nothing stays
+    /// consumer that is no [`Receiver`]; [`Error::Usage`] if the object has no such map; [`Error::Bpf`] or [`Error::System`] if the kernel refuses. Nothing stays
     /// pinned then.
-    pub fn pin(&self, folder: &Path) -> Result<(), Error> {
+    pub fn pin(&self, folder: &Path, further: &[&str]) -> Result<(), Error> {
         let arena = self.arena()?;
         let mut maps = Vec::new();
-        for name in MAPS {
-            let map = match name {
-                TALLY => MapHandle::try_from(self.tally()?.handle()),
-                name => MapHandle::try_from(&self.map(name)?),
-            };
-            maps.push((name, map.map_err(Error::bpf(format!("using the map {name}")))?));
+        for &name in [ARENA].iter().chain(further).chain(&[DOORBELL]) {
+            maps.push((name, MapHandle::try_from(&self.map(name)?).map_err(using(name))?));
         }
+        maps.push((TALLY, MapHandle::try_from(self.tally()?.handle()).map_err(using(TALLY))?));
         let folder = Folder::make(folder)?;
         self.ends.pin(folder, &arena, self.queue, |folder| {
             pin(folder, &self.mapping, self.queue, &maps, &mut self.links())
         })
     }
+}
+
+fn using(map: &str) -> impl FnOnce(libbpf_rs::Error) -> Error {
+    Error::bpf(format!("using the map {map}"))
 }

@@ -26,13 +26,13 @@ const VERSION_2: Names =
 
 /// What is left in bytes, in the group with the least of all that this process is in. `None` if there is no
 /// limit, or none that can be seen.
-pub(crate) fn left() -> Option<u64> {
+pub fn left() -> Option<u64> {
     own_groups().ok()?.into_iter().filter_map(|(names, mount, group)| tightest(&names, &mount, &group)).min()
 }
 
 /// How many bytes this process may still map. `None` if there is no limit (`ulimit -v`), or if it cannot be seen how
 /// many are mapped.
-pub(crate) fn address_space_left() -> Option<u64> {
+pub fn address_space_left() -> Option<u64> {
     let limit = getrlimit(Resource::As).current?;
     let sizes = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = sizes.split(' ').next()?.parse().ok()?;

@@ -175,7 +175,7 @@ impl State {
         if is_free {
             reserve(arena).map_err(|error| {
                 folder.refusal(format!(
-                    "{error}. End that consumer before the queue is pinned, or consume with `Kernel::receiver`, which \
+                    "{error}. End that consumer before the queue is pinned, or consume with `Loaded::receiver`, which \
                      holds the lock"
                 ))
             })?;

@@ -8,23 +8,19 @@ use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
 
 use crate::error::Error;
-use crate::memory;
 
 /// Where the kernel's type information about itself is.
-pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// What a load takes besides the arena: programs, maps, and what libbpf reads of the kernel's BTF. Measured:
-/// 3 MB.
-pub(crate) const BESIDES_ARENA: u64 = 4 << 20;
-
-const SYSFS_MAGIC: FsWord = libc::SYSFS_MAGIC as FsWord;
+/// `libc::SYSFS_MAGIC`.
+const SYSFS_MAGIC: FsWord = 0x6265_6572;
 
 /// Everything without which no program can be loaded and attached, in the order in which one depends on another.
 ///
 /// # Errors
 ///
 /// The first that is missing.
-pub(crate) fn bpf() -> Result<(), Error> {
+pub fn bpf() -> Result<(), Error> {
     privileges()?;
     proc_mounted()?;
     btf()
@@ -35,7 +31,7 @@ pub(crate) fn bpf() -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::Privileges`] and [`Error::UserNamespace`].
-pub(crate) fn privileges() -> Result<(), Error> {
+pub fn privileges() -> Result<(), Error> {
     const NEEDED: [(&str, CapabilitySet); 2] =
         [("CAP_PERFMON", CapabilitySet::PERFMON), ("CAP_BPF", CapabilitySet::BPF)];
     if in_user_namespace() {
@@ -65,7 +61,7 @@ fn how_to_get_them() -> String {
             .to_owned();
     }
     let binary =
-        std::env::current_exe().map_or_else(|_| "arenaq".to_owned(), |path| path.display().to_string());
+        std::env::current_exe().map_or_else(|_| "BINARY".to_owned(), |path| path.display().to_string());
     format!(
         "Run as root, or give the binary the capabilities, and only a group the binary, for whoever runs it can trace \
          everybody's processes:\n    \
@@ -78,7 +74,7 @@ fn how_to_get_them() -> String {
 }
 
 /// Whether this process has the capability that uprobes want besides.
-pub(crate) fn is_administrator() -> bool {
+pub fn is_administrator() -> bool {
     effective().is_ok_and(|held| held.contains(CapabilitySet::SYS_ADMIN))
 }
 
@@ -95,12 +91,12 @@ fn in_user_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/user").is_ok_and(|namespace| namespace != Path::new(FIRST))
 }
 
-/// Traced processes are started through `/proc/self/exe`, and the arena is found in `/proc/self/maps`.
+/// The arena is found in `/proc/self/maps`.
 ///
 /// # Errors
 ///
 /// [`Error::NotMounted`], and [`Error::System`] if that cannot be found out.
-pub(crate) fn proc_mounted() -> Result<(), Error> {
+pub fn proc_mounted() -> Result<(), Error> {
     mounted("/proc", "proc", PROC_SUPER_MAGIC)
 }
 
@@ -109,7 +105,7 @@ pub(crate) fn proc_mounted() -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::NotMounted`] and [`Error::NoBtf`], and [`Error::System`] if that cannot be found out.
-pub(crate) fn btf() -> Result<(), Error> {
+pub fn btf() -> Result<(), Error> {
     match Path::new(VMLINUX).try_exists() {
         Ok(true) => Ok(()),
         Ok(false) => mounted("/sys", "sysfs", SYSFS_MAGIC).and(Err(Error::NoBtf)),
@@ -126,35 +122,8 @@ fn mounted(place: &'static str, file_system: &'static str, magic: FsWord) -> Res
 }
 
 /// How far the kernel is locked down: `none`, `integrity` or `confidentiality`; `None` if it does not say.
-pub(crate) fn lockdown() -> Option<String> {
+pub fn lockdown() -> Option<String> {
     let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     let (_, rest) = text.split_once('[')?;
     rest.split_once(']').map(|(level, _)| level.to_owned())
-}
-
-/// Whether an arena of so many bytes, or what else a run needs, fits into what the memory limit of this process's
-/// control group leaves.
-///
-/// # Errors
-///
-/// [`Error::Memory`].
-pub(crate) fn memory(bytes: u64) -> Result<(), Error> {
-    let needed = bytes.saturating_add(BESIDES_ARENA);
-    match memory::left() {
-        Some(left) if left < needed => Err(Error::Memory { needed, left }),
-        _ => Ok(()),
-    }
-}
-
-/// Whether so many bytes may still be mapped. Who maps one large piece may simply try; this is for what is made of
-/// many small ones, each of which ends the process if it is refused.
-///
-/// # Errors
-///
-/// [`Error::AddressSpace`].
-pub(crate) fn address_space(needed: u64) -> Result<(), Error> {
-    match memory::address_space_left() {
-        Some(left) if left < needed => Err(Error::AddressSpace { needed, left }),
-        _ => Ok(()),
-    }
 }

@@ -10,7 +10,7 @@ use libbpf_rs::{ErrorKind, Link, Object, ProgramInput, ProgramMut, UprobeOpts};
 
 use crate::error::Error;
 use crate::log;
-use crate::refusal::reason;
+use crate::refusal::Refusal;
 use crate::require;
 
 fn find<'a>(object: &'a Object, name: &str) -> Result<ProgramMut<'a>, String> {
@@ -20,8 +20,12 @@ fn find<'a>(object: &'a Object, name: &str) -> Result<ProgramMut<'a>, String> {
         .ok_or_else(|| format!("the BPF object has no program {name}"))
 }
 
-/// Runs a `syscall` program with `arguments`, which it may change.
-pub(crate) fn run<A: Pod>(object: &Object, name: &str, arguments: &mut A) -> Result<(), Error> {
+/// Runs a `syscall` program with `arguments` as its context, which it may change.
+///
+/// # Errors
+///
+/// [`Error::Usage`] if the object has no such program, [`Error::Bpf`] if it does not run.
+pub fn run<A: Pod>(object: &Object, name: &str, arguments: &mut A) -> Result<(), Error> {
     let program = find(object, name).map_err(Error::Usage)?;
     debug_assert!(!bytes_of(arguments).is_empty(), "a program has a context");
     let input = ProgramInput { context_in: Some(bytes_of_mut(arguments)), ..ProgramInput::default() };
@@ -33,11 +37,18 @@ pub(crate) fn run<A: Pod>(object: &Object, name: &str, arguments: &mut A) -> Res
 const UPROBE_PRIVILEGES: &str = "From Linux 6.16 on, and on stable kernels since July 2025, uprobes want CAP_SYS_ADMIN \
                                  besides CAP_BPF and CAP_PERFMON: run as root";
 
-/// Attaches a program to where its section says, or a uprobe to its target.
-pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> Result<Link, String> {
-    let program = find(object, program)?;
+/// Attaches a program to where its section says; one for uprobes that does not say where, to `target`.
+///
+/// # Errors
+///
+/// What the kernel, or libbpf, said.
+pub fn attach(object: &Object, program: &str, target: &UprobeTarget) -> Result<Link, Refusal> {
+    let program = find(object, program).map_err(|missing| {
+        let error = io::Error::new(io::ErrorKind::NotFound, missing);
+        Refusal::new(&error.into(), String::new())
+    })?;
     let is_uprobe = program.section() == "uprobe" || program.section() == "uprobe.s";
-    let (link, log) = log::capture(|| {
+    let (link, messages) = log::capture(|| {
         if is_uprobe {
             let options = UprobeOpts { func_name: Some(target.function.clone()), ..UprobeOpts::default() };
             program.attach_uprobe_with_opts(-1, &target.binary, 0, options)
@@ -46,11 +57,11 @@ pub(crate) fn attach(object: &Object, program: &str, target: &UprobeTarget) -> R
         }
     });
     link.map_err(|error| {
-        let reason = reason(&error, &log);
+        let refusal = Refusal::new(&error, messages);
         if is_uprobe && error.kind() == ErrorKind::PermissionDenied && !require::is_administrator() {
-            return format!("{reason}. {UPROBE_PRIVILEGES}");
+            return refusal.because(UPROBE_PRIVILEGES);
         }
-        reason
+        refusal
     })
 }
 

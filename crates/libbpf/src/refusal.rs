@@ -18,7 +18,8 @@ const LOG_END: &str = "-- END PROG LOAD LOG --";
 
 /// Why something is refused, as far as the answer tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+#[non_exhaustive]
+pub enum Cause {
     /// The verifier takes the program for wrong.
     Rejected,
     /// A policy forbids it: the privileges are there.
@@ -67,11 +68,11 @@ impl Cause {
     }
 
     /// What to do.
-    fn advice(self) -> String {
+    pub fn advice(self) -> String {
         let advice = match self {
             Cause::Rejected => {
-                "The verifier rejects the program. If it is one of arenaq's, try another object \
-                 (`--instructions`), and report it with the whole log."
+                "The verifier rejects the program. If it is one of arenaq's, try another object (`Instructions`), \
+                 and report it with the whole log."
             }
             Cause::Forbidden => return forbidden(),
             Cause::NoFunction => {
@@ -124,7 +125,7 @@ fn no_memory() -> String {
         None => String::new(),
     };
     format!(
-        "Choose a smaller --capacity, or raise the limit: of the process's address space (`ulimit -v`), or of \
+        "Choose a smaller capacity, or raise the limit: of the process's address space (`ulimit -v`), or of \
          its control group's memory{left}."
     )
 }
@@ -140,11 +141,15 @@ pub fn load_object(
     what: &str,
     open: impl FnOnce() -> libbpf_rs::Result<OpenObject>,
 ) -> Result<Object, Error> {
-    attempt(open).map_err(|refusal| refusal.of(what))
+    try_load(open).map_err(|refusal| refusal.explain(what))
 }
 
-/// Opens and loads a BPF object.
-pub(crate) fn attempt(open: impl FnOnce() -> libbpf_rs::Result<OpenObject>) -> Result<Object, Refusal> {
+/// Opens and loads a BPF object. An arena that is too small for its variables is refused before anything is written.
+///
+/// # Errors
+///
+/// What the kernel, or libbpf, said.
+pub fn try_load(open: impl FnOnce() -> libbpf_rs::Result<OpenObject>) -> Result<Object, Refusal> {
     let (loaded, messages) = log::capture(|| {
         let open = open()?;
         check_arena(&open)?;
@@ -171,7 +176,7 @@ fn check_arena(open: &OpenObject) -> libbpf_rs::Result<()> {
 
 /// An error in one line: its whole chain, and what libbpf said first. What it says later is only that, therefore,
 /// something larger failed too.
-pub(crate) fn reason(error: &libbpf_rs::Error, log: &str) -> String {
+fn reason(error: &libbpf_rs::Error, log: &str) -> String {
     let chain = format!("{error:#}");
     match log.lines().find_map(|line| line.trim().strip_prefix("libbpf: ")) {
         Some(first) => format!("{chain} ({first})"),
@@ -179,9 +184,9 @@ pub(crate) fn reason(error: &libbpf_rs::Error, log: &str) -> String {
     }
 }
 
-/// What the kernel, or libbpf on its behalf, did not do.
+/// What the kernel, or libbpf on its behalf, did not do. As text it is what they said, in one line.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     cause: Cause,
     /// The error and what libbpf said first, in one line.
     said: String,
@@ -190,21 +195,34 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(error: &libbpf_rs::Error, messages: String) -> Refusal {
+    /// An error, and what libbpf said meanwhile ([`log::capture`]).
+    pub fn new(error: &libbpf_rs::Error, messages: String) -> Refusal {
         let said = reason(error, &messages);
         let cause = Cause::of(error.kind(), &format!("{said}\n{messages}"));
         Refusal { cause, said, messages }
     }
 
-    /// Whether a policy forbids it: another kind of program may be allowed.
-    pub(crate) fn is_forbidden(&self) -> bool {
-        self.cause == Cause::Forbidden
+    /// With what is known besides of its reason.
+    #[must_use]
+    pub(crate) fn because(mut self, reason: &str) -> Refusal {
+        self.said = format!("{}. {reason}", self.said);
+        self
+    }
+
+    /// Why, as far as the answer tells.
+    pub fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// An error that says what was tried, what was said, and what to do. If there is a log of the verifier, it
     /// goes to a file, and its last lines into the error.
-    pub(crate) fn of(self, what: impl Into<String>) -> Error {
+    pub fn explain(self, what: impl Into<String>) -> Error {
         let advice = self.cause.advice();
+        self.explain_with(what, advice)
+    }
+
+    /// As [`explain`](Self::explain), with advice of one's own.
+    pub fn explain_with(self, what: impl Into<String>, advice: impl Into<String>) -> Error {
         let (reason, log) = match self.messages.split_once(LOG_END) {
             Some((verifier, _)) => {
                 let shown = log::tail(verifier, SHOWN_LINES);
@@ -212,9 +230,11 @@ impl Refusal {
             }
             None => (self.said, None),
         };
-        Error::Load { what: what.into(), reason, advice, log }
+        Error::Load { what: what.into(), reason, advice: advice.into(), log }
     }
 }
+
+impl std::error::Error for Refusal {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -226,37 +246,39 @@ impl fmt::Display for Refusal {
 mod tests {
     use std::io;
 
+    use rustix::io::Errno;
+
     use super::{Cause, LOG_END, Refusal};
 
-    fn refusal(code: i32, messages: &str) -> Refusal {
-        Refusal::new(&io::Error::from_raw_os_error(code).into(), messages.to_owned())
+    fn refusal(code: Errno, messages: &str) -> Refusal {
+        Refusal::new(&io::Error::from(code).into(), messages.to_owned())
     }
 
     #[test]
     fn the_messages_tell_causes_apart_that_have_the_same_code() {
         let cases = [
             (
-                libc::EACCES,
+                Errno::ACCESS,
                 "libbpf: prog 'p': BPF program load failed: -EACCES\n\
                  libbpf: prog 'p': -- BEGIN PROG LOAD LOG --\nR1 !read_ok\n-- END PROG LOAD LOG --\n",
                 Cause::Rejected,
             ),
-            (libc::EPERM, "libbpf: prog 'p': BPF program load failed: -EPERM\n", Cause::Forbidden),
+            (Errno::PERM, "libbpf: prog 'p': BPF program load failed: -EPERM\n", Cause::Forbidden),
             (
-                libc::EOPNOTSUPP,
+                Errno::OPNOTSUPP,
                 "libbpf: prog 'p': -- BEGIN PROG LOAD LOG --\nJIT is required to use arena\n",
                 Cause::NoJit,
             ),
-            (libc::EINVAL, "libbpf: map 'arena': failed to create: -EINVAL\n", Cause::NoArena),
-            (libc::EINVAL, "libbpf: map 'counters': failed to create: -EINVAL\n", Cause::Other),
-            (libc::ENOMEM, "libbpf: map 'arena': failed to create: -ENOMEM\n", Cause::NoMemory),
+            (Errno::INVAL, "libbpf: map 'arena': failed to create: -EINVAL\n", Cause::NoArena),
+            (Errno::INVAL, "libbpf: map 'counters': failed to create: -EINVAL\n", Cause::Other),
+            (Errno::NOMEM, "libbpf: map 'arena': failed to create: -ENOMEM\n", Cause::NoMemory),
             (
-                libc::ESRCH,
+                Errno::SRCH,
                 "libbpf: extern (func ksym) 'bpf_arena_alloc_pages': not found in kernel or module BTFs\n",
                 Cause::NoFunction,
             ),
             (
-                libc::ESRCH,
+                Errno::SRCH,
                 "libbpf: prog 'p': failed to find kernel BTF type ID of 'ext4_allocate_inode': -ESRCH\n",
                 Cause::NoTarget,
             ),
@@ -264,7 +286,7 @@ mod tests {
         for (code, messages, cause) in cases {
             let refusal = refusal(code, messages);
             assert_eq!(refusal.cause, cause, "{refusal:?}");
-            let error = refusal.of("loading").to_string();
+            let error = refusal.explain("loading").to_string();
             assert!(error.starts_with("loading: ") && error.contains(&cause.advice()), "{error}");
         }
     }
@@ -273,7 +295,7 @@ mod tests {
     fn of_a_verifier_log_the_error_has_the_end_and_a_file_has_all() {
         let code: String = (0..1000).map(|line| format!("instruction {line}\n")).collect();
         let messages = format!("libbpf: prog 'p': -- BEGIN PROG LOAD LOG --\n{code}R1 !read_ok\n{LOG_END}\n");
-        let error = refusal(libc::EACCES, &messages).of("loading");
+        let error = refusal(Errno::ACCESS, &messages).explain("loading");
         let crate::Error::Load { reason, log: Some(log), .. } = &error else { panic!("{error:?}") };
         assert!(
             reason.contains("instruction 999\nR1 !read_ok") && !reason.contains("instruction 900"),

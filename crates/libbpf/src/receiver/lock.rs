@@ -120,16 +120,7 @@ impl Lock {
                 )));
             }
             if start.elapsed() >= longest {
-                return Err(folder.refusal(match queue {
-                    QueueKind::Mpsc => format!(
-                        "{} consumes from it, and an MPSC queue has one consumer. Wait for its end (`--wait 1h`), or end it",
-                        who()
-                    ),
-                    QueueKind::Mpmc => format!(
-                        "{} has locked it for itself, and keeps consumers away: end that, or wait longer (`--wait 1h`)",
-                        who()
-                    ),
-                }));
+                return Err(Error::Held { folder: folder.path().to_owned(), queue, holders: who() });
             }
             thread::sleep(TRY);
         }

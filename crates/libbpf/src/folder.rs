@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::log;
-use crate::refusal::reason;
+use crate::refusal::Refusal;
 
 /// An open folder.
 #[derive(Debug)]
@@ -37,16 +37,12 @@ pub(crate) enum Pin {
     Other,
 }
 
-pub(crate) fn refusal(folder: &Path, reason: impl Into<String>) -> Error {
-    Error::Pinned { folder: folder.to_owned(), reason: reason.into() }
-}
-
 impl Folder {
     /// Makes the folder, for its owner only: whoever can open it can lock it, and keep consumers away.
     pub(crate) fn make(path: &Path) -> Result<Folder, Error> {
         let (parent, name) = open_parent(path)?;
         if !is_bpf(&parent)? {
-            return Err(refusal(
+            return Err(Error::pinned(
                 path,
                 format!(
                     "{} is not on a BPF file system: choose a folder in /sys/fs/bpf, after `mount -t bpf bpf /sys/fs/bpf` if need be",
@@ -58,7 +54,7 @@ impl Folder {
             return Err(dot(path, name));
         }
         mkdirat(&parent, name, Mode::RWXU).map_err(|error| match error {
-            Errno::EXIST => refusal(
+            Errno::EXIST => Error::pinned(
                 path,
                 format!(
                     "it exists already; `arenaq unpin {}` takes away what is pinned there",
@@ -78,19 +74,19 @@ impl Folder {
         let (parent, name) = open_parent(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(&parent, name, flags, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => refusal(path, "there is no such folder: `arenaq pin` makes one"),
+            Errno::NOENT => Error::pinned(path, "there is no such folder: `arenaq pin` makes one"),
             Errno::NOTDIR | Errno::LOOP => match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Symlink => refusal(
+                Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Symlink => Error::pinned(
                     path,
                     "it is a symbolic link, which is not followed: give the folder to which it leads",
                 ),
-                _ => refusal(path, "it is no folder: `arenaq pin` makes one"),
+                _ => Error::pinned(path, "it is no folder: `arenaq pin` makes one"),
             },
             Errno::PERM if has_dot(name) && is_bpf(&parent).unwrap_or(false) => dot(path, name),
             error => Error::system(format!("opening {}", path.display()))(error),
         })?;
         if !is_bpf(&directory)? {
-            return Err(refusal(
+            return Err(Error::pinned(
                 path,
                 "it is not on a BPF file system, and only there `arenaq pin` makes such a folder",
             ));
@@ -109,7 +105,7 @@ impl Folder {
     }
 
     pub(crate) fn refusal(&self, reason: impl Into<String>) -> Error {
-        refusal(&self.path, reason)
+        Error::pinned(&self.path, reason)
     }
 
     /// A path to something in this very folder, whatever has become of its name.
@@ -151,7 +147,7 @@ impl Folder {
             Err(why) => return Err(self.refusal(format!("opening {name}: {why}"))),
         }
         let (map, messages) = log::capture(|| MapHandle::from_pinned_path(self.entry(name)));
-        map.map_err(|error| self.refusal(format!("opening {name}: {}", reason(&error, &messages))))
+        map.map_err(|error| self.refusal(format!("opening {name}: {}", Refusal::new(&error, messages))))
     }
 
     /// Pins an object here.
@@ -272,7 +268,7 @@ fn parent_path(path: &Path) -> &Path {
 /// The folder in which something is, and its name there.
 fn open_parent(path: &Path) -> Result<(OwnedFd, &OsStr), Error> {
     let Some(name) = path.file_name() else {
-        return Err(refusal(path, "give the folder by its own name, not as `..` or `/`"));
+        return Err(Error::pinned(path, "give the folder by its own name, not as `..` or `/`"));
     };
     let parent = parent_path(path);
     let opened = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -302,7 +298,7 @@ fn has_dot(name: &OsStr) -> bool {
 fn dot(path: &Path, name: &OsStr) -> Error {
     let name = name.to_string_lossy();
     let other = name.replace('.', "_");
-    refusal(
+    Error::pinned(
         path,
         format!("a BPF file system has no names with a dot, as in {name}: choose another, such as {other}"),
     )

@@ -1,7 +1,7 @@
 //! Which queue.
 
 /// Which of the two queues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     /// A list of nodes from a pool: many producers, one consumer; it can grow.
     Mpsc,
@@ -10,7 +10,7 @@ pub enum QueueKind {
 }
 
 impl QueueKind {
-    /// The name on the command line.
+    /// A short name, for output and command lines.
     pub const fn name(self) -> &'static str {
         match self {
             QueueKind::Mpsc => "mpsc",

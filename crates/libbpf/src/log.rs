@@ -22,8 +22,9 @@ fn keep(level: PrintLevel, message: String) {
     }
 }
 
-/// Runs `attempt` and returns what libbpf complained of meanwhile, and the verifier's logs.
-pub(crate) fn capture<T>(attempt: impl FnOnce() -> T) -> (T, String) {
+/// Runs `attempt` and returns what libbpf complained of meanwhile, and the verifier's logs. For that it takes the place
+/// of whatever was to print libbpf's messages ([`libbpf_rs::set_print`]), from now on.
+pub fn capture<T>(attempt: impl FnOnce() -> T) -> (T, String) {
     static KEEP: Once = Once::new();
     KEEP.call_once(|| {
         set_print(Some((PrintLevel::Debug, keep)));

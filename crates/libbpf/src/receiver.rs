@@ -37,11 +37,8 @@ pub struct Receiver<'a> {
 }
 
 impl<'a> Receiver<'a> {
-    pub(crate) fn new(
-        source: Source<'a>,
-        events: &'a EventCount<Native>,
-        doorbell: Doorbell,
-    ) -> Receiver<'a> {
+    /// A consumer that nobody counts. `events` and `doorbell` are what its queue's producers look at and ring.
+    pub fn new(source: Source<'a>, events: &'a EventCount<Native>, doorbell: Doorbell) -> Receiver<'a> {
         Receiver { source, events, doorbell, ticket: None, teller: None, right: None }
     }
 

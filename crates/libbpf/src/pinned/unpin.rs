@@ -4,14 +4,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::record::{MAPS, RECORD, Record};
+use super::record::{RECORD, Record};
 use crate::error::Error;
 use crate::folder::Folder;
 
 /// What was taken away.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Unpinned {
     /// The folder, which is gone.
     pub folder: PathBuf,
@@ -57,7 +55,7 @@ pub fn unpin(folder: &Path) -> Result<Unpinned, Error> {
     let mut names: Vec<_> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
     names.sort_by_key(|name| match name.as_str() {
         RECORD => 2,
-        name if MAPS.contains(&name) => 1,
+        name if record.is_map(name) => 1,
         _ => 0,
     });
     for name in &names {
