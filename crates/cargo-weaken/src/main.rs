@@ -5,6 +5,7 @@ mod baseline;
 mod child;
 mod compile;
 mod error;
+mod failure;
 mod interrupt;
 mod judge;
 mod page;

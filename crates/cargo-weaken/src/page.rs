@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use weaken::record::{Ending, Execution, Step};
 
 use crate::error::Error;
+use crate::failure;
 use crate::judge::{Kill, Verdict};
 use crate::report::{Mutation, Report};
 
@@ -192,78 +192,6 @@ fn killed(kill: &Kill) -> Markup {
             "."
         }
         pre { (kill.message) }
-        @if let Some(execution) = &kill.execution { (table(execution)) }
-    }
-}
-
-/// A row for each step, a column for each thread.
-fn table(execution: &Execution) -> Markup {
-    let threads: BTreeSet<u32> = execution.steps.iter().map(|step| step.thread).collect();
-    html! {
-        table.execution {
-            tr {
-                th { "step" }
-                @for thread in &threads { th { "thread " (thread) } }
-            }
-            @for (number, step) in execution.steps.iter().enumerate() {
-                tr.changed[step.changed].refused[step.ending == Ending::Refused] {
-                    td.number { (number + 1) }
-                    @for thread in &threads {
-                        td { @if *thread == step.thread { (cell(step, execution)) } }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn cell(step: &Step, execution: &Execution) -> Markup {
-    html! {
-        code title=(step.place) {
-            (step.operation) @if let Some(word) = &step.word { " " b { (word) } }
-            @if let Some(order) = step.order { " " span.order { (order) } }
-        }
-        @if step.changed { " " span.killed { "changed" } }
-        div.what {
-            @if let Some(read) = &step.read {
-                "reads " (read.value)
-                @match read.from {
-                    Some(from) => {
-                        " from step " (from + 1)
-                        @let write = &execution.steps[from];
-                        @if write.thread != step.thread { (edge(write, step)) }
-                    },
-                    None => ", the value from the beginning",
-                }
-                @if read.stale { ", " b { "although a newer write is there" } }
-            }
-            @if let Some(value) = &step.wrote {
-                @if step.read.is_some() { "; " } "writes " (value)
-            }
-            @match step.ending {
-                Ending::Done => {},
-                Ending::Failed => " (not what it expected)",
-                Ending::Refused => b { "loom ends the execution here" },
-            }
-        }
-        div.place { (step.place.file) ":" (step.place.line) }
-    }
-}
-
-/// Whether a read orders anything, by the two accesses alone.
-fn edge(write: &Step, read: &Step) -> Markup {
-    let releases = write.order.is_some_and(weaken::operation::Order::releases);
-    let acquires = read.order.is_some_and(weaken::operation::Order::acquires);
-    html! {
-        @match (releases, acquires) {
-            (true, true) => " and synchronises with it",
-            (true, false) => {
-                " and does not synchronise: the read does not acquire (but for a fence after it)"
-            },
-            (false, true) => {
-                " and does not synchronise: the write does not release (but for a fence before it)"
-            },
-            (false, false) => " and does not synchronise: no release, no acquire (but for fences)",
-        }
+        @if let Some(execution) = &kill.execution { (failure::show(execution)) }
     }
 }

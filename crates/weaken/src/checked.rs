@@ -8,8 +8,13 @@ mod hook;
 mod letters;
 pub mod model;
 mod report;
+mod show;
 mod site;
 mod value;
+
+use std::fmt::Display;
+
+use show::Show;
 
 /// loom's `sync`, with atomics that are weaken's.
 pub mod sync {
@@ -33,4 +38,18 @@ pub mod sync {
 pub fn name<T: ?Sized>(memory: &T, name: &str) {
     let address = (&raw const *memory).cast::<()>().addr();
     execution::with(|execution| execution.name(address, size_of_val(memory), name));
+}
+
+/// Says how the failing execution writes the value of an atomic whose word has parts:
+/// `weaken::show(&stack.top, |word| format!("tag {}, node {}", word >> 32, word as u32))`.
+///
+/// `show` is given the word as 64 bits, and is for the address and for this execution, as a
+/// [`name()`](crate::name()).
+///
+/// # Panics
+///
+/// Outside of [`model()`](crate::model()).
+pub fn show<T: ?Sized, S: Display>(memory: &T, show: impl Fn(u64) -> S + 'static) {
+    let address = (&raw const *memory).cast::<()>().addr();
+    execution::with(|execution| execution.show(address, Show::new(show)));
 }

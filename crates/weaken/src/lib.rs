@@ -21,7 +21,7 @@ pub mod record;
 #[cfg(feature = "loom")]
 mod checked;
 #[cfg(feature = "loom")]
-pub use checked::{cell, model, name, sync};
+pub use checked::{cell, model, name, show, sync};
 #[cfg(feature = "futures")]
 #[doc(no_inline)]
 pub use loom::future;

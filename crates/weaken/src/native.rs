@@ -71,3 +71,7 @@ pub use std::{thread, thread_local};
 /// Calls a piece of memory by a name in the failing executions of a model; without loom it does nothing.
 #[inline(always)]
 pub fn name<T: ?Sized>(_memory: &T, _name: &str) {}
+
+/// Says how the failing executions of a model write the value of an atomic; without loom it does nothing.
+#[inline(always)]
+pub fn show<T: ?Sized, S: core::fmt::Display>(_memory: &T, _show: impl Fn(u64) -> S + 'static) {}

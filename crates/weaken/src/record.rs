@@ -186,6 +186,9 @@ impl fmt::Display for Reason {
 pub struct Execution {
     /// The accesses.
     pub steps: Vec<Step>,
+    /// In a data race: the step, counted from 0, that nothing orders before the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unordered: Option<usize>,
 }
 
 /// One access of an execution.
@@ -200,9 +203,9 @@ pub struct Step {
     /// The ordering that it had; of a failed compare-exchange the one of failure. None if it is not atomic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
-    /// Whether the ordering is another than in the source.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub changed: bool,
+    /// The ordering in the source, if it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Order>,
     /// The name of the memory: as given to [`name`](crate::name()), else `A`, `B`, …; none for a fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub word: Option<String>,
@@ -224,9 +227,9 @@ pub struct Read {
     pub value: String,
     /// The step that wrote it, counted from 0; `None` is the value with which the memory was made.
     pub from: Option<usize>,
-    /// Whether a newer write had been executed already.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub stale: bool,
+    /// The step with the newest write at that time, if it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<usize>,
 }
 
 /// How an access ended.

@@ -91,20 +91,21 @@ fn a_store_that_no_longer_releases_is_a_race_and_the_execution_says_where() {
         .iter()
         .map(|step| {
             let word = step.word.as_deref().unwrap_or_default();
-            (step.thread, step.operation, step.order, word, step.changed, step.ending)
+            (step.thread, step.operation, step.order, word, step.source, step.ending)
         })
         .collect();
     assert_eq!(
         shown,
         [
-            (1, Operation::Write, None, "data", false, Ending::Done),
-            (1, Operation::Store, Some(Order::Relaxed), "ready", true, Ending::Done),
-            (0, Operation::Load, Some(Order::Acquire), "ready", false, Ending::Done),
-            (0, Operation::Read, None, "data", false, Ending::Refused),
+            (1, Operation::Write, None, "data", None, Ending::Done),
+            (1, Operation::Store, Some(Order::Relaxed), "ready", Some(Order::Release), Ending::Done),
+            (0, Operation::Load, Some(Order::Acquire), "ready", None, Ending::Done),
+            (0, Operation::Read, None, "data", None, Ending::Refused),
         ]
     );
     let load = execution.steps[2].read.as_ref().expect("a load reads");
-    assert_eq!((load.value.as_str(), load.from, load.stale), ("true", Some(1), false));
+    assert_eq!((load.value.as_str(), load.from, load.newest), ("true", Some(1), None));
+    assert_eq!(execution.unordered, Some(0));
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn equal_values_do_not_hide_which_write_was_read() {
         by(execution, Operation::Store).into_iter().filter(|step| step.wrote.as_deref() == Some("7"));
     assert_eq!(sevens.count(), 2, "{execution:?}");
     let last = execution.steps.last().and_then(|step| step.read.as_ref()).expect("the load is last");
-    assert_eq!((last.value.as_str(), last.from, last.stale), ("7", Some(0), true), "{execution:?}");
+    assert_eq!((last.value.as_str(), last.from, last.newest), ("7", Some(0), Some(1)), "{execution:?}");
 }
 
 #[test]
@@ -189,6 +190,30 @@ fn a_wrong_result_is_told_from_what_loom_finds() {
     assert_eq!(failure.reason, Reason::Wrong);
     assert!(failure.message.contains("a lost update"), "{failure:?}");
     assert!(failure.execution.steps.iter().all(|step| step.ending == Ending::Done), "{failure:?}");
+}
+
+#[test]
+fn memory_is_called_and_shown_as_the_model_says_and_never_two_pieces_alike() {
+    let run = run("names", "");
+    let shown: Vec<_> = run
+        .execution()
+        .steps
+        .iter()
+        .map(|step| {
+            let read = step.read.as_ref().map(|read| read.value.as_str());
+            (step.word.as_deref().unwrap_or_default(), read.unwrap_or_default(), step.wrote.as_deref())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("node", "tag 3, first 1", Some("tag 3, first 2")),
+            ("node #2", "0", None),
+            // A function that panics shows nothing.
+            ("node #3", "1", None),
+            ("A", "5", None),
+        ]
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ fn an_atomic_is_the_one_of_core() {
     let pointer: native::AtomicPtr<u8> = weaken::sync::atomic::AtomicPtr::default();
     let order: native::Ordering = weaken::sync::atomic::Ordering::Relaxed;
     weaken::name(&word, "word");
+    weaken::show(&word, |word| word >> 1);
     assert_eq!(word.load(order), 3);
     assert!(pointer.load(order).is_null());
 }

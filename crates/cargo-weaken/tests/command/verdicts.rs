@@ -78,14 +78,20 @@ fn a_kill_has_the_execution_with_the_write_of_each_read() {
 
     let steps = kill["execution"]["steps"].as_array().expect("steps");
     let word = |step: &Value| step["word"].as_str().unwrap_or_default().to_owned();
-    let changed = steps.iter().position(|step| step["changed"] == true).expect("the store is a step");
+    let changed = steps.iter().position(|step| step["source"].is_string()).expect("the store is a step");
     assert_eq!((word(&steps[changed]).as_str(), steps[changed]["order"].as_str()), ("tail", Some("Relaxed")));
+    assert_eq!(steps[changed]["source"], "Release");
     let load =
         steps.iter().find(|step| step["read"]["from"] == changed).expect("somebody reads what it wrote");
     assert_eq!((word(load).as_str(), load["order"].as_str()), ("tail", Some("Acquire")));
     assert_eq!(load["read"]["value"], steps[changed]["wrote"]);
     let last = steps.last().expect("a step");
     assert_eq!((word(last).as_str(), last["ending"].as_str()), ("place 0", Some("refused")));
+    let first = kill["execution"]["unordered"].as_u64().expect("it races with a step") as usize;
+    assert_eq!(
+        (word(&steps[first]).as_str(), steps[first]["operation"].as_str()),
+        ("place 0", Some("write"))
+    );
 }
 
 #[test]
@@ -109,6 +115,30 @@ fn the_page_stands_alone_and_shows_source_verdicts_and_executions() {
         "loom ends the execution here",
     ] {
         assert!(page.contains(shown), "{shown}");
+    }
+}
+
+#[test]
+fn every_kill_has_a_picture_and_says_which_changed_ordering_it_is_about() {
+    let (fixture, report) = &*FULL;
+    let page = fixture.read("page.html");
+    let parts: Vec<_> = page.split("<details id=\"change-").skip(1).collect();
+    let changes = report["mutations"].as_array().expect("changes");
+    assert_eq!(parts.len(), changes.len());
+    for (part, change) in parts.iter().zip(changes) {
+        let is_killed = change["verdict"] == "killed";
+        assert_eq!(part.matches("<div class=\"picture\">").count(), usize::from(is_killed), "{change}");
+        if is_killed {
+            let file = change["file"].as_str().expect("a file").trim_start_matches("src/");
+            let source =
+                change["from"].as_str().and_then(|from| from.split('/').next()).expect("an ordering");
+            let is = format!("at {file}:{} is Relaxed instead of {source}.", change["line"]);
+            assert!(part.contains(&is), "{is}: {part}");
+            assert!(part.contains("Nothing orders step"), "{part}");
+            for class in ["step changed", "arrow missing", "arrow race"] {
+                assert!(part.contains(&format!("class=\"{class}\"")), "{class}: {part}");
+            }
+        }
     }
 }
 

@@ -13,12 +13,28 @@ use super::execution::{self, Number, Step, Word};
 use super::site::SiteId;
 use super::value::Shape;
 
+/// The ordering of one outcome of an access.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strength {
+    /// In this run.
+    pub(super) now: Order,
+    /// In the source.
+    source: Order,
+}
+
+impl Strength {
+    /// Of plain memory, which has none: this one is never shown.
+    pub(super) const PLAIN: Strength = Strength { now: Order::Relaxed, source: Order::Relaxed };
+}
+
 /// An access that is going on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
     site: SiteId,
     /// Those that it has in this run.
-    pub(super) orders: Orders,
+    orders: Orders,
+    /// Those of the source.
+    source: Orders,
     operation: Operation,
     /// None for a fence.
     address: Option<usize>,
@@ -34,28 +50,40 @@ impl Access {
         address: Option<usize>,
         shape: Shape,
     ) -> Access {
+        let source = orders;
         let (site, orders) = execution::with(|execution| {
-            let (site, orders) = execution.sites.find(location, operation, orders);
+            let (site, orders) = execution.sites.find(location, operation, source);
             execution.sites.made(site);
             (site, orders)
         });
-        Access { site, orders, operation, address, shape }
+        Access { site, orders, source, operation, address, shape }
+    }
+
+    /// The ordering that it has if it succeeds, or if it cannot fail.
+    pub(super) fn success(&self) -> Strength {
+        Strength { now: self.orders.success, source: self.source.success }
+    }
+
+    /// The one that it has if it fails.
+    pub(super) fn failure(&self) -> Strength {
+        let failure = |orders: Orders| orders.failure.unwrap_or(Order::Relaxed);
+        Strength { now: failure(self.orders), source: failure(self.source) }
     }
 
     /// Lets loom do it. If loom ends the execution in it, that is the last step of this thread.
-    pub(super) fn run<R>(&self, order: Order, body: impl FnOnce() -> R) -> R {
-        self.enter(order, |_| body())
+    pub(super) fn run<R>(&self, strength: Strength, body: impl FnOnce() -> R) -> R {
+        self.enter(strength, |_| body())
     }
 
     /// The same where loom calls the user's code inside of the access, once it has let it pass: what panics
     /// after `has_passed` is set is the user's.
-    pub(super) fn enter<R>(&self, order: Order, body: impl FnOnce(&Cell<bool>) -> R) -> R {
+    pub(super) fn enter<R>(&self, strength: Strength, body: impl FnOnce(&Cell<bool>) -> R) -> R {
         let has_passed = Cell::new(false);
         match catch_unwind(AssertUnwindSafe(|| body(&has_passed))) {
             Ok(result) => result,
             Err(payload) => {
                 if !has_passed.get() {
-                    self.refused(order, &*payload);
+                    self.refused(strength, &*payload);
                 }
                 resume_unwind(payload)
             }
@@ -63,7 +91,7 @@ impl Access {
     }
 
     /// loom has ended the execution in this access, if it was the first to panic.
-    fn refused(&self, order: Order, payload: &(dyn Any + Send)) {
+    fn refused(&self, strength: Strength, payload: &(dyn Any + Send)) {
         // The threads that loom takes down afterwards unwind with something else than a text.
         let says_why = payload.is::<String>() || payload.is::<&'static str>();
         let is_first = execution::try_with(|execution| {
@@ -72,8 +100,7 @@ impl Access {
         if !says_why || is_first != Some(true) {
             return;
         }
-        let order = (!self.operation.is_plain()).then_some(order);
-        let step = self.step(order, None, None, Ending::Refused);
+        let step = self.step(strength, None, None, Ending::Refused);
         execution::try_with(|execution| {
             if let Some(panic) = &mut execution.panic {
                 panic.is_placed = true;
@@ -83,15 +110,14 @@ impl Access {
     }
 
     /// An access of an atomic that was made.
-    pub(super) fn done(&self, word: Word, order: Order, read: Option<Number>, wrote: Option<Number>) {
-        let order = (!self.operation.is_plain()).then_some(order);
-        let step = self.step(order, read, wrote, Ending::Done);
+    pub(super) fn done(&self, word: Word, strength: Strength, read: Option<Number>, wrote: Option<Number>) {
+        let step = self.step(strength, read, wrote, Ending::Done);
         execution::with(|execution| execution.push_atomic(word, step));
     }
 
     /// A compare-exchange that found this instead.
-    pub(super) fn failed(&self, word: Word, order: Order, read: Number) {
-        let step = self.step(Some(order), Some(read), None, Ending::Failed);
+    pub(super) fn failed(&self, word: Word, read: Number) {
+        let step = self.step(self.failure(), Some(read), None, Ending::Failed);
         execution::with(|execution| {
             execution.sites.failed(self.site);
             execution.push_atomic(word, step);
@@ -99,34 +125,30 @@ impl Access {
     }
 
     /// The load of `fetch_update`, which has the ordering of a failure.
-    pub(super) fn looked(&self, word: Word, order: Order, read: Number) {
+    pub(super) fn looked(&self, word: Word, read: Number) {
         execution::with(|execution| execution.sites.failed(self.site));
-        self.done(word, order, Some(read), None);
+        self.done(word, self.failure(), Some(read), None);
     }
 
     /// A fence or an access of plain memory that was made.
     pub(super) fn passed(&self) {
-        let order = (!self.operation.is_plain()).then_some(self.orders.success);
-        let step = self.step(order, None, None, Ending::Done);
+        let step = self.step(self.success(), None, None, Ending::Done);
         execution::with(|execution| execution.push(step));
     }
 
-    fn step(
-        &self,
-        order: Option<Order>,
-        read: Option<Number>,
-        wrote: Option<Number>,
-        ending: Ending,
-    ) -> Step {
+    fn step(&self, strength: Strength, read: Option<Number>, wrote: Option<Number>, ending: Ending) -> Step {
+        let Strength { now, source } = strength;
+        let is_atomic = !self.operation.is_plain();
         Step {
             thread: thread(),
             site: self.site,
-            order,
+            order: is_atomic.then_some(now),
+            source: (is_atomic && now != source).then_some(source),
             address: self.address,
             shape: self.shape,
             read,
             wrote,
-            stale: false,
+            newest: None,
             ending,
         }
     }

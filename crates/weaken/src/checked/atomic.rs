@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering as Native;
 
 use crate::operation::{Operation, Order, Orders};
 
-use super::access::Access;
+use super::access::{Access, Strength};
 use super::execution::{self, Execution, NOTHING, Number, Word};
 use super::value::{Shape, Value};
 
@@ -52,19 +52,19 @@ impl<T: Value> Atomic<T> {
 
     fn load(&self, location: &'static Location<'static>, order: Native) -> T {
         let access = self.begin(location, Operation::Load, Orders::one(order.into()));
-        let order = access.orders.success;
-        let number = access.run(order, || self.number.load(order.into()));
+        let strength = access.success();
+        let number = access.run(strength, || self.number.load(strength.now.into()));
         let value = self.value(number);
-        access.done(self.word, order, Some(number), None);
+        access.done(self.word, strength, Some(number), None);
         value
     }
 
     fn store(&self, location: &'static Location<'static>, value: T, order: Native) {
         let access = self.begin(location, Operation::Store, Orders::one(order.into()));
-        let order = access.orders.success;
+        let strength = access.success();
         let number = Self::reserve(value);
-        access.run(order, || self.number.store(number, order.into()));
-        access.done(self.word, order, None, Some(number));
+        access.run(strength, || self.number.store(number, strength.now.into()));
+        access.done(self.word, strength, None, Some(number));
     }
 
     /// Every read-modify-write is a swap of numbers: loom switches to no other thread between it and the line
@@ -77,13 +77,13 @@ impl<T: Value> Atomic<T> {
         change: impl FnOnce(T) -> T,
     ) -> T {
         let access = self.begin(location, operation, Orders::one(order.into()));
-        let order = access.orders.success;
+        let strength = access.success();
         let number = execution::with(|execution| execution.new_write(0));
-        let found = access.run(order, || self.number.swap(number, order.into()));
+        let found = access.run(strength, || self.number.swap(number, strength.now.into()));
         let before = self.value(found);
         let after = change(before).into_word();
         execution::with(|execution| execution.set_value(number, after));
-        access.done(self.word, order, Some(found), Some(number));
+        access.done(self.word, strength, Some(found), Some(number));
         before
     }
 
@@ -104,7 +104,8 @@ impl<T: Value> Atomic<T> {
     /// find. loom may switch to another thread just before the access, and another number may be there, with
     /// the value that is expected: then it tries again, with that number.
     fn exchange_in(&self, access: &Access, current: T, new: T) -> Result<T, T> {
-        let (success, failure) = (access.orders.success, self.failure(access));
+        let (strength, failure) = (access.success(), access.failure().now);
+        let success = strength.now;
         let current = current.into_word();
         let number = Self::reserve(new);
         let newest = |execution: &mut Execution| {
@@ -118,13 +119,13 @@ impl<T: Value> Atomic<T> {
         let mut surely = !is_stronger;
         loop {
             let on_failure = if surely { failure } else { Order::Relaxed };
-            let result = access.run(success, || {
+            let result = access.run(strength, || {
                 self.number.compare_exchange(expected, number, success.into(), on_failure.into())
             });
             match result {
                 Ok(found) => {
                     let value = self.value(found);
-                    access.done(self.word, success, Some(found), Some(number));
+                    access.done(self.word, strength, Some(found), Some(number));
                     return Ok(value);
                 }
                 Err(found) => {
@@ -132,7 +133,7 @@ impl<T: Value> Atomic<T> {
                     if value.into_word() == current {
                         (expected, surely) = (found, !is_stronger);
                     } else if surely {
-                        access.failed(self.word, failure, found);
+                        access.failed(self.word, found);
                         return Err(value);
                     } else {
                         // It fails: once more, with the ordering that a failure has.
@@ -143,10 +144,6 @@ impl<T: Value> Atomic<T> {
         }
     }
 
-    fn failure(&self, access: &Access) -> Order {
-        access.orders.failure.unwrap_or(Order::Relaxed)
-    }
-
     fn update(
         &self,
         location: &'static Location<'static>,
@@ -155,10 +152,10 @@ impl<T: Value> Atomic<T> {
         mut update: impl FnMut(T) -> Option<T>,
     ) -> Result<T, T> {
         let access = self.begin(location, Operation::FetchUpdate, Orders::two(set.into(), fetch.into()));
-        let fetch = self.failure(&access);
-        let number = access.run(fetch, || self.number.load(fetch.into()));
+        let fetch = access.failure();
+        let number = access.run(fetch, || self.number.load(fetch.now.into()));
         let mut current = self.value(number);
-        access.looked(self.word, fetch, number);
+        access.looked(self.word, number);
         while let Some(new) = update(current) {
             match self.exchange_in(&access, current, new) {
                 Ok(value) => return Ok(value),
@@ -174,16 +171,16 @@ impl<T: Value> Atomic<T> {
     unsafe fn unsync_load(&self, location: &'static Location<'static>) -> T {
         let access = self.begin(location, Operation::UnsyncLoad, Orders::one(Order::Relaxed));
         // SAFETY: passed on to the caller.
-        let number = access.run(Order::Relaxed, || unsafe { self.number.unsync_load() });
+        let number = access.run(Strength::PLAIN, || unsafe { self.number.unsync_load() });
         let value = self.value(number);
-        access.done(self.word, Order::Relaxed, Some(number), None);
+        access.done(self.word, Strength::PLAIN, Some(number), None);
         value
     }
 
     fn with_mut<R>(&mut self, location: &'static Location<'static>, body: impl FnOnce(&mut T) -> R) -> R {
         let access = self.begin(location, Operation::WithMut, Orders::one(Order::Relaxed));
         let word = self.word;
-        access.enter(Order::Relaxed, |has_passed| {
+        access.enter(Strength::PLAIN, |has_passed| {
             self.number.with_mut(|number| {
                 has_passed.set(true);
                 let found = *number;
@@ -191,7 +188,7 @@ impl<T: Value> Atomic<T> {
                 let mut value = T::from_word(read.unwrap_or_default());
                 let result = body(&mut value);
                 *number = Self::reserve(value);
-                access.done(word, Order::Relaxed, Some(found), Some(*number));
+                access.done(word, Strength::PLAIN, Some(found), Some(*number));
                 result
             })
         })
@@ -215,9 +212,9 @@ pub fn fence(order: Ordering) {
     assert!(order != Ordering::Relaxed, "there is no such thing as a relaxed fence");
     let orders = Orders::one(order.into());
     let access = Access::begin(Location::caller(), Operation::Fence, orders, None, Shape::Unsigned);
-    let order = access.orders.success;
-    if order != Order::Relaxed {
-        access.run(order, || loom::sync::atomic::fence(order.into()));
+    let strength = access.success();
+    if strength.now != Order::Relaxed {
+        access.run(strength, || loom::sync::atomic::fence(strength.now.into()));
     }
     access.passed();
 }

@@ -8,7 +8,7 @@ pub use loom::cell::{Cell, ConstPtr, MutPtr};
 
 use crate::operation::{Operation, Order, Orders};
 
-use super::access::Access;
+use super::access::{Access, Strength};
 use super::value::Shape;
 
 /// loom's `UnsafeCell`: it reports an access that no ordering protects.
@@ -33,7 +33,7 @@ impl<T: ?Sized> UnsafeCell<T> {
     #[track_caller]
     pub fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
         let access = self.begin(Location::caller(), Operation::Read);
-        access.enter(Order::Relaxed, |has_passed| {
+        access.enter(Strength::PLAIN, |has_passed| {
             self.0.with(|pointer| {
                 has_passed.set(true);
                 access.passed();
@@ -46,7 +46,7 @@ impl<T: ?Sized> UnsafeCell<T> {
     #[track_caller]
     pub fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
         let access = self.begin(Location::caller(), Operation::Write);
-        access.enter(Order::Relaxed, |has_passed| {
+        access.enter(Strength::PLAIN, |has_passed| {
             self.0.with_mut(|pointer| {
                 has_passed.set(true);
                 access.passed();
@@ -59,7 +59,7 @@ impl<T: ?Sized> UnsafeCell<T> {
     #[track_caller]
     pub fn get(&self) -> ConstPtr<T> {
         let access = self.begin(Location::caller(), Operation::Read);
-        let pointer = access.run(Order::Relaxed, || self.0.get());
+        let pointer = access.run(Strength::PLAIN, || self.0.get());
         access.passed();
         pointer
     }
@@ -68,7 +68,7 @@ impl<T: ?Sized> UnsafeCell<T> {
     #[track_caller]
     pub fn get_mut(&self) -> MutPtr<T> {
         let access = self.begin(Location::caller(), Operation::Write);
-        let pointer = access.run(Order::Relaxed, || self.0.get_mut());
+        let pointer = access.run(Strength::PLAIN, || self.0.get_mut());
         access.passed();
         pointer
     }

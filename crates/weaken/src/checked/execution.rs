@@ -4,6 +4,7 @@
 //! that thread.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -13,6 +14,7 @@ use crate::record::{self, Ending, Failure, Place};
 
 use super::hook::FirstPanic;
 use super::letters::Letters;
+use super::show::Show;
 use super::site::{SiteId, Sites};
 use super::value::Shape;
 
@@ -38,12 +40,15 @@ pub(super) struct Step {
     pub(super) thread: u32,
     pub(super) site: SiteId,
     pub(super) order: Option<Order>,
+    /// The ordering in the source, if it is another.
+    pub(super) source: Option<Order>,
     /// None for a fence.
     pub(super) address: Option<usize>,
     pub(super) shape: Shape,
     pub(super) read: Option<Number>,
     pub(super) wrote: Option<Number>,
-    pub(super) stale: bool,
+    /// The newest write at that time, if it read another.
+    pub(super) newest: Option<usize>,
     pub(super) ending: Ending,
 }
 
@@ -65,6 +70,7 @@ pub(super) struct Execution {
     newest: Vec<Number>,
     steps: Vec<Step>,
     names: Vec<Named>,
+    shows: HashMap<usize, Show>,
     pub(super) panic: Option<FirstPanic>,
 }
 
@@ -122,12 +128,17 @@ impl Execution {
         self.newest.clear();
         self.steps.clear();
         self.names.clear();
+        self.shows.clear();
         self.panic = None;
     }
 
     pub(super) fn name(&mut self, address: usize, size: usize, name: &str) {
         self.names.retain(|named| named.address != address || named.size != size);
         self.names.push(Named { address, size, name: name.to_string() });
+    }
+
+    pub(super) fn show(&mut self, address: usize, show: Show) {
+        self.shows.insert(address, show);
     }
 
     /// An atomic that begins with this value.
@@ -167,7 +178,10 @@ impl Execution {
 
     /// An access of an atomic has been executed.
     pub(super) fn push_atomic(&mut self, word: Word, mut step: Step) {
-        step.stale = step.read.is_some_and(|number| self.newest(word) != Some(number));
+        step.newest = step.read.and_then(|number| {
+            let newest = self.newest(word).filter(|newest| *newest != number)?;
+            self.writes.get(newest)?.step
+        });
         if let Some(number) = step.wrote {
             self.writes[number].step = Some(self.steps.len());
             self.wrote(word, number);
@@ -213,6 +227,20 @@ impl Execution {
         })
     }
 
+    /// The step with which the last one races. loom says in which thread it is: there it is the last one that
+    /// touches the same memory and writes, unless the last one does.
+    fn unordered(&self) -> Option<usize> {
+        let (last, before) = self.steps.split_last()?;
+        let other = self.panic.as_ref()?.threads.iter().copied().find(|thread| *thread != last.thread)?;
+        let writes = |step: &Step| self.sites.get(step.site).operation.writes();
+        before.iter().rposition(|step| {
+            step.thread == other
+                && step.address.is_some()
+                && step.address == last.address
+                && (writes(step) || writes(last))
+        })
+    }
+
     fn record(&self) -> record::Execution {
         let mut letters = Letters::default();
         let mut addresses: Vec<usize> = Vec::new();
@@ -226,12 +254,24 @@ impl Execution {
         }
         let mut word =
             |address: usize| self.name_of(address).unwrap_or_else(|| letters.of(address).to_string());
-        let names: Vec<(usize, String)> =
-            addresses.into_iter().map(|address| (address, word(address))).collect();
+        let mut names: Vec<(usize, String)> = Vec::new();
+        for address in addresses {
+            let name = word(address);
+            // A model may give one name to several: the nodes of a list.
+            let others = (1..).map(|count| match count {
+                1 => name.clone(),
+                count => format!("{name} #{count}"),
+            });
+            let is_free = |name: &String| names.iter().all(|(_, taken)| taken != name);
+            let name = others.into_iter().find(is_free).unwrap_or_default();
+            names.push((address, name));
+        }
         let known = |address: usize| names.iter().find(|(known, _)| *known == address).map(|(_, name)| name);
         let pointee = |address: usize| known(address).cloned().or_else(|| self.name_of(address));
-        let value = |number: Number, shape: Shape| {
-            self.value(number).map_or_else(|| "?".to_string(), |value| shape.show(value, pointee))
+        let value = |number: Number, step: &Step| {
+            let Some(value) = self.value(number) else { return "?".to_string() };
+            let show = step.address.and_then(|address| self.shows.get(&address));
+            show.and_then(|show| show.text(value)).unwrap_or_else(|| step.shape.show(value, pointee))
         };
         let steps = self.steps.iter().map(|step| {
             let site = self.sites.get(step.site);
@@ -240,17 +280,17 @@ impl Execution {
                 place: Place::clone(&site.place),
                 operation: site.operation,
                 order: step.order,
-                changed: site.changed.is_some(),
+                source: step.source,
                 word: step.address.and_then(known).cloned(),
                 read: step.read.map(|number| record::Read {
-                    value: value(number, step.shape),
+                    value: value(number, step),
                     from: self.writes.get(number).and_then(|write| write.step),
-                    stale: step.stale,
+                    newest: step.newest,
                 }),
-                wrote: step.wrote.map(|number| value(number, step.shape)),
+                wrote: step.wrote.map(|number| value(number, step)),
                 ending: step.ending,
             }
         });
-        record::Execution { steps: steps.collect() }
+        record::Execution { steps: steps.collect(), unordered: self.unordered() }
     }
 }

@@ -4,6 +4,7 @@ use std::boxed::Box;
 use std::panic::{self, PanicHookInfo};
 use std::string::{String, ToString};
 use std::sync::Once;
+use std::vec::Vec;
 
 use crate::record::{Place, Reason};
 
@@ -15,6 +16,8 @@ pub(super) struct FirstPanic {
     pub(super) reason: Reason,
     pub(super) message: String,
     pub(super) place: Option<Place>,
+    /// The threads that loom names, if it is a race.
+    pub(super) threads: Vec<u32>,
     /// This one and those after it.
     pub(super) count: u64,
     /// The access in which it happened is in the list of steps.
@@ -37,13 +40,7 @@ pub(super) fn install() {
 /// Whether the panic should be shown.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     let number = execution::try_with(|execution| {
-        let panic = execution.panic.get_or_insert_with(|| FirstPanic {
-            reason: info.location().map_or(Reason::Wrong, |location| reason(location.file())),
-            message: info.payload_as_str().unwrap_or("a panic without a text").trim().to_string(),
-            place: info.location().map(Place::from),
-            count: 0,
-            is_placed: false,
-        });
+        let panic = execution.panic.get_or_insert_with(|| first(info));
         panic.count += 1;
         panic.count
     });
@@ -56,6 +53,25 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
             false
         }
     }
+}
+
+fn first(info: &PanicHookInfo<'_>) -> FirstPanic {
+    let text = info.payload_as_str().unwrap_or("a panic without a text").trim();
+    let reason = info.location().map_or(Reason::Wrong, |location| reason(location.file()));
+    let (message, threads) = match reason {
+        Reason::Race => race(text),
+        _ => (text, Vec::new()),
+    };
+    let place = info.location().map(Place::from);
+    FirstPanic { reason, message: message.to_string(), place, threads, count: 0, is_placed: false }
+}
+
+/// What loom says of a race, and the threads that it names in the lines below, `read: thread #1 @ FILE:LINE`,
+/// where it keeps the places of accesses. The places are weaken's own.
+fn race(text: &str) -> (&str, Vec<u32>) {
+    let (message, accesses) = text.split_once('\n').unwrap_or((text, ""));
+    let thread = |line: &str| line.split_once(": thread #")?.1.split_once(' ')?.0.parse().ok();
+    (message, accesses.lines().filter_map(thread).collect())
 }
 
 /// loom checks each thing in a file of its own.

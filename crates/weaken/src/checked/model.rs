@@ -22,17 +22,27 @@ pub fn model<F>(body: F)
 where
     F: Fn() + Sync + Send + 'static,
 {
-    run(Location::caller(), &loom::model::Builder::new(), loom::model, body);
+    let Builder(builder) = Builder::new();
+    run(Location::caller(), &builder, |body| builder.check(body), body);
 }
 
 /// [`loom::model::Builder`], with a record: its fields are loom's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder(loom::model::Builder);
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
+}
 
 impl Builder {
     /// What the environment says, or loom's defaults.
     pub fn new() -> Builder {
-        Builder(loom::model::Builder::new())
+        let mut builder = loom::model::Builder::new();
+        // So that loom says which threads race, for the record.
+        builder.location |= report::is_wanted();
+        Builder(builder)
     }
 
     /// The file to which loom writes how far it is.

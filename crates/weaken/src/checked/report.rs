@@ -22,6 +22,11 @@ std::thread_local! {
     static RUNNING: RefCell<Option<Header>> = const { RefCell::new(None) };
 }
 
+/// Whether somebody asks for a record.
+pub(super) fn is_wanted() -> bool {
+    std::env::var_os(record::FILE).is_some()
+}
+
 /// Appends a line, if somebody asks for a record. A record that is not whole is worth nothing: if it cannot be
 /// written, the process ends.
 pub(super) fn write(line: &Line) {

@@ -186,6 +186,26 @@ fn wrong() {
 }
 
 #[test]
+fn names() {
+    if !is_asked() {
+        return;
+    }
+    model(|| {
+        let nodes = [AtomicUsize::new(0), AtomicUsize::new(1), AtomicUsize::new((3 << 32) + 1)];
+        for node in &nodes {
+            weaken::name(node, "node");
+        }
+        weaken::show(&nodes[1], |word| -> u64 { panic!("no value {word}") });
+        weaken::show(&nodes[2], |word| format!("tag {}, first {}", word >> 32, word & 0xffff_ffff));
+        nodes[2].fetch_add(1, Ordering::Relaxed);
+        nodes[0].load(Ordering::Relaxed);
+        nodes[1].load(Ordering::Relaxed);
+        AtomicUsize::new(5).load(Ordering::Relaxed);
+        panic!("to see how they are called");
+    });
+}
+
+#[test]
 fn destructor() {
     struct Panics;
     impl Drop for Panics {
