@@ -213,8 +213,9 @@ fn a_batch_of_blocks_takes_the_blocks_of_a_batch() {
 fn grow(list: &Plain, outcomes: &Outcomes) {
     list.turn.take();
     // SAFETY: the memory of all nodes is there from the start.
-    let mut chain = unsafe { list.pool.grow(1) }.expect("room, and no other grower");
-    while let Err(same) = list.pool.free_chain(chain) {
+    let mut chain = unsafe { list.pool().grow(1) }.expect("room, and no other grower");
+    // SAFETY: of this pool.
+    while let Err(same) = unsafe { list.pool().free_chain(chain) } {
         outcomes.saw("free contended");
         chain = same;
     }
@@ -242,6 +243,6 @@ fn a_push_uses_the_node_that_another_thread_has_just_made() {
         let [pushed, _, mut popped] = join([producer, grower, consumer]);
         popped.extend(list.drain());
         assert!([1].into_iter().chain(pushed).eq(popped), "first in, first out");
-        assert_eq!(list.pool.created(), list.pool.limit());
+        assert_eq!(list.pool().created(), list.pool().limit());
     });
 }

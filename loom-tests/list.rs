@@ -4,9 +4,9 @@ use std::num::NonZero;
 use std::rc::Rc;
 
 use arenaq::count::CountPolicy;
-use arenaq::mpsc::{Consumer, Head, Node};
+use arenaq::mpsc::{self, Consumer, Head, Node};
 use arenaq::platform::{Platform, Word};
-use arenaq::pool::{Pool, Start};
+use arenaq::pool::{Nodes, Pool, Start};
 use arenaq::{PopError, PushError};
 
 use crate::model::{self, Loom, Outcomes, Turn, exactly_once};
@@ -17,7 +17,7 @@ type Element = Node<Loom, u64>;
 /// An MPSC queue, its pool and the nodes to which they point.
 pub(crate) struct List<C: CountPolicy> {
     pub(crate) head: Head<Loom, u64, C>,
-    pub(crate) pool: Pool<Loom, Element>,
+    pool: Pool<Loom, Element>,
     pub(crate) turn: Turn,
     _nodes: Vec<Element>,
     _links: Vec<<Loom as Platform>::Word>,
@@ -46,19 +46,31 @@ impl<C: CountPolicy> List<C> {
         // around with the first allocation after the stub's; nobody else is here yet.
         unsafe {
             pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit as u64, start);
-            let chain = pool.grow(room as u64 + 1).expect("within the limit");
-            pool.free_chain(chain).expect("nobody else");
-            head.init(&pool).expect("a stub");
+            let nodes = pool.nodes().expect("a pool");
+            let chain = nodes.grow(room as u64 + 1).expect("within the limit");
+            nodes.free_chain(chain).expect("nobody else");
+            head.init(nodes).expect("a stub");
         }
+        let list = Rc::new(List { head, pool, turn: Turn::new(), _nodes: nodes, _links: links });
         for element in elements {
-            head.push(&pool, *element).expect("room");
+            list.list().expect("a queue").push(*element).expect("room");
         }
-        Rc::new(List { head, pool, turn: Turn::new(), _nodes: nodes, _links: links })
+        list
+    }
+
+    /// What is done with the pool.
+    pub(crate) fn pool(&self) -> Nodes<'_, Loom, Element> {
+        self.pool.nodes().expect("a pool")
+    }
+
+    /// The queue, as the kernel has it: it looks for it before each push.
+    fn list(&self) -> Result<mpsc::List<'_, Loom, u64, C>, PushError> {
+        self.head.list(self.pool()).ok_or(PushError::Invalid)
     }
 
     pub(crate) fn push(&self, value: u64, outcomes: &Outcomes) -> Option<u64> {
         self.turn.take();
-        match model::push("mpsc.push", || self.head.push(&self.pool, value)) {
+        match model::push("mpsc.push", || self.list()?.push(value)) {
             Ok(()) => {
                 outcomes.saw("pushed");
                 Some(value)
@@ -78,7 +90,7 @@ impl<C: CountPolicy> List<C> {
     /// Pushes values at once. Returns those that there were nodes for.
     pub(crate) fn push_many(&self, values: &[u64], outcomes: &Outcomes) -> Vec<u64> {
         self.turn.take();
-        match model::push_many("mpsc.push_many", || self.head.push_many(&self.pool, values)) {
+        match model::push_many("mpsc.push_many", || self.list()?.push_many(values)) {
             Ok(elements) => {
                 model::saw_pushed(elements, outcomes);
                 values[..elements].to_vec()
@@ -98,7 +110,7 @@ impl<C: CountPolicy> List<C> {
     /// The consumer, of which every model has one at a time.
     pub(crate) fn consumer(&self) -> Consumer<'_, Loom, u64, C> {
         // SAFETY: every model has one consumer at a time.
-        unsafe { Consumer::new(&self.head, &self.pool) }.expect("a stub")
+        unsafe { Consumer::new(self.list().expect("a queue")) }.expect("a stub")
     }
 
     /// What one consumer gets with so many pops.
@@ -143,14 +155,15 @@ impl<C: CountPolicy> List<C> {
         consumer.verify_quiesced().expect("a sound list");
         let left = std::iter::from_fn(|| model::pop("mpsc.pop", || consumer.pop()).ok()).collect();
         consumer.verify_quiesced().expect("a sound empty list");
-        assert_eq!(self.pool.free_nodes(), Ok(self.pool.created() - 1), "a node is lost");
-        if self.pool.block() > 1 {
+        let pool = self.pool();
+        assert_eq!(pool.free_nodes(), Ok(pool.created() - 1), "a node is lost");
+        if pool.block() > 1 {
             // A block that is spent and not on the list counts as free. So all nodes are taken once and given
             // back: then all blocks must be there, except the stub's.
-            take_all(&self.pool).into_iter().for_each(|node| give_quietly(&self.pool, node));
-            let nodes = take_all(&self.pool);
-            assert!(nodes.len() as u64 >= self.pool.created() - self.pool.block(), "a block is lost");
-            nodes.into_iter().for_each(|node| give_quietly(&self.pool, node));
+            take_all(pool).into_iter().for_each(|node| give_quietly(pool, node));
+            let nodes = take_all(pool);
+            assert!(nodes.len() as u64 >= pool.created() - pool.block(), "a block is lost");
+            nodes.into_iter().for_each(|node| give_quietly(pool, node));
         }
         left
     }

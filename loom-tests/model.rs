@@ -90,6 +90,7 @@ pub(crate) fn push(
         Err(PushError::Exhausted) => "exhausted",
         Err(PushError::Contended) => "contended",
         Err(PushError::Invalid) => "invalid",
+        Err(PushError::Corrupt) => "corrupt",
     })
 }
 
@@ -131,6 +132,7 @@ pub(crate) fn push_many(
         Err(PushError::Exhausted) => "exhausted",
         Err(PushError::Contended) => "contended",
         Err(PushError::Invalid) => "invalid",
+        Err(PushError::Corrupt) => "corrupt",
     })
 }
 

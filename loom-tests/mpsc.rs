@@ -184,7 +184,9 @@ fn a_queue_that_was_never_made_refuses_every_push_and_changes_nothing() {
         let producers = [1, 2].map(|value| {
             let never = never.clone();
             spawn(&list, outcomes, move |list, outcomes| {
-                let refused = model::push("mpsc.push", || never.push(&list.pool, value));
+                let refused = model::push("mpsc.push", || {
+                    never.list(list.pool()).ok_or(PushError::Invalid)?.push(value)
+                });
                 assert_eq!(refused, Err(PushError::Invalid), "it was never made");
                 outcomes.saw("invalid");
                 list.push(value, outcomes)

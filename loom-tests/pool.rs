@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use arenaq::ordering::{Field, Read, Site, Write};
 use arenaq::platform::{Identify, Plain, Platform, Word};
-use arenaq::pool::{AllocError, Chain, GrowError, Pool, Reservation, Start};
+use arenaq::pool::{self, AllocError, Chain, GrowError, Pool, Reservation, Start};
 use arenaq::trace;
 use loom::thread::JoinHandle;
 
@@ -50,17 +50,23 @@ impl Nodes {
         unsafe {
             pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit as u64, start);
             if made > 0 {
-                let chain = pool.grow(made).expect("within the limit");
-                pool.free_chain(chain).expect("nobody else");
+                let nodes = pool.nodes().expect("a pool");
+                let chain = nodes.grow(made).expect("within the limit");
+                nodes.free_chain(chain).expect("nobody else");
             }
         }
         Rc::new(Nodes { pool, turn: Turn::new(), nodes, _links: links })
     }
 
+    /// What is done with the pool.
+    fn pool(&self) -> pool::Nodes<'_, Loom, Stamp> {
+        self.pool.nodes().expect("a pool")
+    }
+
     /// Takes a node and stamps it.
     fn take(&self, owner: u64, outcomes: &Outcomes) -> Option<Owned> {
         self.turn.take();
-        match alloc(|| self.pool.alloc()) {
+        match alloc(|| self.pool().alloc()) {
             Ok(node) => {
                 let owned = Owned { node, owner };
                 outcomes.saw(match owned.stamp() {
@@ -85,10 +91,12 @@ impl Nodes {
     /// Takes two nodes at once, if they are of one block, and stamps them.
     fn take_two(&self, owner: u64, outcomes: &Outcomes) -> Vec<Owned> {
         self.turn.take();
-        match alloc(|| self.pool.alloc_run(2)) {
+        match alloc(|| self.pool().alloc_run(2)) {
             Ok(run) => {
                 outcomes.saw(if run.len() == 2 { "two nodes" } else { "one node" });
-                let nodes: Vec<_> = self.pool.nodes_of_run(&run).map(|node| Owned { node, owner }).collect();
+                // SAFETY: of this pool.
+                let nodes = unsafe { self.pool().nodes_of_run(&run) };
+                let nodes: Vec<_> = nodes.map(|node| Owned { node, owner }).collect();
                 assert_eq!(nodes.len() as u64, run.len());
                 for owned in &nodes {
                     owned.stamp();
@@ -109,7 +117,7 @@ impl Nodes {
 
     /// Takes nodes before the others begin.
     fn prepare<const N: usize>(&self) -> [Owned; N] {
-        std::array::from_fn(|_| Owned { node: self.pool.alloc().expect("a node"), owner: 0 })
+        std::array::from_fn(|_| Owned { node: self.pool().alloc().expect("a node"), owner: 0 })
     }
 
     /// Gives a node back, or what is left to give back.
@@ -117,7 +125,7 @@ impl Nodes {
         self.turn.take();
         owned.check();
         // SAFETY: allocated in `take`, ours until now, and not used any more.
-        let body = || unsafe { self.pool.free(owned.node) };
+        let body = || unsafe { self.pool().free(owned.node) };
         let outcome = |result: &Result<(), Chain>| if result.is_ok() { "freed" } else { "contended" };
         let result = trace::operation(identity(), "pool.free", body, outcome);
         outcomes.saw(if result.is_ok() { "freed" } else { "free contended" });
@@ -129,20 +137,20 @@ impl Nodes {
     fn account(&self, held: impl IntoIterator<Item = Owned>, left: impl IntoIterator<Item = Chain>) {
         let held: Vec<_> = held.into_iter().inspect(Owned::check).collect();
         left.into_iter().for_each(|chain| self.give_all(chain));
-        let free = self.pool.created() - held.len() as u64;
-        assert_eq!(self.pool.free_nodes(), Ok(free), "a node is lost, or there twice");
+        let free = self.pool().created() - held.len() as u64;
+        assert_eq!(self.pool().free_nodes(), Ok(free), "a node is lost, or there twice");
         // A block that is spent and not on the list counts as free. So all nodes are taken once and given back:
         // then all blocks must be there.
-        let rest = take_all(&self.pool);
-        held.iter().map(|owned| owned.node).chain(rest).for_each(|node| give_quietly(&self.pool, node));
-        assert_eq!(take_all(&self.pool).len() as u64, self.pool.created(), "a block is lost");
+        let rest = take_all(self.pool());
+        held.iter().map(|owned| owned.node).chain(rest).for_each(|node| give_quietly(self.pool(), node));
+        assert_eq!(take_all(self.pool()).len() as u64, self.pool().created(), "a block is lost");
     }
 
     /// Makes so many nodes.
     fn grow(&self, count: u64, outcomes: &Outcomes) -> Option<Chain> {
         self.turn.take();
         // SAFETY: the memory of all nodes is there from the start.
-        match unsafe { self.pool.grow(count) } {
+        match unsafe { self.pool().grow(count) } {
             Ok(chain) => {
                 outcomes.saw("grown");
                 Some(chain)
@@ -162,7 +170,7 @@ impl Nodes {
     /// Claims the numbers of one or two nodes, and stamps their memory.
     fn reserve(&self, owner: u64, outcomes: &Outcomes) -> Option<Reservation> {
         self.turn.take();
-        let body = || self.pool.reserve(1, 2);
+        let body = || self.pool().reserve(1, 2);
         let outcome = |result: &Result<Reservation, GrowError>| match result {
             Ok(_) => "reserved",
             Err(GrowError::Limit { .. }) => "no room",
@@ -194,7 +202,8 @@ impl Nodes {
     /// has.
     fn cancel(&self, reservation: Reservation, outcomes: &Outcomes) -> u64 {
         self.turn.take();
-        let body = || self.pool.cancel(reservation);
+        // SAFETY: of this pool.
+        let body = || unsafe { self.pool().cancel(reservation) };
         let outcome = |result: &Result<(), Reservation>| if result.is_ok() { "cancelled" } else { "lost" };
         match trace::operation(identity(), "pool.cancel", body, outcome) {
             Ok(()) => {
@@ -210,7 +219,7 @@ impl Nodes {
 
     /// The nodes of a reservation.
     fn memory(&self, reservation: &Reservation) -> &[Stamp] {
-        let addresses = self.pool.node_addresses(reservation);
+        let addresses = self.pool().node_addresses(reservation);
         let slot = |address: usize| (address - self.nodes.as_ptr().addr()) / size_of::<Stamp>();
         &self.nodes[slot(addresses.start)..slot(addresses.end)]
     }
@@ -218,7 +227,8 @@ impl Nodes {
     /// Gives a chain back, however often others are faster.
     fn give_all(&self, mut chain: Chain) {
         self.turn.take();
-        while let Err(same) = self.pool.free_chain(chain) {
+        // SAFETY: of this pool.
+        while let Err(same) = unsafe { self.pool().free_chain(chain) } {
             chain = same;
         }
     }
@@ -229,12 +239,12 @@ fn identity() -> u64 {
 }
 
 /// Takes all nodes that there are, when nobody else is here any more.
-pub(crate) fn take_all<N>(pool: &Pool<Loom, N>) -> Vec<*mut N> {
+pub(crate) fn take_all<N>(pool: pool::Nodes<'_, Loom, N>) -> Vec<*mut N> {
     std::iter::from_fn(|| pool.alloc().ok()).collect()
 }
 
 /// Gives back a node that [`take_all`] has taken, or an owner that has ended.
-pub(crate) fn give_quietly<N>(pool: &Pool<Loom, N>, node: *mut N) {
+pub(crate) fn give_quietly<N>(pool: pool::Nodes<'_, Loom, N>, node: *mut N) {
     // SAFETY: it was allocated, and nobody else is here any more.
     unsafe { pool.free(node) }.expect("nobody else");
 }
@@ -245,7 +255,7 @@ fn alloc<R>(body: impl FnOnce() -> Result<R, AllocError>) -> Result<R, AllocErro
         Ok(_) => "allocated",
         Err(AllocError::Exhausted) => "exhausted",
         Err(AllocError::Contended) => "contended",
-        Err(AllocError::Invalid) => "invalid",
+        Err(AllocError::Corrupt) => "corrupt",
     })
 }
 
@@ -294,7 +304,7 @@ fn a_freed_node_comes_with_everything_that_its_last_owner_did() {
             .into_iter()
             .map(|(left, node)| u64::from(left.is_some()) + u64::from(node.is_some()))
             .sum::<u64>();
-        assert_eq!(nodes.pool.free_nodes(), Ok(1 - held));
+        assert_eq!(nodes.pool().free_nodes(), Ok(1 - held));
     });
 }
 
@@ -326,7 +336,7 @@ fn a_node_that_left_and_came_back_is_not_mistaken_for_the_same_list() {
                 held += 1;
             }
         }
-        assert_eq!(nodes.pool.free_nodes(), Ok(2 - held));
+        assert_eq!(nodes.pool().free_nodes(), Ok(2 - held));
     });
 }
 
@@ -348,7 +358,7 @@ fn a_free_that_loses_every_race_returns_the_node_to_its_owner() {
         for chain in join(threads).into_iter().flatten() {
             nodes.give_all(chain);
         }
-        assert_eq!(nodes.pool.free_nodes(), Ok(2), "a node is lost");
+        assert_eq!(nodes.pool().free_nodes(), Ok(2), "a node is lost");
     });
 }
 
@@ -378,8 +388,8 @@ fn new_nodes_come_to_those_who_allocate_while_the_pool_grows() {
             }
             held += u64::from(left.is_some()) + u64::from(one.is_some()) + u64::from(two.is_some());
         }
-        assert_eq!(nodes.pool.created(), 3);
-        assert_eq!(nodes.pool.free_nodes(), Ok(3 - held));
+        assert_eq!(nodes.pool().created(), 3);
+        assert_eq!(nodes.pool().free_nodes(), Ok(3 - held));
     });
 }
 
@@ -407,8 +417,8 @@ fn growers_never_make_the_same_node() {
         });
         let made = join(threads).iter().sum::<u64>();
         assert_eq!(made, 2, "three try, and there is room for two");
-        assert_eq!(nodes.pool.created(), 2);
-        assert_eq!(nodes.pool.free_nodes(), Ok(2), "a node is lost");
+        assert_eq!(nodes.pool().created(), 2);
+        assert_eq!(nodes.pool().free_nodes(), Ok(2), "a node is lost");
     });
 }
 
@@ -428,7 +438,7 @@ fn a_chain_arrives_whole() {
         });
         let observer = spawn(&nodes, outcomes, |nodes, outcomes| {
             nodes.turn.take();
-            match nodes.pool.free_nodes().expect("a list that ends") {
+            match nodes.pool().free_nodes().expect("a list that ends") {
                 0 => outcomes.saw("none"),
                 3 => outcomes.saw("all"),
                 some => panic!("{some} of 3 nodes: one push, which is there or not"),
@@ -463,7 +473,7 @@ fn numbers_that_are_given_back_come_with_everything_that_was_done_to_their_memor
             assert_eq!(unsafe { node.read(&LOOK) }, KEEPER, "somebody else has the number too");
         }
         let kept: u64 = kept.iter().map(Reservation::len).sum();
-        assert_eq!(nodes.pool.created(), kept + lost, "numbers that nobody has, or that two have");
+        assert_eq!(nodes.pool().created(), kept + lost, "numbers that nobody has, or that two have");
     });
 }
 

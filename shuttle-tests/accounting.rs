@@ -356,8 +356,9 @@ fn owners(run: &Run, schedules: Schedules, owners: Owners) {
             thread::spawn(move || {
                 let owned = || owned.lock().unwrap_or_else(PoisonError::into_inner);
                 let alloc = |most| {
-                    let taken: Vec<_> = match nodes.pool.alloc_run(most) {
-                        Ok(taken) => nodes.pool.nodes_of_run(&taken).collect(),
+                    let taken: Vec<_> = match nodes.pool().alloc_run(most) {
+                        // SAFETY: of this pool.
+                        Ok(taken) => unsafe { nodes.pool().nodes_of_run(&taken) }.collect(),
                         Err(AllocError::Exhausted) => Vec::new(),
                         Err(error) => panic!("{error}"),
                     };
@@ -377,9 +378,10 @@ fn owners(run: &Run, schedules: Schedules, owners: Owners) {
                         allocated += 1;
                         assert!(owned().remove(&node.addr()), "the node was ours");
                         // SAFETY: from the pool's `alloc_run`, and not used any more.
-                        let mut unfreed = unsafe { nodes.pool.free(node) }.err();
+                        let mut unfreed = unsafe { nodes.pool().free(node) }.err();
                         while let Some(block) = unfreed {
-                            unfreed = nodes.pool.free_chain(block).err();
+                            // SAFETY: of this pool.
+                            unfreed = unsafe { nodes.pool().free_chain(block) }.err();
                         }
                     }
                 }
@@ -392,11 +394,11 @@ fn owners(run: &Run, schedules: Schedules, owners: Owners) {
         run.saw("reused");
     }
     saw_magazines(run, schedules);
-    let free = |expected| assert_eq!(nodes.pool.free_nodes(), Ok(expected), "a node is lost");
+    let free = |expected| assert_eq!(nodes.pool().free_nodes(), Ok(expected), "a node is lost");
     free(limit);
     // What magazines have left is used up first, and then every block is whole and can be had.
     for round in 0..2 {
-        let taken: Vec<_> = std::iter::from_fn(|| nodes.pool.alloc().ok()).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| nodes.pool().alloc().ok()).collect();
         let count = taken.len() as u64;
         if count < limit {
             assert_eq!(round, 0, "{count} nodes of {limit} can be had");
@@ -405,7 +407,7 @@ fn owners(run: &Run, schedules: Schedules, owners: Owners) {
         free(limit - count);
         for node in taken {
             // SAFETY: just allocated, and not used.
-            unsafe { nodes.pool.free(node) }.expect("nobody else");
+            unsafe { nodes.pool().free(node) }.expect("nobody else");
         }
         free(limit);
     }

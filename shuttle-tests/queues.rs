@@ -6,7 +6,7 @@ use arenaq::count::Counted;
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Identify, Platform, Traced, Word};
-use arenaq::pool::{Pool, Start};
+use arenaq::pool::{self, Pool, Start};
 use arenaq::single::{SingleConsumer, SingleProducer};
 use arenaq::{PopError, PushError, trace};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
@@ -162,7 +162,7 @@ pub(crate) type Node = mpsc::Node<Shuttle, arenaq::KeyValue>;
 
 /// A pool and its memory.
 pub(crate) struct Nodes {
-    pub(crate) pool: Pool<Shuttle, Node>,
+    pool: Pool<Shuttle, Node>,
     _nodes: Vec<Node>,
     _links: Vec<<Shuttle as Platform>::Word>,
 }
@@ -188,10 +188,16 @@ impl Nodes {
                 limit,
                 Start { tag, block: NonZero::new(block) },
             );
-            let chain = pool.grow(limit).expect("within the limit");
-            pool.free_chain(chain).expect("nobody else");
+            let nodes = pool.nodes().expect("a pool");
+            let chain = nodes.grow(limit).expect("within the limit");
+            nodes.free_chain(chain).expect("nobody else");
         }
         Nodes { pool, _nodes: nodes, _links: links }
+    }
+
+    /// What is done with the pool.
+    pub(crate) fn pool(&self) -> pool::Nodes<'_, Shuttle, Node> {
+        self.pool.nodes().expect("a pool")
     }
 }
 
@@ -213,13 +219,17 @@ impl List {
         let nodes = Nodes::new(elements + 1, block, start as u32);
         let head = mpsc::Head::empty();
         // SAFETY: nobody else is here yet.
-        unsafe { head.init(&nodes.pool) }.expect("a stub");
+        unsafe { head.init(nodes.pool()) }.expect("a stub");
         List { head, nodes, elements }
+    }
+
+    fn list(&self) -> mpsc::List<'_, Shuttle, arenaq::KeyValue> {
+        self.head.list(self.nodes.pool()).expect("a queue")
     }
 
     fn only_consumer(&self) -> mpsc::Consumer<'_, Shuttle, arenaq::KeyValue> {
         // SAFETY: every model consumes in one thread, and in the main thread when that one is gone.
-        unsafe { mpsc::Consumer::new(&self.head, &self.nodes.pool) }.expect("a queue with a stub")
+        unsafe { mpsc::Consumer::new(self.list()) }.expect("a queue with a stub")
     }
 }
 
@@ -227,7 +237,7 @@ impl Queue for List {
     type Promise = RelaxedMpsc;
 
     fn push(&self, item: Item) -> Outcome {
-        operation("mpsc.push", || self.head.push(&self.nodes.pool, item.into())).into()
+        operation("mpsc.push", || self.list().push(item.into())).into()
     }
 
     fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
@@ -238,14 +248,14 @@ impl Queue for List {
     fn verify_drained(&self) {
         self.only_consumer().verify_quiesced().expect("a sound list");
         assert_eq!(self.head.count(), 0);
-        assert_eq!(self.nodes.pool.free_nodes(), Ok(self.elements), "a node is lost");
+        assert_eq!(self.nodes.pool().free_nodes(), Ok(self.elements), "a node is lost");
     }
 }
 
 impl Batches for List {
     fn push_many(&self, items: &[Item]) -> usize {
         let values: Vec<_> = items.iter().map(|item| (*item).into()).collect();
-        operation("mpsc.push_many", || self.head.push_many(&self.nodes.pool, &values)).unwrap_or(0)
+        operation("mpsc.push_many", || self.list().push_many(&values)).unwrap_or(0)
     }
 
     fn drainer(&self) -> Box<dyn FnMut(u64) -> Vec<Item> + '_> {

@@ -16,10 +16,10 @@ use crate::count::{CountPolicy, Counted};
 use crate::eventcount::EventCount;
 use crate::layout;
 use crate::mpmc::{self, Capacity};
-use crate::mpsc;
+use crate::mpsc::{self, List};
 use crate::payload::{KeyValue, Payload};
-use crate::platform::{Link, Native, Plain, Platform, Word};
-use crate::pool::{Chain, GrowError, MAX_ELEMENTS, Pool, Start, nodes_for};
+use crate::platform::{Link, Native, Plain, Platform, SizeOf, Word};
+use crate::pool::{Chain, GrowError, MAX_ELEMENTS, Nodes, Pool, Repaired, Start, nodes_for};
 use crate::single::{SingleConsumer, SingleProducer};
 use crate::status::{Corruption, PopError, PushError};
 
@@ -517,8 +517,9 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         // header.
         unsafe {
             pool.init_at(first.as_ptr(), links.as_ptr(), limit, Start { tag, block: NonZero::new(block) });
-            MpscProducer::<T, C> { head, pool }.grow(nodes)?;
-            head.init(pool)?;
+            let room = pool.nodes().ok_or(GrowError::Invalid)?;
+            grow(room, nodes)?;
+            head.init(room)?;
             header.pool.write(places.pool as u64, &site::FORMAT);
             header.mpsc.write(places.mpsc as u64, &site::FORMAT);
         }
@@ -634,17 +635,19 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
                 self.region.reference::<Pool<Native, Node<T>>>("the node pool", to_usize(pool))?,
             )
         };
-        // SAFETY: written before the pool was handed out, and never again.
-        let (nodes, links) = unsafe {
-            (pool.nodes.read(&crate::pool::site::NODES), pool.links.read(&crate::pool::site::LINKS))
-        };
-        let limit = to_usize(pool.limit());
-        self.region.place::<Node<T>>("the nodes", nodes.addr(), limit)?;
-        self.region.place::<<Native as Platform>::Word>("the links of the node pool", links.addr(), limit)?;
+        let geometry = pool.geometry();
+        let limit = to_usize(geometry.limit);
+        self.region.place::<Node<T>>("the nodes", geometry.nodes.addr(), limit)?;
+        self.region.place::<<Native as Platform>::Word>(
+            "the links of the node pool",
+            geometry.links.addr(),
+            limit,
+        )?;
+        // SAFETY: nodes and links lie in the region, aligned, and it is mapped for 'm.
+        let nodes = unsafe { Nodes::checked(pool, geometry, SizeOf) }?;
         match head.head.load(&crate::mpsc::site::INSPECT_HEAD) {
-            last if last.is_null() => Err(Corruption::NotInitialised.into()),
-            last if !pool.owns(last) => Err(Corruption::Link(last.addr() as u64).into()),
-            _ => Ok(MpscProducer { head, pool }),
+            last if !last.is_null() && !nodes.owns(last) => Err(Corruption::Link(last.addr() as u64).into()),
+            _ => Ok(MpscProducer { list: head.list(nodes).ok_or(Corruption::NotInitialised)? }),
         }
     }
 
@@ -695,10 +698,10 @@ impl<'m, T: Payload, C: CountPolicy> Arena<'m, T, C> {
         &self,
         claim: impl FnOnce(&'m ArenaHeader<Native>) -> Result<ConsumerClaim<'m>, ArenaError>,
     ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
-        let MpscProducer { head, pool } = self.mpsc_producer()?;
+        let MpscProducer { list } = self.mpsc_producer()?;
         let claim = claim(self.header)?;
         // SAFETY: the claim makes us the only consumer, and is given up after the consumer is gone.
-        let consumer = unsafe { mpsc::Consumer::new(head, pool) }?;
+        let consumer = unsafe { mpsc::Consumer::new(list) }?;
         Ok(MpscConsumer { consumer, _claim: claim })
     }
 }
@@ -913,8 +916,7 @@ impl<'m, T: Payload, C: CountPolicy> Mpmc<'m, T, C> {
 /// The producing end of an MPSC queue in an arena; any number of copies.
 #[derive(Debug)]
 pub struct MpscProducer<'m, T: Payload, C: CountPolicy = Counted> {
-    head: &'m mpsc::Head<Native, T, C>,
-    pool: &'m Pool<Native, Node<T>>,
+    list: List<'m, Native, T, C>,
 }
 
 impl<T: Payload, C: CountPolicy> Clone for MpscProducer<'_, T, C> {
@@ -926,34 +928,34 @@ impl<T: Payload, C: CountPolicy> Clone for MpscProducer<'_, T, C> {
 impl<T: Payload, C: CountPolicy> Copy for MpscProducer<'_, T, C> {}
 
 impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
-    /// Enqueues `value`; see [`mpsc::Head::push`].
+    /// Enqueues `value`; see [`List::push`].
     ///
     /// # Errors
     ///
     /// As there.
     #[inline(always)]
     pub fn push(&self, value: T) -> Result<(), PushError> {
-        self.head.push(self.pool, value)
+        self.list.push(value)
     }
 
-    /// Enqueues several values; see [`mpsc::Head::push_many`].
+    /// Enqueues several values; see [`List::push_many`].
     ///
     /// # Errors
     ///
     /// As there.
     #[inline]
     pub fn push_many(&self, values: &[T]) -> Result<usize, PushError> {
-        self.head.push_many(self.pool, values)
+        self.list.push_many(values)
     }
 
     /// The seeds' counter; see [`mpsc::Head::count`].
     pub fn count(&self) -> u64 {
-        self.head.count()
+        self.list.count()
     }
 
     /// The pool from which the nodes come.
-    pub fn pool(&self) -> &'m Pool<Native, Node<T>> {
-        self.pool
+    pub fn pool(&self) -> Nodes<'m, Native, Node<T>> {
+        self.list.nodes()
     }
 
     /// Makes `count` more nodes, and those that fill the last block. All their memory is written here, so that
@@ -965,20 +967,26 @@ impl<'m, T: Payload, C: CountPolicy> MpscProducer<'m, T, C> {
     ///
     /// [`GrowError`] if there is no room, or others were faster.
     pub fn grow(&self, count: u64) -> Result<(), GrowError> {
-        let reservation = self.pool.reserve(count, count)?;
-        for node in self.pool.reserved_nodes(&reservation) {
-            // SAFETY: the nodes up to the limit lie in the region (`mpsc_producer`), which is mapped, and those
-            // of a reservation are its owner's.
-            unsafe { node.write(Node::empty()) };
-        }
-        // SAFETY: the reservation is this pool's; its nodes are written, and the links lie in the region too.
-        let mut chain: Chain = unsafe { self.pool.link_up(reservation) };
-        while let Err(again) = self.pool.free_chain(chain) {
-            chain = again;
-            Native::relax();
-        }
-        Ok(())
+        grow(self.list.nodes(), count)
     }
+}
+
+/// [`MpscProducer::grow`], of nodes that lie in the region, as their links do.
+fn grow<T: Payload>(nodes: Nodes<'_, Native, Node<T>>, count: u64) -> Result<(), GrowError> {
+    let reservation = nodes.reserve(count, count)?;
+    for node in nodes.reserved_nodes(&reservation) {
+        // SAFETY: the nodes up to the limit lie in the region, which is mapped, and those of a reservation are
+        // its owner's.
+        unsafe { node.write(Node::empty()) };
+    }
+    // SAFETY: the reservation is this pool's; its nodes are written, and the links lie in the region too.
+    let mut chain: Chain = unsafe { nodes.link_up(reservation) };
+    // SAFETY: the chain is this pool's.
+    while let Err(again) = unsafe { nodes.free_chain(chain) } {
+        chain = again;
+        Native::relax();
+    }
+    Ok(())
 }
 
 /// The consuming end of an MPSC queue in an arena. There is one.
@@ -989,6 +997,7 @@ pub struct MpscConsumer<'m, T: Payload, C: CountPolicy = Counted> {
     _claim: ConsumerClaim<'m>,
 }
 
+/// Not `DerefMut`: of two consumers that can be borrowed mutably the queues could be swapped under their claims.
 impl<'m, T: Payload, C: CountPolicy> core::ops::Deref for MpscConsumer<'m, T, C> {
     type Target = mpsc::Consumer<'m, Native, T, C>;
 
@@ -997,9 +1006,79 @@ impl<'m, T: Payload, C: CountPolicy> core::ops::Deref for MpscConsumer<'m, T, C>
     }
 }
 
-impl<T: Payload, C: CountPolicy> core::ops::DerefMut for MpscConsumer<'_, T, C> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.consumer
+impl<T: Payload, C: CountPolicy> MpscConsumer<'_, T, C> {
+    /// Dequeues the oldest element; see [`mpsc::Consumer::pop`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn pop(&mut self) -> Result<T, PopError> {
+        self.consumer.pop()
+    }
+
+    /// Dequeues the oldest element for a consumer that may be killed; see [`mpsc::Consumer::pop_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
+        self.consumer.pop_with(hand_over)
+    }
+
+    /// Dequeues several elements; see [`mpsc::Consumer::drain`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[inline]
+    pub fn drain(&mut self, limit: u64, hand_over: impl FnMut(T)) -> Result<u64, PopError> {
+        self.consumer.drain(limit, hand_over)
+    }
+
+    /// Gives back what dead consumers have left; see [`mpsc::Consumer::repair`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn repair(&mut self) -> Result<u64, Corruption> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.consumer.repair() }
+    }
+
+    /// Gives back what dead consumers have left, as far as there is memory; see
+    /// [`mpsc::Consumer::repair_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn repair_with(
+        &mut self,
+        populate: impl FnMut(Range<usize>) -> bool,
+    ) -> Result<Repaired, Corruption> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.consumer.repair_with(populate) }
     }
 }
 

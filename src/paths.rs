@@ -194,21 +194,21 @@ pub const PATHS: &[Path] = &[
     path("pool.reserve", "contended", "load_created (claim_numbers! ){budget}", ""),
     path("pool.cancel", "cancelled", "return_numbers ", ""),
     path("pool.cancel", "lost", "return_numbers! ", ""),
-    path("mpsc.pop", "empty", "read_tail load_next load_head ", "3.3 case 1"),
-    path("mpsc.pop", "busy", "read_tail load_next load_head ", "3.3 case 2"),
+    path("mpsc.pop", "empty", "load_next load_head ", "3.3 case 1"),
+    path("mpsc.pop", "busy", "load_next load_head ", "3.3 case 2"),
     path(
         "mpsc.pop",
         "popped",
-        "read_tail load_next read_data write_tail \
+        "load_next read_data write_tail \
          (spend_nodes )?((store_link )?load_top (store_link push_chain! )*(store_link push_chain )?)?(decrement_count )?",
         "3.3 case 3: read the data, move tail, free the old stub",
     ),
-    path("mpsc.drain", "empty", "read_tail load_next load_head ", ""),
-    path("mpsc.drain", "busy", "read_tail load_next load_head ", ""),
+    path("mpsc.drain", "empty", "load_next load_head ", ""),
+    path("mpsc.drain", "busy", "load_next load_head ", ""),
     path(
         "mpsc.drain",
         "drained",
-        "read_tail load_next read_data (load_next read_data )*(load_next )?write_tail \
+        "load_next read_data (load_next read_data )*(load_next )?write_tail \
          (load_next (spend_nodes )?(store_link )?)*(spend_nodes )?(store_link )?\
          (load_top (store_link push_chain! )*(store_link push_chain )?)?(decrement_count )?",
         "",
@@ -240,9 +240,9 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("mpsc.push", 1 + ALLOC + 5, ALLOC_RETRY),
     // In the worst case each node is allocated by itself.
     ("mpsc.push_many", 1 + BATCH * (ALLOC + 2) + 3, BATCH * ALLOC_RETRY),
-    ("mpsc.pop", 4 + 3 + 1, 2),
+    ("mpsc.pop", 3 + 3 + 1, 2),
     // In the worst case each node is of another block, and the pool has not taken back the last batch.
-    ("mpsc.drain", 2 + 2 * BATCH + 3 * BATCH + 1 + 1, 2),
+    ("mpsc.drain", 1 + 2 * BATCH + 3 * BATCH + 1 + 1, 2),
     ("eventcount.prepare", 1 + 1, 1),
     ("eventcount.cancel", 1, 1),
     // One load and no read-modify-write, if nobody sleeps.

@@ -17,7 +17,7 @@
 //! the batch may be lost to the pool, and the counter be too high by as many. In [`mpmc::Head::drain`] each cell is
 //! freed by itself, so one element at most is seen twice; the reclaim hands over the rest of the batch.
 //!
-//! Who dies while the pool grows ([`Pool::reserve`]) leaves numbers of nodes that nobody has made. Their memory
+//! Who dies while the pool grows ([`Nodes::reserve`]) leaves numbers of nodes that nobody has made. Their memory
 //! may not be there yet, so [`mpsc::Consumer::repair`] writes every node that it gives back; if there may be no
 //! memory for it, [`mpsc::Consumer::repair_with`] asks first.
 //!
@@ -26,15 +26,20 @@
 //!
 //! A *producer* that dies between swap and link, or between claim and publish, cannot be helped: its element
 //! may be half written, and nobody knows whether it will go on. BPF programs do not die there.
-
-use core::ops::Range;
+//!
+//! [`Nodes::reserve`]: crate::pool::Nodes::reserve
+//! [`mpsc::Consumer::drain`]: crate::mpsc::Consumer::drain
+//! [`mpsc::Consumer::pop_with`]: crate::mpsc::Consumer::pop_with
+//! [`mpsc::Consumer::repair`]: crate::mpsc::Consumer::repair
+//! [`mpsc::Consumer::repair_with`]: crate::mpsc::Consumer::repair_with
 
 use crate::count::CountPolicy;
+use crate::mpmc;
 use crate::payload::Payload;
-use crate::platform::{Link, Plain, Platform, Word};
-use crate::pool::{Chain, MARK, MAX_NODES, Pool, TAKEN};
+use crate::platform::{Plain, Platform, Word};
 use crate::status::Corruption;
-use crate::{mpmc, mpsc};
+
+pub use crate::pool::Repaired;
 
 /// The sites of the recovery.
 pub mod site {
@@ -59,14 +64,6 @@ pub mod site {
         RECOUNT: Add = Site::add(Relaxed, "recovery.recount.correct_count")
             .of(Field::Count)
             .why("the queue rests");
-        /// The link of a node that is not lost is marked, and later is as before.
-        MARK: Store = Site::store(Relaxed, "recovery.repair.store_mark")
-            .of(Field::Link)
-            .why("pool and queue rest");
-        /// A node that is given back, so that its page is there.
-        REPAIR_NODE: Write = Site::write("recovery.repair.write_node")
-            .of(Field::Several)
-            .why("no list leads to the node; who takes it from the pool acquires what the repair did");
     }
 }
 
@@ -115,219 +112,10 @@ impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Head<P, T, C> {
     }
 }
 
-/// What a repair has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Repaired {
-    /// Nodes that are free again.
-    pub returned: u64,
-    /// Nodes whose memory cannot be had: the pool is smaller by as many. A later repair asks for it again.
-    pub missing: u64,
-}
-
-impl<P: Platform, T: Payload, C: CountPolicy> mpsc::Consumer<'_, P, T, C> {
-    /// Gives the nodes back that are neither in the queue nor free, and sets the counter to the length.
-    /// Returns how many nodes there were: at most those of one pop, or of one batch, for each consumer that
-    /// died, and those that somebody claimed who died before they were made ([`Pool::reserve`]).
-    ///
-    /// Each node is written before it is given back. Who has mapped an arena faults its page in so; programs in
-    /// the kernel, which take the node next, cannot. If the kernel has no page, that is a signal
-    /// (`SIGSEGV`): [`repair_with`](Self::repair_with) asks before it writes.
-    ///
-    /// # Errors
-    ///
-    /// [`Corruption`] if the queue or the pool is damaged, [`Corruption::Unlinked`] if a producer is, or died,
-    /// between swap and link. Nothing is changed then.
-    ///
-    /// # Safety
-    ///
-    /// No producer runs, and nobody else uses the pool: no other queue takes its nodes from it.
-    pub unsafe fn repair(&mut self) -> Result<u64, Corruption> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.repair_with(|_| true) }.map(|repaired| repaired.returned)
-    }
-
-    /// [`repair`](Self::repair) that asks for memory before it touches what nobody may have touched before.
-    ///
-    /// `populate` sees to it that there is memory at these addresses, and that it can be written, or says
-    /// `false`. On Linux that is `madvise(MADV_POPULATE_WRITE)`. What lies there keeps its contents. Nodes
-    /// whose memory cannot be had stay out of the pool.
-    ///
-    /// # Errors
-    ///
-    /// As [`repair`](Self::repair).
-    ///
-    /// # Panics
-    ///
-    /// If `populate` does. What a repair leaves that dies is put right by the next one.
-    ///
-    /// # Safety
-    ///
-    /// As [`repair`](Self::repair).
-    pub unsafe fn repair_with(
-        &mut self,
-        mut populate: impl FnMut(Range<usize>) -> bool,
-    ) -> Result<Repaired, Corruption> {
-        // SAFETY: we are the consumer, and we rest.
-        let (last, length) = unsafe { mpsc::verify(self.head, self.pool) }?;
-        if last != self.head.head.load(&mpsc::site::INSPECT_HEAD) {
-            return Err(Corruption::Unlinked(last.addr() as u64));
-        }
-        self.pool.listed_nodes()?;
-        self.return_unreturned();
-
-        self.pool.mark_free(&mut populate);
-        // SAFETY: we are the consumer.
-        let mut node = unsafe { self.head.tail() };
-        for _ in P::steps(length + 1) {
-            self.pool.hold(node);
-            // SAFETY: `verify` has found this node in the list, and nothing has changed since.
-            node = unsafe { &*node }.next.load(&mpsc::site::SEARCH_NEXT);
-        }
-        let repaired = self.pool.sweep(&mut populate, |node| {
-            // SAFETY: the node lies in the room of the pool, its memory is there, and nobody has it: it is in
-            // no list and in no magazine, and no producer runs.
-            unsafe {
-                (*node).next.init(core::ptr::null_mut(), &site::REPAIR_NODE);
-                (*node).data.write(T::zeroed(), &site::REPAIR_NODE);
-            }
-        });
-        correct::<C>(&self.head.count, length);
-        Ok(repaired)
-    }
-}
-
 /// Lets a counter be `length`.
-fn correct<C: CountPolicy>(count: &impl Word, length: u64) {
+pub(crate) fn correct<C: CountPolicy>(count: &impl Word, length: u64) {
     if C::COUNTED {
         let found = count.load(&mpmc::site::INSPECT_COUNT);
         count.add(length.wrapping_sub(found), &site::RECOUNT);
-    }
-}
-
-/// In the link of a block that is not free, above the number of its spent nodes, which has 32 bits: how many
-/// of its nodes are in use. Who counts spent nodes looks at the lower half only.
-const HELD: u64 = 1 << 32;
-/// No block has more nodes than that.
-const HELD_MASK: u64 = 0xff;
-
-/// The unit in which memory is there or not. A larger page is a whole number of these.
-const PAGE: usize = 4096;
-
-impl<P: Platform, N> Pool<P, N> {
-    /// Marks the free blocks, and lets the others hold nothing.
-    fn mark_free(&self, populate: &mut impl FnMut(Range<usize>) -> bool) {
-        // What a repair has left that died, and that the block may have carried with it since.
-        self.for_each_link(populate, |_, link| {
-            let unmarked = link.load(&crate::pool::site::INSPECT_LINK) & !MARK;
-            link.store(unmarked, &site::MARK);
-        });
-        let mut block = self.first_free();
-        while let Some(link) = self.link(block) {
-            block = link.load(&crate::pool::site::INSPECT_LINK) & !MARK;
-            link.store(block | MARK, &site::MARK);
-        }
-        self.for_each_link(populate, |_, link| {
-            match link.load(&crate::pool::site::INSPECT_LINK) {
-                free if free & MARK != 0 => {}
-                spent if spent & TAKEN != 0 => link.store(TAKEN | spent & MAX_NODES, &site::MARK),
-                // A block of one node, or one whose owner died before it could say that it had it.
-                _ => link.store(TAKEN, &site::MARK),
-            }
-        });
-        for rest in self.rests().flatten() {
-            self.hold_in(self.blocks().of(rest.first()), rest.len());
-        }
-    }
-
-    /// Counts a node as in use.
-    fn hold(&self, node: *mut N) {
-        if let Some(number) = self.number(node) {
-            self.hold_in(self.blocks().of(number), 1);
-        }
-    }
-
-    fn hold_in(&self, block: u64, nodes: u64) {
-        if let Some(link) = self.link(block) {
-            let held = link.load(&crate::pool::site::INSPECT_LINK).wrapping_add(nodes * HELD);
-            link.store(held, &site::MARK);
-        }
-    }
-
-    /// Lets every node be spent that is neither free nor held, and takes the marks away. Of a block that
-    /// becomes free each node is written first.
-    fn sweep(&self, populate: &mut impl FnMut(Range<usize>) -> bool, write: impl Fn(*mut N)) -> Repaired {
-        let blocks = self.blocks();
-        let mut unused: Option<Chain> = None;
-        let mut repaired = Repaired::default();
-        let mut next = 1;
-        while let Some((first, last)) = self.links_of_page(next) {
-            next = last + 1;
-            if !populate(self.links_addresses(first, last)) {
-                // No link was ever written here, so none of these blocks was ever made.
-                repaired.missing += (first..=last).map(|block| blocks.len(block)).sum::<u64>();
-                continue;
-            }
-            for block in first..=last {
-                let Some(link) = self.link(block) else { break };
-                let value = link.load(&crate::pool::site::INSPECT_LINK);
-                if value & MARK != 0 {
-                    link.store(value & !MARK, &site::MARK);
-                    continue;
-                }
-                let spent = blocks.len(block).saturating_sub((value / HELD) & HELD_MASK);
-                let found = value & MAX_NODES;
-                let is_unused = spent == blocks.len(block);
-                if is_unused && !populate(self.block_addresses(block)) {
-                    link.store(TAKEN | found, &site::MARK);
-                    repaired.missing += spent.saturating_sub(found);
-                    continue;
-                }
-                repaired.returned += spent.saturating_sub(found);
-                link.store(TAKEN | spent, &site::MARK);
-                if is_unused {
-                    self.nodes_of_block(block).for_each(&write);
-                    let chain = Chain::of(block);
-                    unused = Some(match unused {
-                        None => chain,
-                        Some(others) => self.join(chain, others),
-                    });
-                }
-            }
-        }
-        while let Some(chain) = unused.take() {
-            unused = self.free_chain(chain).err();
-        }
-        repaired
-    }
-
-    /// The links of all blocks whose numbers are claimed, but for those that have no memory and can have none.
-    fn for_each_link(
-        &self,
-        populate: &mut impl FnMut(Range<usize>) -> bool,
-        mut each: impl FnMut(u64, &P::Word),
-    ) {
-        let mut next = 1;
-        while let Some((first, last)) = self.links_of_page(next) {
-            next = last + 1;
-            if populate(self.links_addresses(first, last)) {
-                for block in first..=last {
-                    if let Some(link) = self.link(block) {
-                        each(block, link);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The blocks from `first` on whose links lie on one page with that of the first. `None` if no number of
-    /// the first is claimed.
-    fn links_of_page(&self, first: u64) -> Option<(u64, u64)> {
-        let made = self.blocks().made(self.created());
-        if first > made {
-            return None;
-        }
-        let start = self.links_addresses(first, first).start;
-        let left = (PAGE - start % PAGE).div_ceil(size_of::<P::Word>());
-        Some((first, made.min(first + (left as u64 - 1))))
     }
 }

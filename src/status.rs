@@ -60,6 +60,9 @@ pub enum PushError {
     /// The queue or its pool was never initialised.
     #[error("the queue is not initialised")]
     Invalid,
+    /// Something in the queue or its pool leads to what is no node of the pool: somebody has written over it.
+    #[error("the queue is damaged: a link leads out of the node pool")]
+    Corrupt,
 }
 
 impl From<PushError> for Status {
@@ -69,6 +72,7 @@ impl From<PushError> for Status {
             PushError::Full | PushError::Exhausted => Status::NoMemory,
             PushError::Contended => Status::Busy,
             PushError::Invalid => Status::Invalid,
+            PushError::Corrupt => Status::Corrupt,
         }
     }
 }
@@ -202,6 +206,7 @@ mod tests {
         assert_eq!(Status::from(PushError::Exhausted), Status::NoMemory);
         assert_eq!(Status::from(PushError::Contended), Status::Busy);
         assert_eq!(Status::from(PushError::Invalid), Status::Invalid);
+        assert_eq!(Status::from(PushError::Corrupt), Status::Corrupt);
         assert_eq!(Status::from(PopError::Empty), Status::NotFound);
         assert_eq!(Status::from(PopError::Busy), Status::Busy);
         assert_eq!(Status::from(PopError::Contended), Status::Busy);

@@ -342,7 +342,7 @@ fn a_pool_whose_list_leads_out_of_it_or_in_a_circle_is_reported() {
     for number in [9, 100, u64::from(u32::MAX)] {
         memory.poke(top, sound & !u64::from(u32::MAX) | number);
         assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
-        assert_eq!(producer.push(item(0)), Err(PushError::Invalid));
+        assert_eq!(producer.push(item(0)), Err(PushError::Corrupt));
     }
     memory.poke(top, sound);
 
@@ -371,7 +371,7 @@ fn a_number_beyond_the_pool_is_not_followed_when_it_comes_to_the_top() {
     let links = memory.peek(field(&memory, "ds_pool", "links"));
     memory.poke((links + ((top & u64::from(u32::MAX)) - 1) * 8) as usize, 1000);
     assert_eq!(producer.push(item(13)), Ok(()), "the first node is still sound");
-    assert_eq!(producer.push(item(14)), Err(PushError::Invalid));
+    assert_eq!(producer.push(item(14)), Err(PushError::Corrupt));
 }
 
 /// The addresses of the pool's magazines.
@@ -408,10 +408,11 @@ fn use_it(memory: &Memory) {
         match pool.alloc_run(run) {
             Ok(run) => {
                 assert!(run.len() <= NODES, "{run:?}");
-                taken.extend(pool.nodes_of_run(&run));
+                // SAFETY: of this pool.
+                taken.extend(unsafe { pool.nodes_of_run(&run) });
             }
             Err(error) => {
-                assert!(matches!(error, AllocError::Exhausted | AllocError::Invalid), "{error}");
+                assert!(matches!(error, AllocError::Exhausted | AllocError::Corrupt), "{error}");
                 break;
             }
         }
@@ -455,19 +456,23 @@ fn a_magazine_that_leads_out_of_the_pool_is_reported_and_refused() {
         let sound = memory.peek(full[0]);
         memory.poke(full[0], wild);
         assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(wild)));
-        // This thread's, unless its stack lies so that it has changed its number.
-        assert_eq!(producer.push(item(0)), Err(PushError::Invalid), "{wild:#x}");
-        assert_eq!(producer.push_many(&[item(0); 5]), Err(PushError::Invalid), "{wild:#x}");
+        // All of them, for a thread whose stack lies so may change its number.
+        let all = magazines(&memory);
+        let found = all.map(|at| memory.peek(at));
+        all.iter().for_each(|at| memory.poke(*at, wild));
+        assert_eq!(producer.push(item(0)), Err(PushError::Corrupt), "{wild:#x}");
+        assert_eq!(producer.push_many(&[item(0); 5]), Err(PushError::Corrupt), "{wild:#x}");
         for serial in 10..13 {
             assert_eq!(consumer.pop(), Ok(item(serial)), "the queue is well");
         }
+        all.iter().zip(found).for_each(|(at, found)| memory.poke(*at, found));
         memory.poke(full[0], sound);
         assert_eq!(producer.pool().free_nodes(), Ok(NODES - 1));
 
         memory.poke(empty[0], wild);
         assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(wild)));
         let pushed = (0..).map(|serial| producer.push(item(serial))).find(Result::is_err);
-        assert_eq!(pushed, Some(Err(PushError::Invalid)), "who steals from it finds out, and nobody else");
+        assert_eq!(pushed, Some(Err(PushError::Corrupt)), "who steals from it finds out, and nobody else");
         assert!(consumer.len() > NODES - 3 * BLOCK, "{}", consumer.len());
         assert_eq!(consumer.verify_quiesced(), Ok(()));
     }
@@ -656,5 +661,151 @@ proptest! {
             memory.poke(place, word(&memory, memory.peek(place), kind, random));
         }
         look(&memory);
+    }
+}
+
+/// Memory that is written over after somebody has attached.
+mod in_use {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    const WILD: [u64; 6] = [1, 8, 1 << 47, u64::MAX - 7, u64::MAX, 0];
+
+    #[test]
+    fn the_geometry_and_the_tail_are_not_read_again() {
+        let memory = used_with_blocks();
+        let arena = attach(&memory);
+        let (producer, mut consumer) =
+            (arena.mpsc_producer().expect("sound"), arena.mpsc_consumer().expect("sound"));
+        for wild in WILD {
+            for name in ["nodes", "links", "limit", "block_shift"] {
+                memory.poke(field(&memory, "ds_pool", name), wild);
+            }
+            memory.poke(field(&memory, "ds_mpsc_head", "tail"), wild);
+            for serial in 0..2 * NODES {
+                producer.push(item(serial)).expect("a node");
+                assert_eq!(consumer.drain(9, |_| ()), Ok(if wild == 1 && serial == 0 { 4 } else { 1 }));
+            }
+        }
+        assert_eq!(consumer.verify_quiesced(), Ok(()));
+    }
+
+    #[test]
+    fn a_push_does_not_write_where_a_damaged_head_leads() {
+        for wrong in [8, 24, 0].map(|off| off + BYTES as u64 / 2).into_iter().chain(WILD) {
+            let memory = used();
+            let producer = attach(&memory).mpsc_producer().expect("sound");
+            let head = field(&memory, "ds_mpsc_head", "head");
+            let inside = wrong < BYTES as u64 && wrong >= 64;
+            let wrong = if inside { memory.base() as u64 + wrong } else { wrong };
+            let before = inside.then(|| memory.peek(wrong as usize));
+            memory.poke(head, wrong);
+            assert_eq!(producer.push(item(0)), Err(PushError::Corrupt), "{wrong:#x}");
+            memory.poke(head, wrong);
+            assert_eq!(producer.push_many(&[item(0); 2]), Err(PushError::Corrupt), "{wrong:#x}");
+            assert_eq!(inside.then(|| memory.peek(wrong as usize)), before, "{wrong:#x}");
+            assert_eq!(producer.count(), 3, "what is lost is not counted");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_a_list_that_leads_in_a_circle_ends() {
+        let memory = used();
+        let nodes = list(&memory);
+        for from in 1..nodes.len() {
+            for to in 0..=from {
+                let memory = used();
+                let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+                let nodes = list(&memory);
+                memory.poke(nodes[from] as usize, nodes[to]);
+                assert_eq!(consumer.drain(u64::MAX, |_| ()), Ok(8), "as many as there are nodes");
+            }
+        }
+    }
+
+    /// What somebody does to an arena before a repair is asked for memory for the `nth` time.
+    fn repair_while(nth: usize, damage: impl Fn(&Memory)) -> Result<(), Corruption> {
+        let memory = used_with_blocks();
+        let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+        let mut asked = 0;
+        let populate = |_| {
+            if asked == nth {
+                damage(&memory);
+            }
+            asked += 1;
+            true
+        };
+        // SAFETY: nobody else uses the arena but who damages it, which is the point.
+        let repaired = unsafe { consumer.repair_with(populate) };
+        assert!(asked > nth, "it was damaged");
+        repaired.map(|_| ())
+    }
+
+    #[test]
+    fn a_repair_of_a_free_list_that_leads_in_a_circle_by_now_ends() {
+        for nth in 0..2 {
+            repair_while(nth, |memory| {
+                let first = memory.peek(field(memory, "ds_pool", "top")) & u64::from(u32::MAX);
+                memory.poke(link(memory, first), first);
+            })
+            .expect("it has looked at the list before");
+        }
+    }
+
+    #[test]
+    fn a_repair_does_not_follow_a_link_that_leads_out_of_the_pool_by_now() {
+        for wild in WILD {
+            let last = |memory: &Memory| list(memory)[2] as usize;
+            let repaired = repair_while(1, |memory| memory.poke(last(memory), wild));
+            assert_eq!(repaired, Err(Corruption::Link(wild)));
+        }
+    }
+
+    /// Operations of a process, while another one writes anything anywhere behind the arena's header.
+    #[test]
+    fn whatever_another_process_writes_meanwhile_no_operation_crashes_and_each_ends() {
+        for bytes_and_elements in [(BYTES, 7), (BYTES_WITH_BLOCKS, ELEMENTS)] {
+            let (bytes, elements) = bytes_and_elements;
+            let memory = used_with(bytes, elements);
+            let places = memory.places();
+            let (first, end) = (places.mpsc, memory.base() + memory.len());
+            let arena = attach(&memory);
+            let producer = arena.mpsc_producer().expect("sound");
+            let mut consumer = arena.mpsc_consumer().expect("sound");
+            let done = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+                    while !done.load(Ordering::Relaxed) {
+                        for _ in 0..3 {
+                            random ^= random << 13;
+                            random ^= random >> 7;
+                            random ^= random << 17;
+                        }
+                        // Mostly the control blocks.
+                        let room = if random.is_multiple_of(4) { end - first } else { 1024 };
+                        let place = first + (random >> 8) as usize % (room / 8) * 8;
+                        memory
+                            .poke(place, word(&memory, memory.peek(place), (random >> 3) as u8 % 8, random));
+                    }
+                });
+                for round in 0..30_000u64 {
+                    let _ = (producer.push(item(round)), consumer.pop());
+                    match round % 64 {
+                        0 => drop(producer.push_many(&[item(round); 20])),
+                        16 => drop(consumer.drain(round, |_| ())),
+                        32 => drop((producer.grow(1), producer.pool().free_nodes())),
+                        48 => {
+                            let _ = (consumer.verify(), consumer.len(), consumer.is_drained());
+                            // SAFETY: nobody else uses the arena but who damages it, which is the point.
+                            let _ = unsafe { consumer.repair() };
+                        }
+                        _ => {}
+                    }
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+        }
     }
 }

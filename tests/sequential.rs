@@ -349,6 +349,7 @@ fn pool_is_a_set(limit: u64, block: u32, tag: u32, ops: Vec<PoolOp>) -> Result<(
     let start = Start { tag, block: NonZero::new(block) };
     // SAFETY: room for `limit` of both, the pool's alone and alive as long as it; links are interior mutable.
     unsafe { pool.init_at(range.start, links.as_ptr().cast_mut(), limit, start) };
+    let pool = pool.nodes().expect("a pool");
 
     let slot_of = |node: *mut Slot| (node.addr() - range.start.addr()) / size_of::<Slot>();
     let mut model = Model::new(limit, block.into());
@@ -372,7 +373,8 @@ fn pool_is_a_set(limit: u64, block: u32, tag: u32, ops: Vec<PoolOp>) -> Result<(
             PoolOp::AllocRun(most) => match pool.alloc_run(most.into()) {
                 Ok(run) => {
                     prop_assert!((1..=most.into()).contains(&run.len()));
-                    let taken: Vec<_> = pool.nodes_of_run(&run).collect();
+                    // SAFETY: of this pool.
+                    let taken: Vec<_> = unsafe { pool.nodes_of_run(&run) }.collect();
                     prop_assert_eq!(taken.len() as u64, run.len());
                     let slots: Vec<_> = taken.iter().map(|node| slot_of(*node)).collect();
                     prop_assert!(slots.windows(2).all(|two| two[1] == two[0] + 1), "{:?}", slots);
@@ -403,7 +405,8 @@ fn pool_is_a_set(limit: u64, block: u32, tag: u32, ops: Vec<PoolOp>) -> Result<(
                     Ok(chain) => {
                         prop_assert!(count > 0 && count <= room);
                         model.created += model.grows_by(count);
-                        pool.free_chain(chain).expect("nobody else");
+                        // SAFETY: of this pool.
+                        unsafe { pool.free_chain(chain) }.expect("nobody else");
                     }
                     Err(error) => {
                         prop_assert!(count == 0 || count > room);
@@ -537,13 +540,13 @@ fn elements_have_room(
 ) -> Result<(), TestCaseError> {
     let spare = (MAGAZINES as u64 + 1) * u64::from(block - 1);
     let list = List::with_blocks(elements + spare, block);
-    prop_assert_eq!(list.pool.spare(), spare);
+    prop_assert_eq!(list.pool().spare(), spare);
     let mut consumer = list.consumer();
     let mut length = 0;
     for &(processor, stride, pushes, pops) in bursts {
         for push in 0..pushes {
             let processor = (processor + push as usize * stride) % MAGAZINES;
-            match on_processor(processor, || list.head.push(&list.pool, item(0))) {
+            match on_processor(processor, || list.shared().push(item(0))) {
                 Ok(()) => length += 1,
                 Err(error) => {
                     prop_assert_eq!(error, PushError::Exhausted);
@@ -556,7 +559,7 @@ fn elements_have_room(
             length -= 1;
         }
     }
-    prop_assert_eq!(list.pool.free_nodes(), Ok(elements + spare - length));
+    prop_assert_eq!(list.pool().free_nodes(), Ok(elements + spare - length));
     Ok(())
 }
 
@@ -709,11 +712,13 @@ fn longest_run(limit: u64, block: Option<NonZero<u32>>) -> u64 {
     let mut links: Vec<_> = (0..limit).map(|_| <Native as Platform>::Word::new(0)).collect();
     let pool = Pool::<Native, Slot>::empty();
     // SAFETY: room for `limit` of both, the pool's alone and alive as long as it.
-    let chain = unsafe {
-        pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, Start { tag: 0, block });
-        pool.grow(limit).expect("room")
-    };
-    pool.free_chain(chain).expect("nobody else");
+    unsafe { pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, Start { tag: 0, block }) };
+    let pool = pool.nodes().expect("a pool");
+    // SAFETY: as above.
+    unsafe {
+        let chain = pool.grow(limit).expect("room");
+        pool.free_chain(chain).expect("nobody else");
+    }
     pool.alloc_run(u64::MAX).expect("a node").len()
 }
 
@@ -913,8 +918,6 @@ mod never_initialised {
     use super::*;
     use arenaq::{Corruption, mpmc, mpsc};
 
-    type Node = mpsc::Node<Native, KeyValue>;
-
     #[test]
     fn an_mpmc_queue_says_so_to_everybody() {
         let queue = mpmc::Head::<Native, KeyValue>::empty();
@@ -941,40 +944,20 @@ mod never_initialised {
 
     #[test]
     fn an_mpsc_queue_says_so_to_everybody() {
-        let pool = Pool::<Native, Node>::empty();
-        let queue = mpsc::Head::<Native, KeyValue>::empty();
-        assert_eq!(queue.push(&pool, item(1)), Err(PushError::Invalid));
-        // SAFETY: nobody uses the queue, so there is no other consumer.
-        let consumer = unsafe { mpsc::Consumer::new(&queue, &pool) };
-        assert_eq!(consumer.err(), Some(Corruption::NotInitialised));
-        // SAFETY: nobody uses the queue, so the consumer rests.
-        unsafe {
-            assert_eq!(mpsc::verify(&queue, &pool), Err(Corruption::NotInitialised));
-            assert_eq!(mpsc::search(&queue, &pool, |_| true), Err(Corruption::NotInitialised));
-        }
-    }
-
-    #[test]
-    fn an_mpsc_queue_with_a_sound_pool_says_so_again_and_again_and_keeps_no_node() {
-        let memory = Memory::new(16 * 1024);
+        let (memory, queue) = (Memory::new(16 * 1024), mpsc::Head::<Native, KeyValue>::empty());
         let mut arena: Arena<'_, KeyValue> = memory.format();
         arena.create_mpsc(4, 4).expect("it fits");
-        let producer = arena.mpsc_producer().expect("it was made");
-        let queue = mpsc::Head::<Native, KeyValue>::empty();
-        for _ in 0..10 {
-            assert_eq!(queue.push(producer.pool(), item(1)), Err(PushError::Invalid));
-            assert_eq!(queue.push_many(producer.pool(), &[item(1); 3]), Err(PushError::Invalid));
-            assert_eq!(producer.pool().free_nodes(), Ok(4));
-        }
+        let pool = arena.mpsc_producer().expect("it was made").pool();
+        assert!(queue.list(pool).is_none(), "there is nothing to push into, to pop from or to look at");
+        assert_eq!((queue.count(), pool.free_nodes()), (0, Ok(4)));
+        memory.poke(memory.places().mpsc + offset("ds_mpsc_head", "head"), 0);
+        assert_eq!(arena.mpsc_producer().err(), Some(Corruption::NotInitialised.into()));
+        assert_eq!(arena.mpsc_consumer().err(), Some(Corruption::NotInitialised.into()));
     }
 
     #[test]
     fn a_pool_says_so_to_everybody() {
         let pool = Pool::<Native, Slot>::empty();
-        assert_eq!(pool.alloc(), Err(AllocError::Invalid));
-        // SAFETY: no memory is touched: there is none.
-        assert_eq!(unsafe { pool.grow(1) }.err(), Some(GrowError::Invalid));
-        assert_eq!(pool.free_nodes(), Err(Corruption::NotInitialised));
-        assert_eq!((pool.created(), pool.limit()), (0, 0));
+        assert!(pool.nodes().is_none(), "there is nothing to take and nothing to grow");
     }
 }

@@ -18,16 +18,16 @@ fn drain(consumer: &mut mpsc::Consumer<'_, Scripted, KeyValue>) -> Vec<u64> {
 #[test]
 fn mpsc_a_producer_between_swap_and_link_makes_the_queue_busy_and_nothing_is_lost() {
     let list = List::new(8);
-    let (head, pool) = list.shared();
+    let (queue, pool) = (list.shared(), list.pool());
     let mut consumer = list.consumer();
-    head.push(pool, item(1)).expect("room");
+    queue.push(item(1)).expect("room");
 
     let pushed = stalled(
         mpsc::site::PUSH_LINK.info(),
-        || head.push(pool, item(2)),
+        || queue.push(item(2)),
         || {
-            assert_eq!(head.push(pool, item(3)), Ok(()), "a stalled producer blocks no producer");
-            assert_eq!(head.push(pool, item(4)), Ok(()));
+            assert_eq!(queue.push(item(3)), Ok(()), "a stalled producer blocks no producer");
+            assert_eq!(queue.push(item(4)), Ok(()));
             assert_eq!(consumer.len(), 1, "what is not linked is not seen");
             assert_eq!(consumer.search(|element| element.key == 3), None, "although its push has returned");
             assert_eq!(consumer.verify(), Ok(()));
@@ -37,7 +37,7 @@ fn mpsc_a_producer_between_swap_and_link_makes_the_queue_busy_and_nothing_is_los
                 assert_eq!(consumer.pop(), Err(PopError::Busy), "not empty: two pushes have returned");
             }
             assert!(consumer.is_empty());
-            assert_eq!(head.count(), 2, "the counter knows of the finished pushes");
+            assert_eq!(queue.count(), 2, "the counter knows of the finished pushes");
         },
     );
 
@@ -45,17 +45,17 @@ fn mpsc_a_producer_between_swap_and_link_makes_the_queue_busy_and_nothing_is_los
     assert_eq!(consumer.verify_quiesced(), Ok(()));
     assert_eq!(drain(&mut consumer), [2, 3, 4], "the order is that of the swaps");
     assert_eq!(consumer.pop(), Err(PopError::Empty));
-    assert_eq!((head.count(), pool.free_nodes()), (0, Ok(8)));
+    assert_eq!((queue.count(), pool.free_nodes()), (0, Ok(8)));
 }
 
 #[test]
 fn mpsc_the_first_producer_stalled_makes_an_untouched_queue_busy() {
     let list = List::new(4);
-    let (head, pool) = list.shared();
+    let queue = list.shared();
     let mut consumer = list.consumer();
     let pushed = stalled(
         mpsc::site::PUSH_LINK.info(),
-        || head.push(pool, item(1)),
+        || queue.push(item(1)),
         || assert_eq!(consumer.pop(), Err(PopError::Busy)),
     );
     assert_eq!((pushed, consumer.pop()), (Ok(()), Ok(item(1))));
@@ -64,14 +64,14 @@ fn mpsc_the_first_producer_stalled_makes_an_untouched_queue_busy() {
 #[test]
 fn mpsc_a_producer_before_its_swap_holds_up_nobody() {
     let list = List::new(4);
-    let (head, pool) = list.shared();
+    let queue = list.shared();
     let mut consumer = list.consumer();
     let pushed = stalled(
         mpsc::site::PUSH_SWAP.info(),
-        || head.push(pool, item(1)),
+        || queue.push(item(1)),
         || {
             assert_eq!(consumer.pop(), Err(PopError::Empty));
-            head.push(pool, item(2)).expect("room");
+            queue.push(item(2)).expect("room");
             assert_eq!(consumer.pop(), Ok(item(2)));
             assert_eq!(consumer.verify_quiesced(), Ok(()));
         },
@@ -82,17 +82,17 @@ fn mpsc_a_producer_before_its_swap_holds_up_nobody() {
 #[test]
 fn mpsc_two_producers_stalled_between_swap_and_link_join_their_pieces_in_any_order() {
     let list = List::new(8);
-    let (head, pool) = list.shared();
+    let queue = list.shared();
     let mut consumer = list.consumer();
     let outer = stalled(
         mpsc::site::PUSH_LINK.info(),
-        || head.push(pool, item(1)),
+        || queue.push(item(1)),
         || {
             let inner = stalled(
                 mpsc::site::PUSH_LINK.info(),
-                || head.push(pool, item(2)),
+                || queue.push(item(2)),
                 || {
-                    head.push(pool, item(3)).expect("room");
+                    queue.push(item(3)).expect("room");
                     assert_eq!(consumer.pop(), Err(PopError::Busy));
                 },
             );
@@ -108,15 +108,15 @@ fn mpsc_two_producers_stalled_between_swap_and_link_join_their_pieces_in_any_ord
 #[test]
 fn mpsc_a_stalled_producer_holds_back_nodes_until_the_pool_is_exhausted() {
     let list = List::new(3);
-    let (head, pool) = list.shared();
+    let (queue, pool) = (list.shared(), list.pool());
     let mut consumer = list.consumer();
     stalled(
         mpsc::site::PUSH_LINK.info(),
-        || head.push(pool, item(1)),
+        || queue.push(item(1)),
         || {
-            head.push(pool, item(2)).expect("room");
-            head.push(pool, item(3)).expect("room");
-            assert_eq!(head.push(pool, item(4)), Err(PushError::Exhausted));
+            queue.push(item(2)).expect("room");
+            queue.push(item(3)).expect("room");
+            assert_eq!(queue.push(item(4)), Err(PushError::Exhausted));
             assert_eq!(consumer.pop(), Err(PopError::Busy));
         },
     )
@@ -128,19 +128,19 @@ fn mpsc_a_stalled_producer_holds_back_nodes_until_the_pool_is_exhausted() {
 #[test]
 fn mpsc_a_counter_that_lags_behind_never_shows_a_huge_number() {
     let list = List::new(4);
-    let (head, pool) = list.shared();
+    let queue = list.shared();
     let mut consumer = list.consumer();
     stalled(
         mpsc::site::PUSH_COUNT.info(),
-        || head.push(pool, item(1)),
+        || queue.push(item(1)),
         || {
             assert_eq!(consumer.pop(), Ok(item(1)), "linked, and not yet counted");
-            assert_eq!(head.count(), 0);
+            assert_eq!(queue.count(), 0);
             assert_eq!(consumer.verify_quiesced(), Err(Corruption::Count { count: -1, length: 0 }));
         },
     )
     .expect("room");
-    assert_eq!((head.count(), consumer.verify_quiesced()), (0, Ok(())));
+    assert_eq!((queue.count(), consumer.verify_quiesced()), (0, Ok(())));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn mpmc_a_counter_that_lags_behind_never_shows_a_huge_number() {
 #[test]
 fn pool_a_thread_that_slept_while_a_node_left_and_came_back_does_not_take_the_list_for_the_same() {
     let list = List::new(3);
-    let (_, pool) = list.shared();
+    let pool = list.pool();
     let mut held = Vec::new();
     // Addresses: a raw pointer cannot cross to the thread of the operation.
     let late = stalled(
@@ -272,9 +272,9 @@ fn an_operation_that_loses_every_claim_says_contended_when_its_budget_is_spent()
     let budget = Native::retry_budget();
     let ring = Ring::new(2);
     let list = List::new(2);
-    let (head, pool) = list.shared();
+    let (queue, pool) = (list.shared(), list.pool());
     ring.head.push(item(1)).expect("room");
-    head.push(pool, item(1)).expect("room");
+    queue.push(item(1)).expect("room");
 
     let push = losing(mpmc::site::PUSH_CLAIM.info(), || ring.head.push(item(2)));
     assert_eq!(push, (Err(PushError::Contended), budget));
@@ -283,7 +283,7 @@ fn an_operation_that_loses_every_claim_says_contended_when_its_budget_is_spent()
     assert_eq!((ring.head.len(), ring.head.verify_quiesced()), (1, Ok(())));
     assert_eq!(ring.head.pop(), Ok(item(1)));
 
-    let push = losing(arenaq::pool::site::ALLOC_CLAIM.info(), || head.push(pool, item(2)));
+    let push = losing(arenaq::pool::site::ALLOC_CLAIM.info(), || queue.push(item(2)));
     assert_eq!(push, (Err(PushError::Contended), budget));
     // SAFETY: the memory up to the limit is there.
     let (grow, lost) = losing(arenaq::pool::site::GROW_CLAIM.info(), || unsafe { pool.grow(1) });
@@ -300,6 +300,7 @@ fn growing_says_contended_when_its_budget_is_spent() {
     let pool = Pool::<Scripted, u64>::empty();
     // SAFETY: room for four of both, the pool's alone and alive as long as it.
     unsafe { pool.init(nodes.as_mut_ptr(), links.as_mut_ptr(), 4) };
+    let pool = pool.nodes().expect("a pool");
     // SAFETY: the memory is there.
     let (grow, lost) = losing(arenaq::pool::site::GROW_CLAIM.info(), || unsafe { pool.grow(4) });
     assert_eq!((grow.err(), lost), (Some(GrowError::Contended), Native::retry_budget()));
@@ -309,10 +310,10 @@ fn growing_says_contended_when_its_budget_is_spent() {
 #[test]
 fn nodes_that_the_pool_did_not_take_back_are_given_back_with_the_next() {
     let list = List::new(4);
-    let (head, pool) = list.shared();
+    let (queue, pool) = (list.shared(), list.pool());
     let mut consumer = list.consumer();
     for serial in 1..=4 {
-        head.push(pool, item(serial)).expect("room");
+        queue.push(item(serial)).expect("room");
     }
     assert_eq!(pool.free_nodes(), Ok(0));
     let give_back = arenaq::pool::site::FREE_PUSH.info();
@@ -332,13 +333,9 @@ fn nodes_that_the_pool_did_not_take_back_are_given_back_with_the_next() {
     assert_eq!(pool.free_nodes(), Ok(4), "a consumer that leaves keeps nothing");
 }
 
-type Node = mpsc::Node<Scripted, KeyValue>;
-
 /// Pushes elements from `first` on until there is no node. Returns how many.
-fn fill(list: (&mpsc::Head<Scripted, KeyValue>, &Pool<Scripted, Node>), first: u64) -> u64 {
-    let (head, pool) = list;
-    let refused =
-        (first..).find_map(|serial| head.push(pool, item(serial)).err().map(|error| (serial, error)));
+fn fill(queue: mpsc::List<'_, Scripted, KeyValue>, first: u64) -> u64 {
+    let refused = (first..).find_map(|serial| queue.push(item(serial)).err().map(|error| (serial, error)));
     let (serial, error) = refused.expect("a pool has an end");
     assert_eq!(error, PushError::Exhausted);
     serial - first
@@ -347,13 +344,13 @@ fn fill(list: (&mpsc::Head<Scripted, KeyValue>, &Pool<Scripted, Node>), first: u
 #[test]
 fn mpsc_a_spent_node_is_not_free_before_its_block_is() {
     let list = List::with_blocks(7, 4);
-    let (head, pool) = list.shared();
+    let (queue, pool) = (list.shared(), list.pool());
     let mut consumer = list.consumer();
     assert_eq!(fill(list.shared(), 1), 7);
     for spent in 1..4 {
         assert_eq!(consumer.pop(), Ok(item(spent)));
         assert_eq!(pool.free_nodes(), Ok(spent), "nobody has them");
-        assert_eq!(head.push(pool, item(8)), Err(PushError::Exhausted), "but they cannot be had");
+        assert_eq!(queue.push(item(8)), Err(PushError::Exhausted), "but they cannot be had");
     }
     assert_eq!(consumer.pop(), Ok(item(4)));
     assert_eq!(fill(list.shared(), 8), 4, "the whole block at once");
@@ -364,11 +361,11 @@ fn mpsc_a_spent_node_is_not_free_before_its_block_is() {
 fn mpsc_a_producer_that_stalls_with_a_new_block_costs_the_others_that_block_and_nothing_else() {
     for site in [pool::site::ALLOC_RESET.info(), pool::site::ALLOC_FILL.info()] {
         let list = List::with_blocks(15, 4);
-        let (head, pool) = list.shared();
+        let (queue, pool) = (list.shared(), list.pool());
         let mut consumer = list.consumer();
         let pushed = stalled(
             site,
-            || on_processor(1, || head.push(pool, item(100))),
+            || on_processor(1, || queue.push(item(100))),
             || {
                 assert_eq!(fill(list.shared(), 0), 15 - 4, "all but the block");
                 assert!(drain(&mut consumer).into_iter().eq(0..11));
@@ -391,15 +388,15 @@ fn mpsc_a_producer_that_stalls_with_a_new_block_costs_the_others_that_block_and_
 #[test]
 fn mpsc_two_that_fill_one_magazine_lose_no_node() {
     let list = List::with_blocks(11, 4);
-    let (head, pool) = list.shared();
+    let (queue, pool) = (list.shared(), list.pool());
     let mut consumer = list.consumer();
     for serial in 1..=3 {
-        head.push(pool, item(serial)).expect("the rest of the stub's block");
+        queue.push(item(serial)).expect("the rest of the stub's block");
     }
     let pushed = stalled(
         pool::site::ALLOC_FILL.info(),
-        || head.push(pool, item(5)),
-        || head.push(pool, item(4)).expect("another block, whose rest is in the magazine now"),
+        || queue.push(item(5)),
+        || queue.push(item(4)).expect("another block, whose rest is in the magazine now"),
     );
     assert_eq!(pushed, Ok(()));
     assert_eq!(pool.free_nodes(), Ok(11 - 5));
@@ -413,7 +410,7 @@ fn mpsc_two_that_fill_one_magazine_lose_no_node() {
 #[test]
 fn pool_a_thread_that_slept_while_a_block_left_and_came_back_takes_a_node_that_nobody_has() {
     let list = List::with_blocks(7, 2);
-    let (head, pool) = list.shared();
+    let (queue, pool) = (list.shared(), list.pool());
     let mut consumer = list.consumer();
     let mut held = Vec::new();
     // The second node is in the magazine: the stub is the first.
@@ -423,7 +420,7 @@ fn pool_a_thread_that_slept_while_a_block_left_and_came_back_takes_a_node_that_n
         || {
             // Until the stub is in the second block, and the first is whole.
             for serial in 1..=2 {
-                head.push(pool, item(serial)).expect("room");
+                queue.push(item(serial)).expect("room");
                 assert_eq!(consumer.pop(), Ok(item(serial)));
             }
             let rest = pool.alloc().expect("the rest of the stub's block");
@@ -445,12 +442,12 @@ fn pool_a_thread_that_slept_while_a_block_left_and_came_back_takes_a_node_that_n
 #[test]
 fn a_producer_that_loses_its_magazine_takes_a_block_and_one_that_can_only_steal_says_contended() {
     let list = List::with_blocks(7, 4);
-    let (head, pool) = list.shared();
-    let push = losing(pool::site::ALLOC_TAKE.info(), || head.push(pool, item(1)));
+    let (queue, pool) = (list.shared(), list.pool());
+    let push = losing(pool::site::ALLOC_TAKE.info(), || queue.push(item(1)));
     assert_eq!(push, (Ok(()), Native::retry_budget()));
     assert_eq!(pool.free_nodes(), Ok(6), "the rest of that block is spent");
 
-    let steal = || on_processor(1, || head.push(pool, item(2)));
+    let steal = || on_processor(1, || queue.push(item(2)));
     let (push, lost) = losing(pool::site::STEAL_TAKE.info(), steal);
     assert_eq!(push, Err(PushError::Contended), "there are nodes");
     assert!(lost > 1, "{lost}");
@@ -463,7 +460,7 @@ fn a_producer_that_loses_its_magazine_takes_a_block_and_one_that_can_only_steal_
 #[test]
 fn blocks_that_the_pool_did_not_take_back_are_given_back_with_the_next() {
     let list = List::with_blocks(7, 2);
-    let (_, pool) = list.shared();
+    let pool = list.pool();
     let mut consumer = list.consumer();
     assert_eq!(fill(list.shared(), 1), 7);
     let give_back = pool::site::FREE_PUSH.info();

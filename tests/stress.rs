@@ -11,7 +11,7 @@ use arenaq::arena::Arena;
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::mpsc;
 use arenaq::platform::{Native, Platform, Word};
-use arenaq::pool::{AllocError, Chain, GrowError, MAGAZINES, Pool, Start};
+use arenaq::pool::{self, AllocError, Chain, GrowError, MAGAZINES, Pool, Start};
 use arenaq::{KeyValue, PopError, PushError};
 use crossbeam_utils::Backoff;
 use support::Memory;
@@ -50,7 +50,7 @@ impl Refusals {
             PushError::Full => &self.full,
             PushError::Exhausted => &self.exhausted,
             PushError::Contended => &self.contended,
-            PushError::Invalid => panic!("{error}"),
+            PushError::Invalid | PushError::Corrupt => panic!("{error}"),
         });
     }
 
@@ -425,24 +425,27 @@ fn mpsc_of_few_blocks(nodes: u64, block: u32, elements: u64) {
     let start = Start { tag: u32::MAX - 1000, block: NonZero::new(block) };
     // SAFETY: room for so many of both, which live as long as the pool and are its alone; nobody else is here
     // yet.
+    unsafe { pool.init_at(memory.as_mut_ptr(), links.as_mut_ptr(), nodes, start) };
+    let pool = pool.nodes().expect("a pool");
+    // SAFETY: as above.
     unsafe {
-        pool.init_at(memory.as_mut_ptr(), links.as_mut_ptr(), nodes, start);
         let chain = pool.grow(nodes).expect("room");
         pool.free_chain(chain).expect("nobody else");
-        head.init(&pool).expect("a stub");
+        head.init(pool).expect("a stub");
     }
+    let list = head.list(pool).expect("a queue");
     // SAFETY: the only consumer.
-    let mut consumer = unsafe { mpsc::Consumer::new(&head, &pool) }.expect("a stub");
+    let mut consumer = unsafe { mpsc::Consumer::new(list) }.expect("a stub");
     let refusals = Refusals::default();
     let popped = AtomicU64::new(0);
 
     let consumed = thread::scope(|scope| {
         for number in 0..PRODUCERS {
-            let (refusals, head, pool) = (&refusals, &head, &pool);
+            let refusals = &refusals;
             scope.spawn(move || {
                 push_all(number, elements, Batch::Several, refusals, |values| match values {
-                    [value] => head.push(pool, *value).map(|()| 1),
-                    values => head.push_many(pool, values),
+                    [value] => list.push(*value).map(|()| 1),
+                    values => list.push_many(values),
                 });
             });
         }
@@ -496,7 +499,7 @@ fn overload(push: impl Fn(KeyValue) -> Result<(), PushError> + Sync, elements: u
                 for value in 0..elements {
                     match push(KeyValue { key, value }) {
                         Ok(()) => add(accepted),
-                        Err(PushError::Invalid) => panic!("an initialised queue"),
+                        Err(error @ (PushError::Invalid | PushError::Corrupt)) => panic!("{error}"),
                         Err(_) => {
                             add(refused);
                             // Lets a consumer in, where there is one.
@@ -612,9 +615,15 @@ impl Nodes {
         Nodes { pool, nodes, _links: links }
     }
 
+    /// What is done with the pool.
+    fn pool(&self) -> pool::Nodes<'_, Native, Slot> {
+        self.pool.nodes().expect("a pool")
+    }
+
     fn give(&self, mut chain: Chain) {
         let backoff = Backoff::new();
-        while let Err(again) = self.pool.free_chain(chain) {
+        // SAFETY: of this pool.
+        while let Err(again) = unsafe { self.pool().free_chain(chain) } {
             chain = again;
             backoff.snooze();
         }
@@ -624,7 +633,7 @@ impl Nodes {
         let backoff = Backoff::new();
         loop {
             // SAFETY: the memory up to the limit is there.
-            match unsafe { self.pool.grow(count) } {
+            match unsafe { self.pool().grow(count) } {
                 Err(GrowError::Contended) => backoff.snooze(),
                 Err(error) => return Err(error),
                 Ok(chain) => {
@@ -647,16 +656,17 @@ impl Nodes {
         while held.len() < most {
             let left = (most - held.len()) as u64;
             let taken = match batch {
-                Batch::One => self.pool.alloc().map(|node| held.push(node)),
-                Batch::Several => self.pool.alloc_run(left).map(|run| {
+                Batch::One => self.pool().alloc().map(|node| held.push(node)),
+                Batch::Several => self.pool().alloc_run(left).map(|run| {
                     assert!(run.len() >= 1 && run.len() <= left, "{} of {left}", run.len());
-                    held.extend(self.pool.nodes_of_run(&run));
+                    // SAFETY: of this pool.
+                    held.extend(unsafe { self.pool().nodes_of_run(&run) });
                 }),
             };
             match taken {
                 Ok(()) | Err(AllocError::Contended) => {}
                 Err(AllocError::Exhausted) => break,
-                Err(AllocError::Invalid) => panic!("an initialised pool"),
+                Err(AllocError::Corrupt) => panic!("a sound pool"),
             }
         }
         held.iter().for_each(|node| self.stamp(*node, owner));
@@ -670,7 +680,7 @@ impl Nodes {
             let last = unsafe { &*node }.owner.swap(0, Ordering::Relaxed);
             assert_eq!(last, owner, "owner {last} has taken a node of {owner}");
             // SAFETY: allocated in `take`, and not used any more.
-            if let Err(block) = unsafe { self.pool.free(node) } {
+            if let Err(block) = unsafe { self.pool().free(node) } {
                 self.give(block);
             }
         }
@@ -678,8 +688,8 @@ impl Nodes {
 
     /// Nobody has a node, and every one can be had again, once. Magazines and spent nodes hide none.
     fn are_all_there(&self) {
-        let created = self.pool.created();
-        assert_eq!(self.pool.free_nodes(), Ok(created));
+        let created = self.pool().created();
+        assert_eq!(self.pool().free_nodes(), Ok(created));
         assert!(self.nodes.iter().all(|node| node.owner.load(Ordering::Relaxed) == 0));
         // Of a block a part may be spent and the rest in a magazine. That rest is used up first, and then all
         // blocks become whole.
@@ -687,9 +697,9 @@ impl Nodes {
         self.give_back(held, 9);
         let held = self.take(usize::MAX, Batch::Several, 9);
         assert_eq!(held.len() as u64, created);
-        assert_eq!(self.pool.free_nodes(), Ok(0));
+        assert_eq!(self.pool().free_nodes(), Ok(0));
         self.give_back(held, 9);
-        assert_eq!(self.pool.free_nodes(), Ok(created));
+        assert_eq!(self.pool().free_nodes(), Ok(created));
     }
 }
 
@@ -715,7 +725,7 @@ fn every_node_has_one_owner(limit: u64, block: Option<u32>, batch: Batch, most: 
             });
         }
     });
-    println!("{limit} nodes in blocks of {} were taken {taken:?} times", nodes.pool.block());
+    println!("{limit} nodes in blocks of {} were taken {taken:?} times", nodes.pool().block());
     nodes.are_all_there();
 }
 
@@ -754,7 +764,7 @@ fn a_run_of_nodes_has_one_owner_at_a_time_however_many_threads_want_it() {
 /// Four threads make nodes and take some of them, until there is no room for more.
 fn threads_grow_a_pool(limit: u64, block: Option<u32>) {
     let nodes = Nodes::with_room(limit, block);
-    let block = nodes.pool.block();
+    let block = nodes.pool().block();
     let (grown, short) = (AtomicU64::new(0), AtomicU64::new(0));
     let start = Barrier::new(4);
     thread::scope(|scope| {
@@ -783,7 +793,7 @@ fn threads_grow_a_pool(limit: u64, block: Option<u32>) {
             });
         }
     });
-    let (created, grown) = (nodes.pool.created(), grown.into_inner());
+    let (created, grown) = (nodes.pool().created(), grown.into_inner());
     assert_eq!(short.into_inner(), 4);
     assert!(created.is_multiple_of(block) || created == limit, "{created} of {limit}");
     assert!(limit - created < 7, "room was left");

@@ -8,8 +8,8 @@ use core::ptr;
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::eventcount::EventCount;
 use arenaq::mpmc::{self, Capacity};
-use arenaq::mpsc::{self, Node};
-use arenaq::pool::{Chain, GrowError, Pool, Reservation};
+use arenaq::mpsc::{self, List, Node};
+use arenaq::pool::{Chain, GrowError, Nodes, Pool, Reservation};
 use arenaq::{Corruption, KeyValue, PopError, PushError, Status};
 
 use crate::platform::{Bpf, BpfWord};
@@ -18,6 +18,7 @@ type MpmcHead<C = Counted> = mpmc::Head<Bpf, KeyValue, C>;
 type MpscHead<C = Counted> = mpsc::Head<Bpf, KeyValue, C>;
 type MpscNode = Node<Bpf, KeyValue>;
 type NodePool = Pool<Bpf, MpscNode>;
+type PoolNodes<'a> = Nodes<'a, Bpf, MpscNode>;
 
 /// The structure at an arena address, or `None` for null.
 #[inline(always)]
@@ -25,6 +26,18 @@ fn at<'a, S>(address: u64) -> Option<&'a S> {
     // SAFETY: the reference is never loaded through (see `platform`), so nothing has to be there: an address
     // outside of the arena's pages reads as zero in the kernel and swallows what is written.
     unsafe { ptr::with_exposed_provenance::<S>(address as usize).as_ref() }
+}
+
+/// The nodes of the pool at an arena address, if it was initialised.
+#[inline(always)]
+fn nodes_at<'a>(pool: u64) -> Option<PoolNodes<'a>> {
+    at::<NodePool>(pool)?.nodes()
+}
+
+/// The queue at an arena address, with the nodes of its pool, if it was initialised.
+#[inline(always)]
+fn list_at<'a, C: CountPolicy>(head: u64, pool: u64) -> Option<List<'a, Bpf, KeyValue, C>> {
+    at::<MpscHead<C>>(head)?.list(nodes_at(pool)?)
 }
 
 #[inline(always)]
@@ -145,12 +158,12 @@ pub extern "C" fn arenaq_pool_init(pool: u64, nodes: u64, links: u64, limit: u64
 /// Makes `count` more nodes, whose pages are allocated, and puts them on the free list.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_pool_grow(pool: u64, count: u64) -> i32 {
-    let Some(pool) = at::<NodePool>(pool) else {
+    let Some(nodes) = nodes_at(pool) else {
         return code(Status::Invalid);
     };
     // SAFETY: that the pages are there is the C caller's promise; if one is not, its nodes read as zero.
-    match unsafe { pool.grow(count) } {
-        Ok(chain) => free(pool, chain),
+    match unsafe { nodes.grow(count) } {
+        Ok(chain) => free(nodes, chain),
         Err(error) => code(error),
     }
 }
@@ -158,8 +171,9 @@ pub extern "C" fn arenaq_pool_grow(pool: u64, count: u64) -> i32 {
 /// Puts new nodes on the free list. They are on no list yet, so giving up would lose them: the kernel's own
 /// bound of a loop is the only one here.
 #[inline(always)]
-fn free(pool: &NodePool, mut chain: Chain) -> i32 {
-    while let Err(again) = pool.free_chain(chain) {
+fn free(nodes: PoolNodes<'_>, mut chain: Chain) -> i32 {
+    // SAFETY: the caller has made the chain of nodes of this pool.
+    while let Err(again) = unsafe { nodes.free_chain(chain) } {
         if !crate::shim::arenaq_can_loop() {
             return code(Status::Busy);
         }
@@ -187,16 +201,16 @@ pub struct Reserved {
 /// `out` is null, or leads to room for the result on the caller's stack.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn arenaq_pool_reserve(pool: u64, count: u64, out: *mut Reserved) -> i32 {
-    let (Some(pool), false) = (at::<NodePool>(pool), out.is_null()) else {
+    let (Some(nodes), false) = (nodes_at(pool), out.is_null()) else {
         return code(GrowError::Invalid);
     };
-    match pool.reserve(1, count) {
+    match nodes.reserve(1, count) {
         Ok(reservation) => {
-            let (nodes, links) = (pool.node_addresses(&reservation), pool.link_addresses(&reservation));
+            let (places, links) = (nodes.node_addresses(&reservation), nodes.link_addresses(&reservation));
             let reserved = Reserved {
                 reservation,
-                nodes: nodes.start as u64,
-                nodes_end: nodes.end as u64,
+                nodes: places.start as u64,
+                nodes_end: places.end as u64,
                 links: links.start as u64,
                 links_end: links.end as u64,
             };
@@ -215,13 +229,13 @@ pub unsafe extern "C" fn arenaq_pool_reserve(pool: u64, count: u64, out: *mut Re
 /// `reserved` leads to what [`arenaq_pool_reserve`] has written for this pool, and is given up.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn arenaq_pool_link(pool: u64, reserved: *const Reserved) -> i32 {
-    let Some(pool) = at::<NodePool>(pool) else {
+    let Some(nodes) = nodes_at(pool) else {
         return code(Status::Invalid);
     };
     // SAFETY: the caller's promise: it leads to a reservation of this pool, which nobody else will use.
     let reservation = unsafe { reserved.read() }.reservation;
     // SAFETY: that the pages are there is the C caller's promise; if one is not, its nodes read as zero.
-    free(pool, unsafe { pool.link_up(reservation) })
+    free(nodes, unsafe { nodes.link_up(reservation) })
 }
 
 /// Gives the numbers of a reservation back, if nobody has claimed others after them; else they are lost, which
@@ -232,28 +246,29 @@ pub unsafe extern "C" fn arenaq_pool_link(pool: u64, reserved: *const Reserved) 
 /// As [`arenaq_pool_link`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn arenaq_pool_cancel(pool: u64, reserved: *const Reserved) -> i32 {
-    let Some(pool) = at::<NodePool>(pool) else {
+    let Some(nodes) = nodes_at(pool) else {
         return code(Status::Invalid);
     };
     // SAFETY: as in `arenaq_pool_link`.
     let reservation = unsafe { reserved.read() }.reservation;
-    code(pool.cancel(reservation).map_or(Status::Busy, |()| Status::Success))
+    // SAFETY: as above.
+    code(unsafe { nodes.cancel(reservation) }.map_or(Status::Busy, |()| Status::Success))
 }
 
 /// Whether the pool has been initialised: 1 or 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_pool_is_initialised(pool: u64) -> i32 {
-    at::<NodePool>(pool).map_or(0, |pool| i32::from(pool.limit() != 0))
+    at::<NodePool>(pool).map_or(0, |pool| i32::from(pool.is_initialised()))
 }
 
 /// `ds_mpsc_init` after the allocation of the pool.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpsc_init(head: u64, pool: u64) -> i32 {
-    let (Some(head), Some(pool)) = (at::<MpscHead>(head), at::<NodePool>(pool)) else {
+    let (Some(head), Some(nodes)) = (at::<MpscHead>(head), nodes_at(pool)) else {
         return code(Status::Invalid);
     };
     // SAFETY: the caller initialises the queue before it hands it out.
-    code(unsafe { head.init(pool) })
+    code(unsafe { head.init(nodes) })
 }
 
 /// `ds_mpsc_insert`, with nodes of `pool`.
@@ -270,10 +285,7 @@ pub extern "C" fn arenaq_mpsc_push_uncounted(head: u64, pool: u64, key: u64, val
 
 #[inline(always)]
 fn mpsc_push<C: CountPolicy>(head: u64, pool: u64, element: KeyValue) -> i32 {
-    match (at::<MpscHead<C>>(head), at::<NodePool>(pool)) {
-        (Some(head), Some(pool)) => code(head.push(pool, element)),
-        _ => code(PushError::Invalid),
-    }
+    list_at::<C>(head, pool).map_or(code(PushError::Invalid), |list| code(list.push(element)))
 }
 
 /// `ds_mpsc_delete`: the kernel never consumes.
@@ -285,22 +297,22 @@ pub extern "C" fn arenaq_mpsc_pop(_head: u64, _out: *mut KeyValue) -> i32 {
 /// `ds_mpsc_search`: the consumer must rest.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpsc_search(head: u64, pool: u64, key: u64) -> i32 {
-    let (Some(head), Some(pool)) = (at::<MpscHead>(head), at::<NodePool>(pool)) else {
+    let Some(list) = list_at::<Counted>(head, pool) else {
         return code(Status::Invalid);
     };
     // SAFETY: that the consumer rests is the C caller's promise; in the kernel a broken one gives a wrong
     // answer, and nothing worse.
-    found(unsafe { mpsc::search(head, pool, |element| element.key == key) })
+    found(unsafe { list.search(|element| element.key == key) })
 }
 
 /// `ds_mpsc_verify`: the consumer must rest.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpsc_verify(head: u64, pool: u64) -> i32 {
-    let (Some(head), Some(pool)) = (at::<MpscHead>(head), at::<NodePool>(pool)) else {
+    let Some(list) = list_at::<Counted>(head, pool) else {
         return code(Status::Invalid);
     };
     // SAFETY: as for the search.
-    code(unsafe { mpsc::verify(head, pool) })
+    code(unsafe { list.verify() })
 }
 
 /// Whether the caller, whose insert has succeeded, must ring the doorbell of those who sleep on this event

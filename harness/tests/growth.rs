@@ -164,7 +164,8 @@ fn a_page_that_userspace_has_touched_before_is_no_obstacle() {
         // SAFETY: the memory of a reservation is its owner's, and the arena is mapped.
         unsafe { (address as *mut u64).write_volatile(7) };
     }
-    producer.pool().cancel(reservation).expect("nobody has claimed others after them");
+    // SAFETY: of this pool.
+    unsafe { producer.pool().cancel(reservation) }.expect("nobody has claimed others after them");
     drive(&loaded, 1, 5000);
     let counters = loaded.counters().expect("the map is there");
     assert_eq!((counters.pushed, counters.nomem), (5000, 0), "{counters:?}");

@@ -8,6 +8,7 @@ pub(crate) mod scripted;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arenaq::arena::{Arena, Places, Region};
 use arenaq::count::CountPolicy;
@@ -65,14 +66,14 @@ impl Memory {
 
     /// The word at `address`.
     pub(crate) fn peek(&self, address: usize) -> u64 {
-        // SAFETY: in bounds and aligned, checked by `word`; tests peek only while no operation runs.
-        unsafe { self.word(address).read() }
+        // SAFETY: in bounds and aligned, checked by `word`. Atomic, for a test may look while operations run.
+        unsafe { AtomicU64::from_ptr(self.word(address)) }.load(Ordering::Relaxed)
     }
 
     /// Overwrites the word at `address`.
     pub(crate) fn poke(&self, address: usize, value: u64) {
         // SAFETY: as `peek`; everything in shared memory is valid whatever its bytes, and interior mutable.
-        unsafe { self.word(address).write(value) }
+        unsafe { AtomicU64::from_ptr(self.word(address)) }.store(value, Ordering::Relaxed);
     }
 
     /// Overwrites the byte at `offset`.

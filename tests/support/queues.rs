@@ -7,7 +7,7 @@ use arenaq::count::Counted;
 use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Platform, Word};
-use arenaq::pool::{Pool, Start};
+use arenaq::pool::{Nodes, Pool, Start};
 use arenaq::single::SingleConsumer;
 
 use super::scripted::Scripted;
@@ -44,7 +44,7 @@ type Node = mpsc::Node<Scripted, KeyValue>;
 /// An MPSC queue with a pool whose ABA tag is about to wrap.
 pub(crate) struct List {
     pub(crate) head: mpsc::Head<Scripted, KeyValue, Counted>,
-    pub(crate) pool: Pool<Scripted, Node>,
+    pool: Pool<Scripted, Node>,
     _nodes: Vec<Node>,
     _links: Vec<<Scripted as Platform>::Word>,
 }
@@ -71,20 +71,25 @@ impl List {
         // yet.
         unsafe {
             pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, start);
-            let chain = pool.grow(elements + 1).expect("within the limit");
-            pool.free_chain(chain).expect("nobody else");
-            head.init(&pool).expect("a stub");
+            let nodes = pool.nodes().expect("a pool");
+            let chain = nodes.grow(elements + 1).expect("within the limit");
+            nodes.free_chain(chain).expect("nobody else");
+            head.init(nodes).expect("a stub");
         }
         List { head, pool, _nodes: nodes, _links: links }
     }
 
     /// The operations that may run in any thread, without the vectors, which are not `Sync`.
-    pub(crate) fn shared(&self) -> (&mpsc::Head<Scripted, KeyValue>, &Pool<Scripted, Node>) {
-        (&self.head, &self.pool)
+    pub(crate) fn shared(&self) -> mpsc::List<'_, Scripted, KeyValue> {
+        self.head.list(self.pool()).expect("a queue")
+    }
+
+    pub(crate) fn pool(&self) -> Nodes<'_, Scripted, Node> {
+        self.pool.nodes().expect("a pool")
     }
 
     pub(crate) fn consumer(&self) -> mpsc::Consumer<'_, Scripted, KeyValue> {
         // SAFETY: every test has one consumer at a time; one that died does not come back.
-        unsafe { mpsc::Consumer::new(&self.head, &self.pool) }.expect("a stub")
+        unsafe { mpsc::Consumer::new(self.shared()) }.expect("a stub")
     }
 }

@@ -21,8 +21,7 @@ use arenaq::pool::Pool;
 use arenaq::{KeyValue, PopError, PushError};
 
 type Ring = mpmc::Head<Native, KeyValue>;
-type List = mpsc::Head<Native, KeyValue>;
-type Nodes = Pool<Native, mpsc::Node<Native, KeyValue>>;
+type List<'a> = mpsc::List<'a, Native, KeyValue>;
 type Consumer<'a> = mpsc::Consumer<'a, Native, KeyValue>;
 
 /// How often each operation runs under callgrind. A multiple of the capacity, so that every path is met
@@ -51,10 +50,8 @@ measured! {
     2u32 twin_mpmc_push(queue: &twin::Mpmc, value: KeyValue) -> Result<(), PushError> = queue.push(value);
     3u32 arenaq_mpmc_pop(queue: &Ring) -> Result<KeyValue, PopError> = queue.pop();
     4u32 twin_mpmc_pop(queue: &twin::Mpmc) -> Result<KeyValue, PopError> = queue.pop();
-    5u32 arenaq_mpsc_push(queue: &List, pool: &Nodes, value: KeyValue) -> Result<(), PushError>
-        = queue.push(pool, value);
-    6u32 twin_mpsc_push(queue: &twin::Mpsc, pool: &twin::Pool, value: KeyValue) -> Result<(), PushError>
-        = queue.push(pool, value);
+    5u32 arenaq_mpsc_push(queue: &List<'_>, value: KeyValue) -> Result<(), PushError> = queue.push(value);
+    6u32 twin_mpsc_push(queue: &twin::List<'_>, value: KeyValue) -> Result<(), PushError> = queue.push(value);
     7u32 arenaq_mpsc_pop(consumer: &mut Consumer<'_>) -> Result<KeyValue, PopError> = consumer.pop();
     8u32 twin_mpsc_pop(consumer: &mut twin::Consumer<'_>) -> Result<KeyValue, PopError> = consumer.pop();
 }
@@ -128,33 +125,27 @@ fn run(side: &str, operation: &str, case: Case) {
         ("arenaq", false) => {
             let memory: Vec<mpsc::Node<Native, KeyValue>> = (0..nodes).map(|_| mpsc::Node::empty()).collect();
             let links: Vec<_> = (0..nodes).map(|_| <Native as Platform>::Word::new(0)).collect();
-            let (pool, list) = (Nodes::empty(), List::empty());
+            let (pool, head) = (Pool::empty(), mpsc::Head::empty());
             // SAFETY: so many of both, never freed, and nobody else is here.
+            unsafe { pool.init(memory.leak().as_mut_ptr(), links.leak().as_mut_ptr(), nodes) };
+            let pool = pool.nodes().expect("a pool");
+            // SAFETY: as above.
             unsafe {
-                pool.init(memory.leak().as_mut_ptr(), links.leak().as_mut_ptr(), nodes);
                 let chain = pool.grow(nodes).expect("within the limit");
                 pool.free_chain(chain).expect("nobody else");
-                list.init(&pool).expect("a stub");
+                head.init(pool).expect("a stub");
             }
+            let list = head.list(pool).expect("a queue");
             // SAFETY: the only consumer.
-            let mut consumer = unsafe { Consumer::new(&list, &pool) }.expect("a stub");
-            drive(
-                operation,
-                case,
-                |value| arenaq_mpsc_push(&list, &pool, value),
-                || arenaq_mpsc_pop(&mut consumer),
-            );
+            let mut consumer = unsafe { Consumer::new(list) }.expect("a stub");
+            drive(operation, case, |value| arenaq_mpsc_push(&list, value), || arenaq_mpsc_pop(&mut consumer));
         }
         _ => {
             let pool = twin::Pool::new(nodes);
-            let list = twin::Mpsc::new(&pool);
-            let mut consumer = twin::Consumer::new(&list, &pool);
-            drive(
-                operation,
-                case,
-                |value| twin_mpsc_push(&list, &pool, value),
-                || twin_mpsc_pop(&mut consumer),
-            );
+            let head = twin::Mpsc::new(pool.nodes());
+            let list = head.list(pool.nodes());
+            let mut consumer = twin::Consumer::new(list);
+            drive(operation, case, |value| twin_mpsc_push(&list, value), || twin_mpsc_pop(&mut consumer));
         }
     }
 }

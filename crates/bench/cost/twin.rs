@@ -163,7 +163,7 @@ struct Chain {
 enum AllocError {
     Exhausted,
     Contended,
-    Invalid,
+    Corrupt,
 }
 
 impl From<AllocError> for PushError {
@@ -172,7 +172,7 @@ impl From<AllocError> for PushError {
         match error {
             AllocError::Exhausted => PushError::Exhausted,
             AllocError::Contended => PushError::Contended,
-            AllocError::Invalid => PushError::Invalid,
+            AllocError::Corrupt => PushError::Corrupt,
         }
     }
 }
@@ -197,27 +197,43 @@ impl Pool {
         }
     }
 
+    /// What never changes, copied.
+    pub(crate) fn nodes(&self) -> Nodes<'_> {
+        // SAFETY: written before the pool was handed out, and never again.
+        unsafe {
+            let blocks = Blocks { shift: *self.block_shift.get() as u32, limit: *self.limit.get() };
+            Nodes { pool: self, nodes: *self.nodes.get(), links: *self.links.get(), blocks }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Nodes<'a> {
+    pool: &'a Pool,
+    nodes: *mut Node,
+    links: *mut AtomicU64,
+    blocks: Blocks,
+}
+
+impl Nodes<'_> {
     #[inline(always)]
     fn alloc(&self) -> Result<*mut Node, AllocError> {
         let run = self.alloc_run(1)?;
         // SAFETY: the number has been checked.
-        Ok(unsafe { self.nodes().add((run.first - 1) as usize) })
+        Ok(unsafe { self.nodes.add((run.first - 1) as usize) })
     }
 
     #[inline(always)]
     fn alloc_run(&self, most: u64) -> Result<Run, AllocError> {
-        if self.nodes().is_null() {
-            return Err(AllocError::Invalid);
-        }
-        let blocks = self.blocks();
-        let magazine = &self.magazines[processor() % 8].0;
+        let blocks = self.blocks;
+        let magazine = &self.pool.magazines[processor() % 8].0;
         if blocks.shift > 0 {
             let mut next = magazine.load(Relaxed);
             for _ in 0..RETRY_BUDGET {
                 if next == 0 {
                     break;
                 }
-                let run = blocks.run(next, most).ok_or(AllocError::Invalid)?;
+                let run = blocks.run(next, most).ok_or(AllocError::Corrupt)?;
                 match magazine.compare_exchange(next, blocks.behind(&run), Acquire, Relaxed) {
                     Ok(_) => return Ok(run),
                     Err(now) => next = now,
@@ -229,10 +245,10 @@ impl Pool {
             Err(AllocError::Exhausted) if blocks.shift > 0 => return self.steal(most),
             taken => taken?,
         };
-        let run = blocks.run(blocks.first(block), most).ok_or(AllocError::Invalid)?;
+        let run = blocks.run(blocks.first(block), most).ok_or(AllocError::Corrupt)?;
         let rest = blocks.behind(&run);
         if blocks.shift > 0 {
-            self.link(block).ok_or(AllocError::Invalid)?.store(TAKEN, Relaxed);
+            self.link(block).ok_or(AllocError::Corrupt)?.store(TAKEN, Relaxed);
         }
         if rest != 0
             && magazine.compare_exchange(0, rest, Release, Relaxed).is_err()
@@ -245,15 +261,15 @@ impl Pool {
 
     #[inline(always)]
     fn take_block(&self) -> Result<u64, AllocError> {
-        let mut seen = self.top.0.load(Acquire);
+        let mut seen = self.pool.top.0.load(Acquire);
         for _ in 0..RETRY_BUDGET {
             let (tag, first) = ((seen >> 32) as u32, seen & NUMBER);
             if first == 0 {
                 return Err(AllocError::Exhausted);
             }
-            let second = self.link(first).ok_or(AllocError::Invalid)?.load(Relaxed);
+            let second = self.link(first).ok_or(AllocError::Corrupt)?.load(Relaxed);
             let below = u64::from(tag.wrapping_add(1)) << 32 | second & NUMBER;
-            match self.top.0.compare_exchange(seen, below, Relaxed, Acquire) {
+            match self.pool.top.0.compare_exchange(seen, below, Relaxed, Acquire) {
                 Ok(_) => return Ok(first),
                 Err(now) => seen = now,
             }
@@ -264,13 +280,13 @@ impl Pool {
 
     #[inline(always)]
     fn steal(&self, most: u64) -> Result<Run, AllocError> {
-        let blocks = self.blocks();
+        let blocks = self.blocks;
         let mut empty = 0;
         for step in 0..8 + RETRY_BUDGET {
-            let magazine = &self.magazines[step as usize % 8].0;
+            let magazine = &self.pool.magazines[step as usize % 8].0;
             let next = magazine.load(Relaxed);
             if next != 0 {
-                let run = blocks.run(next, most).ok_or(AllocError::Invalid)?;
+                let run = blocks.run(next, most).ok_or(AllocError::Corrupt)?;
                 if magazine.compare_exchange(next, blocks.behind(&run), Acquire, Relaxed).is_ok() {
                     return Ok(run);
                 }
@@ -285,14 +301,8 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn blocks(&self) -> Blocks {
-        // SAFETY: written before the pool was handed out, and never again.
-        Blocks { shift: unsafe { *self.block_shift.get() as u32 % 32 }, limit: self.limit() }
-    }
-
-    #[inline(always)]
     fn spend(&self, block: u64, nodes: u64, chain: Option<Chain>) -> Option<Chain> {
-        let all = self.blocks().len(block);
+        let all = self.blocks.len(block);
         let is_spent = nodes == all
             || self.link(block).is_some_and(|link| (link.fetch_add(nodes, AcqRel) & NUMBER) + nodes == all);
         if !is_spent {
@@ -309,12 +319,12 @@ impl Pool {
 
     #[inline]
     fn free_chain(&self, chain: Chain) -> Result<(), Chain> {
-        let mut seen = self.top.0.load(Relaxed);
+        let mut seen = self.pool.top.0.load(Relaxed);
         for _ in 0..RETRY_BUDGET {
             let (tag, first) = ((seen >> 32) as u32, seen & u64::from(u32::MAX));
             self.set_link(chain.last, first);
             let above = u64::from(tag) << 32 | chain.first & u64::from(u32::MAX);
-            match self.top.0.compare_exchange(seen, above, Release, Relaxed) {
+            match self.pool.top.0.compare_exchange(seen, above, Release, Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(now) => seen = now,
             }
@@ -324,40 +334,26 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn nodes(&self) -> *mut Node {
-        // SAFETY: written before the pool was handed out, and never again.
-        unsafe { *self.nodes.get() }
-    }
-
-    #[inline]
-    fn limit(&self) -> u64 {
-        // SAFETY: written before the pool was handed out, and never again.
-        unsafe { *self.limit.get() }
-    }
-
-    #[inline(always)]
     fn number(&self, node: *mut Node) -> Option<u64> {
-        let offset = node.addr().wrapping_sub(self.nodes().addr()) as u64;
+        let offset = node.addr().wrapping_sub(self.nodes.addr()) as u64;
         // The inverse of 3, and 2^3: nodes have 24 bytes.
         let slot = offset.wrapping_mul(0xaaaa_aaaa_aaaa_aaab).rotate_right(3);
-        (slot < self.limit()).then_some(slot + 1)
+        (slot < self.blocks.limit).then_some(slot + 1)
     }
 
     #[inline(always)]
     fn link(&self, block: u64) -> Option<&AtomicU64> {
-        if block.wrapping_sub(1) >= self.blocks().count() {
+        if block.wrapping_sub(1) >= self.blocks.count() {
             return None;
         }
         // SAFETY: the number is that of a block, and there is a link for each.
-        Some(unsafe { &*(*self.links.get()).add((block - 1) as usize) })
+        Some(unsafe { &*self.links.add((block - 1) as usize) })
     }
 
     #[inline(always)]
     fn set_link(&self, block: u64, next: u64) {
-        if block.wrapping_sub(1) < self.limit() {
-            // SAFETY: the number is from 1 to the limit, and there is room for so many links.
-            unsafe { &*(*self.links.get()).add((block - 1) as usize) }.store(next, Relaxed);
-        }
+        // SAFETY: a block of a chain, and there is a link for each.
+        unsafe { &*self.links.add((block - 1) as usize) }.store(next, Relaxed);
     }
 }
 
@@ -429,65 +425,79 @@ pub(crate) struct Mpsc {
 }
 
 impl Mpsc {
-    pub(crate) fn new(pool: &Pool) -> Self {
-        let stub = pool.alloc().map_err(PushError::from).expect("a stub");
+    pub(crate) fn new(nodes: Nodes<'_>) -> Self {
+        let stub = nodes.alloc().map_err(PushError::from).expect("a stub");
         Mpsc { head: AtomicPtr::new(stub), tail: UnsafeCell::new(stub), count: AtomicU64::new(0) }
     }
 
+    pub(crate) fn list<'a>(&'a self, nodes: Nodes<'a>) -> List<'a> {
+        List { head: self, nodes }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct List<'a> {
+    head: &'a Mpsc,
+    nodes: Nodes<'a>,
+}
+
+impl List<'_> {
     #[inline(always)]
-    pub(crate) fn push(&self, pool: &Pool, value: KeyValue) -> Result<(), PushError> {
-        if self.head.load(Relaxed).is_null() {
-            return Err(PushError::Invalid);
-        }
-        let node = pool.alloc()?;
+    pub(crate) fn push(&self, value: KeyValue) -> Result<(), PushError> {
+        let node = self.nodes.alloc()?;
         // SAFETY: the node is ours from `alloc` to the swap.
         unsafe {
             (*node).next.as_ptr().write(null_mut());
             (*node).data.get().write(value);
         }
-        let previous = self.head.swap(node, AcqRel);
+        let previous = self.head.head.swap(node, AcqRel);
+        if self.nodes.number(previous).is_none() {
+            return Err(PushError::Corrupt);
+        }
         // SAFETY: the node was the head until our swap, so it is not freed before we link it.
         unsafe { &*previous }.next.store(node, Release);
-        self.count.fetch_add(1, Relaxed);
+        self.head.count.fetch_add(1, Relaxed);
         Ok(())
     }
 }
 
 pub(crate) struct Consumer<'a> {
-    head: &'a Mpsc,
-    pool: &'a Pool,
-    stub: u64,
+    list: List<'a>,
+    stub: (*mut Node, u64),
     unreturned: Option<Chain>,
 }
 
 impl<'a> Consumer<'a> {
-    pub(crate) fn new(head: &'a Mpsc, pool: &'a Pool) -> Self {
+    pub(crate) fn new(list: List<'a>) -> Self {
         // SAFETY: we are the consumer.
-        let tail = unsafe { *head.tail.get() };
-        Consumer { head, pool, stub: pool.number(tail).expect("a stub of the pool"), unreturned: None }
+        let tail = unsafe { *list.head.tail.get() };
+        Consumer {
+            list,
+            stub: (tail, list.nodes.number(tail).expect("a stub of the pool")),
+            unreturned: None,
+        }
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Result<KeyValue, PopError> {
-        // SAFETY: we are the consumer.
-        let tail = unsafe { *self.head.tail.get() };
+        let tail = self.stub.0;
         // SAFETY: the tail is a node of the pool.
         let next = unsafe { &*tail }.next.load(Acquire);
         if next.is_null() {
-            let is_last = self.head.head.load(Relaxed) == tail;
+            let is_last = self.list.head.head.load(Relaxed) == tail;
             return Err(if is_last { PopError::Empty } else { PopError::Busy });
         }
-        let number = self.pool.number(next).ok_or(PopError::Corrupt)?;
+        let next = (next, self.list.nodes.number(next).ok_or(PopError::Corrupt)?);
         // SAFETY: a linked node is only read.
-        let value = unsafe { read((*next).data.get()) };
+        let value = unsafe { read((*next.0).data.get()) };
         // SAFETY: we are the consumer.
-        unsafe { *self.head.tail.get() = next };
-        let block = self.pool.blocks().of(self.stub);
-        self.stub = number;
+        unsafe { *self.list.head.tail.get() = next.0 };
+        let number = std::mem::replace(&mut self.stub, next).1;
+        let nodes = self.list.nodes;
         let chain = self.unreturned.take();
-        let chain = self.pool.spend(block, 1, chain);
-        self.unreturned = chain.and_then(|chain| self.pool.free_chain(chain).err());
-        self.head.count.fetch_add(1u64.wrapping_neg(), Relaxed);
+        let chain = nodes.spend(nodes.blocks.of(number), 1, chain);
+        self.unreturned = chain.and_then(|chain| nodes.free_chain(chain).err());
+        self.list.head.count.fetch_add(1u64.wrapping_neg(), Relaxed);
         Ok(value)
     }
 }

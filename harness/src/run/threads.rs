@@ -115,7 +115,7 @@ fn produce(
             }
             Err(PushError::Full | PushError::Exhausted) => add(&counts.nomem, 1),
             Err(PushError::Contended) => add(&counts.busy, 1),
-            Err(PushError::Invalid) => add(&counts.invalid, 1),
+            Err(PushError::Invalid | PushError::Corrupt) => add(&counts.invalid, 1),
         }
         done += 1;
     }

@@ -51,9 +51,10 @@ pub(crate) fn read() -> anyhow::Result<Vec<Mutant>> {
 }
 
 impl Mutant {
-    /// The structure that it breaks: `mpmc` for `src/mpmc.rs`.
+    /// The structure that it breaks: `mpmc` for `src/mpmc.rs`, and `pool` for `src/pool/free_list.rs`.
     pub(crate) fn structure(&self) -> &str {
-        Path::new(&self.file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+        let place = self.file.strip_prefix("src/").unwrap_or(&self.file);
+        place.split(['/', '.']).next().unwrap_or_default()
     }
 
     fn apply(&self, code: &str) -> anyhow::Result<String> {
@@ -139,7 +140,7 @@ mod tests {
     fn mutant(text: &str) -> Mutant {
         Mutant {
             name: "m".to_owned(),
-            file: "src/pool.rs".to_owned(),
+            file: "src/pool/free_list.rs".to_owned(),
             does: String::new(),
             harmless: None,
             edits: vec![Edit { text: text.to_owned(), replacement: "c".to_owned() }],
@@ -154,6 +155,7 @@ mod tests {
             assert!(error.contains("no longer fits"), "{error}");
         }
         assert_eq!(mutant("b").structure(), "pool");
+        assert_eq!(Mutant { file: "src/mpmc.rs".to_owned(), ..mutant("b") }.structure(), "mpmc");
     }
 
     #[test]
