@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{ArgGroup, Args, Parser};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo", bin_name = "cargo")]
@@ -14,6 +14,7 @@ pub(crate) enum Cargo {
 /// Makes each memory ordering weaker, runs the loom models again, and says which one notices
 #[derive(Args, Debug)]
 #[command(version, after_help = AFTER)]
+#[command(group(ArgGroup::new("answer").multiple(true).args(["site", "strengthen", "baseline"])))]
 pub(crate) struct Arguments {
     /// Only tests with this in their name
     #[arg(value_name = "TESTNAME")]
@@ -22,9 +23,21 @@ pub(crate) struct Arguments {
     /// Lists the accesses and what would be tried, and tries nothing
     #[arg(long)]
     pub(crate) list: bool,
-    /// Tries one other ordering: FILE:LINE[:COLUMN][#OPERATION]=ORDERING[/FAILURE]
-    #[arg(long, value_name = "FILE:LINE=ORDERING", conflicts_with_all = ["list", "baseline"])]
-    pub(crate) site: Option<String>,
+    /// Tries this ordering: FILE:LINE[:COLUMN][#OPERATION]=ORDERING[/FAILURE]; can be repeated, and several
+    /// with commas between them are tried together
+    #[arg(long, value_name = "FILE:LINE=ORDERING", conflicts_with_all = ["list", "baseline", "only"])]
+    pub(crate) site: Vec<String>,
+    /// Only these accesses: FILE:LINE, FILE or the name of the memory, with * and ?, and #OPERATION; can be
+    /// repeated
+    #[arg(long, value_name = "GLOB", conflicts_with = "baseline")]
+    pub(crate) only: Vec<String>,
+    /// Makes each ordering stronger instead, by one step: no model may fail
+    #[arg(long, conflicts_with_all = ["site", "baseline"])]
+    pub(crate) strengthen: bool,
+    /// Stops at the first answer that fails the run: with --site and --strengthen a model that fails, with
+    /// --baseline a new survivor
+    #[arg(long, requires = "answer", conflicts_with_all = ["list", "write_baseline"])]
+    pub(crate) fail_fast: bool,
     /// Fails if an ordering survives that is not in this file
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     pub(crate) baseline: Option<PathBuf>,
@@ -95,8 +108,8 @@ pub(crate) struct Arguments {
 /// After the options.
 const AFTER: &str = "\
 Exit status:
-    0  done; with --baseline, nothing new survives; with --site, no model notices
-    1  with --baseline, a new survivor; with --site, a model fails
+    0  done; with --baseline, nothing new survives; with --site and --strengthen, no model fails
+    1  with --baseline, a new survivor; with --site and --strengthen, a model fails
     2  wrong usage            3  the build fails         4  no test runs a model
     5  a test fails unchanged 6  nothing is explored     7  a test does not end unchanged
     8  a file or process      130  interrupted";

@@ -2,13 +2,13 @@
 //!
 //! A survivor is known by its line of source, not by the number of the line: code above it may come and go.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Status};
-use crate::report::Report;
+use crate::report::{Changed, Report};
 
 /// A change that no model notices.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,6 +19,22 @@ struct Survivor {
     operation: String,
     from: String,
     to: String,
+}
+
+impl Survivor {
+    /// A line that cannot be read is known by its number.
+    fn new(changed: &Changed, root: &Path) -> Survivor {
+        let Changed { place, operation, from, to } = changed;
+        let text = std::fs::read_to_string(root.join(&place.file)).unwrap_or_default();
+        let source = text.lines().nth(place.line as usize - 1).map(|line| line.trim().to_owned());
+        Survivor {
+            file: place.file.clone(),
+            source: source.unwrap_or_else(|| format!("line {}", place.line)),
+            operation: operation.to_string(),
+            from: from.to_string(),
+            to: to.to_string(),
+        }
+    }
 }
 
 /// All of them.
@@ -33,25 +49,16 @@ impl Baseline {
         serde_json::from_str(&text).map_err(|source| Error::NoBaseline { path: file.into(), source })
     }
 
-    /// Those of a run. A line that cannot be read is known by its number.
+    /// Those of a run.
     pub(crate) fn of(report: &Report, root: &Path) -> Baseline {
-        let mut files: HashMap<PathBuf, Vec<String>> = HashMap::new();
-        let survivors = report.survivors().map(|mutation| {
-            let place = &mutation.place;
-            let lines = files.entry(root.join(&place.file)).or_insert_with_key(|path| {
-                let text = std::fs::read_to_string(path).unwrap_or_default();
-                text.lines().map(|line| line.trim().to_owned()).collect()
-            });
-            let source = lines.get(place.line as usize - 1).cloned();
-            Survivor {
-                file: place.file.clone(),
-                source: source.unwrap_or_else(|| format!("line {}", place.line)),
-                operation: mutation.operation.to_string(),
-                from: mutation.from.to_string(),
-                to: mutation.to.to_string(),
-            }
-        });
-        Baseline { survivors: survivors.collect() }
+        Baseline {
+            survivors: report.survivors().map(|mutation| Survivor::new(&mutation.access, root)).collect(),
+        }
+    }
+
+    /// Whether it has a survivor like this.
+    pub(crate) fn knows(&self, changed: &Changed, root: &Path) -> bool {
+        self.survivors.contains(&Survivor::new(changed, root))
     }
 
     pub(crate) fn write(&self, file: &Path) -> Result<(), Error> {
@@ -74,12 +81,14 @@ impl Baseline {
                 _ => {
                     new += 1;
                     let Survivor { source, operation, from, to, .. } = survivor;
-                    eprintln!("new survivor: {}: {operation} {from} -> {to}\n    {source}", mutation.place);
+                    let place = &mutation.access.place;
+                    eprintln!("new survivor: {place}: {operation} {from} -> {to}\n    {source}");
                 }
             }
         }
         let gone: usize = known.values().sum();
-        if gone > 0 {
+        // What was skipped is not gone.
+        if gone > 0 && report.summary.skipped == 0 {
             eprintln!("{gone} survivors of the baseline are gone: --write-baseline forgets them");
         }
         if new > 0 {

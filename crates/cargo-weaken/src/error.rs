@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Fine = 0,
-    /// A survivor that the baseline does not have; with `--site`, a model that fails.
+    /// A survivor that the baseline does not have; with `--site` and `--strengthen`, a model that fails.
     Found = 1,
     Usage = 2,
     Build = 3,

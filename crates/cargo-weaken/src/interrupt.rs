@@ -9,7 +9,11 @@ use crate::error::Error;
 
 /// Whether somebody wants the program to end.
 #[derive(Clone, Debug)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt {
+    flag: Arc<AtomicBool>,
+    /// What the program itself has set, in this copy and those of it.
+    stop: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     pub(crate) fn install() -> Result<Interrupt, Error> {
@@ -18,10 +22,25 @@ impl Interrupt {
             signal_hook::flag::register(signal, Arc::clone(&flag))
                 .map_err(Error::system("cannot listen to signals"))?;
         }
-        Ok(Interrupt(flag))
+        Ok(Interrupt { flag, stop: Arc::default() })
     }
 
+    /// Whether everything is to end.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.flag.load(Ordering::Relaxed) || self.is_stopped()
+    }
+
+    /// One that also ends when it is stopped; this one does not.
+    pub(crate) fn part(&self) -> Interrupt {
+        Interrupt { flag: Arc::clone(&self.flag), stop: Arc::default() }
+    }
+
+    /// Ends what has this part.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }

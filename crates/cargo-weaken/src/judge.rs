@@ -1,5 +1,6 @@
 //! Tries every change, and sees which test notices.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::thread;
@@ -13,7 +14,7 @@ use crate::arguments::Arguments;
 use crate::child::Ending;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::plan::Mutation;
+use crate::plan::{Access, Mutation, Plan};
 use crate::suite::{Run, Suite};
 
 /// What the models say about a change.
@@ -35,6 +36,8 @@ pub(crate) enum Verdict {
         /// Which.
         test: String,
     },
+    /// It was not tried, or not to the end: with --fail-fast another has answered.
+    Skipped,
 }
 
 /// How a change was noticed.
@@ -59,23 +62,31 @@ pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
 }
 
+/// Tries all, until `is_last` says that a verdict is enough.
 pub(crate) fn judge(
     arguments: &Arguments,
     suite: &Suite,
-    sites: &[crate::plan::Access],
-    mutations: Vec<Mutation>,
+    plan: &Plan,
+    is_last: impl Fn(&Mutation, &Verdict) -> bool + Sync,
     interrupt: &Interrupt,
 ) -> Result<Vec<Judged>, Error> {
-    in_parallel(arguments.jobs, mutations, "weakened", |mutation, bar| {
+    let part = interrupt.part();
+    in_parallel(arguments.jobs, plan.mutations.clone(), plan.question.kind(), |mutation, bar| {
         bar.set_message(mutation.change.clone());
-        let numbers = &sites[mutation.site].numbers;
-        let verdict = try_one(suite, numbers, &mutation, interrupt)?;
+        let verdict = match try_one(suite, &plan.sites, &mutation, &part) {
+            Err(Error::Interrupted) if part.is_stopped() => Verdict::Skipped,
+            verdict => verdict?,
+        };
         if let Verdict::Killed(kill) = &verdict {
+            let word = plan.question.word(&verdict);
             let after = kill.permutations.map(|n| format!(" after {n} executions")).unwrap_or_default();
-            let line = format!("killed  {}  by {}: {}{after}", mutation.change, kill.test, kill.reason);
+            let line = format!("{word}  {}  by {}: {}{after}", mutation.change, kill.test, kill.reason);
             bar.suspend(|| eprintln!("{line}"));
         }
         bar.inc(1);
+        if is_last(&mutation, &verdict) {
+            part.stop();
+        }
         Ok(Judged { mutation, verdict })
     })
 }
@@ -83,18 +94,24 @@ pub(crate) fn judge(
 /// Runs the tests that reach the access, the quickest first, until one notices.
 fn try_one(
     suite: &Suite,
-    tests: &[usize],
+    sites: &[Access],
     mutation: &Mutation,
     interrupt: &Interrupt,
 ) -> Result<Verdict, Error> {
+    if interrupt.is_set() {
+        return Err(Error::Interrupted);
+    }
     if !mutation.is_reached {
         return Ok(Verdict::Unreached);
     }
+    // Their numbers are in the order of their times.
+    let tests: BTreeSet<usize> =
+        mutation.parts().flat_map(|(site, _)| sites[site].numbers.iter().copied()).collect();
     let mut timed_out = None;
     let mut was_applied = false;
     let mut bounds = Vec::new();
     for number in tests {
-        let test = &suite.tests[*number];
+        let test = &suite.tests[number];
         let limit = suite.changed_limit(test);
         let run = suite.run(&test.program, &test.name, Some(&mutation.change), limit, interrupt)?;
         if matches!(run.ending, Ending::TimedOut) {

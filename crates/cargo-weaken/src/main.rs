@@ -8,8 +8,10 @@ mod error;
 mod failure;
 mod interrupt;
 mod judge;
+mod only;
 mod page;
 mod plan;
+mod question;
 mod report;
 mod suite;
 mod table;
@@ -22,8 +24,11 @@ use arguments::{Arguments, Cargo};
 use baseline::Baseline;
 use error::{Error, Status};
 use interrupt::Interrupt;
-use plan::Plan;
-use report::Report;
+use judge::Verdict;
+use only::Only;
+use plan::{Mutation, Plan};
+use question::Question;
+use report::{Changed, Report};
 
 fn main() -> ExitCode {
     let Cargo::Weaken(arguments) = Cargo::parse();
@@ -43,15 +48,24 @@ fn run(arguments: &Arguments) -> Result<Status, Error> {
         Some(file) if !arguments.write_baseline => Some(Baseline::read(file)?),
         _ => None,
     };
+    let only = Only::parse(&arguments.only)?;
     let crates = compile::compile(arguments, &interrupt)?;
     let suite = suite::measure(arguments, &crates.programs, &interrupt)?;
-    let plan = Plan::new(arguments, &suite)?;
+    let plan = Plan::new(arguments, &only, &suite)?;
     if arguments.list {
         return plan.list(arguments.json);
     }
 
-    let judged = judge::judge(arguments, &suite, &plan.sites, plan.mutations, &interrupt)?;
-    let report = Report::new(&suite, plan.sites, judged);
+    let is_last = |mutation: &Mutation, verdict: &Verdict| match verdict {
+        _ if !arguments.fail_fast => false,
+        Verdict::Killed(_) => kept.is_none(),
+        Verdict::Survived { .. } => kept
+            .as_ref()
+            .is_some_and(|kept| !kept.knows(&Changed::new(&plan.sites, mutation.part), &crates.root)),
+        Verdict::Unreached | Verdict::Timeout { .. } | Verdict::Skipped => false,
+    };
+    let judged = judge::judge(arguments, &suite, &plan, is_last, &interrupt)?;
+    let report = Report::new(&suite, plan, judged);
     if arguments.json {
         report.print_json()?;
     } else {
@@ -69,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<Status, Error> {
     if let Some(kept) = kept {
         return Ok(kept.compare(&Baseline::of(&report, &crates.root), &report));
     }
-    if arguments.site.is_some() && report.has_kills() {
+    if report.question != Question::Weaken && report.has_kills() {
         return Ok(Status::Found);
     }
     Ok(Status::Fine)

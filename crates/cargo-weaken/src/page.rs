@@ -8,10 +8,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::error::Error;
 use crate::failure;
 use crate::judge::{Kill, Verdict};
-use crate::report::{Mutation, Report};
+use crate::question::Question;
+use crate::report::{Changed, Mutation, Report, Summary};
 
-/// The lines of a file that have accesses, with the changes of each, which have numbers.
-type Lines<'a> = BTreeMap<usize, Vec<(usize, &'a Mutation)>>;
+/// The lines of a file that have accesses, with the changes of each: the number, what changed, the verdict.
+type Lines<'a> = BTreeMap<usize, Vec<(usize, &'a Changed, &'static str)>>;
 
 /// How many lines around an access are shown.
 const CONTEXT: usize = 4;
@@ -25,7 +26,6 @@ pub(crate) fn write(file: &Path, report: &Report, root: &Path) -> Result<(), Err
 }
 
 fn page(report: &Report, root: &Path) -> Markup {
-    let summary = report.summary;
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -37,20 +37,17 @@ fn page(report: &Report, root: &Path) -> Markup {
             }
             body {
                 h1 { "cargo weaken" }
-                p {
-                    "Each ordering below was made weaker, alone, and the models that reach it ran again: "
-                    b.killed { (summary.killed) " killed" } ", "
-                    b.survived { (summary.survived) " survived" } ", "
-                    b.timeout { (summary.timeout) " timeout" } ", "
-                    b.unreached { (summary.unreached) " unreached" } "."
+                (intro(report))
+                @match report.question {
+                    Question::Strengthen => {},
+                    Question::Weaken | Question::Site => (meaning()),
                 }
-                (meaning())
                 @for warning in &report.warnings { p.warning { "Warning: " (warning) } }
                 h2 { "Source" }
                 (sources(report, root))
                 h2 { "Changes" }
                 @for (number, mutation) in report.mutations.iter().enumerate() {
-                    (details(number, mutation))
+                    (details(number, mutation, report.question))
                 }
                 h2 { "Models" }
                 table {
@@ -63,6 +60,33 @@ fn page(report: &Report, root: &Path) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// What was asked, and the answer in numbers.
+fn intro(report: &Report) -> Markup {
+    let Summary { killed, survived, unreached, timeout, skipped } = report.summary;
+    html! {
+        p {
+            @match report.question {
+                Question::Weaken => {
+                    "Each ordering below was made weaker, alone, and the models that reach it ran again: "
+                },
+                Question::Strengthen => {
+                    "Each ordering below was made stronger by one step, alone, and the models that reach it "
+                    "ran again. A stronger ordering allows no execution that the source does not: a model "
+                    "that fails is wrong, or loom is. "
+                },
+                Question::Site => "The orderings below were changed, and the models that reach them ran again: ",
+            }
+            @if report.question == Question::Strengthen {
+                b.fails { (killed) " fail" } ", " b.passes { (survived) " pass" } ", "
+            } @else {
+                b.killed { (killed) " killed" } ", " b.survived { (survived) " survived" } ", "
+            }
+            b.timeout { (timeout) " timeout" } ", " b.unreached { (unreached) " unreached" }
+            @if skipped > 0 { ", " b.skipped { (skipped) " skipped" } " (--fail-fast)" } "."
         }
     }
 }
@@ -97,15 +121,6 @@ fn meaning() -> Markup {
     }
 }
 
-fn class(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Killed(_) => "killed",
-        Verdict::Survived { .. } => "survived",
-        Verdict::Unreached => "unreached",
-        Verdict::Timeout { .. } => "timeout",
-    }
-}
-
 /// The lines of source that have accesses, and those around them.
 fn sources(report: &Report, root: &Path) -> Markup {
     let mut files: BTreeMap<&str, Lines<'_>> = BTreeMap::new();
@@ -113,8 +128,11 @@ fn sources(report: &Report, root: &Path) -> Markup {
         files.entry(&access.place.file).or_default().entry(access.place.line as usize).or_default();
     }
     for (number, mutation) in report.mutations.iter().enumerate() {
-        let lines = files.entry(&mutation.place.file).or_default();
-        lines.entry(mutation.place.line as usize).or_default().push((number, mutation));
+        for changed in mutation.all() {
+            let lines = files.entry(&changed.place.file).or_default();
+            let word = report.question.word(&mutation.verdict);
+            lines.entry(changed.place.line as usize).or_default().push((number, changed, word));
+        }
     }
     html! {
         @for (file, accesses) in files {
@@ -143,10 +161,8 @@ fn source(text: &str, accesses: &Lines<'_>) -> Markup {
                     td.line { (line) }
                     td { code { (lines[line - 1]) } }
                     td {
-                        @for (number, mutation) in accesses.get(line).into_iter().flatten() {
-                            a class=(class(&mutation.verdict)) href=(format!("#change-{number}")) {
-                                (mutation.to) " " (class(&mutation.verdict))
-                            }
+                        @for (number, changed, word) in accesses.get(line).into_iter().flatten() {
+                            a class=(word) href=(format!("#change-{number}")) { (changed.to) " " (word) }
                             " "
                         }
                     }
@@ -156,28 +172,37 @@ fn source(text: &str, accesses: &Lines<'_>) -> Markup {
     }
 }
 
-fn details(number: usize, mutation: &Mutation) -> Markup {
-    let class = class(&mutation.verdict);
+fn details(number: usize, mutation: &Mutation, question: Question) -> Markup {
+    let word = question.word(&mutation.verdict);
     html! {
         details id=(format!("change-{number}")) open[!matches!(mutation.verdict, Verdict::Killed(_))] {
             summary {
-                code { (mutation.place) } " " (mutation.operation) " "
-                b { (mutation.from) " → " (mutation.to) } " "
-                span class=(class) { (class) }
+                @for (number, Changed { place, operation, from, to }) in mutation.all().enumerate() {
+                    @if number > 0 { "and " }
+                    code { (place) } " " (operation) " " b { (from) " → " (to) } " "
+                }
+                span class=(word) { (word) }
             }
             @match &mutation.verdict {
                 Verdict::Killed(kill) => (killed(kill)),
                 Verdict::Survived { bounds } => {
-                    p { "No model needs " (mutation.from) " here, as far as loom can see (above)." }
+                    @match question {
+                        Question::Strengthen => p { "Every model passes." },
+                        Question::Weaken | Question::Site => {
+                            p { "No model notices, as far as loom can see (above): none needs what the "
+                                "source has." }
+                        },
+                    }
                     @for bound in bounds { p { "Its exploration was bounded: " (bound) "." } }
                 },
                 Verdict::Unreached => {
                     p { "No model uses this ordering: add one in which the access is made"
-                        @if mutation.operation.can_fail() { ", and one in which it fails" } "." }
+                        @if mutation.access.operation.can_fail() { ", and one in which it fails" } "." }
                 },
                 Verdict::Timeout { test } => {
                     p { (test) " did not end in time: try --time-limit or --bound." }
                 },
+                Verdict::Skipped => p { "It was not tried: --fail-fast." },
             }
             p.again { "Again: " code { "cargo weaken --site '" (mutation.change) "'" } }
         }

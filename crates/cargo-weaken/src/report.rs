@@ -9,7 +9,8 @@ use weaken::record::Place;
 
 use crate::error::Error;
 use crate::judge::{Judged, Verdict};
-use crate::plan::Access;
+use crate::plan::{Access, Part, Plan};
+use crate::question::Question;
 use crate::suite::Suite;
 
 /// The number in every object. It grows when a field changes its meaning.
@@ -18,6 +19,7 @@ pub(crate) const VERSION: u32 = 1;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     version: u32,
+    pub(crate) question: Question,
     pub(crate) summary: Summary,
     pub(crate) warnings: Vec<String>,
     pub(crate) tests: Vec<Test>,
@@ -31,6 +33,7 @@ pub(crate) struct Summary {
     pub(crate) survived: usize,
     pub(crate) unreached: usize,
     pub(crate) timeout: usize,
+    pub(crate) skipped: usize,
 }
 
 /// A test, as it is unchanged.
@@ -43,9 +46,9 @@ pub(crate) struct Test {
     pub(crate) seconds: f64,
 }
 
-/// An access with another ordering, and what became of it.
+/// An access with another ordering.
 #[derive(Debug, Serialize)]
-pub(crate) struct Mutation {
+pub(crate) struct Changed {
     #[serde(flatten)]
     pub(crate) place: Place,
     pub(crate) operation: Operation,
@@ -53,10 +56,36 @@ pub(crate) struct Mutation {
     pub(crate) from: Orders,
     #[serde(serialize_with = "as_text")]
     pub(crate) to: Orders,
+}
+
+/// A change, and what became of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Mutation {
+    #[serde(flatten)]
+    pub(crate) access: Changed,
+    /// Those that changed at the same time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) with: Vec<Changed>,
     /// What the environment variable WEAKEN says to try it again.
     pub(crate) change: String,
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
+}
+
+impl Changed {
+    pub(crate) fn new(accesses: &[Access], part: Part) -> Changed {
+        let (number, to) = part;
+        let access = &accesses[number];
+        let (place, operation) = (access.place.clone(), access.operation);
+        Changed { place, operation, from: access.ordering, to }
+    }
+}
+
+impl Mutation {
+    /// All that changed.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Changed> {
+        [&self.access].into_iter().chain(&self.with)
+    }
 }
 
 pub(crate) fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
@@ -64,7 +93,8 @@ pub(crate) fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Res
 }
 
 impl Report {
-    pub(crate) fn new(suite: &Suite, accesses: Vec<Access>, judged: Vec<Judged>) -> Report {
+    pub(crate) fn new(suite: &Suite, plan: Plan, judged: Vec<Judged>) -> Report {
+        let Plan { question, sites: accesses, .. } = plan;
         let mut summary = Summary::default();
         for judged in &judged {
             match judged.verdict {
@@ -72,6 +102,7 @@ impl Report {
                 Verdict::Survived { .. } => summary.survived += 1,
                 Verdict::Unreached => summary.unreached += 1,
                 Verdict::Timeout { .. } => summary.timeout += 1,
+                Verdict::Skipped => summary.skipped += 1,
             }
         }
         let tests = suite.tests.iter().map(|test| Test {
@@ -81,19 +112,14 @@ impl Report {
             seconds: test.took.as_secs_f64(),
         });
         let mutations = judged.into_iter().map(|Judged { mutation, verdict }| {
-            let site = &accesses[mutation.site];
-            Mutation {
-                place: site.place.clone(),
-                operation: site.operation,
-                from: site.ordering,
-                to: mutation.to,
-                change: mutation.change,
-                verdict,
-            }
+            let changed = |part| Changed::new(&accesses, part);
+            let with = mutation.with.iter().copied().map(changed).collect();
+            Mutation { access: changed(mutation.part), with, change: mutation.change, verdict }
         });
         let mutations = mutations.collect();
         Report {
             version: VERSION,
+            question,
             summary,
             warnings: suite.warnings.clone(),
             tests: tests.collect(),
@@ -112,12 +138,21 @@ impl Report {
 
     /// In one line, and the warnings.
     pub(crate) fn summary(&self) -> String {
-        let Summary { killed, survived, unreached, timeout } = self.summary;
+        let Summary { killed, survived, unreached, timeout, skipped } = self.summary;
         let mut text: String = self.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        let (kills, survivors) = match self.question {
+            Question::Strengthen => ("fail", "pass"),
+            Question::Weaken | Question::Site => ("killed", "survived"),
+        };
         text += &format!(
-            "{} orderings tried: {killed} killed, {survived} survived, {unreached} unreached, {timeout} timeout",
-            self.mutations.len()
+            "{} {} orderings tried: {killed} {kills}, {survived} {survivors}, {unreached} unreached, \
+             {timeout} timeout",
+            self.mutations.len() - skipped,
+            self.question.kind()
         );
+        if skipped > 0 {
+            text += &format!("; {skipped} skipped");
+        }
         text
     }
 

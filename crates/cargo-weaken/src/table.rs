@@ -3,7 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::judge::Verdict;
-use crate::report::Report;
+use crate::report::{Changed, Report};
 
 /// A row for each change.
 pub(crate) fn table(report: &Report) -> String {
@@ -11,18 +11,25 @@ pub(crate) fn table(report: &Report) -> String {
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["access", "operation", "is", "tried", "verdict", "by"]);
     for mutation in &report.mutations {
-        let (verdict, by) = match &mutation.verdict {
-            Verdict::Killed(kill) => ("killed", format!("{}: {}", kill.test, kill.reason)),
-            Verdict::Survived { .. } => ("SURVIVED", String::new()),
-            Verdict::Unreached => ("unreached", String::new()),
-            Verdict::Timeout { test } => ("TIMEOUT", test.clone()),
+        let by = match &mutation.verdict {
+            Verdict::Killed(kill) => format!("{}: {}", kill.test, kill.reason),
+            Verdict::Timeout { test } => test.clone(),
+            Verdict::Survived { .. } | Verdict::Unreached | Verdict::Skipped => String::new(),
         };
+        let word = report.question.word(&mutation.verdict);
+        // What somebody should look at.
+        let word = match word {
+            "survived" | "timeout" | "fails" => word.to_uppercase(),
+            word => word.to_owned(),
+        };
+        // A line for each access that changed.
+        let column = |text: fn(&Changed) -> String| mutation.all().map(text).collect::<Vec<_>>().join("\n");
         table.add_row([
-            mutation.place.to_string(),
-            mutation.operation.to_string(),
-            mutation.from.to_string(),
-            mutation.to.to_string(),
-            verdict.to_owned(),
+            column(|changed| changed.place.to_string()),
+            column(|changed| changed.operation.to_string()),
+            column(|changed| changed.from.to_string()),
+            column(|changed| changed.to.to_string()),
+            word,
             by,
         ]);
     }

@@ -229,14 +229,35 @@ impl Operation {
 
     /// Every access that promises less, one ordering at a time, so that a verdict is about one of them.
     pub fn weaker(self, orders: Orders) -> Vec<Orders> {
-        let below = |operation: Operation, order: Order| {
-            operation.possible().iter().copied().filter(move |candidate| candidate.is_weaker_than(order))
-        };
-        let success = below(self, orders.success).map(|success| Orders { success, ..orders });
+        self.with_one_changed(orders, |operation, order| {
+            let all = operation.possible().iter().copied();
+            all.filter(|candidate| candidate.is_weaker_than(order)).collect()
+        })
+    }
+
+    /// Every access that promises more by one step, one ordering at a time: there is none between the two.
+    pub fn stronger(self, orders: Orders) -> Vec<Orders> {
+        self.with_one_changed(orders, |operation, order| {
+            let all = operation.possible();
+            let is_stronger = |candidate: &&Order| order.is_weaker_than(**candidate);
+            let is_next = |candidate: &&Order| {
+                !all.iter().filter(is_stronger).any(|between| between.is_weaker_than(**candidate))
+            };
+            all.iter().filter(is_stronger).filter(is_next).copied().collect()
+        })
+    }
+
+    /// The access with each of these orderings in place of the one of success, then of the one of failure.
+    fn with_one_changed(
+        self,
+        orders: Orders,
+        others: impl Fn(Operation, Order) -> Vec<Order>,
+    ) -> Vec<Orders> {
+        let success = others(self, orders.success).into_iter().map(|success| Orders { success, ..orders });
         let failure = orders
             .failure
             .into_iter()
-            .flat_map(|failure| below(Operation::Load, failure))
+            .flat_map(|failure| others(Operation::Load, failure))
             .map(|failure| Orders { failure: Some(failure), ..orders });
         success.chain(failure).collect()
     }
@@ -295,6 +316,23 @@ mod tests {
         assert_eq!(weaker(Operation::Swap, Orders::one(Order::AcqRel)), ["Acquire", "Release", "Relaxed"]);
         assert_eq!(weaker(Operation::Fence, Orders::one(Order::Acquire)), ["Relaxed"]);
         assert!(weaker(Operation::FetchAdd, Orders::one(Order::Relaxed)).is_empty());
+    }
+
+    #[test]
+    fn what_is_stronger_is_one_step_away() {
+        let stronger = |operation: Operation, orders: Orders| -> Vec<std::string::String> {
+            operation.stronger(orders).iter().map(Orders::to_string).collect()
+        };
+        assert_eq!(stronger(Operation::Load, Orders::one(Order::Relaxed)), ["Acquire"]);
+        assert_eq!(stronger(Operation::Store, Orders::one(Order::Relaxed)), ["Release"]);
+        assert_eq!(stronger(Operation::Swap, Orders::one(Order::Relaxed)), ["Acquire", "Release"]);
+        assert_eq!(stronger(Operation::Fence, Orders::one(Order::Acquire)), ["AcqRel"]);
+        assert_eq!(stronger(Operation::Load, Orders::one(Order::Acquire)), ["SeqCst"]);
+        assert!(stronger(Operation::Swap, Orders::one(Order::SeqCst)).is_empty());
+        assert_eq!(
+            stronger(Operation::CompareExchange, Orders::two(Order::Acquire, Order::Relaxed)),
+            ["AcqRel/Relaxed", "Acquire/Acquire"]
+        );
     }
 
     #[test]

@@ -134,6 +134,9 @@ pub struct Site {
     /// The orderings that it had instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Orders>,
+    /// The names that the model gave to the memory, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 fn is_zero(number: &u64) -> bool {

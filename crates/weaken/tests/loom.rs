@@ -64,6 +64,7 @@ fn a_model_that_passes_lists_its_accesses_and_how_often_they_were_made() {
     assert!(end.permutations > 1, "{end:?}");
     assert!(end.model.file.ends_with("tests/models/mod.rs"), "{end:?}");
     assert_eq!(end.bounds.branches, 1000);
+    assert!(end.sites.iter().all(|site| site.names == ["ready"]), "{end:?}");
     let sites: Vec<_> =
         end.sites.iter().map(|site| (site.operation, site.orders, site.count, site.changed)).collect();
     let n = end.permutations;

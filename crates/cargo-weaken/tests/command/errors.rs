@@ -74,6 +74,14 @@ fn options_that_contradict_each_other() {
         &["--jobs=0"],
         &["--time-limit=0"],
         &["--nonsense"],
+        // Nothing would end it.
+        &["--fail-fast"],
+        &["--fail-fast", "--baseline=weaken.json", "--write-baseline"],
+        // It would forget the survivors that it does not look at.
+        &["--only=*", "--baseline=weaken.json"],
+        &["--only=*", "--site=a.rs:1=Relaxed"],
+        &["--strengthen", "--site=a.rs:1=SeqCst"],
+        &["--strengthen", "--baseline=weaken.json"],
     ] {
         assert_eq!(fixture.run(arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -54,6 +54,9 @@ impl Access {
         let (site, orders) = execution::with(|execution| {
             let (site, orders) = execution.sites.find(location, operation, source);
             execution.sites.made(site);
+            if let Some(address) = address {
+                execution.touches(site, address);
+            }
             (site, orders)
         });
         Access { site, orders, source, operation, address, shape }

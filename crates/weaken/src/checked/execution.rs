@@ -4,7 +4,7 @@
 //! that thread.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -71,6 +71,8 @@ pub(super) struct Execution {
     steps: Vec<Step>,
     names: Vec<Named>,
     shows: HashMap<usize, Show>,
+    /// Which site has touched which address in this execution.
+    touched: HashSet<(SiteId, usize)>,
     pub(super) panic: Option<FirstPanic>,
 }
 
@@ -123,18 +125,37 @@ pub(super) fn end_model() -> Option<Execution> {
 impl Execution {
     /// Forgets what happened: the next begins.
     pub(super) fn begin(&mut self) {
+        self.keep_names();
         self.permutations += 1;
         self.writes.clear();
         self.newest.clear();
         self.steps.clear();
         self.names.clear();
         self.shows.clear();
+        self.touched.clear();
         self.panic = None;
     }
 
     pub(super) fn name(&mut self, address: usize, size: usize, name: &str) {
         self.names.retain(|named| named.address != address || named.size != size);
         self.names.push(Named { address, size, name: name.to_string() });
+    }
+
+    /// An access of this memory begins.
+    pub(super) fn touches(&mut self, site: SiteId, address: usize) {
+        self.touched.insert((site, address));
+    }
+
+    /// The sites keep the names of what they touched: addresses are those of one execution.
+    pub(super) fn keep_names(&mut self) {
+        if self.names.is_empty() {
+            return;
+        }
+        for (site, address) in std::mem::take(&mut self.touched) {
+            if let Some(name) = self.name_of(address) {
+                self.sites.is_called(site, name);
+            }
+        }
     }
 
     pub(super) fn show(&mut self, address: usize, show: Show) {

@@ -64,7 +64,8 @@ pub(super) fn write_failure_early() {
     }
 }
 
-fn write_end(header: &Header, execution: Execution, failed: bool) {
+fn write_end(header: &Header, mut execution: Execution, failed: bool) {
+    execution.keep_names();
     let failure = if failed { execution.failure() } else { None };
     let permutations = execution.permutations;
     let sites = execution.sites.into_atomic();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::eprintln;
 use std::panic::Location;
+use std::string::String;
 use std::sync::OnceLock;
 use std::vec::Vec;
 
@@ -52,7 +53,7 @@ impl Sites {
             change.apply(&place, operation, orders).unwrap_or_else(|reason| refuse(&reason))
         });
         let changed = changed.filter(|changed| *changed != orders);
-        self.all.push(Site { place, operation, orders, count: 0, failed: 0, changed });
+        self.all.push(Site { place, operation, orders, count: 0, failed: 0, changed, names: Vec::new() });
         (self.all.len() - 1) as SiteId
     }
 
@@ -66,6 +67,13 @@ impl Sites {
 
     pub(super) fn failed(&mut self, id: SiteId) {
         self.all[id as usize].failed += 1;
+    }
+
+    pub(super) fn is_called(&mut self, id: SiteId, name: String) {
+        let names = &mut self.all[id as usize].names;
+        if let Err(place) = names.binary_search(&name) {
+            names.insert(place, name);
+        }
     }
 
     /// Those that have orderings.
