@@ -667,7 +667,7 @@ proptest! {
 /// Memory that is written over after somebody has attached.
 mod in_use {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::thread;
 
     const WILD: [u64; 6] = [1, 8, 1 << 47, u64::MAX - 7, u64::MAX, 0];
@@ -762,50 +762,60 @@ mod in_use {
         }
     }
 
-    /// Operations of a process, while another one writes anything anywhere behind the arena's header.
-    #[test]
-    fn whatever_another_process_writes_meanwhile_no_operation_crashes_and_each_ends() {
-        for bytes_and_elements in [(BYTES, 7), (BYTES_WITH_BLOCKS, ELEMENTS)] {
-            let (bytes, elements) = bytes_and_elements;
-            let memory = used_with(bytes, elements);
-            let places = memory.places();
-            let (first, end) = (places.mpsc, memory.base() + memory.len());
-            let arena = attach(&memory);
-            let producer = arena.mpsc_producer().expect("sound");
-            let mut consumer = arena.mpsc_consumer().expect("sound");
-            let done = AtomicBool::new(false);
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-                    while !done.load(Ordering::Relaxed) {
-                        for _ in 0..3 {
-                            random ^= random << 13;
-                            random ^= random >> 7;
-                            random ^= random << 17;
-                        }
-                        // Mostly the control blocks.
-                        let room = if random.is_multiple_of(4) { end - first } else { 1024 };
-                        let place = first + (random >> 8) as usize % (room / 8) * 8;
-                        memory
-                            .poke(place, word(&memory, memory.peek(place), (random >> 3) as u8 % 8, random));
+    /// Operations of a process, while another one writes anything anywhere behind the arena's header: mostly into
+    /// the control blocks. From time to time it makes everything sound again, so that there is something to damage.
+    fn operations_while_another_writes(bytes: usize, elements: u64) {
+        const CONTROL: usize = 1024;
+        const LEAST: u64 = 200_000;
+        let memory = used_with(bytes, elements);
+        let (first, end) = (memory.places().mpsc, memory.base() + memory.len());
+        let sound: Vec<_> = (first..end).step_by(8).map(|at| (at, memory.peek(at))).collect();
+        let arena = attach(&memory);
+        let producer = arena.mpsc_producer().expect("sound");
+        let mut consumer = arena.mpsc_consumer().expect("sound");
+        let (written, done) = (AtomicU64::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+                while !done.load(Ordering::Relaxed) {
+                    for _ in 0..3 {
+                        random ^= random << 13;
+                        random ^= random >> 7;
+                        random ^= random << 17;
                     }
-                });
-                for round in 0..30_000u64 {
-                    let _ = (producer.push(item(round)), consumer.pop());
-                    match round % 64 {
-                        0 => drop(producer.push_many(&[item(round); 20])),
-                        16 => drop(consumer.drain(round, |_| ())),
-                        32 => drop((producer.grow(1), producer.pool().free_nodes())),
-                        48 => {
-                            let _ = (consumer.verify(), consumer.len(), consumer.is_drained());
-                            // SAFETY: nobody else uses the arena but who damages it, which is the point.
-                            let _ = unsafe { consumer.repair() };
-                        }
-                        _ => {}
+                    let room = if random.is_multiple_of(4) { end - first } else { CONTROL };
+                    let place = first + (random >> 8) as usize % (room / 8) * 8;
+                    memory.poke(place, word(&memory, memory.peek(place), (random >> 3) as u8 % 8, random));
+                    if written.fetch_add(1, Ordering::Relaxed).is_multiple_of(512) {
+                        sound.iter().for_each(|(at, value)| memory.poke(*at, *value));
                     }
                 }
-                done.store(true, Ordering::Relaxed);
             });
-        }
+            let (mut round, mut pushed, mut popped) = (0, 0, 0);
+            while round < LEAST || written.load(Ordering::Relaxed) < LEAST {
+                pushed += u64::from(producer.push(item(round)).is_ok());
+                popped += u64::from(consumer.pop().is_ok());
+                match round % 64 {
+                    0 => drop(producer.push_many(&[item(round); 20])),
+                    16 => drop(consumer.drain(round, |_| ())),
+                    32 => drop((producer.grow(1), producer.pool().free_nodes())),
+                    48 => {
+                        let _ = (consumer.verify(), consumer.len(), consumer.is_drained());
+                        // SAFETY: nobody else uses the arena but who damages it, which is the point.
+                        let _ = unsafe { consumer.repair() };
+                    }
+                    _ => {}
+                }
+                round += 1;
+            }
+            done.store(true, Ordering::Relaxed);
+            println!("{pushed} pushes and {popped} pops of {round} each came through");
+        });
+    }
+
+    #[test]
+    fn whatever_another_process_writes_meanwhile_no_operation_crashes_and_each_ends() {
+        operations_while_another_writes(BYTES, 7);
+        operations_while_another_writes(BYTES_WITH_BLOCKS, ELEMENTS);
     }
 }
