@@ -72,6 +72,9 @@ pub(crate) struct Arguments {
     /// Only this test target; can be repeated
     #[arg(long, value_name = "NAME", help_heading = "Cargo")]
     pub(crate) test: Vec<String>,
+    /// Only this example; can be repeated
+    #[arg(long, value_name = "NAME", help_heading = "Cargo")]
+    pub(crate) example: Vec<String>,
     /// Features, as in cargo test
     #[arg(long, short = 'F', value_name = "FEATURES", help_heading = "Cargo")]
     pub(crate) features: Vec<String>,

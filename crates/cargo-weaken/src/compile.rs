@@ -84,6 +84,9 @@ fn cargo(arguments: &Arguments) -> Command {
     for test in &arguments.test {
         command.args(["--test", test]);
     }
+    for example in &arguments.example {
+        command.args(["--example", example]);
+    }
     for features in &arguments.features {
         command.args(["--features", features]);
     }

@@ -138,6 +138,7 @@ pub(crate) fn measure(
         Ok((program, name, run))
     })?;
     let mut others_failed = 0_usize;
+    let mut fail_on_purpose = Vec::new();
     for (program, name, run) in runs {
         if matches!(run.ending, Ending::TimedOut) {
             let seconds = suite.time_limit.unwrap_or(UNCHANGED_LIMIT).as_secs();
@@ -150,8 +151,16 @@ pub(crate) fn measure(
         if !run.passed() {
             return Err(Error::FailsUnchanged { test: name, message: run.message() });
         }
+        if run.failed().is_some() {
+            fail_on_purpose.push(name);
+            continue;
+        }
         let models: Vec<_> = run.ends().cloned().collect();
         suite.tests.push(Test { program, name, models, took: run.took });
+    }
+    if let (true, Some(test)) = (suite.tests.is_empty(), fail_on_purpose.first()) {
+        let message = "a model in it fails, and the test passes all the same (#[should_panic])".into();
+        return Err(Error::FailsUnchanged { test: test.clone(), message });
     }
     if suite.tests.is_empty() {
         return Err(Error::NoModels { tests: count });
@@ -159,6 +168,13 @@ pub(crate) fn measure(
     if others_failed > 0 {
         suite.warnings.push(format!(
             "{others_failed} tests fail without having begun a model of weaken: they are left out"
+        ));
+    }
+    if !fail_on_purpose.is_empty() {
+        suite.warnings.push(format!(
+            "these tests pass although a model in them fails, so they say nothing about orderings and are left \
+             out: {}",
+            fail_on_purpose.join(", ")
         ));
     }
     suite.look_for_exploration()?;

@@ -46,6 +46,8 @@ pub(crate) struct Layout {
     pub(crate) arrows: Vec<Arrow>,
     /// The middle of each column.
     pub(crate) threads: Vec<u32>,
+    /// From the headers to the last row.
+    pub(crate) rows: (u32, u32),
 }
 
 /// Text in the middle of a column.
@@ -145,6 +147,7 @@ pub(crate) fn layout(execution: &Execution, edges: &[Edge], shown: &[usize]) -> 
         boxes: Vec::new(),
         arrows: Vec::new(),
         threads: (0..columns.len()).map(middle).collect(),
+        rows: (MARGIN + HEADER, 0),
     };
     let headers = |layout: &mut Layout, y: u32| {
         for (number, thread) in threads.iter().enumerate() {
@@ -178,6 +181,7 @@ pub(crate) fn layout(execution: &Execution, edges: &[Edge], shown: &[usize]) -> 
             }
         }
     }
+    layout.rows.1 = y - GAP;
     if rows.len() > FEW {
         headers(&mut layout, y);
         y += HEADER;
@@ -403,6 +407,10 @@ mod tests {
             assert!(area.2 <= layout.width && area.3 <= layout.height, "{area:?} is outside");
             assert!(texts[number + 1..].iter().all(|other| !meet(*area, *other)), "{area:?}: two texts");
         }
+        // What is left out is written over the line of its thread, on a ground of its own.
+        let (top, bottom) = layout.rows;
+        let headers = layout.labels.iter().filter(|label| label.class == "thread");
+        assert!(headers.into_iter().all(|label| label.y + 4 <= top || label.y - 11 >= bottom), "{layout:?}");
         for arrow in &layout.arrows {
             for ends in arrow.points.windows(2) {
                 let ((x, y), (to_x, to_y)) = (ends[0], ends[1]);

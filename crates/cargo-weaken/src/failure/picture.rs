@@ -16,7 +16,8 @@ pub(crate) fn picture(layout: &Layout) -> Markup {
             svg width=(width) height=(height)
                 viewBox=(format!("0 0 {width} {height}"))
             {
-                @for x in &layout.threads { line.thread x1=(x) x2=(x) y1="34" y2=(height - 12) {} }
+                @let (top, bottom) = layout.rows;
+                @for x in &layout.threads { line.thread x1=(x) x2=(x) y1=(top) y2=(bottom) {} }
                 @for arrow in &layout.arrows { (draw(arrow)) }
                 @for step in &layout.boxes {
                     g class=(step.classes) {
