@@ -132,6 +132,47 @@ __u64 arenaq_fetch_add(__u64 address, __u64 value)
 }
 
 /*
+ * Elements of any type. Size and alignment are constants where this is inlined, so the loops have constant
+ * bounds, and the small ones are unrolled. Volatile, or LLVM would make a call of memcpy of a loop, which BPF does not
+ * have.
+ */
+
+#define COPY(type, to, from, done, size)                                                   \
+	for (; done + sizeof(type) <= size; done += sizeof(type))                          \
+		*(volatile type TO *)(to + done) = *(const volatile type FROM *)(from + done)
+
+#define COPY_ALL(to, from, size, align)                     \
+	do {                                                \
+		__u64 done = 0;                             \
+							    \
+		if (align >= 8)                             \
+			COPY(__u64, to, from, done, size);  \
+		if (align >= 4)                             \
+			COPY(__u32, to, from, done, size);  \
+		if (align >= 2)                             \
+			COPY(__u16, to, from, done, size);  \
+		COPY(__u8, to, from, done, size);           \
+	} while (0)
+
+#define TO __arena
+#define FROM
+__attribute__((always_inline)) void arenaq_copy_in(__u64 to, const void *from, __u64 size, __u64 align)
+{
+	COPY_ALL(to, from, size, align);
+}
+#undef TO
+#undef FROM
+
+#define TO
+#define FROM __arena
+__attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 size, __u64 align)
+{
+	COPY_ALL(to, from, size, align);
+}
+#undef TO
+#undef FROM
+
+/*
  * The helper by its number, which is kernel ABI: the header that names it comes with libbpf. A kernel
  * for x86-64 inlines it.
  */

@@ -83,7 +83,7 @@ impl Unmade {
         }
         // SAFETY: written before the magic that we have acquired, and never again.
         assert_eq!(unsafe { self.header.version.read(&site::ATTACH) }, 1);
-        self.head.push(value).expect("room for two");
+        self.head.ring().expect("a ring").push(value).expect("room for two");
         outcomes.saw("attached");
         Some(value)
     }
@@ -110,8 +110,9 @@ fn who_sees_the_magic_finds_the_queues_complete() {
         let [one, two] = [1, 2]
             .map(|value| spawn(&unmade, outcomes, move |unmade, outcomes| unmade.attach(value, outcomes)));
         let pushed = join([maker, one, two]);
-        unmade.head.verify_quiesced().expect("a sound ring");
-        assert_eq!(unmade.head.len(), pushed.iter().flatten().count() as u64);
+        let queue = unmade.head.ring().expect("a ring");
+        queue.verify_quiesced().expect("a sound ring");
+        assert_eq!(queue.len(), pushed.iter().flatten().count() as u64);
     });
 }
 
@@ -120,7 +121,7 @@ fn ring_with_a_claimed_cell() -> Rc<Ring<Uncounted>> {
     let ring = Ring::with(&[1, 2]);
     let died = catch_unwind(AssertUnwindSafe(|| {
         // Past the panic hook, which would print.
-        ring.head.pop_with(|_| resume_unwind(Box::new("death")))
+        ring.queue().pop_with(|_| resume_unwind(Box::new("death")))
     }));
     assert!(died.is_err(), "the consumer claimed nothing");
     ring
@@ -140,8 +141,8 @@ fn a_cell_is_read_before_the_producer_that_it_is_reclaimed_for_overwrites_it() {
             let mut reclaimed = Vec::new();
             ring.turn.take();
             // SAFETY: the only consumer is dead, and its end happens before this thread.
-            let cells = unsafe { ring.head.reclaim(|value| reclaimed.push(value)) };
-            assert_eq!(cells, Ok(1));
+            let cells = unsafe { ring.queue().reclaim(|value| reclaimed.push(value)) };
+            assert_eq!(cells, 1);
             reclaimed
         });
         let producers =

@@ -24,12 +24,12 @@ fn elements_of_the_only_producer_reach_the_only_consumer_in_order() {
         let ring = Plain::with(&[]);
         let producer = spawn(&ring, outcomes, |ring, outcomes| {
             // SAFETY: only this thread pushes, after the main thread has made the ring.
-            let mut producer = unsafe { ring.head.single_producer() };
+            let mut producer = unsafe { ring.queue().single_producer() };
             (1..=4).filter_map(|value| ring.push_by(&mut producer, value, outcomes)).collect::<Vec<_>>()
         });
         let consumer = spawn(&ring, outcomes, |ring, outcomes| {
             // SAFETY: only this thread pops; the main thread does when it has joined it.
-            let mut consumer = unsafe { ring.head.single_consumer() };
+            let mut consumer = unsafe { ring.queue().single_consumer() };
             (0..4).filter_map(|_| ring.pop_by(&mut consumer, outcomes)).collect::<Vec<_>>()
         });
         let [pushed, mut popped] = join([producer, consumer]);
@@ -50,13 +50,13 @@ fn batches_of_the_only_producer_reach_the_only_consumer_in_order() {
         let ring = Plain::with(&[]);
         let producer = spawn(&ring, outcomes, |ring, outcomes| {
             // SAFETY: only this thread pushes, after the main thread has made the ring.
-            let mut producer = unsafe { ring.head.single_producer() };
+            let mut producer = unsafe { ring.queue().single_producer() };
             let batches: [&[u64]; 2] = [&[1, 2, 3], &[4, 5]];
             batches.map(|values| ring.push_many_by(&mut producer, values, outcomes)).concat()
         });
         let consumer = spawn(&ring, outcomes, |ring, outcomes| {
             // SAFETY: only this thread pops; the main thread does when it has joined it.
-            let mut consumer = unsafe { ring.head.single_consumer() };
+            let mut consumer = unsafe { ring.queue().single_consumer() };
             [(); 3].map(|()| ring.pop_many_by(&mut consumer, 2, outcomes)).concat()
         });
         let [pushed, mut popped] = join([producer, consumer]);
@@ -79,7 +79,7 @@ fn two_producers_and_the_only_consumer_lose_nothing() {
             [2, 3].map(|value| spawn(&ring, outcomes, move |ring, outcomes| ring.push(value, outcomes)));
         let consumer = spawn(&ring, outcomes, |ring, outcomes| {
             // SAFETY: only this thread pops; the main thread does when it has joined it.
-            let mut consumer = unsafe { ring.head.single_consumer() };
+            let mut consumer = unsafe { ring.queue().single_consumer() };
             [(); 2].map(|()| ring.pop_by(&mut consumer, outcomes))
         });
         let pushed = join(producers);
@@ -102,7 +102,7 @@ fn two_consumers_of_the_only_producer_never_get_the_same_element() {
         let consumers = [(); 2].map(|()| spawn(&ring, outcomes, Plain::pop));
         let producer = spawn(&ring, outcomes, |ring, outcomes| {
             // SAFETY: only this thread pushes, after the main thread has made the ring.
-            let mut producer = unsafe { ring.head.single_producer() };
+            let mut producer = unsafe { ring.queue().single_producer() };
             [2, 3].map(|value| ring.push_by(&mut producer, value, outcomes))
         });
         let popped = join(consumers);
@@ -146,7 +146,7 @@ fn the_next_only_consumer_goes_on_where_the_last_has_ended() {
         let shift = Shift::with(&[1, 2]);
         let first = spawn(&shift, outcomes, |shift, outcomes| {
             // SAFETY: only this thread pops until it says that it has ended.
-            let mut consumer = unsafe { shift.ring.head.single_consumer() };
+            let mut consumer = unsafe { shift.ring.queue().single_consumer() };
             let popped = shift.ring.pop_by(&mut consumer, outcomes);
             shift.end();
             popped.into_iter().collect()
@@ -157,7 +157,7 @@ fn the_next_only_consumer_goes_on_where_the_last_has_ended() {
             }
             // SAFETY: the only other consumer has ended, which happens before this; the main thread pops when
             // it has joined this one.
-            let mut consumer = unsafe { shift.ring.head.single_consumer() };
+            let mut consumer = unsafe { shift.ring.queue().single_consumer() };
             (0..2).filter_map(|_| shift.ring.pop_by(&mut consumer, outcomes)).collect()
         });
         let producer = spawn(&shift, outcomes, |shift, outcomes| {
@@ -182,7 +182,7 @@ fn the_next_only_producer_goes_on_where_the_last_has_ended() {
         let shift = Shift::with(&[1]);
         let first = spawn(&shift, outcomes, |shift, outcomes| {
             // SAFETY: only this thread pushes until it says that it has ended.
-            let mut producer = unsafe { shift.ring.head.single_producer() };
+            let mut producer = unsafe { shift.ring.queue().single_producer() };
             let pushed = shift.ring.push_by(&mut producer, 2, outcomes);
             shift.end();
             pushed.into_iter().collect()
@@ -192,7 +192,7 @@ fn the_next_only_producer_goes_on_where_the_last_has_ended() {
                 return Vec::new();
             }
             // SAFETY: the only other producer has ended, which happens before this.
-            let mut producer = unsafe { shift.ring.head.single_producer() };
+            let mut producer = unsafe { shift.ring.queue().single_producer() };
             [3, 4]
                 .into_iter()
                 .filter_map(|value| shift.ring.push_by(&mut producer, value, outcomes))

@@ -33,13 +33,13 @@ fn the_mpmc_counter_is_never_absurd_and_ends_exact() {
         });
         let reader = spawn(&ring, outcomes, |ring, outcomes| {
             ring.turn.take();
-            read(ring.head.count(), outcomes);
+            read(ring.queue().count(), outcomes);
             Vec::new()
         });
         let [pushed, popped, _] = join([producer, consumer, reader]);
-        assert_eq!(ring.head.count(), 1 + pushed.len() as u64 - popped.len() as u64, "exact in the end");
+        assert_eq!(ring.queue().count(), 1 + pushed.len() as u64 - popped.len() as u64, "exact in the end");
         ring.account([1].into_iter().chain(pushed), popped);
-        assert_eq!(ring.head.count(), 0);
+        assert_eq!(ring.queue().count(), 0);
     });
 }
 
@@ -101,7 +101,7 @@ fn batches_leave_the_mpmc_counter_exact() {
         let producer = spawn(&ring, outcomes, |ring, outcomes| ring.push_many(&[2, 3], outcomes));
         let consumer = spawn(&ring, outcomes, |ring, outcomes| ring.pop_many(2, outcomes));
         let [pushed, drained] = join([producer, consumer]);
-        assert_eq!(ring.head.count(), 1 + pushed.len() as u64 - drained.len() as u64, "exact in the end");
+        assert_eq!(ring.queue().count(), 1 + pushed.len() as u64 - drained.len() as u64, "exact in the end");
         ring.account([1].into_iter().chain(pushed), drained);
     });
 }

@@ -236,7 +236,7 @@ impl Ringing {
             }
             let Some(ticket) = self.prepare() else { continue };
             self.turn.take();
-            if self.queue.head.is_empty() {
+            if self.queue.queue().is_empty() {
                 self.sleep(sleeper, &ticket, outcomes);
             } else {
                 self.cancel(ticket, outcomes);

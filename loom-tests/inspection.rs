@@ -24,8 +24,8 @@ fn an_mpmc_ring_is_sound_at_every_moment() {
         });
         let observer = spawn(&ring, outcomes, |ring, outcomes| {
             ring.turn.take();
-            ring.head.verify().expect("a sound ring, whatever goes on");
-            outcomes.saw(match ring.head.len() {
+            ring.queue().verify().expect("a sound ring, whatever goes on");
+            outcomes.saw(match ring.queue().len() {
                 0 => "length 0",
                 1 => "length 1",
                 2 => "length 2",
@@ -69,7 +69,7 @@ fn an_mpmc_search_sees_published_elements_only() {
             let mut seen = Vec::new();
             // SAFETY: no pop runs.
             let found = unsafe {
-                ring.head.search(|value| {
+                ring.queue().search(|value| {
                     seen.push(*value);
                     *value == 2
                 })
@@ -101,7 +101,7 @@ fn an_mpmc_search_goes_on_beside_two_producers() {
         let searcher = spawn(&ring, outcomes, |ring, outcomes| {
             ring.turn.take();
             // SAFETY: no pop runs.
-            let found = unsafe { ring.head.search(|value| *value == 2) }.expect("a sound ring");
+            let found = unsafe { ring.queue().search(|value| *value == 2) }.expect("a sound ring");
             outcomes.saw(if found.is_some() { "found" } else { "not found" });
         });
         join(producers);

@@ -184,7 +184,7 @@ fn every_capacity_holds_what_it_says_and_not_one_element_more() {
                 let elements: Vec<_> = (1..=capacity.get()).collect();
                 let ring = Plain::of(capacity, &elements);
                 assert_eq!(ring.push(capacity.get() + 1, outcomes), None, "more than {capacity:?}");
-                assert_eq!(ring.head.len(), capacity.get());
+                assert_eq!(ring.queue().len(), capacity.get());
                 (ring, elements)
             })
             .collect();

@@ -56,7 +56,7 @@ pub(crate) fn check(trace: &Trace) -> Option<String> {
         let Some(outcome) = operation.outcome else { continue };
         taken.clear();
         let mut accesses = 0;
-        for event in trace.events_of(index).filter(|event| !event.site.name.starts_with("pool.any.")) {
+        for event in trace.events_of(index).filter(|event| !event.site.name.contains(".any.")) {
             let last = event.site.name.rsplit('.').next().unwrap_or_default();
             let mark = if matches!(event.effect, Effect::Refused { .. }) { "!" } else { "" };
             write!(taken, "{last}{mark} ").expect("a string takes everything");

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use arenaq::count::CountPolicy;
-use arenaq::mpmc::{Capacity, Cell, Head};
+use arenaq::mpmc::{self, Capacity, Cell, Head};
 use arenaq::single::{SingleConsumer, SingleProducer};
 use arenaq::{PopError, PushError};
 
@@ -19,7 +19,7 @@ pub(crate) type Consumer<'r, C> = SingleConsumer<'r, Loom, u64, C>;
 /// Mostly [`Uncounted`](arenaq::count::Uncounted): the counter is two accesses more for each element, which
 /// decide nothing, and many times the permutations.
 pub(crate) struct Ring<C: CountPolicy> {
-    pub(crate) head: Head<Loom, u64, C>,
+    head: Head<Loom, u64, C>,
     pub(crate) turn: Turn,
     _cells: Vec<Cell<Loom, u64>>,
 }
@@ -38,13 +38,18 @@ impl<C: CountPolicy> Ring<C> {
         // else is here yet.
         unsafe { head.init_at(cells.as_mut_ptr(), capacity, u64::MAX) }.expect("the cells");
         for element in elements {
-            head.push(*element).expect("room");
+            head.ring().expect("a ring").push(*element).expect("room");
         }
         Ring { head, turn: Turn::new(), _cells: cells }
     }
 
+    /// The queue, its geometry read anew.
+    pub(crate) fn queue(&self) -> mpmc::Ring<'_, Loom, u64, C> {
+        self.head.ring().expect("an initialised queue")
+    }
+
     pub(crate) fn push(&self, value: u64, outcomes: &Outcomes) -> Option<u64> {
-        self.pushed(value, outcomes, || self.head.push(value))
+        self.pushed(value, outcomes, || self.queue().push(value))
     }
 
     /// [`push`](Self::push) by the only producer.
@@ -77,7 +82,7 @@ impl<C: CountPolicy> Ring<C> {
     }
 
     pub(crate) fn pop(&self, outcomes: &Outcomes) -> Option<u64> {
-        self.popped(outcomes, || self.head.pop())
+        self.popped(outcomes, || self.queue().pop())
     }
 
     /// [`pop`](Self::pop) by the only consumer.
@@ -101,7 +106,7 @@ impl<C: CountPolicy> Ring<C> {
 
     /// Pushes values at once. Returns those that there was room for.
     pub(crate) fn push_many(&self, values: &[u64], outcomes: &Outcomes) -> Vec<u64> {
-        self.pushed_at_once(values, outcomes, || self.head.push_many(values))
+        self.pushed_at_once(values, outcomes, || self.queue().push_many(values))
     }
 
     /// [`push_many`](Self::push_many) by the only producer.
@@ -135,7 +140,7 @@ impl<C: CountPolicy> Ring<C> {
 
     /// Pops up to so many elements at once.
     pub(crate) fn pop_many(&self, limit: u64, outcomes: &Outcomes) -> Vec<u64> {
-        self.popped_at_once(outcomes, |drained| self.head.drain(limit, |value| drained.push(value)))
+        self.popped_at_once(outcomes, |drained| self.queue().drain(limit, |value| drained.push(value)))
     }
 
     /// [`pop_many`](Self::pop_many) by the only consumer.
@@ -167,9 +172,9 @@ impl<C: CountPolicy> Ring<C> {
 
     /// What is left when nobody else is here any more, in the order of the queue.
     pub(crate) fn drain(&self) -> Vec<u64> {
-        self.head.verify_quiesced().expect("a sound ring");
-        let left = std::iter::from_fn(|| model::pop("mpmc.pop", || self.head.pop()).ok()).collect();
-        self.head.verify_quiesced().expect("a sound empty ring");
+        self.queue().verify_quiesced().expect("a sound ring");
+        let left = std::iter::from_fn(|| model::pop("mpmc.pop", || self.queue().pop()).ok()).collect();
+        self.queue().verify_quiesced().expect("a sound empty ring");
         left
     }
 

@@ -91,16 +91,20 @@ impl Ring {
         Ring { head, single, _cells: cells }
     }
 
+    fn queue(&self) -> mpmc::Ring<'_, Shuttle, arenaq::KeyValue> {
+        self.head.ring().expect("an initialised queue")
+    }
+
     /// The single end for one operation, if there is one.
     fn only_producer(&self) -> Option<SingleProducer<'_, Shuttle, arenaq::KeyValue, Counted>> {
         // SAFETY: every model with a single producer pushes in one thread, which has one end at a time.
-        self.single.producer.then(|| unsafe { self.head.single_producer() })
+        self.single.producer.then(|| unsafe { self.queue().single_producer() })
     }
 
     fn only_consumer(&self) -> Option<SingleConsumer<'_, Shuttle, arenaq::KeyValue, Counted>> {
         // SAFETY: every model with a single consumer pops in one thread, and in the main thread when that one
         // is gone.
-        self.single.consumer.then(|| unsafe { self.head.single_consumer() })
+        self.single.consumer.then(|| unsafe { self.queue().single_consumer() })
     }
 }
 
@@ -111,7 +115,7 @@ impl Queue for Ring {
         let value = item.into();
         let pushed = operation("mpmc.push", || match self.only_producer() {
             Some(mut producer) => producer.push(value),
-            None => self.head.push(value),
+            None => self.queue().push(value),
         });
         pushed.into()
     }
@@ -119,13 +123,13 @@ impl Queue for Ring {
     fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
         match self.only_consumer() {
             Some(mut consumer) => Box::new(move || operation("mpmc.pop", || consumer.pop()).into()),
-            None => Box::new(|| operation("mpmc.pop", || self.head.pop()).into()),
+            None => Box::new(|| operation("mpmc.pop", || self.queue().pop()).into()),
         }
     }
 
     fn verify_drained(&self) {
-        self.head.verify_quiesced().expect("a sound ring");
-        assert_eq!((self.head.len(), self.head.count()), (0, 0));
+        self.queue().verify_quiesced().expect("a sound ring");
+        assert_eq!((self.queue().len(), self.queue().count()), (0, 0));
     }
 }
 
@@ -134,7 +138,7 @@ impl Batches for Ring {
         let values: Vec<_> = items.iter().map(|item| (*item).into()).collect();
         let pushed = operation("mpmc.push_many", || match self.only_producer() {
             Some(mut producer) => producer.push_many(&values),
-            None => self.head.push_many(&values),
+            None => self.queue().push_many(&values),
         });
         match pushed {
             Err(PushError::Full) => 0,
@@ -149,7 +153,7 @@ impl Batches for Ring {
             let hand_over = |element: arenaq::KeyValue| drained.push(element.into());
             let result = operation("mpmc.drain", || match &mut only {
                 Some(consumer) => consumer.drain(limit, hand_over),
-                None => self.head.drain(limit, hand_over),
+                None => self.queue().drain(limit, hand_over),
             });
             let expected = if drained.is_empty() { Err(PopError::Empty) } else { Ok(drained.len() as u64) };
             assert_eq!(result, expected);

@@ -130,6 +130,10 @@ unsafe impl<P: Platform> Sync for EventCount<P> {}
 // SAFETY: as above.
 unsafe impl<P: Platform> Send for EventCount<P> {}
 
+crate::layout::layouts! {
+    "arenaq_event_count", EventCount<crate::platform::Native>, { "state": state }
+}
+
 /// The announcement of one sleeper. It is good for one sleep: [`EventCount::is_notified`] ends it, or
 /// [`EventCount::cancel`]. A ticket that is dropped costs one notification that nobody needs.
 #[must_use = "look at the queue again, and then sleep or cancel"]

@@ -14,7 +14,8 @@ use std::string::{String, ToString};
 use std::sync::OnceLock;
 use std::vec::Vec;
 
-use crate::ordering::{Access, Ordering, SiteInfo, all_sites, is_load_order, is_store_order};
+use crate::ordering::{Access, Ordering, SiteInfo, is_load_order, is_store_order};
+use crate::structures::sites;
 
 /// The environment variable that changes an ordering.
 pub const VARIABLE: &str = "ARENAQ_SITE";
@@ -43,7 +44,7 @@ impl Change {
         if site == "*" {
             return Ok(change);
         }
-        let info = all_sites().find(|info| info.name == site).ok_or_else(|| unknown(site))?;
+        let info = sites().find(|info| info.name == site).ok_or_else(|| unknown(site))?;
         change.check(info)?;
         Ok(change)
     }
@@ -72,8 +73,7 @@ impl Change {
 
 /// That there is no such site, and the names that are nearest to it.
 fn unknown(site: &str) -> String {
-    let mut near: Vec<_> =
-        all_sites().map(|info| (strsim::jaro_winkler(site, info.name), info.name)).collect();
+    let mut near: Vec<_> = sites().map(|info| (strsim::jaro_winkler(site, info.name), info.name)).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
     let near: Vec<_> = near.iter().take(NEAR).map(|(_, name)| *name).collect();
     format!("there is no site {site}; near it are {}", near.join(", "))

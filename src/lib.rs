@@ -7,11 +7,13 @@
 //! | [`mpsc`] | Vyukov's unbounded intrusive queue: many producers, one consumer, a list of nodes |
 //! | [`pool`] | the nodes of the second: blocks of them on a free list with an ABA tag, and a magazine for each processor |
 //! | [`eventcount`] | how a consumer sleeps until there is something, and a producer knows that it must wake it |
-//! | [`arena`] | safe handles over raw shared memory |
+//! | [`arena`] | queues by their names, in memory that is shared with others whom nobody trusts |
+//! | [`drops`] | what found no room, counted by its reason |
 //! | [`recovery`] | what a consumer that is killed leaves, and how the next one goes on |
 //! | [`platform`] | the one trait through which all of them touch memory |
 //! | [`ordering`] | the name, the ordering and the reason of every such access |
-//! | [`layout`] | where every field lies, as a table |
+//! | [`structures`] | the list of everything that is shared: sites, layouts, kinds |
+//! | [`layout`] | what the layout of a structure is |
 //!
 //! The algorithms are written once, over [`platform::Platform`]. The same functions run in userspace
 //! ([`platform::Native`]), in the kernel (the crate `arenaq-bpf`), under loom (feature `loom`) and under
@@ -22,18 +24,18 @@
 //! Any memory that all sides map can hold the queues; a BPF arena is the memory for which they were made.
 //!
 //! ```
-//! use arenaq::{KeyValue, arena::{Arena, Places, Region}};
+//! use arenaq::{KeyValue, arena::{Arena, Places, Region, Spec}};
 //!
 //! let mut memory = vec![0u64; 4096];
 //! // SAFETY: the vector is writable, outlives every handle below, and is touched only through them.
 //! let region = unsafe { Region::new(memory.as_mut_ptr().cast(), memory.len() * 8) }?;
 //! let places = Places::in_plain_memory(&region)?;
-//! let mut arena = Arena::<KeyValue>::format(region, places)?;
-//! arena.create_mpmc(64)?;
+//! let mut arena = Arena::format(region, places)?;
+//! arena.create(&Spec::mpmc::<KeyValue>("jobs", 64))?;
 //!
-//! let queue = arena.mpmc()?;
+//! let queue = arena.queue::<KeyValue>("jobs")?;
 //! queue.push(KeyValue { key: 1, value: 2 })?;
-//! assert_eq!(queue.pop()?, KeyValue { key: 1, value: 2 });
+//! assert_eq!(arena.consumer::<KeyValue>("jobs")?.pop()?, KeyValue { key: 1, value: 2 });
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
@@ -52,9 +54,12 @@
 
 #![no_std]
 
+extern crate alloc;
+
 pub mod arena;
 pub mod claim;
 pub mod count;
+pub mod drops;
 pub mod eventcount;
 #[cfg(feature = "trace")]
 pub mod experiment;
@@ -70,11 +75,13 @@ pub mod pool;
 pub mod recovery;
 pub mod single;
 pub mod status;
+pub mod structures;
 #[cfg(feature = "trace")]
 pub mod trace;
 
 pub use crate::payload::KeyValue;
 pub use crate::status::{Corruption, PopError, PushError, Status};
+pub use bytemuck;
 
 /// The README's examples are tests.
 #[cfg(doctest)]

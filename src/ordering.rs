@@ -87,6 +87,8 @@ pub enum Field {
     Room,
     /// Who sleeps on an event count.
     Sleepers,
+    /// How many elements were dropped.
+    Drops,
     /// The arena's header, but for the owner.
     Header,
     /// Who has the right to consume.
@@ -313,72 +315,3 @@ macro_rules! sites {
     };
 }
 pub(crate) use sites;
-
-/// Every site of the crate, a slice a module.
-pub const SITES: &[&[&SiteInfo]] = &[
-    crate::mpmc::site::ALL,
-    crate::claim::site::ALL,
-    crate::mpsc::site::ALL,
-    crate::pool::site::ALL,
-    crate::arena::site::ALL,
-    crate::recovery::site::ALL,
-    crate::eventcount::site::ALL,
-];
-
-/// All sites, one after another.
-pub fn all_sites() -> impl Iterator<Item = &'static SiteInfo> {
-    SITES.iter().copied().flatten().copied()
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use super::{Access, Field, Ordering, all_sites};
-    use std::collections::HashMap;
-
-    #[test]
-    fn names_are_unique_and_say_where_the_site_is() {
-        let mut seen = HashMap::new();
-        for site in all_sites() {
-            assert_eq!(site.name.split('.').count(), 3, "{}: structure.operation.access", site.name);
-            assert!(seen.insert(site.name, site).is_none(), "{} is there twice", site.name);
-        }
-    }
-
-    #[test]
-    fn every_site_has_a_reason() {
-        for site in all_sites() {
-            assert!(!site.why.is_empty(), "{} says not why", site.name);
-        }
-    }
-
-    #[test]
-    fn every_site_says_what_it_accesses() {
-        for site in all_sites() {
-            assert_ne!(site.field, Field::Unknown, "{} does not say", site.name);
-            assert_eq!(site.field == Field::Nothing, site.access == Access::Fence, "{}", site.name);
-        }
-    }
-
-    #[test]
-    fn every_edge_has_two_ends_and_each_names_the_other() {
-        let sites: HashMap<_, _> = all_sites().map(|site| (site.name, site)).collect();
-        for site in all_sites() {
-            for partner in site.pairs_with {
-                let other = sites.get(partner).unwrap_or_else(|| panic!("{}: no site {partner}", site.name));
-                assert!(other.pairs_with.contains(&site.name), "{} does not name {}", partner, site.name);
-            }
-            let synchronises =
-                [Some(site.order), site.failure].into_iter().flatten().any(|o| o != Ordering::Relaxed);
-            let plain = matches!(site.access, Access::Read | Access::Write);
-            assert!(!plain || !synchronises, "{}: a plain access has no ordering", site.name);
-            assert_eq!(
-                synchronises,
-                !site.pairs_with.is_empty(),
-                "{}: an ordering has a partner, and a partner an ordering",
-                site.name
-            );
-        }
-    }
-}

@@ -15,6 +15,7 @@ mod native;
 mod shuttle;
 #[cfg(feature = "trace")]
 mod traced;
+mod untyped;
 
 #[cfg(feature = "loom")]
 pub use self::loom::Loom;
@@ -23,6 +24,7 @@ pub use self::native::{Native, SizeOf};
 pub use self::shuttle::Shuttle;
 #[cfg(feature = "trace")]
 pub use self::traced::{Identify, Traced};
+pub use self::untyped::{Opaque, Untyped};
 
 use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
 
@@ -68,6 +70,16 @@ pub trait Platform: Sized + 'static {
     /// It may do nothing where a read-modify-write orders everything behind it anyway, whatever the ordering
     /// of its site. So it says nothing about *stores* before it.
     fn fence_after_rmw(site: &'static Site<Fence>);
+}
+
+/// A platform with threads that share memory of the heap, which the kernel is not.
+pub trait Heap: Platform {
+    /// Shared ownership: what [`alloc::sync::Arc`] is. A model checker has its own, for who drops the value last has
+    /// seen what the others did to it.
+    type Shared<T>: Clone + core::ops::Deref<Target = T>;
+
+    /// Shares a value.
+    fn share<T>(value: T) -> Self::Shared<T>;
 }
 
 /// An atomic 64-bit word in shared memory.
@@ -171,15 +183,43 @@ pub trait Stride: Copy + core::fmt::Debug + 'static {
 
     /// The stride in bytes. For `S`, if it is that of a type.
     fn bytes<S>(self) -> usize;
+
+    /// The value with this index in the array at `first`.
+    ///
+    /// # Safety
+    ///
+    /// The array has more values than `index`.
+    unsafe fn element<S>(self, first: *mut S, index: usize) -> *mut S;
 }
 
-/// The value with this index in the array at `first`.
-///
-/// # Safety
-///
-/// The array has more values than `index`.
-#[inline(always)]
-pub(crate) unsafe fn element<S, D: Stride>(first: *mut S, index: usize, stride: D) -> *mut S {
-    // SAFETY: the caller promises that the value is in the array, so the offset is within its memory.
-    unsafe { first.byte_add(index * stride.bytes::<S>()) }
+/// The stride of a platform that is told how large an element is.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes(u64);
+
+impl Bytes {
+    /// Values of so many bytes, side by side.
+    ///
+    /// That such values lie there is for those to promise who make a queue with this stride.
+    #[inline(always)]
+    pub const fn new(bytes: u64) -> Bytes {
+        Bytes(bytes)
+    }
+}
+
+impl Stride for Bytes {
+    #[inline(always)]
+    fn of<S>() -> Self {
+        Bytes(size_of::<S>() as u64)
+    }
+
+    #[inline(always)]
+    fn bytes<S>(self) -> usize {
+        self.0 as usize
+    }
+
+    #[inline(always)]
+    unsafe fn element<S>(self, first: *mut S, index: usize) -> *mut S {
+        // SAFETY: the caller promises that the value is in the array, so the offset is within its memory.
+        unsafe { first.byte_add(index * self.bytes::<S>()) }
+    }
 }

@@ -5,16 +5,16 @@
 //! | it died | MPSC | MPMC |
 //! |---|---|---|
 //! | before it claimed the element | nothing has happened: the next consumer pops the element | the same |
-//! | before the element was handed over, or in the middle of that | the same: nothing says that it was taken | the cell stays claimed, and a producer that arrives there a lap later finds the queue full. [`mpmc::Head::reclaim`] hands the element over and frees the cell |
+//! | before the element was handed over, or in the middle of that | the same: nothing says that it was taken | the cell stays claimed, and a producer that arrives there a lap later finds the queue full. [`mpmc::Ring::reclaim`] hands the element over and frees the cell |
 //! | after it was handed over, before the tail moved or the cell was free | the element is handed over a second time | the same |
-//! | after that | the old stub may be lost to the pool, and the counter one too high: [`mpsc::Consumer::repair`] | the counter may be one too high: [`mpmc::Head::recount`] |
+//! | after that | the old stub may be lost to the pool, and the counter one too high: [`mpsc::Consumer::repair`] | the counter may be one too high: [`mpmc::Ring::recount`] |
 //!
 //! So no element is lost, and one for each death may be seen twice, if it is handed over inside of
-//! [`mpsc::Consumer::pop_with`] or [`mpmc::Head::pop_with`].
+//! [`mpsc::Consumer::pop_with`] or [`mpmc::Ring::pop_with`].
 //!
 //! A batch is popped in one step at its end: if the consumer dies in [`mpsc::Consumer::drain`], all elements that
 //! the batch has handed over are handed over a second time, and if it dies after the tail moved, all nodes of
-//! the batch may be lost to the pool, and the counter be too high by as many. In [`mpmc::Head::drain`] each cell is
+//! the batch may be lost to the pool, and the counter be too high by as many. In [`mpmc::Ring::drain`] each cell is
 //! freed by itself, so one element at most is seen twice; the reclaim hands over the rest of the batch.
 //!
 //! Who dies while the pool grows ([`Nodes::reserve`]) leaves numbers of nodes that nobody has made. Their memory
@@ -37,7 +37,6 @@ use crate::count::CountPolicy;
 use crate::mpmc;
 use crate::payload::Payload;
 use crate::platform::{Plain, Platform, Word};
-use crate::status::Corruption;
 
 pub use crate::pool::Repaired;
 
@@ -67,39 +66,33 @@ pub mod site {
     }
 }
 
-impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Head<P, T, C> {
+impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Ring<'_, P, T, C> {
     /// Hands over the elements that consumers have claimed and never freed, the oldest first, and frees their
     /// cells. Returns how many there were: at most one, or one batch, for each consumer that died.
-    ///
-    /// # Errors
-    ///
-    /// [`Corruption`] if there is no ring.
     ///
     /// # Safety
     ///
     /// No consumer uses the queue from before this call to its end, and everything that the dead ones did
     /// happens before it. Producers may go on.
-    pub unsafe fn reclaim(&self, mut hand_over: impl FnMut(T)) -> Result<u64, Corruption> {
-        let (buffer, mask) = self.ring()?;
-        let capacity = mask + 1;
-        let dequeue = self.dequeue_pos.0.load(&mpmc::site::INSPECT_POSITION);
+    pub unsafe fn reclaim(&self, mut hand_over: impl FnMut(T)) -> u64 {
+        let capacity = self.capacity();
+        let dequeue = self.head.dequeue_pos.0.load(&mpmc::site::INSPECT_POSITION);
         let mut reclaimed = 0;
         for step in P::steps(capacity) {
             let position = dequeue.wrapping_sub(capacity).wrapping_add(step);
-            // SAFETY: an initialised ring has `capacity` cells.
-            let cell = unsafe { &*buffer.add((position & mask) as usize) };
+            let cell = self.cell(position);
             let published = position.wrapping_add(1);
             if cell.sequence.load(&site::RECLAIM_SEQUENCE) == published {
                 // SAFETY: the cell is published and its position was claimed by a consumer. That consumer
                 // never freed it and no other is alive, so the cell is ours; its data was acquired by the dead
                 // consumer, whose end happens before this.
                 hand_over(unsafe { cell.data.read(&site::RECLAIM_DATA) });
-                cell.sequence.store(published.wrapping_add(mask), &site::RECLAIM_FREE);
-                C::decrement(&self.count, 1, &site::RECOUNT);
+                cell.sequence.store(position.wrapping_add(capacity), &site::RECLAIM_FREE);
+                C::decrement(&self.head.count, 1, &site::RECOUNT);
                 reclaimed += 1;
             }
         }
-        Ok(reclaimed)
+        reclaimed
     }
 
     /// Sets the counter to the length.
@@ -108,7 +101,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> mpmc::Head<P, T, C> {
     ///
     /// No operation runs.
     pub unsafe fn recount(&self) {
-        correct::<C>(&self.count, self.len());
+        correct::<C>(&self.head.count, self.len());
     }
 }
 

@@ -6,17 +6,17 @@
 //! in userspace can face any number of producers in BPF.
 //!
 //! ```
-//! use arenaq::{KeyValue, arena::{Arena, Places, Region}};
+//! use arenaq::{KeyValue, arena::{Arena, Places, Region, Spec}, count::Uncounted};
 //!
 //! # let mut memory = vec![0u64; 4096];
 //! # // SAFETY: the vector is writable, outlives every handle below, and is touched only through them.
 //! # let region = unsafe { Region::new(memory.as_mut_ptr().cast(), memory.len() * 8) }?;
 //! # let places = Places::in_plain_memory(&region)?;
-//! # let mut arena = Arena::<KeyValue>::format(region, places)?;
-//! # arena.create_mpmc(64)?;
-//! let producers = arena.mpmc()?;
+//! # let mut arena = Arena::format(region, places)?;
+//! # arena.create(&Spec::mpmc::<KeyValue>("jobs", 64))?;
+//! let producers = arena.mpmc::<KeyValue, Uncounted>("jobs")?;
 //! // SAFETY: everybody else has a handle that is only pushed with.
-//! let mut consumer = unsafe { arena.mpmc()?.single_consumer() };
+//! let mut consumer = unsafe { producers.single_consumer() };
 //!
 //! producers.push(KeyValue { key: 1, value: 2 })?;
 //! assert_eq!(consumer.pop()?, KeyValue { key: 1, value: 2 });
@@ -27,20 +27,20 @@
 
 use crate::claim::{OneConsumer, OneProducer};
 use crate::count::CountPolicy;
-use crate::mpmc::Head;
+use crate::mpmc::Ring;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::status::{PopError, PushError};
 
 /// The only producer of a bounded queue.
 #[derive(Debug)]
-pub struct SingleProducer<'q, P: Platform, T: Payload, C: CountPolicy>(&'q Head<P, T, C>);
+pub struct SingleProducer<'q, P: Platform, T, C: CountPolicy>(Ring<'q, P, T, C>);
 
 /// The only consumer of a bounded queue.
 #[derive(Debug)]
-pub struct SingleConsumer<'q, P: Platform, T: Payload, C: CountPolicy>(&'q Head<P, T, C>);
+pub struct SingleConsumer<'q, P: Platform, T, C: CountPolicy>(Ring<'q, P, T, C>);
 
-impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
+impl<'q, P: Platform, T, C: CountPolicy> Ring<'q, P, T, C> {
     /// The only producer.
     ///
     /// # Safety
@@ -49,8 +49,8 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// What earlier producers did happens before this call, and what the handle does happens before what
     /// later ones do.
     #[inline]
-    pub unsafe fn single_producer(&self) -> SingleProducer<'_, P, T, C> {
-        SingleProducer(self)
+    pub unsafe fn single_producer(&self) -> SingleProducer<'q, P, T, C> {
+        SingleProducer(*self)
     }
 
     /// The only consumer.
@@ -61,13 +61,13 @@ impl<P: Platform, T: Payload, C: CountPolicy> Head<P, T, C> {
     /// reclaim what it has left claimed in a panic. What earlier consumers did happens before this call, and
     /// what the handle does happens before what later ones do.
     #[inline]
-    pub unsafe fn single_consumer(&self) -> SingleConsumer<'_, P, T, C> {
-        SingleConsumer(self)
+    pub unsafe fn single_consumer(&self) -> SingleConsumer<'q, P, T, C> {
+        SingleConsumer(*self)
     }
 }
 
 impl<'q, P: Platform, T: Payload, C: CountPolicy> SingleProducer<'q, P, T, C> {
-    /// Enqueues `value`; see [`Head::push`]. Wait-free.
+    /// Enqueues `value`; see [`Ring::push`]. Wait-free.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl<'q, P: Platform, T: Payload, C: CountPolicy> SingleProducer<'q, P, T, C> {
         self.0.push_as::<OneProducer>(value)
     }
 
-    /// Enqueues several values; see [`Head::push_many`]. Wait-free.
+    /// Enqueues several values; see [`Ring::push_many`]. Wait-free.
     ///
     /// # Errors
     ///
@@ -88,13 +88,13 @@ impl<'q, P: Platform, T: Payload, C: CountPolicy> SingleProducer<'q, P, T, C> {
     }
 
     /// The queue.
-    pub fn queue(&self) -> &'q Head<P, T, C> {
+    pub fn queue(&self) -> Ring<'q, P, T, C> {
         self.0
     }
 }
 
 impl<'q, P: Platform, T: Payload, C: CountPolicy> SingleConsumer<'q, P, T, C> {
-    /// Dequeues the oldest element; see [`Head::pop`]. Wait-free.
+    /// Dequeues the oldest element; see [`Ring::pop`]. Wait-free.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl<'q, P: Platform, T: Payload, C: CountPolicy> SingleConsumer<'q, P, T, C> {
         self.pop_with(|value| value)
     }
 
-    /// Dequeues the oldest element for a consumer that may be killed; see [`Head::pop_with`]. Wait-free.
+    /// Dequeues the oldest element for a consumer that may be killed; see [`Ring::pop_with`]. Wait-free.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl<'q, P: Platform, T: Payload, C: CountPolicy> SingleConsumer<'q, P, T, C> {
         self.0.pop_with_as::<OneConsumer, R>(hand_over)
     }
 
-    /// Dequeues several elements; see [`Head::drain`]. Wait-free.
+    /// Dequeues several elements; see [`Ring::drain`]. Wait-free.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl<'q, P: Platform, T: Payload, C: CountPolicy> SingleConsumer<'q, P, T, C> {
     }
 
     /// The queue.
-    pub fn queue(&self) -> &'q Head<P, T, C> {
+    pub fn queue(&self) -> Ring<'q, P, T, C> {
         self.0
     }
 }

@@ -3,10 +3,11 @@
 mod support;
 
 use arenaq::arena::{Arena, ArenaError};
+use arenaq::count::Counted;
 use arenaq::pool::{AllocError, MAGAZINES, nodes_for};
 use arenaq::{Corruption, KeyValue, PopError, PushError};
 use proptest::prelude::*;
-use support::{Memory, offset};
+use support::{ENTRY, LIST, Memory, RING, offset};
 
 const BYTES: usize = 16 * 1024;
 const CAPACITY: u64 = 8;
@@ -40,13 +41,13 @@ fn used_with_blocks() -> Memory {
 
 fn used_with(bytes: usize, elements: u64) -> Memory {
     let memory = Memory::new(bytes);
-    let mut arena: Arena<'_, KeyValue> = memory.format();
-    arena.create_mpmc(CAPACITY).expect("it fits");
-    arena.create_mpsc(elements, elements).expect("it fits");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::ring::<KeyValue, Counted>(CAPACITY)).expect("it fits");
+    arena.create(&support::list::<KeyValue, Counted>(elements, elements)).expect("it fits");
     arena.publish();
-    let ring = arena.mpmc().expect("made");
-    let producer = arena.mpsc_producer().expect("made");
-    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let ring = arena.mpmc::<KeyValue, Counted>(RING).expect("made");
+    let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("made");
+    let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("nobody has it");
     for serial in 0..13 {
         ring.push(item(serial)).expect("room");
         producer.push(item(serial)).expect("room");
@@ -59,19 +60,23 @@ fn used_with(bytes: usize, elements: u64) -> Memory {
     memory
 }
 
-fn attach(memory: &Memory) -> Arena<'_, KeyValue> {
-    Arena::attach(memory.region(), memory.places().header).expect("a sound header")
+fn attach(memory: &Memory) -> Arena<'_> {
+    try_attach(memory).expect("a sound arena")
+}
+
+fn try_attach(memory: &Memory) -> Result<Arena<'_>, ArenaError> {
+    Arena::attach(memory.region(), memory.places().header)
 }
 
 /// The address of a field of the MPMC head, the MPSC head or the pool.
 fn field(memory: &Memory, structure: &str, name: &str) -> usize {
-    let places = memory.places();
-    let start = match structure {
-        "ds_vyukhov_head" => places.mpmc,
-        "ds_mpsc_head" => places.mpsc,
-        "ds_pool" => places.pool,
+    let (queue, part) = match structure {
+        "ds_vyukhov_head" => (RING, "head"),
+        "ds_mpsc_head" => (LIST, "head"),
+        "ds_pool" => (LIST, "pool"),
         other => panic!("no place for {other}"),
     };
+    let start = memory.peek(memory.entry(queue, part)) as usize;
     start + offset(structure, name)
 }
 
@@ -81,6 +86,11 @@ fn ring(name: &str, memory: &Memory) -> usize {
 
 fn sequence_of(memory: &Memory, cell: u64) -> usize {
     (memory.peek(ring("buffer", memory)) + cell * CELL) as usize
+}
+
+/// Where the event count, the directory and the queues begin.
+fn behind_the_header(memory: &Memory) -> usize {
+    memory.places().header + 64
 }
 
 /// The addresses of the nodes of the list, the stub first.
@@ -99,59 +109,67 @@ fn list(memory: &Memory) -> Vec<u64> {
 fn the_undamaged_arena_is_sound() {
     let memory = used();
     let arena = attach(&memory);
-    let ring = arena.mpmc().expect("sound");
+    let ring = arena.mpmc::<KeyValue, Counted>(RING).expect("sound");
     assert_eq!((ring.verify(), ring.verify_quiesced()), (Ok(()), Ok(())));
     assert_eq!((ring.len(), ring.count()), (3, 3));
-    let consumer = arena.mpsc_consumer().expect("sound");
+    let consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
     assert_eq!((consumer.verify(), consumer.verify_quiesced()), (Ok(()), Ok(())));
     assert_eq!(consumer.len(), 3);
     assert_eq!(list(&memory).len(), 4);
-    assert_eq!(arena.mpsc_producer().expect("sound").pool().free_nodes(), Ok(8 - 4));
+    assert_eq!(
+        arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound").nodes().free_nodes(),
+        Ok(8 - 4)
+    );
 }
 
 #[test]
-fn a_mask_that_is_no_capacity_less_one_is_reported_before_the_ring_is_used() {
+fn a_mask_that_is_no_capacity_less_one_is_refused_and_not_read_again() {
     let memory = used();
-    let arena = attach(&memory);
-    let queue = arena.mpmc().expect("sound");
+    let queue = attach(&memory).mpmc::<KeyValue, Counted>(RING).expect("sound");
     for mask in [0, 2, 6, 8, 1 << 31, u64::MAX, u64::MAX - 1] {
         memory.poke(ring("buffer_mask", &memory), mask);
-        assert_eq!(queue.verify(), Err(Corruption::Mask(mask)));
-        assert_eq!(queue.verify_quiesced(), Err(Corruption::Mask(mask)));
-        assert_eq!(arena.mpmc().err(), Some(ArenaError::Corrupt(Corruption::Mask(mask))));
-        assert_eq!(queue.capacity(), 0);
-        // SAFETY: this thread is the only one.
-        assert_eq!(unsafe { queue.search(|_| true) }, Err(Corruption::Mask(mask)));
-        let _ = (queue.len(), queue.is_empty());
+        assert_eq!(try_attach(&memory).err(), Some(ArenaError::Corrupt(Corruption::Mask(mask))));
+        assert_eq!((queue.verify(), queue.verify_quiesced()), (Ok(()), Ok(())), "who attached before");
+        assert_eq!((queue.capacity(), queue.len()), (CAPACITY, 3));
     }
 }
 
 #[test]
-fn a_ring_that_leads_out_of_the_arena_is_reported_before_it_is_used() {
+fn a_ring_that_leads_out_of_the_arena_is_refused_and_not_read_again() {
     let memory = used();
-    let arena = attach(&memory);
-    let queue = arena.mpmc().expect("sound");
+    let queue = attach(&memory).mpmc::<KeyValue, Counted>(RING).expect("sound");
     let buffer = memory.peek(ring("buffer", &memory));
-    let outside = Err(Corruption::OutOfBounds("the ring of cells"));
-    for place in [8, u64::MAX - 7, buffer + BYTES as u64, buffer + 4, buffer + 1] {
+    let refused = |memory| {
+        let error = try_attach(memory).expect_err("not a ring");
+        assert_eq!((queue.verify(), queue.verify_quiesced()), (Ok(()), Ok(())), "who attached before");
+        assert_eq!(queue.push(item(0)).and(queue.push(item(0))), Ok(()));
+        assert_eq!(queue.drain(2, |_| ()), Ok(2));
+        error
+    };
+    let what = "the ring of cells";
+    for place in [8, u64::MAX - 7, buffer + BYTES as u64] {
         memory.poke(ring("buffer", &memory), place);
-        assert_eq!((queue.verify(), queue.verify_quiesced()), (outside, outside));
-        assert!(matches!(arena.mpmc(), Err(ArenaError::Corrupt(Corruption::OutOfBounds(_)))));
+        let error = refused(&memory);
+        assert!(matches!(error, ArenaError::OutOfBounds { what: w, .. } if w == what), "{error:?}");
+    }
+    for place in [buffer + 4, buffer + 1] {
+        memory.poke(ring("buffer", &memory), place);
+        let error = refused(&memory);
+        assert!(matches!(error, ArenaError::Misaligned { what: w, .. } if w == what), "{error:?}");
     }
     memory.poke(ring("buffer", &memory), 0);
-    assert_eq!(queue.verify(), Err(Corruption::NotInitialised));
-    assert_eq!(queue.push(item(0)), Err(PushError::Invalid));
-    assert_eq!(queue.pop(), Err(PopError::Invalid));
+    assert_eq!(refused(&memory), Corruption::NotInitialised.into());
 
     memory.poke(ring("buffer", &memory), buffer);
     memory.poke(ring("buffer_mask", &memory), (1 << 31) - 1);
-    assert_eq!((queue.verify(), queue.verify_quiesced()), (outside, outside));
+    let error = refused(&memory);
+    assert!(matches!(error, ArenaError::OutOfBounds { what: w, .. } if w == what), "{error:?}");
 }
 
 #[test]
 fn a_sequence_that_no_lap_gives_a_cell_is_reported_at_any_moment() {
     let memory = used();
-    let queue = attach(&memory).mpmc().expect("sound");
+    let queue = attach(&memory).mpmc::<KeyValue, Counted>(RING).expect("sound");
     for cell in 0..CAPACITY {
         let place = sequence_of(&memory, cell);
         let sound = memory.peek(place);
@@ -169,7 +187,7 @@ fn a_sequence_that_no_lap_gives_a_cell_is_reported_at_any_moment() {
 #[test]
 fn a_sequence_of_the_wrong_lap_is_reported_when_the_queue_rests() {
     let memory = used();
-    let queue = attach(&memory).mpmc().expect("sound");
+    let queue = attach(&memory).mpmc::<KeyValue, Counted>(RING).expect("sound");
     for cell in 0..CAPACITY {
         let place = sequence_of(&memory, cell);
         let sound = memory.peek(place);
@@ -184,7 +202,7 @@ fn a_sequence_of_the_wrong_lap_is_reported_when_the_queue_rests() {
 #[test]
 fn positions_further_apart_than_the_capacity_are_reported() {
     let memory = used();
-    let queue = attach(&memory).mpmc().expect("sound");
+    let queue = attach(&memory).mpmc::<KeyValue, Counted>(RING).expect("sound");
     let (enqueue, dequeue) = (13, 10);
     for (enqueue, dequeue) in [
         (dequeue + CAPACITY + 1, dequeue),
@@ -211,7 +229,7 @@ fn positions_further_apart_than_the_capacity_are_reported() {
 #[test]
 fn positions_that_the_cells_contradict_are_reported() {
     let memory = used();
-    let queue = attach(&memory).mpmc().expect("sound");
+    let queue = attach(&memory).mpmc::<KeyValue, Counted>(RING).expect("sound");
     memory.poke(ring("enqueue_pos", &memory), 12);
     assert_eq!(queue.verify_quiesced(), Err(Corruption::Sequence { cell: 4, sequence: 13 }));
     memory.poke(ring("enqueue_pos", &memory), 14);
@@ -222,8 +240,8 @@ fn positions_that_the_cells_contradict_are_reported() {
 fn a_counter_that_is_not_the_length_is_reported_when_the_queue_rests() {
     let memory = used();
     let arena = attach(&memory);
-    let queue = arena.mpmc().expect("sound");
-    let consumer = arena.mpsc_consumer().expect("sound");
+    let queue = arena.mpmc::<KeyValue, Counted>(RING).expect("sound");
+    let consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
     for (count, clamped) in [(2i64, 2), (4, 4), (-1, 0), (i64::MIN, 0)] {
         let error = Err(Corruption::Count { count, length: 3 });
         memory.poke(ring("count", &memory), count.cast_unsigned());
@@ -231,7 +249,7 @@ fn a_counter_that_is_not_the_length_is_reported_when_the_queue_rests() {
         assert_eq!((queue.verify(), queue.verify_quiesced()), (Ok(()), error));
         assert_eq!((consumer.verify(), consumer.verify_quiesced()), (Ok(()), error));
         assert_eq!(queue.count(), clamped, "a counter below zero is none");
-        assert_eq!(arena.mpsc_producer().expect("sound").count(), clamped);
+        assert_eq!(arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound").count(), clamped);
     }
 }
 
@@ -241,7 +259,7 @@ fn a_link_that_leads_out_of_the_pool_is_reported_and_loses_nothing() {
     let arena = attach(&memory);
     let nodes = list(&memory);
     let first = memory.peek(field(&memory, "ds_pool", "nodes"));
-    let mut consumer = arena.mpsc_consumer().expect("sound");
+    let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
     let targets = [
         8,
         first - NODE,
@@ -249,7 +267,7 @@ fn a_link_that_leads_out_of_the_pool_is_reported_and_loses_nothing() {
         first + 8 * NODE,
         nodes[1] + 1,
         nodes[1] + 8,
-        memory.places().mpsc as u64,
+        field(&memory, "ds_mpsc_head", "head") as u64,
         u64::MAX,
         u64::MAX - 7,
         1 << 63,
@@ -280,7 +298,7 @@ fn a_tail_that_points_beside_the_nodes_or_into_one_is_refused() {
     let between = (first..end).filter(|address| !(address - first).is_multiple_of(NODE));
     for wrong in (first - 3 * NODE..first).chain(between).chain(end..end + 3 * NODE) {
         memory.poke(tail, wrong);
-        let refusal = attach(&memory).mpsc_consumer().expect_err("no node");
+        let refusal = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect_err("no node");
         assert!(matches!(refusal, ArenaError::Corrupt(Corruption::Link(link)) if link == wrong), "{refusal}");
     }
 }
@@ -288,7 +306,7 @@ fn a_tail_that_points_beside_the_nodes_or_into_one_is_refused() {
 #[test]
 fn elements_before_a_damaged_link_still_come_out() {
     let memory = used();
-    let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+    let mut consumer = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
     let nodes = list(&memory);
     memory.poke(nodes[2] as usize, 16);
     assert_eq!(consumer.verify(), Err(Corruption::Link(16)));
@@ -301,7 +319,7 @@ fn elements_before_a_damaged_link_still_come_out() {
 #[test]
 fn a_cycle_is_reported_and_every_walk_ends() {
     let memory = used();
-    let consumer = attach(&memory).mpsc_consumer().expect("sound");
+    let consumer = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
     let nodes = list(&memory);
     for from in 0..nodes.len() {
         for to in 0..=from {
@@ -320,7 +338,7 @@ fn a_cycle_is_reported_and_every_walk_ends() {
 #[test]
 fn a_list_that_ends_before_the_head_is_busy_and_reported_when_it_rests() {
     let memory = used();
-    let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+    let mut consumer = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
     let nodes = list(&memory);
     memory.poke(nodes[1] as usize, 0);
     assert_eq!(consumer.verify(), Ok(()));
@@ -336,12 +354,12 @@ fn a_list_that_ends_before_the_head_is_busy_and_reported_when_it_rests() {
 fn a_pool_whose_list_leads_out_of_it_or_in_a_circle_is_reported() {
     let memory = used();
     let arena = attach(&memory);
-    let producer = arena.mpsc_producer().expect("sound");
+    let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
     let top = field(&memory, "ds_pool", "top");
     let sound = memory.peek(top);
     for number in [9, 100, u64::from(u32::MAX)] {
         memory.poke(top, sound & !u64::from(u32::MAX) | number);
-        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(number)));
         assert_eq!(producer.push(item(0)), Err(PushError::Corrupt));
     }
     memory.poke(top, sound);
@@ -350,23 +368,23 @@ fn a_pool_whose_list_leads_out_of_it_or_in_a_circle_is_reported() {
     let first = (links + ((sound & u64::from(u32::MAX)) - 1) * 8) as usize;
     let second = memory.peek(first);
     memory.poke(first, sound & u64::from(u32::MAX));
-    assert_eq!(producer.pool().free_nodes(), Err(Corruption::Cycle(8)));
+    assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Cycle(8)));
     // The highest bit is a repair's.
     for number in [9, 1 << 32, u64::MAX >> 1] {
         memory.poke(first, number);
-        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(number)));
         memory.poke(first, number | 1 << 63);
-        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(number)));
     }
     memory.poke(first, second);
-    assert_eq!(producer.pool().free_nodes(), Ok(4));
+    assert_eq!(producer.nodes().free_nodes(), Ok(4));
     assert_eq!(producer.push(item(13)), Ok(()));
 }
 
 #[test]
 fn a_number_beyond_the_pool_is_not_followed_when_it_comes_to_the_top() {
     let memory = used();
-    let producer = attach(&memory).mpsc_producer().expect("sound");
+    let producer = attach(&memory).mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
     let top = memory.peek(field(&memory, "ds_pool", "top"));
     let links = memory.peek(field(&memory, "ds_pool", "links"));
     memory.poke((links + ((top & u64::from(u32::MAX)) - 1) * 8) as usize, 1000);
@@ -388,19 +406,21 @@ fn link(memory: &Memory, block: u64) -> usize {
 /// Takes nodes and gives them back, pushes and pops, whatever the pool looks like. What comes out of the pool
 /// is a node of the pool.
 fn use_it(memory: &Memory) {
-    let Ok(arena) = Arena::<'_, KeyValue>::attach(memory.region(), memory.places().header) else {
+    let Ok(arena) = try_attach(memory) else {
         return;
     };
-    let (Ok(producer), Ok(mut consumer)) = (arena.mpsc_producer(), arena.mpsc_consumer()) else {
+    let (Ok(producer), Ok(mut consumer)) =
+        (arena.mpsc_producer::<KeyValue, Counted>(LIST), arena.mpsc_consumer::<KeyValue, Counted>(LIST))
+    else {
         return;
     };
-    let pool = producer.pool();
+    let pool = producer.nodes();
     for serial in 0..40 {
         let _ = (producer.push(item(serial)), consumer.pop());
     }
     let _ = producer.push_many(&[3, 4, 5, 6, 7, 8, 9, 10, 11].map(item));
     let _ = consumer.drain(5, |_| ());
-    let _ = (pool.free_nodes(), producer.grow(1));
+    let _ = (pool.free_nodes(), support::grow(&producer, 1));
     // A list that leads in a circle has no end.
     let mut taken = Vec::new();
     for round in 0..2 * NODES {
@@ -432,15 +452,15 @@ fn use_it(memory: &Memory) {
 fn the_undamaged_arena_with_blocks_is_sound() {
     let memory = used_with_blocks();
     let arena = attach(&memory);
-    let pool = arena.mpsc_producer().expect("sound").pool();
+    let pool = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound").nodes();
     assert_eq!(pool.free_nodes(), Ok(NODES - 4));
     assert_eq!(magazines(&memory).into_iter().filter(|at| memory.peek(*at) != 0).count(), 1);
     let spent = |block| memory.peek(link(&memory, block)) & u64::from(u32::MAX);
     assert!((1..=NODES.div_ceil(BLOCK)).any(|block| spent(block) > 0));
-    assert_eq!(arena.mpsc_consumer().expect("sound").verify_quiesced(), Ok(()));
+    assert_eq!(arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound").verify_quiesced(), Ok(()));
     use_it(&memory);
     // What `use_it` has pushed is partly popped.
-    let left = arena.mpsc_consumer().expect("sound").len();
+    let left = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound").len();
     assert_eq!(pool.free_nodes(), Ok(NODES - 1 - left));
 }
 
@@ -449,13 +469,13 @@ fn a_magazine_that_leads_out_of_the_pool_is_reported_and_refused() {
     for wild in [NODES + 1, 1000, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX] {
         let memory = used_with_blocks();
         let arena = attach(&memory);
-        let producer = arena.mpsc_producer().expect("sound");
-        let mut consumer = arena.mpsc_consumer().expect("sound");
+        let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
+        let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
         let (empty, full): (Vec<_>, Vec<_>) =
             magazines(&memory).into_iter().partition(|at| memory.peek(*at) == 0);
         let sound = memory.peek(full[0]);
         memory.poke(full[0], wild);
-        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(wild)));
+        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(wild)));
         // All of them, for a thread whose stack lies so may change its number.
         let all = magazines(&memory);
         let found = all.map(|at| memory.peek(at));
@@ -467,10 +487,10 @@ fn a_magazine_that_leads_out_of_the_pool_is_reported_and_refused() {
         }
         all.iter().zip(found).for_each(|(at, found)| memory.poke(*at, found));
         memory.poke(full[0], sound);
-        assert_eq!(producer.pool().free_nodes(), Ok(NODES - 1));
+        assert_eq!(producer.nodes().free_nodes(), Ok(NODES - 1));
 
         memory.poke(empty[0], wild);
-        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(wild)));
+        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(wild)));
         let pushed = (0..).map(|serial| producer.push(item(serial))).find(Result::is_err);
         assert_eq!(pushed, Some(Err(PushError::Corrupt)), "who steals from it finds out, and nobody else");
         assert!(consumer.len() > NODES - 3 * BLOCK, "{}", consumer.len());
@@ -498,7 +518,7 @@ fn a_wrong_count_of_spent_nodes_costs_nodes_and_nothing_else() {
         for block in 1..=6 {
             let memory = used_with_blocks();
             memory.poke(link(&memory, block), value);
-            let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+            let mut consumer = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
             for serial in 10..13 {
                 assert_eq!(consumer.pop(), Ok(item(serial)), "block {block}: {value:#x}");
             }
@@ -528,36 +548,36 @@ fn a_number_between_that_of_the_last_block_and_that_of_the_last_node_is_no_block
     for number in [last + 1, last + 2, NODES - 1, NODES] {
         let memory = used_with_blocks();
         let arena = attach(&memory);
-        let producer = arena.mpsc_producer().expect("sound");
+        let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
         let top = field(&memory, "ds_pool", "top");
         let sound = memory.peek(top);
         // The list goes on behind the number that is wrong.
         memory.poke(link(&memory, number), sound & u64::from(u32::MAX));
         memory.poke(top, sound & !u64::from(u32::MAX) | number);
-        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(number)));
         memory.poke(top, sound);
-        assert_eq!(producer.pool().free_nodes(), Ok(NODES - 4));
+        assert_eq!(producer.nodes().free_nodes(), Ok(NODES - 4));
         memory.poke(link(&memory, sound & u64::from(u32::MAX)), number);
-        assert_eq!(producer.pool().free_nodes(), Err(Corruption::Link(number)));
+        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(number)));
     }
 }
 
 /// Everything that a program does with an arena before it trusts it enough to push and pop.
 fn look(memory: &Memory) {
-    let Ok(arena) = Arena::<'_, KeyValue>::attach(memory.region(), memory.places().header) else {
+    let Ok(arena) = try_attach(memory) else {
         return;
     };
-    if let Ok(queue) = arena.mpmc() {
+    if let Ok(queue) = arena.mpmc::<KeyValue, Counted>(RING) {
         let _ = (queue.verify(), queue.verify_quiesced());
         assert!(queue.len() <= queue.capacity());
         let _ = (queue.is_empty(), queue.count(), format!("{queue:?}"));
         // SAFETY: this thread is the only one.
         let _ = unsafe { queue.search(|_| false) };
     }
-    if let Ok(producer) = arena.mpsc_producer() {
-        let _ = (producer.count(), producer.pool().free_nodes(), format!("{producer:?}"));
+    if let Ok(producer) = arena.mpsc_producer::<KeyValue, Counted>(LIST) {
+        let _ = (producer.count(), producer.nodes().free_nodes(), format!("{producer:?}"));
     }
-    if let Ok(consumer) = arena.mpsc_consumer() {
+    if let Ok(consumer) = arena.mpsc_consumer::<KeyValue, Counted>(LIST) {
         let _ = (consumer.verify(), consumer.verify_quiesced());
         let _ = (consumer.len(), consumer.is_empty(), format!("{consumer:?}"));
         assert_eq!(consumer.search(|_| false), None);
@@ -587,7 +607,8 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
     ) {
         let memory = used();
-        let blocks = memory.places().free.start - memory.base();
+        // The directory begins where the places say that room is free.
+        let blocks = field(&memory, "ds_pool", "magazines") - memory.base();
         for (index, value) in damage {
             memory.poke_byte(index.index(blocks), value);
         }
@@ -600,10 +621,14 @@ proptest! {
     ) {
         let memory = used();
         let header = memory.places().header;
-        // All the words of the heads and the pool, and those of the header that say where these are.
-        let mut words: Vec<_> = ["mpmc", "mpsc", "pool", "consumer"]
+        // All the words of the heads, the pool and the directory, and those of the header that say where these are.
+        let mut words: Vec<_> = ["event_count", "directory", "queues"]
             .map(|name| header + offset("arenaq_header", name))
             .to_vec();
+        for queue in [RING, LIST] {
+            let entry = memory.entry(queue, "name");
+            words.extend((0..ENTRY).step_by(8).map(|word| entry + word));
+        }
         for (structure, names) in [
             ("ds_vyukhov_head", &["enqueue_pos", "dequeue_pos", "buffer_mask", "buffer", "count"][..]),
             ("ds_mpsc_head", &["head", "tail", "count"]),
@@ -624,7 +649,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8, any::<u64>()), 1..40),
     ) {
         let memory = used();
-        let first = memory.places().mpmc;
+        let first = behind_the_header(&memory);
         for (index, kind, random) in damage {
             let place = first + index.index((memory.base() + 4096 - first) / 8) * 8;
             memory.poke(place, word(&memory, memory.peek(place), kind, random));
@@ -655,7 +680,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8, any::<u64>()), 1..40),
     ) {
         let memory = used_with_blocks();
-        let first = memory.places().mpmc;
+        let first = behind_the_header(&memory);
         for (index, kind, random) in damage {
             let place = first + index.index((memory.base() + memory.len() - first) / 8) * 8;
             memory.poke(place, word(&memory, memory.peek(place), kind, random));
@@ -667,7 +692,7 @@ proptest! {
 /// Memory that is written over after somebody has attached.
 mod in_use {
     use super::*;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     const WILD: [u64; 6] = [1, 8, 1 << 47, u64::MAX - 7, u64::MAX, 0];
@@ -676,8 +701,10 @@ mod in_use {
     fn the_geometry_and_the_tail_are_not_read_again() {
         let memory = used_with_blocks();
         let arena = attach(&memory);
-        let (producer, mut consumer) =
-            (arena.mpsc_producer().expect("sound"), arena.mpsc_consumer().expect("sound"));
+        let (producer, mut consumer) = (
+            arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound"),
+            arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound"),
+        );
         for wild in WILD {
             for name in ["nodes", "links", "limit", "block_shift"] {
                 memory.poke(field(&memory, "ds_pool", name), wild);
@@ -695,7 +722,7 @@ mod in_use {
     fn a_push_does_not_write_where_a_damaged_head_leads() {
         for wrong in [8, 24, 0].map(|off| off + BYTES as u64 / 2).into_iter().chain(WILD) {
             let memory = used();
-            let producer = attach(&memory).mpsc_producer().expect("sound");
+            let producer = attach(&memory).mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
             let head = field(&memory, "ds_mpsc_head", "head");
             let inside = wrong < BYTES as u64 && wrong >= 64;
             let wrong = if inside { memory.base() as u64 + wrong } else { wrong };
@@ -716,7 +743,7 @@ mod in_use {
         for from in 1..nodes.len() {
             for to in 0..=from {
                 let memory = used();
-                let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+                let mut consumer = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
                 let nodes = list(&memory);
                 memory.poke(nodes[from] as usize, nodes[to]);
                 assert_eq!(consumer.drain(u64::MAX, |_| ()), Ok(8), "as many as there are nodes");
@@ -727,7 +754,7 @@ mod in_use {
     /// What somebody does to an arena before a repair is asked for memory for the `nth` time.
     fn repair_while(nth: usize, damage: impl Fn(&Memory)) -> Result<(), Corruption> {
         let memory = used_with_blocks();
-        let mut consumer = attach(&memory).mpsc_consumer().expect("sound");
+        let mut consumer = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
         let mut asked = 0;
         let populate = |_| {
             if asked == nth {
@@ -762,60 +789,49 @@ mod in_use {
         }
     }
 
-    /// Operations of a process, while another one writes anything anywhere behind the arena's header: mostly into
-    /// the control blocks. From time to time it makes everything sound again, so that there is something to damage.
-    fn operations_while_another_writes(bytes: usize, elements: u64) {
-        const CONTROL: usize = 1024;
-        const LEAST: u64 = 200_000;
-        let memory = used_with(bytes, elements);
-        let (first, end) = (memory.places().mpsc, memory.base() + memory.len());
-        let sound: Vec<_> = (first..end).step_by(8).map(|at| (at, memory.peek(at))).collect();
-        let arena = attach(&memory);
-        let producer = arena.mpsc_producer().expect("sound");
-        let mut consumer = arena.mpsc_consumer().expect("sound");
-        let (written, done) = (AtomicU64::new(0), AtomicBool::new(false));
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-                while !done.load(Ordering::Relaxed) {
-                    for _ in 0..3 {
-                        random ^= random << 13;
-                        random ^= random >> 7;
-                        random ^= random << 17;
-                    }
-                    let room = if random.is_multiple_of(4) { end - first } else { CONTROL };
-                    let place = first + (random >> 8) as usize % (room / 8) * 8;
-                    memory.poke(place, word(&memory, memory.peek(place), (random >> 3) as u8 % 8, random));
-                    if written.fetch_add(1, Ordering::Relaxed).is_multiple_of(512) {
-                        sound.iter().for_each(|(at, value)| memory.poke(*at, *value));
-                    }
-                }
-            });
-            let (mut round, mut pushed, mut popped) = (0, 0, 0);
-            while round < LEAST || written.load(Ordering::Relaxed) < LEAST {
-                pushed += u64::from(producer.push(item(round)).is_ok());
-                popped += u64::from(consumer.pop().is_ok());
-                match round % 64 {
-                    0 => drop(producer.push_many(&[item(round); 20])),
-                    16 => drop(consumer.drain(round, |_| ())),
-                    32 => drop((producer.grow(1), producer.pool().free_nodes())),
-                    48 => {
-                        let _ = (consumer.verify(), consumer.len(), consumer.is_drained());
-                        // SAFETY: nobody else uses the arena but who damages it, which is the point.
-                        let _ = unsafe { consumer.repair() };
-                    }
-                    _ => {}
-                }
-                round += 1;
-            }
-            done.store(true, Ordering::Relaxed);
-            println!("{pushed} pushes and {popped} pops of {round} each came through");
-        });
-    }
-
+    /// Operations of a process, while another one writes anything anywhere behind the arena's header.
     #[test]
     fn whatever_another_process_writes_meanwhile_no_operation_crashes_and_each_ends() {
-        operations_while_another_writes(BYTES, 7);
-        operations_while_another_writes(BYTES_WITH_BLOCKS, ELEMENTS);
+        for bytes_and_elements in [(BYTES, 7), (BYTES_WITH_BLOCKS, ELEMENTS)] {
+            let (bytes, elements) = bytes_and_elements;
+            let memory = used_with(bytes, elements);
+            let (first, end) = (behind_the_header(&memory), memory.base() + memory.len());
+            let arena = attach(&memory);
+            let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
+            let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
+            let done = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+                    while !done.load(Ordering::Relaxed) {
+                        for _ in 0..3 {
+                            random ^= random << 13;
+                            random ^= random >> 7;
+                            random ^= random << 17;
+                        }
+                        // Mostly the control blocks.
+                        let room = if random.is_multiple_of(4) { end - first } else { 1024 };
+                        let place = first + (random >> 8) as usize % (room / 8) * 8;
+                        memory
+                            .poke(place, word(&memory, memory.peek(place), (random >> 3) as u8 % 8, random));
+                    }
+                });
+                for round in 0..30_000u64 {
+                    let _ = (producer.push(item(round)), consumer.pop());
+                    match round % 64 {
+                        0 => drop(producer.push_many(&[item(round); 20])),
+                        16 => drop(consumer.drain(round, |_| ())),
+                        32 => drop((support::grow(&producer, 1), producer.nodes().free_nodes())),
+                        48 => {
+                            let _ = (consumer.verify(), consumer.len(), consumer.is_drained());
+                            // SAFETY: nobody else uses the arena but who damages it, which is the point.
+                            let _ = unsafe { consumer.repair() };
+                        }
+                        _ => {}
+                    }
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+        }
     }
 }

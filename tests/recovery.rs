@@ -17,11 +17,11 @@ use support::scripted::{Scripted, dying, on_processor, stalled};
 fn ring() -> Ring {
     let ring = Ring::new(4);
     for _ in 0..4 {
-        ring.head.push(item(0)).expect("room");
-        ring.head.pop().expect("an element");
+        ring.queue().push(item(0)).expect("room");
+        ring.queue().pop().expect("an element");
     }
     for serial in 1..=3 {
-        ring.head.push(item(serial)).expect("room");
+        ring.queue().push(item(serial)).expect("room");
     }
     ring
 }
@@ -43,7 +43,10 @@ fn mortal(list: &List) -> ManuallyDrop<mpsc::Consumer<'_, Scripted, KeyValue>> {
 /// Pops one element after another until there is none, as one of many consumers or as the only one.
 fn pop_all(ring: &Ring, consumer: Side, seen: &Seen) {
     match consumer {
-        Side::Many => while ring.head.pop_with(|element| seen.take(element)).is_ok() {},
+        Side::Many => {
+            let queue = ring.queue();
+            while queue.pop_with(|element| seen.take(element)).is_ok() {}
+        }
         Side::Single => {
             let mut consumer = ring.single_consumer();
             while consumer.pop_with(|element| seen.take(element)).is_ok() {}
@@ -54,7 +57,7 @@ fn pop_all(ring: &Ring, consumer: Side, seen: &Seen) {
 /// Pops up to so many at once, likewise.
 fn drain(ring: &Ring, consumer: Side, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
     match consumer {
-        Side::Many => ring.head.drain(limit, hand_over),
+        Side::Many => ring.queue().drain(limit, hand_over),
         Side::Single => ring.single_consumer().drain(limit, hand_over),
     }
 }
@@ -131,14 +134,14 @@ fn mpmc_goes_on_after_every_death(mortal: Side, next: Side) {
         let ended = dying(death, || pop_all(&ring, mortal, &seen));
 
         // SAFETY: the only consumer is dead.
-        reclaimed += unsafe { ring.head.reclaim(|element| seen.take(element)) }.expect("a ring");
+        reclaimed += unsafe { ring.queue().reclaim(|element| seen.take(element)) };
         pop_all(&ring, next, &seen);
         twice += seen.check(death);
         // SAFETY: nothing runs.
-        unsafe { ring.head.recount() };
-        assert_eq!(ring.head.verify_quiesced(), Ok(()), "death before access {death}");
+        unsafe { ring.queue().recount() };
+        assert_eq!(ring.queue().verify_quiesced(), Ok(()), "death before access {death}");
         for serial in 4..8 {
-            ring.head.push(item(serial)).expect("every cell is free again");
+            ring.queue().push(item(serial)).expect("every cell is free again");
         }
         let rest = Seen::default();
         pop_all(&ring, next, &rest);
@@ -148,7 +151,8 @@ fn mpmc_goes_on_after_every_death(mortal: Side, next: Side) {
         }
         died += 1;
     }
-    assert!(died >= 3 * 8 + 4, "{died}");
+    // Two reads of the geometry, three pops of six accesses and one that finds nothing.
+    assert!(died >= 2 + 3 * 6 + 2, "{died}");
     // Between claim and free are two deaths: before the data is read, and after it was handed over.
     assert_eq!((twice, reclaimed), (3, 3 * 2));
 }
@@ -175,21 +179,21 @@ fn mpmc_a_claimed_cell_fills_the_queue_until_it_is_reclaimed() {
         let ring = ring();
         // Through all but the last two accesses of a pop: the store of the sequence, and the counter.
         assert_eq!(dying(6, || pop_all(&ring, mortal, &Seen::default())), None);
-        ring.head.push(item(4)).expect("the fourth cell");
-        assert!(ring.head.push(item(5)).is_err(), "the dead consumer's cell is not free");
+        ring.queue().push(item(4)).expect("the fourth cell");
+        assert!(ring.queue().push(item(5)).is_err(), "the dead consumer's cell is not free");
         let others = Seen::default();
         pop_all(&ring, next, &others);
         assert_eq!(others.0.into_inner(), [2, 3, 4], "the others go round it");
-        assert!(ring.head.push(item(5)).is_err(), "still, although the queue is empty");
-        assert_eq!(ring.head.pop(), Err(PopError::Empty));
+        assert!(ring.queue().push(item(5)).is_err(), "still, although the queue is empty");
+        assert_eq!(ring.queue().pop(), Err(PopError::Empty));
 
         let mut handed_over = Vec::new();
         // SAFETY: one consumer is dead, and the other has ended.
-        assert_eq!(unsafe { ring.head.reclaim(|element| handed_over.push(element)) }, Ok(1));
+        assert_eq!(unsafe { ring.queue().reclaim(|element| handed_over.push(element)) }, 1);
         assert_eq!(handed_over, [item(1)]);
         // SAFETY: as above.
-        assert_eq!(unsafe { ring.head.reclaim(|_| ()) }, Ok(0), "once");
-        assert_eq!(ring.head.push(item(5)), Ok(()));
+        assert_eq!(unsafe { ring.queue().reclaim(|_| ()) }, 0, "once");
+        assert_eq!(ring.queue().push(item(5)), Ok(()));
     }
 }
 
@@ -251,13 +255,13 @@ fn mpmc_goes_on_after_every_death_in_a_batch(mortal: Side, next: Side) {
         let ended = dying(death, || drain(&ring, mortal, 3, |element| seen.take(element)));
 
         // SAFETY: the only consumer is dead.
-        reclaimed += unsafe { ring.head.reclaim(|element| seen.take(element)) }.expect("a ring");
+        reclaimed += unsafe { ring.queue().reclaim(|element| seen.take(element)) };
         while drain(&ring, next, 2, |element| seen.take(element)).is_ok() {}
         twice += seen.check(death);
         // SAFETY: nothing runs.
-        unsafe { ring.head.recount() };
-        assert_eq!(ring.head.verify_quiesced(), Ok(()), "death before access {death}");
-        assert_eq!(ring.head.push_many(&[4, 5, 6, 7].map(item)), Ok(4), "every cell is free again");
+        unsafe { ring.queue().recount() };
+        assert_eq!(ring.queue().verify_quiesced(), Ok(()), "death before access {death}");
+        assert_eq!(ring.queue().push_many(&[4, 5, 6, 7].map(item)), Ok(4), "every cell is free again");
         let rest = Seen::default();
         assert_eq!(drain(&ring, next, 9, |element| rest.take(element)), Ok(4));
         assert_eq!(rest.0.into_inner(), [4, 5, 6, 7]);
@@ -664,7 +668,7 @@ fn a_panic_in_a_batch_leaves_what_a_death_leaves() {
         assert_eq!(drain(&ring, next, 1, |_| ()), Err(PopError::Empty), "the batch is claimed as a whole");
         let mut left = Vec::new();
         // SAFETY: the consumer that panicked will not go on, and the other has ended.
-        assert_eq!(unsafe { ring.head.reclaim(|element| left.push(element.key)) }, Ok(2));
+        assert_eq!(unsafe { ring.queue().reclaim(|element| left.push(element.key)) }, 2);
         assert_eq!(left, [2, 3], "the first was handed over and freed");
     }
 }
@@ -682,8 +686,8 @@ fn a_single_consumer_whose_pop_panics_goes_on_when_its_element_is_reclaimed() {
     assert_eq!(consumer.pop(), Ok(item(2)), "the element after it");
     let mut left = Vec::new();
     // SAFETY: who reclaims is the only consumer itself.
-    assert_eq!(unsafe { consumer.queue().reclaim(|element| left.push(element)) }, Ok(1));
+    assert_eq!(unsafe { consumer.queue().reclaim(|element| left.push(element)) }, 1);
     assert_eq!(left, [item(1)]);
     assert_eq!((consumer.pop(), consumer.pop()), (Ok(item(3)), Err(PopError::Empty)));
-    assert_eq!(ring.head.verify_quiesced(), Ok(()));
+    assert_eq!(ring.queue().verify_quiesced(), Ok(()));
 }

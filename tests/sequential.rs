@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use support::ends::{Consumer, Producer, Side};
 use support::queues::List;
 use support::scripted::on_processor;
-use support::{Memory, offset};
+use support::{LIST, Memory, RING, offset};
 
 /// Bursts, because single pushes and pops in random order seldom fill a queue or empty it.
 #[derive(Clone, Debug)]
@@ -89,9 +89,9 @@ fn mpmc_is_a_bounded_deque<C: CountPolicy>(
     runs: &[Run],
 ) -> Result<(), TestCaseError> {
     let memory = Memory::new(16 * 1024);
-    let mut arena: Arena<'_, KeyValue, C> = memory.format();
-    arena.create_mpmc_at(capacity, start).expect("it fits");
-    let queue = arena.mpmc().expect("it is there");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::ring::<KeyValue, C>(capacity).start(start)).expect("it fits");
+    let queue = arena.mpmc::<KeyValue, C>(RING).expect("it is there");
     prop_assert_eq!(queue.capacity(), capacity);
 
     let mut model = VecDeque::new();
@@ -181,10 +181,12 @@ fn mpsc_is_a_deque_with_a_growing_bound<C: CountPolicy>(
     ops: &[Op],
 ) -> Result<(), TestCaseError> {
     let memory = Memory::new(16 * 1024);
-    let mut arena: Arena<'_, KeyValue, C> = memory.format();
-    arena.create_mpsc_at(elements, elements + room, tag).expect("it fits");
-    let producer = arena.mpsc_producer().expect("it is there");
-    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let mut arena: Arena<'_> = memory.format();
+    arena
+        .create(&support::list::<KeyValue, C>(elements, elements + room).start(tag.into()))
+        .expect("it fits");
+    let producer = arena.mpsc_producer::<KeyValue, C>(LIST).expect("it is there");
+    let mut consumer = arena.mpsc_consumer::<KeyValue, C>(LIST).expect("nobody has it");
 
     let mut model = VecDeque::new();
     let mut nodes = elements;
@@ -232,11 +234,11 @@ fn mpsc_is_a_deque_with_a_growing_bound<C: CountPolicy>(
                         nodes += count;
                         Ok(())
                     };
-                    prop_assert_eq!(producer.grow(count), expected);
+                    prop_assert_eq!(support::grow(&producer, count), expected);
                 }
                 Op::NextConsumer => {
                     drop(consumer);
-                    consumer = arena.mpsc_consumer().expect("the last one is gone");
+                    consumer = arena.mpsc_consumer::<KeyValue, C>(LIST).expect("the last one is gone");
                 }
             }
             prop_assert_eq!(consumer.len(), model.len() as u64);
@@ -244,8 +246,8 @@ fn mpsc_is_a_deque_with_a_growing_bound<C: CountPolicy>(
             prop_assert_eq!(producer.count(), counted::<C>(model.len()));
             prop_assert_eq!(consumer.verify(), Ok(()));
             prop_assert_eq!(consumer.verify_quiesced(), Ok(()));
-            prop_assert_eq!(producer.pool().created(), nodes + 1);
-            prop_assert_eq!(producer.pool().free_nodes(), Ok(nodes - model.len() as u64));
+            prop_assert_eq!(producer.nodes().created(), nodes + 1);
+            prop_assert_eq!(producer.nodes().free_nodes(), Ok(nodes - model.len() as u64));
             let mut seen = Vec::new();
             let all = consumer.search(|value| {
                 seen.push(*value);
@@ -430,9 +432,9 @@ fn pool_is_a_set(limit: u64, block: u32, tag: u32, ops: Vec<PoolOp>) -> Result<(
 
 /// The numbers from 0 of the nodes of the list in `memory`, the stub's first.
 fn slots_in_use(memory: &Memory) -> Vec<usize> {
-    let places = memory.places();
-    let first = memory.peek(places.pool + offset("ds_pool", "nodes"));
-    let mut node = memory.peek(places.mpsc + offset("ds_mpsc_head", "tail"));
+    let [pool, head] = ["pool", "head"].map(|field| memory.peek(memory.entry(LIST, field)) as usize);
+    let first = memory.peek(pool + offset("ds_pool", "nodes"));
+    let mut node = memory.peek(head + offset("ds_mpsc_head", "tail"));
     let mut slots = Vec::new();
     while node != 0 {
         slots.push(((node - first) / 24) as usize);
@@ -450,12 +452,14 @@ fn mpsc_is_a_deque_bounded_by_blocks(
     ops: &[Op],
 ) -> Result<(), TestCaseError> {
     let memory = Memory::new(64 * 1024);
-    let mut arena: Arena<'_, KeyValue> = memory.format();
-    arena.create_mpsc_at(elements, elements + room, tag).expect("it fits");
-    let producer = arena.mpsc_producer().expect("it is there");
-    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let mut arena: Arena<'_> = memory.format();
+    arena
+        .create(&support::list::<KeyValue, Counted>(elements, elements + room).start(tag.into()))
+        .expect("it fits");
+    let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("it is there");
+    let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("nobody has it");
     let (limit, block) = nodes_for(elements + room);
-    prop_assert_eq!((producer.pool().limit(), producer.pool().block()), (limit, block.into()));
+    prop_assert_eq!((producer.nodes().limit(), producer.nodes().block()), (limit, block.into()));
     prop_assert!(block > 1);
 
     let mut model = Model::new(limit, block.into());
@@ -503,11 +507,11 @@ fn mpsc_is_a_deque_bounded_by_blocks(
                     model.created += model.grows_by(count);
                     Ok(())
                 };
-                prop_assert_eq!(producer.grow(count), expected);
+                prop_assert_eq!(support::grow(&producer, count), expected);
             }
             Op::NextConsumer => {
                 drop(consumer);
-                consumer = arena.mpsc_consumer().expect("the last one is gone");
+                consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("the last one is gone");
             }
         }
         // Which node an element is in is the pool's business: it is seen in the list.
@@ -526,8 +530,8 @@ fn mpsc_is_a_deque_bounded_by_blocks(
         prop_assert_eq!(consumer.len(), deque.len() as u64);
         prop_assert_eq!(producer.count(), deque.len() as u64);
         prop_assert_eq!(consumer.verify_quiesced(), Ok(()));
-        prop_assert_eq!(producer.pool().created(), model.created);
-        prop_assert_eq!(producer.pool().free_nodes(), Ok(model.created - in_use.len() as u64));
+        prop_assert_eq!(producer.nodes().created(), model.created);
+        prop_assert_eq!(producer.nodes().free_nodes(), Ok(model.created - in_use.len() as u64));
     }
     Ok(())
 }
@@ -687,14 +691,17 @@ fn a_refused_capacity_says_which_would_do() {
         (u64::MAX, "a capacity of 18446744073709551615 is too large: it can be at most 2147483648 (2^31)"),
     ];
     let memory = Memory::new(16 * 1024);
-    let mut arena: Arena<'_, KeyValue> = memory.format();
+    let mut arena: Arena<'_> = memory.format();
     for (cells, text) in refusals {
-        let error = arena.create_mpmc(cells).expect_err("no capacity");
+        let error = arena.create(&support::ring::<KeyValue, Counted>(cells)).expect_err("no capacity");
         assert!(matches!(error, CreateError::Capacity(_)), "{error:?}");
         assert!(error.to_string().starts_with(text), "{error}");
-        assert!(matches!(arena.mpmc(), Err(ArenaError::Absent("MPMC"))), "a refusal makes nothing");
+        assert!(
+            matches!(arena.mpmc::<KeyValue, Counted>(RING), Err(ArenaError::Absent { .. })),
+            "a refusal makes nothing"
+        );
     }
-    arena.create_mpmc(2).expect("the smallest capacity");
+    arena.create(&support::ring::<KeyValue, Counted>(2)).expect("the smallest capacity");
     assert_eq!(Capacity::MIN.get(), 2);
     assert_eq!(Capacity::new(1 << 31), Ok(Capacity::MAX));
 }
@@ -754,10 +761,10 @@ fn a_block_is_cut_to_a_power_of_two_and_to_64_nodes_and_the_last_one_to_the_limi
 fn an_empty_queue_takes_an_element_whatever_went_through_it_before() {
     for (elements, limit) in [(1, 1), (1, 501), (3, 501), (1, 5000), (10, 5000), (200, 200)] {
         let memory = Memory::new(256 * 1024);
-        let mut arena: Arena<'_, KeyValue> = memory.format();
-        arena.create_mpsc(elements, limit).expect("it fits");
-        let producer = arena.mpsc_producer().expect("it is there");
-        let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+        let mut arena: Arena<'_> = memory.format();
+        arena.create(&support::list::<KeyValue, Counted>(elements, limit)).expect("it fits");
+        let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("it is there");
+        let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("nobody has it");
         for serial in 0..1000 {
             let pushed = producer.push(item(serial));
             assert_eq!(pushed, Ok(()), "element {serial} of an empty queue of {elements} to {limit}");
@@ -770,23 +777,23 @@ fn an_empty_queue_takes_an_element_whatever_went_through_it_before() {
 /// another way than the rest.
 mod payloads {
     use super::*;
-    use arenaq::payload::Payload;
+    use arenaq::payload::Element;
     use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 
     /// Of no two bytes of one, and of no byte in the same place of two, are the values the same.
-    fn different<T: Payload>() -> Vec<T> {
+    fn different<T: Element>() -> Vec<T> {
         let byte = |number: u8, place: u8| number.wrapping_mul(83).wrapping_add(place.wrapping_mul(7));
         let bytes = |number| (0..size_of::<T>() as u8).map(|place| byte(number, place)).collect::<Vec<_>>();
         (0..12).map(|number| pod_read_unaligned(&bytes(number))).collect()
     }
 
-    fn are_equal<T: Payload>(one: &T, other: &T) -> bool {
+    fn are_equal<T: Element>(one: &T, other: &T) -> bool {
         bytes_of(one) == bytes_of(other)
     }
 
     /// Sends them through a queue, several laps of a small one, up to four at a time. `push` takes all that it
     /// is given; `pop` hands over as many as there are.
-    fn come_through<T: Payload>(how: &str, push: impl Fn(&[T]), mut pop: impl FnMut(u64, &mut Vec<T>)) {
+    fn come_through<T: Element>(how: &str, push: impl Fn(&[T]), mut pop: impl FnMut(u64, &mut Vec<T>)) {
         let payloads = different::<T>();
         let mut left = &payloads[..];
         let mut popped = Vec::new();
@@ -803,14 +810,14 @@ mod payloads {
         }
     }
 
-    fn come_through_the_queues<T: Payload>() {
+    fn come_through_the_queues<T: Element>() {
         let memory = Memory::new(16 * 1024);
-        let mut arena: Arena<'_, T> = memory.format();
-        arena.create_mpmc(4).expect("it fits");
-        arena.create_mpsc(4, 4).expect("it fits");
-        let ring = arena.mpmc().expect("made");
-        let list = arena.mpsc_producer().expect("made");
-        let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+        let mut arena: Arena<'_> = memory.format();
+        arena.create(&support::ring::<T, Counted>(4)).expect("it fits");
+        arena.create(&support::list::<T, Counted>(4, 4)).expect("it fits");
+        let ring = arena.mpmc::<T, Counted>(RING).expect("made");
+        let list = arena.mpsc_producer::<T, Counted>(LIST).expect("made");
+        let mut consumer = arena.mpsc_consumer::<T, Counted>(LIST).expect("nobody has it");
 
         // SAFETY: this thread is the only one, and what pushes next comes after this end is gone.
         let only_producer = || unsafe { ring.single_producer() };
@@ -886,6 +893,18 @@ mod payloads {
     #[derive(Clone, Copy, Pod, Zeroable)]
     struct Halves(u32, [u16; 2], u32, u32);
 
+    impl Element for Three {}
+    impl Element for Seven {}
+    impl Element for Four {}
+    impl Element for Halves {}
+
+    /// What is no element by itself.
+    #[repr(transparent)]
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    struct Of<T>(T);
+
+    impl<T: Pod> Element for Of<T> {}
+
     #[test]
     fn every_byte_of_a_payload_of_16_24_or_32_bytes_comes_out_as_it_went_in() {
         come_through_the_queues::<[u64; 2]>();
@@ -900,7 +919,7 @@ mod payloads {
     #[test]
     fn every_byte_of_a_payload_of_8_or_40_or_64_bytes_comes_out_as_it_went_in() {
         come_through_the_queues::<u64>();
-        come_through_the_queues::<[u32; 2]>();
+        come_through_the_queues::<Of<[u32; 2]>>();
         come_through_the_queues::<[u64; 5]>();
         come_through_the_queues::<[u64; 8]>();
     }
@@ -909,7 +928,7 @@ mod payloads {
     fn every_byte_of_a_payload_that_is_not_aligned_as_a_word_comes_out_as_it_went_in() {
         come_through_the_queues::<Halves>();
         come_through_the_queues::<[u8; 24]>();
-        come_through_the_queues::<[u16; 16]>();
+        come_through_the_queues::<Of<[u16; 16]>>();
     }
 }
 
@@ -921,38 +940,36 @@ mod never_initialised {
     #[test]
     fn an_mpmc_queue_says_so_to_everybody() {
         let queue = mpmc::Head::<Native, KeyValue>::empty();
-        assert_eq!(queue.push(item(1)), Err(PushError::Invalid));
-        assert_eq!(queue.pop(), Err(PopError::Invalid));
-        assert_eq!((queue.len(), queue.is_empty(), queue.count()), (0, true, 0));
-        assert_eq!(queue.verify(), Err(Corruption::NotInitialised));
-        assert_eq!(queue.verify_quiesced(), Err(Corruption::NotInitialised));
-        // SAFETY: this thread is the only one.
-        assert_eq!(unsafe { queue.search(|_| true) }, Err(Corruption::NotInitialised));
-    }
+        assert!(queue.ring().is_none(), "there is nothing to push into, to pop from or to look at");
 
-    #[test]
-    fn an_mpmc_queue_says_so_to_single_ends() {
-        let queue = mpmc::Head::<Native, KeyValue>::empty();
-        // SAFETY: this thread is the only one, and has one end of each side.
-        let (mut producer, mut consumer) = unsafe { (queue.single_producer(), queue.single_consumer()) };
-        assert_eq!(producer.push(item(1)), Err(PushError::Invalid));
-        assert_eq!(producer.push_many(&[item(1)]), Err(PushError::Invalid));
-        assert_eq!(consumer.pop(), Err(PopError::Invalid));
-        assert_eq!(consumer.pop_with(|_| ()), Err(PopError::Invalid));
-        assert_eq!(consumer.drain(1, |_| ()), Err(PopError::Invalid));
+        let memory = Memory::new(16 * 1024);
+        let mut arena: Arena<'_> = memory.format();
+        arena.create(&support::ring::<KeyValue, Counted>(4)).expect("it fits");
+        arena.publish();
+        let head = memory.peek(memory.entry(RING, "head")) as usize;
+        memory.poke(head + offset("ds_vyukhov_head", "buffer"), 0);
+        let refused = Arena::attach(memory.region(), memory.places().header);
+        assert_eq!(refused.err(), Some(Corruption::NotInitialised.into()));
     }
 
     #[test]
     fn an_mpsc_queue_says_so_to_everybody() {
         let (memory, queue) = (Memory::new(16 * 1024), mpsc::Head::<Native, KeyValue>::empty());
-        let mut arena: Arena<'_, KeyValue> = memory.format();
-        arena.create_mpsc(4, 4).expect("it fits");
-        let pool = arena.mpsc_producer().expect("it was made").pool();
+        let mut arena: Arena<'_> = memory.format();
+        arena.create(&support::list::<KeyValue, Counted>(4, 4)).expect("it fits");
+        let pool = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("it was made").nodes();
         assert!(queue.list(pool).is_none(), "there is nothing to push into, to pop from or to look at");
         assert_eq!((queue.count(), pool.free_nodes()), (0, Ok(4)));
-        memory.poke(memory.places().mpsc + offset("ds_mpsc_head", "head"), 0);
-        assert_eq!(arena.mpsc_producer().err(), Some(Corruption::NotInitialised.into()));
-        assert_eq!(arena.mpsc_consumer().err(), Some(Corruption::NotInitialised.into()));
+        let head = memory.peek(memory.entry(LIST, "head")) as usize;
+        memory.poke(head + offset("ds_mpsc_head", "head"), 0);
+        assert_eq!(
+            arena.mpsc_producer::<KeyValue, Counted>(LIST).err(),
+            Some(Corruption::NotInitialised.into())
+        );
+        assert_eq!(
+            arena.mpsc_consumer::<KeyValue, Counted>(LIST).err(),
+            Some(Corruption::NotInitialised.into())
+        );
     }
 
     #[test]

@@ -146,9 +146,9 @@ fn mpsc_a_counter_that_lags_behind_never_shows_a_huge_number() {
 #[test]
 fn mpmc_a_producer_between_claim_and_publish_hides_later_elements_and_loses_none() {
     let ring = Ring::new(4);
-    let queue = &ring.head;
+    let queue = &ring.queue();
     let pushed = stalled(
-        mpmc::site::PUSH_PUBLISH.info(),
+        mpmc::site::PUSH.publish_cell.info(),
         || queue.push(item(1)),
         || {
             assert_eq!(queue.push(item(2)), Ok(()), "a stalled producer blocks no producer");
@@ -176,12 +176,12 @@ fn mpmc_a_producer_between_claim_and_publish_hides_later_elements_and_loses_none
 #[test]
 fn mpmc_a_consumer_between_claim_and_free_makes_a_queue_full_that_has_free_cells() {
     let ring = Ring::new(4);
-    let queue = &ring.head;
+    let queue = &ring.queue();
     for serial in 1..=4 {
         queue.push(item(serial)).expect("room");
     }
     let popped = stalled(
-        mpmc::site::POP_FREE.info(),
+        mpmc::site::POP.free_cell.info(),
         || queue.pop(),
         || {
             assert_eq!(queue.pop(), Ok(item(2)), "a stalled consumer blocks no consumer");
@@ -201,9 +201,9 @@ fn mpmc_a_consumer_between_claim_and_free_makes_a_queue_full_that_has_free_cells
 #[test]
 fn mpmc_a_thread_that_stalls_before_its_claim_loses_it_and_tries_again() {
     let ring = Ring::new(2);
-    let queue = &ring.head;
+    let queue = &ring.queue();
     let pushed = stalled(
-        mpmc::site::PUSH_CLAIM.info(),
+        mpmc::site::PUSH.claiming.claim_position.info(),
         || queue.push(item(1)),
         || {
             // Several laps, so that the position it has read is long gone.
@@ -215,7 +215,7 @@ fn mpmc_a_thread_that_stalls_before_its_claim_loses_it_and_tries_again() {
     );
     assert_eq!(pushed, Ok(()));
     let popped = stalled(
-        mpmc::site::POP_CLAIM.info(),
+        mpmc::site::POP.claiming.claim_position.info(),
         || queue.pop(),
         || {
             assert_eq!(queue.pop(), Ok(item(1)));
@@ -228,9 +228,9 @@ fn mpmc_a_thread_that_stalls_before_its_claim_loses_it_and_tries_again() {
 #[test]
 fn mpmc_a_counter_that_lags_behind_never_shows_a_huge_number() {
     let ring = Ring::new(2);
-    let queue = &ring.head;
+    let queue = &ring.queue();
     stalled(
-        mpmc::site::PUSH_COUNT.info(),
+        mpmc::site::PUSH.increment_count.info(),
         || queue.push(item(1)),
         || {
             assert_eq!(queue.pop(), Ok(item(1)), "published, and not yet counted");
@@ -273,15 +273,15 @@ fn an_operation_that_loses_every_claim_says_contended_when_its_budget_is_spent()
     let ring = Ring::new(2);
     let list = List::new(2);
     let (queue, pool) = (list.shared(), list.pool());
-    ring.head.push(item(1)).expect("room");
+    ring.queue().push(item(1)).expect("room");
     queue.push(item(1)).expect("room");
 
-    let push = losing(mpmc::site::PUSH_CLAIM.info(), || ring.head.push(item(2)));
+    let push = losing(mpmc::site::PUSH.claiming.claim_position.info(), || ring.queue().push(item(2)));
     assert_eq!(push, (Err(PushError::Contended), budget));
-    let pop = losing(mpmc::site::POP_CLAIM.info(), || ring.head.pop());
+    let pop = losing(mpmc::site::POP.claiming.claim_position.info(), || ring.queue().pop());
     assert_eq!(pop, (Err(PopError::Contended), budget));
-    assert_eq!((ring.head.len(), ring.head.verify_quiesced()), (1, Ok(())));
-    assert_eq!(ring.head.pop(), Ok(item(1)));
+    assert_eq!((ring.queue().len(), ring.queue().verify_quiesced()), (1, Ok(())));
+    assert_eq!(ring.queue().pop(), Ok(item(1)));
 
     let push = losing(arenaq::pool::site::ALLOC_CLAIM.info(), || queue.push(item(2)));
     assert_eq!(push, (Err(PushError::Contended), budget));

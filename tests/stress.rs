@@ -14,8 +14,8 @@ use arenaq::platform::{Native, Platform, Word};
 use arenaq::pool::{self, AllocError, Chain, GrowError, MAGAZINES, Pool, Start};
 use arenaq::{KeyValue, PopError, PushError};
 use crossbeam_utils::Backoff;
-use support::Memory;
 use support::ends::{Consumer, Producer, Side};
+use support::{LIST, Memory, RING};
 
 const PRODUCERS: u64 = 4;
 
@@ -197,9 +197,9 @@ fn mpmc<C: CountPolicy>(load: Mpmc) {
     let consumers = if consuming == Side::Single { 1 } else { CONSUMERS };
     let elements = total / producers;
     let memory = Memory::new(64 * 1024);
-    let mut arena: Arena<'_, KeyValue, C> = memory.format();
-    arena.create_mpmc_at(capacity, start).expect("it fits");
-    let queue = arena.mpmc().expect("made");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::ring::<KeyValue, C>(capacity).start(start)).expect("it fits");
+    let queue = arena.mpmc::<KeyValue, C>(RING).expect("made");
     let refusals = Refusals::default();
     let popped = AtomicU64::new(0);
 
@@ -350,10 +350,10 @@ fn mpmc_of_64_cells_loses_nothing_between_a_single_producer_and_many_consumers_i
 
 fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64, batch: Batch) {
     let memory = Memory::new(128 * 1024);
-    let mut arena: Arena<'_, KeyValue, C> = memory.format();
-    arena.create_mpsc_at(nodes, nodes, tag).expect("it fits");
-    let producer = arena.mpsc_producer().expect("made");
-    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::list::<KeyValue, C>(nodes, nodes).start(tag.into())).expect("it fits");
+    let producer = arena.mpsc_producer::<KeyValue, C>(LIST).expect("made");
+    let mut consumer = arena.mpsc_consumer::<KeyValue, C>(LIST).expect("nobody has it");
     let refusals = Refusals::default();
     let popped = AtomicU64::new(0);
 
@@ -386,8 +386,8 @@ fn mpsc_4x1<C: CountPolicy>(nodes: u64, tag: u32, elements: u64, batch: Batch) {
     assert_eq!(producer.count(), 0);
     // A consumer that could not give a node back keeps it until then.
     drop(consumer);
-    let free = producer.pool().free_nodes();
-    assert_eq!(free, Ok(producer.pool().created() - 1), "a node is lost");
+    let free = producer.nodes().free_nodes();
+    assert_eq!(free, Ok(producer.nodes().created() - 1), "a node is lost");
 }
 
 #[test]
@@ -516,9 +516,9 @@ fn overload(push: impl Fn(KeyValue) -> Result<(), PushError> + Sync, elements: u
 #[test]
 fn an_mpmc_queue_without_a_consumer_keeps_its_capacity_and_refuses_the_rest() {
     let memory = Memory::new(64 * 1024);
-    let mut arena: Arena<'_, KeyValue> = memory.format();
-    arena.create_mpmc(64).expect("it fits");
-    let queue = arena.mpmc().expect("made");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::ring::<KeyValue, Counted>(64)).expect("it fits");
+    let queue = arena.mpmc::<KeyValue, Counted>(RING).expect("made");
     for _ in 0..20 {
         let (accepted, refused) = overload(|value| queue.push(value), 500);
         assert_eq!(accepted + refused, PRODUCERS * 500);
@@ -533,14 +533,14 @@ fn an_mpmc_queue_without_a_consumer_keeps_its_capacity_and_refuses_the_rest() {
 #[test]
 fn an_mpsc_queue_without_a_consumer_keeps_its_nodes_and_refuses_the_rest() {
     let memory = Memory::new(64 * 1024);
-    let mut arena: Arena<'_, KeyValue> = memory.format();
-    arena.create_mpsc(63, 63).expect("it fits");
-    let producer = arena.mpsc_producer().expect("made");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::list::<KeyValue, Counted>(63, 63)).expect("it fits");
+    let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("made");
     for _ in 0..20 {
         let (accepted, refused) = overload(|value| producer.push(value), 500);
         assert_eq!(accepted + refused, PRODUCERS * 500);
         assert_eq!(accepted, 63);
-        let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+        let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("nobody has it");
         assert_eq!(consumer.verify_quiesced(), Ok(()));
         assert_eq!(consumer.len(), 63);
         let consumed = std::iter::from_fn(|| consumer.pop().ok()).count() as u64;
@@ -551,12 +551,12 @@ fn an_mpsc_queue_without_a_consumer_keeps_its_nodes_and_refuses_the_rest() {
 #[test]
 fn under_overload_every_element_is_consumed_or_counted_as_refused() {
     let memory = Memory::new(64 * 1024);
-    let mut arena: Arena<'_, KeyValue> = memory.format();
-    arena.create_mpsc(7, 7).expect("it fits");
-    arena.create_mpmc(8).expect("it fits");
-    let producer = arena.mpsc_producer().expect("made");
-    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
-    let queue = arena.mpmc().expect("made");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::list::<KeyValue, Counted>(7, 7)).expect("it fits");
+    arena.create(&support::ring::<KeyValue, Counted>(8)).expect("it fits");
+    let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("made");
+    let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("nobody has it");
+    let queue = arena.mpmc::<KeyValue, Counted>(RING).expect("made");
     let done = AtomicBool::new(false);
     let elements = 10_000;
 
@@ -822,10 +822,10 @@ fn threads_that_grow_a_pool_of_blocks_at_once_make_every_node_once() {
 #[test]
 fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
     let memory = Memory::new(128 * 1024);
-    let mut arena: Arena<'_, KeyValue> = memory.format();
-    arena.create_mpsc(1, 501).expect("it fits");
-    let producer = arena.mpsc_producer().expect("made");
-    let mut consumer = arena.mpsc_consumer().expect("nobody has it");
+    let mut arena: Arena<'_> = memory.format();
+    arena.create(&support::list::<KeyValue, Counted>(1, 501)).expect("it fits");
+    let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("made");
+    let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("nobody has it");
     let refusals = Refusals::default();
     let popped = AtomicU64::new(0);
     let elements = 20_000;
@@ -836,7 +836,7 @@ fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
                 push_all(number, elements, Batch::One, refusals, |values| {
                     let pushed = producer.push(values[0]);
                     if pushed == Err(PushError::Exhausted) {
-                        match producer.grow(5) {
+                        match support::grow(&producer, 5) {
                             Ok(()) | Err(GrowError::Limit { .. } | GrowError::Contended) => {}
                             Err(error) => panic!("{error}"),
                         }
@@ -849,8 +849,8 @@ fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
             consumer.pop_with(|element| mine.take(element)).map(|()| 1)
         })
     });
-    println!("{} nodes were made: {refusals:?}", producer.pool().created());
+    println!("{} nodes were made: {refusals:?}", producer.nodes().created());
     all_once(consumed, PRODUCERS, elements);
     drop(consumer);
-    assert_eq!(producer.pool().free_nodes(), Ok(producer.pool().created() - 1));
+    assert_eq!(producer.nodes().free_nodes(), Ok(producer.nodes().created() - 1));
 }

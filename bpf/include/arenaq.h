@@ -131,20 +131,50 @@ struct arenaq_event_count {
 	__u64 state __attribute__((aligned(64))); /* epoch << 32 | number of sleepers */
 };
 
+/* How many elements of a queue were dropped, by the reason. */
+struct arenaq_drops {
+	__u64 full __attribute__((aligned(64))); /* full, or no node left */
+	__u64 contended;			 /* the retries were spent */
+	__u64 invalid;				 /* not initialised */
+	__u64 corrupt;				 /* damaged */
+};
+
+/* What a queue of elements of any type is made of, but for its cells or nodes; see ARENAQ_MPMC and ARENAQ_MPSC. */
+struct arenaq_mpmc {
+	struct ds_vyukhov_head head;
+	struct arenaq_drops drops;
+};
+
+struct arenaq_mpsc {
+	struct ds_pool pool;
+	struct ds_mpsc_head head __attribute__((aligned(64)));
+	struct arenaq_drops drops;
+};
+
 /* What userspace checks before it uses the queues of an arena. */
 struct arenaq_header {
 	__u64 magic;
 	__u64 version;
-	__u64 payload_size;
 	__u64 layout_hash;
 	__u64 base;
 	__u64 length;
-	__u64 mpmc;
-	__u64 mpsc;
-	__u64 pool;
-	__u64 consumer;
 	__u64 event_count;
+	__u64 directory; /* of so many queues */
+	__u64 queues;
+};
+
+/* One queue of the directory. */
+struct arenaq_entry {
+	char name[48] __attribute__((aligned(64)));
+	__u64 kind; /* 1 MPMC, 2 MPSC */
+	__u64 element_size;
+	__u64 element_hash;
 	__u64 counted;
+	__u64 head;
+	__u64 pool;
+	__u64 drops;
+	__u64 consumer;
+	__u64 reserved[2];
 };
 
 ARENAQ_STATIC_ASSERT(sizeof(struct ds_kv) == 16, "ds_kv");
@@ -167,7 +197,14 @@ ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, block_shift) == 0x60, "b
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, magazines) == 0x80, "magazines");
 ARENAQ_STATIC_ASSERT(sizeof(struct ds_pool) == 640, "ds_pool");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_event_count) == 64, "arenaq_event_count");
-ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_header) == 96, "arenaq_header");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_drops) == 64, "arenaq_drops");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_mpmc) == 256, "arenaq_mpmc");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpmc, drops) == 0xc0, "drops");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_mpsc) == 768, "arenaq_mpsc");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, head) == 0x280, "head");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, drops) == 0x2c0, "drops");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_header) == 64, "arenaq_header");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_entry) == 128, "arenaq_entry");
 
 /* The nodes that ds_mpsc_init() makes if ds_pool_init() was not called before. */
 #ifndef DS_POOL_NODES
@@ -200,6 +237,9 @@ int arenaq_mpmc_push_uncounted(__u64 head, __u64 key, __u64 value);
 int arenaq_mpmc_pop(__u64 head, struct ds_kv *out);
 int arenaq_mpmc_pop_uncounted(__u64 head, struct ds_kv *out);
 int arenaq_mpmc_search(__u64 head, __u64 key);
+int arenaq_mpmc_push_element(__u64 queue, const void *element, __u64 size, __u64 align);
+int arenaq_mpmc_pop_element(__u64 queue, void *element, __u64 size, __u64 align);
+int arenaq_mpsc_push_element(__u64 queue, const void *element, __u64 size, __u64 align);
 int arenaq_mpmc_verify(__u64 head);
 int arenaq_pool_init(__u64 pool, __u64 nodes, __u64 links, __u64 limit);
 int arenaq_pool_grow(__u64 pool, __u64 count);
@@ -335,6 +375,72 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
 
 	return count < 0 ? 0 : count;
 }
+
+/*
+ * ---- Queues of your own elements, by name ----
+ *
+ *	struct event { __u64 time; __u32 pid, tid; char comm[16]; char file[256]; };
+ *
+ *	ARENAQ_MPSC(events, struct event, 4096);	// name, element, capacity
+ *	ARENAQ_MPMC(jobs[4], struct job, 1024);		// four of them
+ *
+ * An element is any type of up to 4096 bytes. Userspace makes the queues when the object is loaded: it finds them, their
+ * element and their capacity in the object's BTF. Until then a push is DS_ERROR_INVALID.
+ */
+#ifdef __bpf__
+
+#define ARENAQ_MAX_ELEMENT 4096
+
+/*
+ * Two members have no size and are never accessed: they say in BTF what the queue carries, and how many. An array of
+ * the type is used, for of a type that is only pointed to BTF has nothing but the name.
+ */
+#define ARENAQ_QUEUE(kind, name, type, most)                                                      \
+	__arena struct {                                                                               \
+		struct kind queue;                                                                \
+		type element[0];                                                                  \
+		char capacity[0][most];                                                           \
+		_Static_assert(sizeof(type) > 0 && sizeof(type) <= ARENAQ_MAX_ELEMENT,            \
+			       "an element has from 1 to 4096 bytes");                            \
+	} name
+
+/* A ring of `capacity` cells, a power of two: many producers, many consumers. */
+#define ARENAQ_MPMC(name, type, capacity) ARENAQ_QUEUE(arenaq_mpmc, name, type, capacity)
+/* A list with a pool of nodes for `capacity` elements: many producers, one consumer, in userspace. */
+#define ARENAQ_MPSC(name, type, capacity) ARENAQ_QUEUE(arenaq_mpsc, name, type, capacity)
+
+/* Fails to compile if `element` leads to another type than the queue carries. */
+#define ARENAQ_CHECK_ELEMENT(of, pointer)                                                                \
+	_Static_assert(__builtin_types_compatible_p(__typeof__(*(__typeof__((of)->element[0]) *)0),      \
+						    __typeof__(*(pointer)) __arena),                     \
+		       "the queue carries elements of another type")
+
+/*
+ * Enqueues *event, which is on the stack or in a map's value. NOMEM if the queue is full, BUSY if the retries are
+ * spent, INVALID if userspace has not made the queue. A push that fails counts itself, by the reason.
+ */
+#define arenaq_push(to, event)                                                                           \
+	({                                                                                               \
+		ARENAQ_CHECK_ELEMENT(to, event);                                                         \
+		_Generic(&(to)->queue,                                                                   \
+			struct arenaq_mpmc __arena *: arenaq_mpmc_push_element,                          \
+			struct arenaq_mpsc __arena *: arenaq_mpsc_push_element)(                         \
+			(__u64)&(to)->queue, (event), sizeof(*(event)), _Alignof(__typeof__(*(event)))); \
+	})
+
+/*
+ * Dequeues the oldest element of an MPMC queue into *event. NOT_FOUND if the queue is empty, BUSY if the retries are
+ * spent. The one consumer of an MPSC queue is in userspace.
+ */
+#define arenaq_pop(from, event)                                                                          \
+	({                                                                                               \
+		ARENAQ_CHECK_ELEMENT(from, event);                                                       \
+		_Generic(&(from)->queue, struct arenaq_mpmc __arena *: arenaq_mpmc_pop_element)(         \
+			(__u64)&(from)->queue, (event), sizeof(*(event)),                                \
+			_Alignof(__typeof__(*(event))));                                                 \
+	})
+
+#endif /* __bpf__ */
 
 /*
  * Call it after an insert that succeeded. If it is true, consumers sleep and this program must wake

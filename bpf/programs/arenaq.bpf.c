@@ -32,7 +32,10 @@ struct arenaq_event_count __arena arenaq_events;
 struct {
 	struct ds_vyukhov_cell cell;
 	struct ds_mpsc_node node;
-} __arena arenaq_types;
+	struct arenaq_entry entry;
+	struct arenaq_mpmc mpmc;
+	struct arenaq_mpsc mpsc;
+} arenaq_types;
 
 /*
  * Set before the load; the verifier drops the code of the other queue, and that which allocates

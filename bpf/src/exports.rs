@@ -7,7 +7,7 @@ use core::ptr;
 
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::eventcount::EventCount;
-use arenaq::mpmc::{self, Capacity};
+use arenaq::mpmc::{self, Capacity, Ring};
 use arenaq::mpsc::{self, List, Node};
 use arenaq::pool::{Chain, GrowError, Nodes, Pool, Reservation};
 use arenaq::{Corruption, KeyValue, PopError, PushError, Status};
@@ -22,10 +22,16 @@ type PoolNodes<'a> = Nodes<'a, Bpf, MpscNode>;
 
 /// The structure at an arena address, or `None` for null.
 #[inline(always)]
-fn at<'a, S>(address: u64) -> Option<&'a S> {
+pub(crate) fn at<'a, S>(address: u64) -> Option<&'a S> {
     // SAFETY: the reference is never loaded through (see `platform`), so nothing has to be there: an address
     // outside of the arena's pages reads as zero in the kernel and swallows what is written.
     unsafe { ptr::with_exposed_provenance::<S>(address as usize).as_ref() }
+}
+
+/// The MPMC queue at an arena address, if it was initialised.
+#[inline(always)]
+fn ring_at<'a, C: CountPolicy>(head: u64) -> Option<Ring<'a, Bpf, KeyValue, C>> {
+    at::<MpmcHead<C>>(head)?.ring()
 }
 
 /// The nodes of the pool at an arena address, if it was initialised.
@@ -41,7 +47,7 @@ fn list_at<'a, C: CountPolicy>(head: u64, pool: u64) -> Option<List<'a, Bpf, Key
 }
 
 #[inline(always)]
-fn code(status: impl Into<Status>) -> i32 {
+pub(crate) fn code(status: impl Into<Status>) -> i32 {
     status.into().code()
 }
 
@@ -82,7 +88,7 @@ pub extern "C" fn arenaq_mpmc_push_uncounted(head: u64, key: u64, value: u64) ->
 
 #[inline(always)]
 fn mpmc_push<C: CountPolicy>(head: u64, element: KeyValue) -> i32 {
-    at::<MpmcHead<C>>(head).map_or(code(PushError::Invalid), |head| code(head.push(element)))
+    ring_at::<C>(head).map_or(code(PushError::Invalid), |ring| code(ring.push(element)))
 }
 
 /// `ds_vyukhov_pop`.
@@ -112,10 +118,10 @@ pub unsafe extern "C" fn arenaq_mpmc_pop_uncounted(head: u64, out: *mut KeyValue
 /// As [`arenaq_mpmc_pop`].
 #[inline(always)]
 unsafe fn mpmc_pop<C: CountPolicy>(head: u64, out: *mut KeyValue) -> i32 {
-    let (Some(head), false) = (at::<MpmcHead<C>>(head), out.is_null()) else {
+    let (Some(ring), false) = (ring_at::<C>(head), out.is_null()) else {
         return code(PopError::Invalid);
     };
-    match head.pop() {
+    match ring.pop() {
         Ok(element) => {
             // SAFETY: not null, and so room for a pair by the caller's promise.
             unsafe { out.write(element) };
@@ -128,18 +134,25 @@ unsafe fn mpmc_pop<C: CountPolicy>(head: u64, out: *mut KeyValue) -> i32 {
 /// `ds_vyukhov_search`: no pop may run at the same time.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpmc_search(head: u64, key: u64) -> i32 {
-    let Some(head) = at::<MpmcHead>(head) else {
+    let Some(ring) = ring_at::<Counted>(head) else {
         return code(Status::Invalid);
     };
     // SAFETY: that no pop runs is the C caller's promise; in the kernel a broken one gives a wrong answer,
     // and nothing worse.
-    found(unsafe { head.search(|element| element.key == key) })
+    found(unsafe { ring.search(|element| element.key == key) })
 }
 
 /// `ds_vyukhov_verify`: what holds at every moment.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_mpmc_verify(head: u64) -> i32 {
-    at::<MpmcHead>(head).map_or(code(Status::Invalid), |head| code(head.verify()))
+    let Some(ring) = ring_at::<Counted>(head) else {
+        return code(Status::Invalid);
+    };
+    // In the kernel the mask is not checked before the ring is used: no address leads out of the arena.
+    match Capacity::new(ring.capacity()) {
+        Ok(_) => code(ring.verify()),
+        Err(_) => code(Status::Corrupt),
+    }
 }
 
 /// Makes a pool with room for `limit` nodes and links, and no node.

@@ -9,9 +9,11 @@
 
 #![no_std]
 
+mod elements;
 mod exports;
 mod platform;
 mod shim;
 
+pub use elements::*;
 pub use exports::*;
 pub use platform::{Bpf, BpfLink, BpfPlain, BpfSteps, BpfWord};

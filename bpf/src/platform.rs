@@ -12,7 +12,7 @@ use core::ptr;
 use arenaq::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
-use arenaq::platform::{Link, Plain, Platform, Stride, Word};
+use arenaq::platform::{Bytes, Link, Plain, Platform, Word};
 
 use crate::shim;
 
@@ -52,22 +52,6 @@ impl Platform for Bpf {
     /// volatile.
     #[inline(always)]
     fn fence_after_rmw(_site: &'static Site<Fence>) {}
-}
-
-/// A number of bytes: the size of the type of which a C program's array is.
-#[derive(Clone, Copy, Debug)]
-pub struct Bytes(pub u64);
-
-impl Stride for Bytes {
-    #[inline(always)]
-    fn of<S>() -> Self {
-        Bytes(size_of::<S>() as u64)
-    }
-
-    #[inline(always)]
-    fn bytes<S>(self) -> usize {
-        self.0 as usize
-    }
 }
 
 /// Counts the passes of a loop that ends when the kernel says so.
@@ -234,9 +218,15 @@ impl<T> BpfPlain<T> {
         size_of::<T>() / 8
     };
 
+    /// Where it begins.
     #[inline(always)]
-    fn address(&self, word: usize) -> u64 {
-        self.0.get().expose_provenance() as u64 + 8 * word as u64
+    pub(crate) fn address(&self) -> u64 {
+        self.0.get().expose_provenance() as u64
+    }
+
+    #[inline(always)]
+    fn address_of_word(&self, word: usize) -> u64 {
+        self.address() + 8 * word as u64
     }
 }
 
@@ -255,7 +245,7 @@ impl<T> Plain<T> for BpfPlain<T> {
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
         let mut value = MaybeUninit::<T>::uninit();
         for word in 0..Self::WORDS {
-            let bits = shim::arenaq_read(self.address(word));
+            let bits = shim::arenaq_read(self.address_of_word(word));
             // SAFETY: `value` has WORDS words, and is on the stack; it may be aligned to less than 8, as T is.
             unsafe { value.as_mut_ptr().cast::<u64>().add(word).write_unaligned(bits) };
         }
@@ -269,7 +259,7 @@ impl<T> Plain<T> for BpfPlain<T> {
             // SAFETY: `value` has WORDS words, all initialised: payloads have no padding, and pointers and
             // numbers neither.
             let bits = unsafe { (&raw const value).cast::<u64>().add(word).read_unaligned() };
-            shim::arenaq_write(self.address(word), bits);
+            shim::arenaq_write(self.address_of_word(word), bits);
         }
     }
 }

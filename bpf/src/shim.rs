@@ -33,6 +33,10 @@ unsafe extern "C" {
     /// How often an operation tries again. The verifier cannot see the value, so it does not walk every
     /// attempt.
     pub(crate) safe fn arenaq_retry_budget() -> u64;
+    /// Copies an element of `size` bytes, aligned to `align`, into the arena.
+    pub(crate) fn arenaq_copy_in(to: u64, from: *const u8, size: u64, align: u64);
+    /// Copies an element out of the arena.
+    pub(crate) fn arenaq_copy_out(to: *mut u8, from: u64, size: u64, align: u64);
     /// Defined nowhere: an access whose ordering BPF does not have fails the link.
     pub(crate) safe fn arenaq_no_such_ordering() -> u64;
 }

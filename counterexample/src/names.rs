@@ -34,6 +34,7 @@ pub(crate) fn name(field: Field) -> &'static str {
         Field::Created => "nodes made",
         Field::Room => "room",
         Field::Sleepers => "sleepers",
+        Field::Drops => "drops",
         Field::Header => "header",
         Field::Owner => "owner",
         Field::Unknown | Field::Several | Field::Nothing => "memory",
@@ -184,7 +185,8 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::name;
-    use arenaq::ordering::{Access, all_sites};
+    use arenaq::ordering::Access;
+    use arenaq::structures::sites;
 
     /// What stands in the name of a site is what the table and the picture call the memory.
     #[test]
@@ -213,7 +215,7 @@ mod tests {
             ("claim_positions", "position"),
             ("write_node", "memory"),
         ];
-        for site in all_sites() {
+        for site in sites() {
             let [structure, operation, access] =
                 site.name.split('.').collect::<Vec<_>>().try_into().expect("three parts");
             let shown = name(site.field);

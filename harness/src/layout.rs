@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use arenaq::layout::STRUCTS;
+use arenaq::structures::layouts;
 use arenaq_bpf_build::Instructions;
 use libbpf_rs::Btf;
 use libbpf_rs::btf::types::{MemberAttr, Struct};
@@ -93,7 +93,7 @@ pub fn table() -> Result<Vec<Row>, String> {
     let types = Btf::from_raw("arenaq", programs(Instructions::AcquireRelease))
         .map_err(|error| format!("{error:#}"))?
         .ok_or("the BPF object has no BTF")?;
-    let rows = STRUCTS.iter().flat_map(|structure| {
+    let rows = layouts().flat_map(|structure| {
         let fields = structure.fields.iter().copied();
         fields.chain([(SIZE, structure.size)]).map(|(field, rust)| (structure.name, field, rust))
     });

@@ -8,7 +8,7 @@
 //! let kernel = Kernel::load(&config)?;
 //! kernel.trace(std::process::id())?;
 //! kernel.attach()?;
-//! let mut consumer = kernel.arena()?.mpsc_consumer()?;
+//! let mut consumer = kernel.arena()?.mpsc_consumer::<KeyValue, Counted>(MPSC)?;
 //! std::fs::write("/var/tmp/traced", "")?;
 //! while let Ok(event) = consumer.pop() {
 //!     println!("process {} created a file at {} ns", event.key >> 32, event.value);

@@ -2,6 +2,9 @@
 
 mod support;
 
+use arenaq::KeyValue;
+use arenaq::count::Counted;
+use arenaq_libbpf::{MPMC, MPSC};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -107,7 +110,7 @@ fn what_is_popped_without_the_right_to_consume_is_missed() {
     let loaded = loaded(QueueKind::Mpmc, 64);
     loaded.pin(&folder).expect("the folder is new");
     loaded.drive(1, 10).expect("the program runs");
-    let thief = loaded.arena().expect("ours").mpmc().expect("it was made");
+    let thief = loaded.arena().expect("ours").mpmc::<KeyValue, Counted>(MPMC).expect("it was made");
     for _ in 0..3 {
         thief.pop().expect("an event");
     }
@@ -161,14 +164,14 @@ fn a_loader_and_a_consumer_exclude_each_other() {
     assert!(loaded.receiver().is_err(), "a second one");
     drop(receiver);
     // Without the lock there is none, whether somebody consumes or not.
-    assert!(loaded.arena().expect("ours").mpsc_consumer().is_err());
+    assert!(loaded.arena().expect("ours").mpsc_consumer::<KeyValue, Counted>(MPSC).is_err());
 
     let mut other = start(&folder, &["--print"]);
     let mut first = String::new();
     BufReader::new(other.stdout.take().expect("a pipe")).read_line(&mut first).expect("an event");
     let refused = loaded.receiver().expect_err("the other consumes").to_string();
     assert!(refused.contains(&format!("process {} (arenaq) consumes from it", other.id())), "{refused}");
-    assert!(loaded.arena().expect("ours").mpsc_consumer().is_err());
+    assert!(loaded.arena().expect("ours").mpsc_consumer::<KeyValue, Counted>(MPSC).is_err());
     other.kill().expect("it is ours");
     other.wait().expect("it is ours");
     let mut receiver = loaded.receiver().expect("its consumer is dead");

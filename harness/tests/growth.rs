@@ -3,6 +3,8 @@
 
 mod support;
 
+use arenaq::count::Counted;
+use arenaq_libbpf::MPSC;
 use std::os::fd::AsFd;
 use std::{ptr, thread};
 
@@ -100,14 +102,17 @@ fn drive(loaded: &Kernel, key: u64, count: u64) {
 }
 
 fn drain(loaded: &Kernel) -> Vec<KeyValue> {
-    let mut consumer =
-        loaded.arena().expect("the arena is ours").mpsc_consumer().expect("nobody else consumes");
+    let mut consumer = loaded
+        .arena()
+        .expect("the arena is ours")
+        .mpsc_consumer::<KeyValue, Counted>(MPSC)
+        .expect("nobody else consumes");
     std::iter::from_fn(|| consumer.pop().ok()).collect()
 }
 
 fn assert_whole(loaded: &Kernel) {
     let arena = loaded.arena().expect("the arena is ours");
-    let consumer = arena.mpsc_consumer().expect("nobody else consumes");
+    let consumer = arena.mpsc_consumer::<KeyValue, Counted>(MPSC).expect("nobody else consumes");
     consumer.verify_quiesced().expect("the queue is whole");
     // The kernel may end the loop over a long list.
     let verified = loaded.verify().expect("the program runs");
@@ -121,7 +126,11 @@ fn the_kernel_and_userspace_grow_one_pool_at_the_same_time_on_every_cpu() {
     let Some(_guard) = kernel("growth by both") else { return };
     // Numbers and steps of which none is a multiple of another, so that reservations share pages.
     let loaded = growing(101, EACH * DRIVERS + 50_000);
-    let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("the queue was made");
+    let producer = loaded
+        .arena()
+        .expect("the arena is ours")
+        .mpsc_producer::<KeyValue, Counted>(MPSC)
+        .expect("the queue was made");
     thread::scope(|scope| {
         for key in 0..DRIVERS {
             let loaded = &loaded;
@@ -147,8 +156,8 @@ fn the_kernel_and_userspace_grow_one_pool_at_the_same_time_on_every_cpu() {
         assert!(times.is_sorted(), "driver {key}: in its own order");
     }
     assert_eq!(
-        producer.pool().free_nodes().expect("the list is whole"),
-        producer.pool().created() - 1,
+        producer.nodes().free_nodes().expect("the list is whole"),
+        producer.nodes().created() - 1,
         "every node but the stub is free again"
     );
 }
@@ -157,15 +166,19 @@ fn the_kernel_and_userspace_grow_one_pool_at_the_same_time_on_every_cpu() {
 fn a_page_that_userspace_has_touched_before_is_no_obstacle() {
     let Some(_guard) = kernel("growth over touched pages") else { return };
     let loaded = growing(10, 5000);
-    let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("the queue was made");
+    let producer = loaded
+        .arena()
+        .expect("the arena is ours")
+        .mpsc_producer::<KeyValue, Counted>(MPSC)
+        .expect("the queue was made");
     // As if userspace died in the middle of growing the pool: numbers are claimed and pages are there.
-    let reservation = producer.pool().reserve(1000, 1000).expect("there is room");
-    for address in producer.pool().node_addresses(&reservation).step_by(4096) {
+    let reservation = producer.nodes().reserve(1000, 1000).expect("there is room");
+    for address in producer.nodes().node_addresses(&reservation).step_by(4096) {
         // SAFETY: the memory of a reservation is its owner's, and the arena is mapped.
         unsafe { (address as *mut u64).write_volatile(7) };
     }
     // SAFETY: of this pool.
-    unsafe { producer.pool().cancel(reservation) }.expect("nobody has claimed others after them");
+    unsafe { producer.nodes().cancel(reservation) }.expect("nobody has claimed others after them");
     drive(&loaded, 1, 5000);
     let counters = loaded.counters().expect("the map is there");
     assert_eq!((counters.pushed, counters.nomem), (5000, 0), "{counters:?}");
@@ -182,7 +195,7 @@ fn nodes_of_a_growth_that_died_lose_no_event_once_they_are_repaired() {
         let config = Config { capacity: 10, limit: 5000, ..Config::default() };
         let loaded = Kernel::load(&config).expect("the kernel can run it");
         let arena = loaded.arena().expect("the arena is ours");
-        let pool = arena.mpsc_producer().expect("the queue was made").pool();
+        let pool = arena.mpsc_producer::<KeyValue, Counted>(MPSC).expect("the queue was made").nodes();
         let reservation = pool.reserve(CLAIMED, CLAIMED).expect("there is room");
         if touches_links {
             for address in pool.link_addresses(&reservation).step_by(8) {
@@ -193,7 +206,7 @@ fn nodes_of_a_growth_that_died_lose_no_event_once_they_are_repaired() {
         let claimed = reservation.len();
         drop(reservation);
 
-        let mut consumer = arena.mpsc_consumer().expect("nobody else consumes");
+        let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(MPSC).expect("nobody else consumes");
         // SAFETY: nothing is driven yet, and no other process is there.
         let repaired = unsafe { consumer.repair_with(populate) }.expect("a sound queue");
         assert_eq!(repaired, Repaired { returned: claimed, missing: 0 });

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use arenaq::ordering::{Access, Ordering, SiteInfo, all_sites};
+use arenaq::ordering::{Access, Ordering, SiteInfo};
+use arenaq::structures::sites;
 use arenaq_bpf_build::Toolchain;
 
 /// What an access of some ordering is in BPF.
@@ -85,7 +86,7 @@ const FUNCTIONS: [(&str, &[&str]); 6] = [
 
 fn claimed(operations: &[&str]) -> Counts {
     let sites =
-        all_sites().filter(|site| operations.iter().any(|operation| site.name.starts_with(operation)));
+        sites().filter(|site| operations.iter().any(|operation| site.name.starts_with(operation)));
     count(sites.filter_map(of_site))
 }
 
@@ -290,7 +291,7 @@ fn a_result_that_nobody_reads_is_noticed() {
 #[test]
 fn only_an_allocation_relies_on_a_compare_exchange_that_fails() {
     // For which `docs/kernel-side.md` gives the reason why that is right: BPF orders only those that succeed.
-    let relying = all_sites().filter(|site| !matches!(site.failure, None | Some(Ordering::Relaxed)));
+    let relying = sites().filter(|site| !matches!(site.failure, None | Some(Ordering::Relaxed)));
     assert_eq!(relying.map(|site| site.name).collect::<Vec<_>>(), ["pool.alloc.claim_block"]);
 }
 

@@ -2,6 +2,8 @@
 
 mod support;
 
+use arenaq::count::Counted;
+use arenaq_libbpf::{MPMC, MPSC};
 use std::collections::HashMap;
 use std::thread;
 
@@ -34,13 +36,13 @@ fn drain(loaded: &Kernel, queue: QueueKind) -> Vec<KeyValue> {
     let mut events = Vec::new();
     match queue {
         QueueKind::Mpmc => {
-            let queue = arena.mpmc().expect("the queue was made");
+            let queue = arena.mpmc::<KeyValue, Counted>(MPMC).expect("the queue was made");
             while let Ok(event) = queue.pop() {
                 events.push(event);
             }
         }
         QueueKind::Mpsc => {
-            let mut consumer = arena.mpsc_consumer().expect("nobody else consumes");
+            let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(MPSC).expect("nobody else consumes");
             while let Ok(event) = consumer.pop() {
                 events.push(event);
             }
@@ -61,11 +63,15 @@ fn assert_verified(loaded: &Kernel, queue: QueueKind) {
     let arena = loaded.arena().expect("the arena is ours");
     match queue {
         QueueKind::Mpmc => {
-            arena.mpmc().expect("the queue was made").verify_quiesced().expect("the queue is whole");
+            arena
+                .mpmc::<KeyValue, Counted>(MPMC)
+                .expect("the queue was made")
+                .verify_quiesced()
+                .expect("the queue is whole");
         }
         QueueKind::Mpsc => {
             arena
-                .mpsc_consumer()
+                .mpsc_consumer::<KeyValue, Counted>(MPSC)
                 .expect("nobody else consumes")
                 .verify_quiesced()
                 .expect("the queue is whole");
@@ -179,9 +185,10 @@ fn producers_on_every_cpu_lose_nothing_while_userspace_consumes() {
                 scope.spawn(move || drive(loaded, key, EACH));
             }
             let arena = loaded.arena().expect("the arena is ours");
-            let mut consumer =
-                (queue == QueueKind::Mpsc).then(|| arena.mpsc_consumer().expect("nobody else consumes"));
-            let mpmc = (queue == QueueKind::Mpmc).then(|| arena.mpmc().expect("the queue was made"));
+            let mut consumer = (queue == QueueKind::Mpsc)
+                .then(|| arena.mpsc_consumer::<KeyValue, Counted>(MPSC).expect("nobody else consumes"));
+            let mpmc = (queue == QueueKind::Mpmc)
+                .then(|| arena.mpmc::<KeyValue, Counted>(MPMC).expect("the queue was made"));
             let mut seen: HashMap<u64, Vec<u64>> = HashMap::new();
             let mut count = 0;
             let backoff = Backoff::new();
@@ -257,7 +264,11 @@ fn a_pool_that_userspace_grows_serves_the_kernel_at_once() {
     let Some(_guard) = kernel("growth") else { return };
     let config = Config { limit: 5000, ..config(QueueKind::Mpsc, 100) };
     let loaded = Kernel::load(&config).expect("the kernel can run it");
-    let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("the queue was made");
+    let producer = loaded
+        .arena()
+        .expect("the arena is ours")
+        .mpsc_producer::<KeyValue, Counted>(MPSC)
+        .expect("the queue was made");
     let (limit, block) = arenaq::pool::nodes_for(5000);
     let at_first = (100 + limit - 5000).next_multiple_of(block.into()) - 1;
     drive(&loaded, 1, at_first + 50);
@@ -281,7 +292,11 @@ fn what_userspace_pushes_the_kernel_pops() {
     for instructions in objects() {
         let config = Config { instructions: Some(instructions), ..config(QueueKind::Mpmc, 256) };
         let loaded = Kernel::load(&config).expect("the kernel can run it");
-        let queue = loaded.arena().expect("the arena is ours").mpmc().expect("the queue was made");
+        let queue = loaded
+            .arena()
+            .expect("the arena is ours")
+            .mpmc::<KeyValue, Counted>(MPMC)
+            .expect("the queue was made");
         assert_eq!(loaded.pop().expect("the program runs"), Err(Status::NotFound));
         thread::scope(|scope| {
             let producer = scope.spawn(move || {
@@ -364,11 +379,11 @@ fn a_queue_can_be_attached_to_only_as_what_it_is() {
     let Some(_guard) = kernel("attach") else { return };
     let loaded = Kernel::load(&config(QueueKind::Mpsc, 16)).expect("the kernel can run it");
     let arena = loaded.arena().expect("the arena is ours");
-    assert!(arena.mpmc().is_err(), "no such queue was made");
-    let consumer = arena.mpsc_consumer().expect("the first");
-    assert!(arena.mpsc_consumer().is_err(), "a second consumer");
+    assert!(arena.mpmc::<KeyValue, Counted>(MPMC).is_err(), "no such queue was made");
+    let consumer = arena.mpsc_consumer::<KeyValue, Counted>(MPSC).expect("the first");
+    assert!(arena.mpsc_consumer::<KeyValue, Counted>(MPSC).is_err(), "a second consumer");
     drop(consumer);
-    assert!(arena.mpsc_consumer().is_ok(), "the next one");
+    assert!(arena.mpsc_consumer::<KeyValue, Counted>(MPSC).is_ok(), "the next one");
 }
 
 #[test]
@@ -403,12 +418,16 @@ fn own_kernel_objects(process: &str) -> Vec<String> {
 fn the_pool_of_a_kernel_queue_balances_after_use() {
     let Some(_guard) = kernel("pool balance") else { return };
     let loaded = Kernel::load(&config(QueueKind::Mpsc, 1000)).expect("the kernel can run it");
-    let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("the queue was made");
+    let producer = loaded
+        .arena()
+        .expect("the arena is ours")
+        .mpsc_producer::<KeyValue, Counted>(MPSC)
+        .expect("the queue was made");
     // All but the stub.
     let nodes = arenaq::pool::nodes_for(1000).0 - 1;
     drive(&loaded, 1, 700);
-    assert_eq!(producer.pool().free_nodes().expect("the list is whole"), nodes - 700);
+    assert_eq!(producer.nodes().free_nodes().expect("the list is whole"), nodes - 700);
     drain(&loaded, QueueKind::Mpsc);
-    assert_eq!(producer.pool().free_nodes().expect("the list is whole"), nodes);
+    assert_eq!(producer.nodes().free_nodes().expect("the list is whole"), nodes);
     assert!(loaded.counters().expect("the map is there").pushed == 700);
 }

@@ -3,6 +3,8 @@
 
 mod support;
 
+use arenaq::count::Counted;
+use arenaq_libbpf::{MPMC, MPSC};
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,10 +43,11 @@ impl Seen {
 /// Consumes until `ended` is true and nothing is left.
 fn consume(loaded: &Kernel, queue: QueueKind, ended: &AtomicBool) -> Seen {
     let arena = loaded.arena().expect("the arena is ours");
-    let mut mpsc = (queue == QueueKind::Mpsc).then(|| arena.mpsc_consumer().expect("nobody else consumes"));
+    let mut mpsc = (queue == QueueKind::Mpsc)
+        .then(|| arena.mpsc_consumer::<KeyValue, Counted>(MPSC).expect("nobody else consumes"));
     let mut pop = || match &mut mpsc {
         Some(consumer) => consumer.pop(),
-        None => arena.mpmc().expect("the queue was made").pop(),
+        None => arena.mpmc::<KeyValue, Counted>(MPMC).expect("the queue was made").pop(),
     };
     let mut seen = Seen::default();
     let backoff = Backoff::new();
@@ -96,12 +99,20 @@ fn assert_all(loaded: &Kernel, queue: QueueKind, seen: &Seen, counters: &Counter
     assert!(seen.interrupts > nested / 10, "{queue:?}: {} of {nested} interrupts pushed", seen.interrupts);
     let arena = loaded.arena().expect("the arena is ours");
     match queue {
-        QueueKind::Mpmc => arena.mpmc().expect("it was made").verify_quiesced().expect("it is whole"),
+        QueueKind::Mpmc => arena
+            .mpmc::<KeyValue, Counted>(MPMC)
+            .expect("it was made")
+            .verify_quiesced()
+            .expect("it is whole"),
         QueueKind::Mpsc => {
-            arena.mpsc_consumer().expect("nobody else").verify_quiesced().expect("it is whole");
-            let producer = arena.mpsc_producer().expect("it was made");
-            let free = producer.pool().free_nodes().expect("the list is whole");
-            assert_eq!(free, producer.pool().created() - 1, "every node but the stub is free");
+            arena
+                .mpsc_consumer::<KeyValue, Counted>(MPSC)
+                .expect("nobody else")
+                .verify_quiesced()
+                .expect("it is whole");
+            let producer = arena.mpsc_producer::<KeyValue, Counted>(MPSC).expect("it was made");
+            let free = producer.nodes().free_nodes().expect("the list is whole");
+            assert_eq!(free, producer.nodes().created() - 1, "every node but the stub is free");
         }
     }
     assert_eq!(loaded.verify().expect("the program runs"), Status::Success);
@@ -195,9 +206,13 @@ fn a_pool_that_grows_in_a_push_that_is_interrupted_stays_whole() {
         let interrupts = loaded.nested().expect("the map is there");
         // Only the program of the interrupt may find no node: it cannot allocate.
         assert!(counters.nomem <= interrupts, "{interrupts} interrupts: {counters:?}");
-        let producer = loaded.arena().expect("the arena is ours").mpsc_producer().expect("it was made");
-        assert!(producer.pool().created() > 90_000, "it has grown");
-        producer.pool().free_nodes().expect("the list is whole");
+        let producer = loaded
+            .arena()
+            .expect("the arena is ours")
+            .mpsc_producer::<KeyValue, Counted>(MPSC)
+            .expect("it was made");
+        assert!(producer.nodes().created() > 90_000, "it has grown");
+        producer.nodes().free_nodes().expect("the list is whole");
         assert_eq!(loaded.verify().expect("the program runs"), Status::Success);
         nested += interrupts;
     }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use arenaq::count::Counted;
+use arenaq_libbpf::{MPMC, MPSC};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -238,7 +240,7 @@ fn assert_repaired(loaded: &Kernel, queue: QueueKind, deaths: u64, missing: u64)
     match queue {
         QueueKind::Mpsc => {
             // SAFETY: the last consumer has ended.
-            let consumer = unsafe { arena.mpsc_consumer_after_death(Owner::LOCK) };
+            let consumer = unsafe { arena.mpsc_consumer_after_death(MPSC, Owner::LOCK) };
             let mut consumer = consumer.expect("a sound queue");
             // SAFETY: nothing is driven any more, and no other process is there.
             let nodes = unsafe { consumer.repair() }.expect("a sound queue");
@@ -247,7 +249,7 @@ fn assert_repaired(loaded: &Kernel, queue: QueueKind, deaths: u64, missing: u64)
             consumer.verify_quiesced().expect("the queue is whole");
         }
         QueueKind::Mpmc => {
-            let mpmc = arena.mpmc().expect("the queue was made");
+            let mpmc = arena.mpmc::<KeyValue, Counted>(MPMC).expect("the queue was made");
             // SAFETY: as above.
             unsafe { mpmc.recount() };
             mpmc.verify_quiesced().expect("the queue is whole");
@@ -420,7 +422,8 @@ const FOLDER: &str = "ARENAQ_TEST_FOLDER";
 fn child_that_pushes_when_it_is_let() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let pinned = Pinned::attach(Path::new(&folder)).expect("it was pinned");
-    let producer = pinned.arena().expect("a header").mpsc_producer().expect("a queue");
+    let producer =
+        pinned.arena().expect("a header").mpsc_producer::<KeyValue, Counted>(MPSC).expect("a queue");
     producer.push(KeyValue { key: 7, value: 1 }).expect("room");
     // SAFETY: the parent traces this thread from here on, and the stop lets it begin.
     unsafe {

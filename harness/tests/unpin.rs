@@ -2,6 +2,9 @@
 
 mod support;
 
+use arenaq::KeyValue;
+use arenaq::count::Counted;
+use arenaq_libbpf::MPSC;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -166,7 +169,7 @@ fn a_pin_that_fails_leaves_nothing() {
     let Some(_guard) = kernel("a pin that fails") else { return };
     let bpffs = Bpffs::mount();
     let loaded = Kernel::load(&Config::default()).expect("the kernel can run it");
-    let consumer = loaded.arena().expect("ours").mpsc_consumer().expect("free");
+    let consumer = loaded.arena().expect("ours").mpsc_consumer::<KeyValue, Counted>(MPSC).expect("free");
     let refused =
         loaded.pin(&bpffs.path("queue")).expect_err("somebody consumes without the lock").to_string();
     assert!(refused.contains("`Loaded::receiver`, which holds the lock"), "{refused}");

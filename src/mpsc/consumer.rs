@@ -58,6 +58,27 @@ impl<'a, P: Platform, T, C: CountPolicy> Consumer<'a, P, T, C> {
         Ok(Consumer { list, stub, unreturned: None, one_thread: PhantomData })
     }
 
+    /// The consumer again that was suspended.
+    ///
+    /// # Safety
+    ///
+    /// As [`new`](Self::new); stub and chain are what [`suspend`](Self::suspend) has returned the last time, or the stub
+    /// with which the queue was initialised.
+    #[inline(always)]
+    pub(super) unsafe fn resume(
+        list: List<'a, P, T, C>,
+        stub: Numbered<Node<P, T>>,
+        unreturned: Option<Chain>,
+    ) -> Self {
+        Consumer { list, stub, unreturned, one_thread: PhantomData }
+    }
+
+    /// What is the consumer's own, for [`resume`](Self::resume).
+    #[inline(always)]
+    pub(super) fn suspend(mut self) -> (Numbered<Node<P, T>>, Option<Chain>) {
+        (self.stub, self.unreturned.take())
+    }
+
     /// The queue, as its producers have it.
     #[inline]
     pub fn list(&self) -> List<'a, P, T, C> {

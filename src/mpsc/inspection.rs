@@ -66,6 +66,8 @@ impl<P: Platform, T, C: CountPolicy> List<'_, P, T, C> {
     ) -> Result<End<Node<P, T>, R>, Corruption> {
         let nodes = self.nodes.limit();
         let mut node = stub;
+        // Not `length > 0`: a kernel that has compared the counter knows what it is from then on, and walks every pass.
+        let mut is_stub = true;
         let mut done = 0;
         for length in P::steps(nodes) {
             if !self.nodes.owns(node) {
@@ -74,11 +76,10 @@ impl<P: Platform, T, C: CountPolicy> List<'_, P, T, C> {
             // SAFETY: the node is the pool's, and linked: the consumer rests, so it is not freed.
             let current = unsafe { &*node };
             // The elements begin behind the stub.
-            if length > 0
-                && let Some(found) = found(current)
-            {
+            if !is_stub && let Some(found) = found(current) {
                 return Ok(End::Found(found));
             }
+            is_stub = false;
             let next = current.next.load(&site::SEARCH_NEXT);
             if next.is_null() {
                 return Ok(End::Reached(node, length));

@@ -6,7 +6,7 @@ use crate::ordering::{Site, Write};
 use crate::payload::Payload;
 use crate::platform::{Link, Plain, Platform};
 use crate::pool::Nodes;
-use crate::status::PushError;
+use crate::status::{Corruption, PushError};
 
 /// An initialised queue and its nodes: what a producer has of it. Any number of copies.
 pub struct List<'a, P: Platform, T, C: CountPolicy = Counted> {
@@ -23,6 +23,33 @@ impl<P: Platform, T, C: CountPolicy> Clone for List<'_, P, T, C> {
 impl<P: Platform, T, C: CountPolicy> Copy for List<'_, P, T, C> {}
 
 impl<'a, P: Platform, T, C: CountPolicy> List<'a, P, T, C> {
+    /// A queue and its nodes, whose elements another process, or this one elsewhere, knows by another type. The queue
+    /// must have been initialised: see [`check_head`](Self::check_head).
+    ///
+    /// # Safety
+    ///
+    /// Heads, pools and nodes of both types have the same layout: platforms of the same words, and elements of as many
+    /// bytes as the stride says, for which any bytes are valid that are in the queue.
+    pub(crate) unsafe fn cast_from<Q: Platform, U, D: CountPolicy>(
+        head: &'a Head<Q, U, D>,
+        nodes: Nodes<'a, Q, Node<Q, U>>,
+        stride: P::Stride,
+    ) -> Self {
+        // SAFETY: the caller's promise.
+        let head = unsafe { &*(&raw const *head).cast::<Head<P, T, C>>() };
+        // SAFETY: as above.
+        List { head, nodes: unsafe { nodes.cast(stride) } }
+    }
+
+    /// Whether the queue was initialised, and its head is a node.
+    pub(crate) fn check_head(&self) -> Result<(), Corruption> {
+        match self.head.head.load(&site::INSPECT_HEAD) {
+            last if last.is_null() => Err(Corruption::NotInitialised),
+            last if !self.nodes.owns(last) => Err(Corruption::Link(last.addr() as u64)),
+            _ => Ok(()),
+        }
+    }
+
     /// The nodes of the queue.
     #[inline]
     pub fn nodes(&self) -> Nodes<'a, P, Node<P, T>> {

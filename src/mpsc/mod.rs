@@ -42,19 +42,23 @@
 mod consumer;
 mod inspection;
 mod list;
+mod queue;
 mod repair;
 pub mod site;
 
 use core::marker::PhantomData;
 
 use crate::count::{CountPolicy, Counted};
+use crate::drops::Drops;
+use crate::layout::CacheLine;
 use crate::payload::Payload;
 use crate::platform::{Link, Plain, Platform, Word};
-use crate::pool::Nodes;
+use crate::pool::{Nodes, Pool};
 use crate::status::PushError;
 
 pub use self::consumer::Consumer;
 pub use self::list::List;
+pub use self::queue::{Drain, Producer, TryIter, queue, queue_on};
 
 /// One node of the list.
 ///
@@ -104,6 +108,20 @@ pub struct Head<P: Platform, T, C: CountPolicy = Counted> {
 unsafe impl<P: Platform, T: Send, C: CountPolicy> Sync for Head<P, T, C> {}
 // SAFETY: as above; the raw pointers are not tied to a thread.
 unsafe impl<P: Platform, T: Send, C: CountPolicy> Send for Head<P, T, C> {}
+
+/// What is shared of a queue but for its nodes: what a variable of a BPF program is made of, `struct arenaq_mpsc`.
+///
+/// Layout: `pool` 0x000, `head` 0x280, `drops` 0x2c0; 768 bytes. All zero is a queue that was never initialised.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Control<P: Platform, T, C: CountPolicy> {
+    /// The pool of the nodes.
+    pub pool: Pool<P, Node<P, T>>,
+    /// The head.
+    pub head: CacheLine<Head<P, T, C>>,
+    /// What was dropped.
+    pub drops: Drops<P>,
+}
 
 impl<P: Platform, T, C: CountPolicy> Head<P, T, C> {
     /// A head without a stub, as zeroed memory is one.
@@ -160,4 +178,10 @@ impl<P: Platform, T, C: CountPolicy> core::fmt::Debug for Head<P, T, C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("mpsc::Head").field("count", &self.count()).finish_non_exhaustive()
     }
+}
+
+crate::layout::layouts! {
+    "ds_mpsc_node", Node<crate::platform::Native, crate::KeyValue>, { "next": next, "key": data }
+    "ds_mpsc_head", Head<crate::platform::Native, crate::KeyValue>, { "head": head, "tail": tail, "count": count }
+    "arenaq_mpsc", Control<crate::platform::Native, crate::KeyValue, Counted>, { "pool": pool, "head": head, "drops": drops }
 }

@@ -4,7 +4,7 @@
 
 extern crate std;
 
-use super::{Identify, Link, Plain, Platform, SizeOf, Word};
+use super::{Heap, Identify, Link, Plain, Platform, SizeOf, Word};
 use crate::experiment::{failure, order};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
@@ -68,6 +68,14 @@ impl Platform for Loom {
             Ordering::Relaxed => {}
             order => loom::sync::atomic::fence(order),
         }
+    }
+}
+
+impl Heap for Loom {
+    type Shared<T> = loom::sync::Arc<T>;
+
+    fn share<T>(value: T) -> Self::Shared<T> {
+        loom::sync::Arc::new(value)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Userspace: `core::sync::atomic`, inlined until nothing of the trait is left.
 
-use super::{Link, Plain, Platform, Stride, Word};
+use super::{Heap, Link, Plain, Platform, Stride, Word};
 use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -67,6 +67,14 @@ impl Platform for Native {
         } else {
             core::sync::atomic::fence(site.order());
         }
+    }
+}
+
+impl Heap for Native {
+    type Shared<T> = alloc::sync::Arc<T>;
+
+    fn share<T>(value: T) -> Self::Shared<T> {
+        alloc::sync::Arc::new(value)
     }
 }
 
@@ -166,6 +174,12 @@ impl Stride for SizeOf {
     #[inline(always)]
     fn bytes<S>(self) -> usize {
         size_of::<S>()
+    }
+
+    #[inline(always)]
+    unsafe fn element<S>(self, first: *mut S, index: usize) -> *mut S {
+        // SAFETY: the caller promises that the value is in the array.
+        unsafe { first.add(index) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! shuttle: large programs under random schedules. Its atomics are sequentially consistent whatever the site
 //! says, so it checks interleavings, never orderings.
 
-use super::{Identify, Link, Plain, Platform, SizeOf, Word, native::NativePlain, native::RETRY_BUDGET};
+use super::{Heap, Identify, Link, Plain, Platform, SizeOf, Word, native::NativePlain, native::RETRY_BUDGET};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
@@ -37,6 +37,14 @@ impl Platform for Shuttle {
 
     /// Nothing: everything has one order.
     fn fence_after_rmw(_site: &'static Site<Fence>) {}
+}
+
+impl Heap for Shuttle {
+    type Shared<T> = shuttle::sync::Arc<T>;
+
+    fn share<T>(value: T) -> Self::Shared<T> {
+        shuttle::sync::Arc::new(value)
+    }
 }
 
 impl Identify for Shuttle {

@@ -5,7 +5,7 @@ use core::ops::Range;
 use thiserror::Error;
 
 use super::{Chain, Nodes, site};
-use crate::platform::{Platform, Word};
+use crate::platform::{Platform, Stride, Word};
 use crate::status::Status;
 
 /// Why the pool did not grow.
@@ -82,6 +82,36 @@ impl<'a, P: Platform, N> Nodes<'a, P, N> {
         let reservation = self.reserve(count, count)?;
         // SAFETY: passed on to the caller; the reservation is this pool's.
         Ok(unsafe { self.link_up(reservation) })
+    }
+
+    /// Makes `count` more nodes, and those that fill the last block, and puts them on the free list. All their memory is
+    /// written here, so that the arena has pages for them before a producer in the kernel gets one: it cannot fault
+    /// them in, and what it wrote would be lost. Programs in the kernel that may allocate pages grow the pool in the
+    /// same way, and at the same time if need be (`ds_pool_grow`).
+    ///
+    /// # Errors
+    ///
+    /// [`GrowError`] if there is no room, or others were faster.
+    ///
+    /// # Safety
+    ///
+    /// The memory of all nodes that there is room for is mapped, and can be had.
+    pub unsafe fn grow_zeroed(&self, count: u64) -> Result<(), GrowError> {
+        let reservation = self.reserve(count, count)?;
+        let bytes = self.stride().bytes::<N>();
+        for node in self.reserved_nodes(&reservation) {
+            // SAFETY: the nodes lie in the room of the pool, which is mapped by the caller's promise, and those of a
+            // reservation are its owner's.
+            unsafe { node.cast::<u8>().write_bytes(0, bytes) };
+        }
+        // SAFETY: the reservation is this pool's; its nodes are written, and the links are mapped too.
+        let mut chain = unsafe { self.link_up(reservation) };
+        // SAFETY: the chain is this pool's.
+        while let Err(again) = unsafe { self.free_chain(chain) } {
+            chain = again;
+            P::relax();
+        }
+        Ok(())
     }
 
     /// Claims the numbers of `most` new nodes, or of as many more as fill the last block; of fewer if there is

@@ -78,7 +78,7 @@ pub mod site;
 
 use core::num::NonZero;
 
-use crate::layout::CacheLine;
+use crate::layout::{CacheLine, layouts};
 use crate::platform::{Plain, Platform, Stride, Word};
 
 use self::blocks::Blocks;
@@ -87,6 +87,7 @@ use self::free_list::Top;
 pub use self::free_list::Chain;
 pub use self::growth::{GrowError, Reservation};
 pub use self::magazines::{AllocError, Run};
+pub(crate) use self::nodes::Geometry;
 pub use self::nodes::Nodes;
 pub use self::repair::Repaired;
 
@@ -244,5 +245,17 @@ impl<P: Platform, N> core::fmt::Debug for Pool<P, N> {
         f.debug_struct("Pool")
             .field("created", &self.created.load(&site::INSPECT_CREATED))
             .finish_non_exhaustive()
+    }
+}
+
+layouts! {
+    "ds_pool", Pool<crate::platform::Native, u64>, {
+        "top": top,
+        "created": created,
+        "limit": limit,
+        "nodes": nodes,
+        "links": links,
+        "block_shift": block_shift,
+        "magazines": magazines,
     }
 }

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::divisor::ExactDivisor;
 use super::{Blocks, MAX_BLOCK_SHIFT, MAX_NODES, Pool, site};
-use crate::platform::{Plain, Platform, Stride, Word, element};
+use crate::platform::{Plain, Platform, Stride, Word};
 use crate::status::Corruption;
 
 /// Where the nodes and the links of a pool lie, and how many there is room for, as its control block says:
@@ -104,6 +104,18 @@ impl<'a, P: Platform, N> Nodes<'a, P, N> {
         }
     }
 
+    /// The same pool, for a process that knows more, or less, of its nodes.
+    ///
+    /// # Safety
+    ///
+    /// The control blocks of both have the same layout, and so have the nodes: platforms of the same words, and nodes of as
+    /// many bytes as the stride says.
+    pub(crate) unsafe fn cast<Q: Platform, M>(self, stride: Q::Stride) -> Nodes<'a, Q, M> {
+        // SAFETY: the caller's promise.
+        let pool = unsafe { &*(&raw const *self.pool).cast::<Pool<Q, M>>() };
+        Nodes { pool, nodes: self.nodes.cast(), links: self.links.cast(), blocks: self.blocks, stride }
+    }
+
     /// The node with this number.
     ///
     /// # Safety
@@ -112,7 +124,12 @@ impl<'a, P: Platform, N> Nodes<'a, P, N> {
     #[inline(always)]
     pub(super) unsafe fn node(&self, number: u64) -> *mut N {
         // SAFETY: there is room for so many nodes.
-        unsafe { element(self.nodes, slot(number), self.stride) }
+        unsafe { self.stride.element(self.nodes, slot(number)) }
+    }
+
+    /// How far apart the nodes lie.
+    pub(super) fn stride(&self) -> P::Stride {
+        self.stride
     }
 
     /// Where the node with this number is, or would be: not every number is one of a node whose memory is

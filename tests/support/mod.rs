@@ -10,10 +10,39 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arenaq::arena::{Arena, Places, Region};
+use arenaq::arena::{Arena, MpscProducer, Places, Region, Spec};
 use arenaq::count::CountPolicy;
-use arenaq::layout::STRUCTS;
-use arenaq::payload::Payload;
+use arenaq::payload::Element;
+use arenaq::pool::GrowError;
+use arenaq::structures::layouts;
+
+/// The name of a test's MPMC queue.
+pub(crate) const RING: &str = "ring";
+/// The name of its MPSC queue.
+pub(crate) const LIST: &str = "list";
+
+/// An MPMC queue of so many cells.
+pub(crate) fn ring<T: Element, C: CountPolicy>(capacity: u64) -> Spec<'static> {
+    with_policy::<C>(Spec::mpmc::<T>(RING, capacity))
+}
+
+/// An MPSC queue of so many elements, whose pool can grow to as many as `limit`.
+pub(crate) fn list<T: Element, C: CountPolicy>(elements: u64, limit: u64) -> Spec<'static> {
+    with_policy::<C>(Spec::mpsc::<T>(LIST, elements).limit(limit))
+}
+
+fn with_policy<C: CountPolicy>(spec: Spec<'static>) -> Spec<'static> {
+    if C::COUNTED { spec.counted() } else { spec }
+}
+
+/// Makes so many more nodes.
+pub(crate) fn grow<T: Element, C: CountPolicy>(
+    list: &MpscProducer<'_, T, C>,
+    count: u64,
+) -> Result<(), GrowError> {
+    // SAFETY: the memory of a test is all there.
+    unsafe { list.nodes().grow_zeroed(count) }
+}
 
 /// Zeroed memory with the alignment of a page, which a test can also damage.
 pub(crate) struct Memory {
@@ -60,8 +89,22 @@ impl Memory {
     }
 
     /// A formatted arena without queues.
-    pub(crate) fn format<T: Payload, C: CountPolicy>(&self) -> Arena<'_, T, C> {
+    pub(crate) fn format(&self) -> Arena<'_> {
         Arena::format(self.region(), self.places()).expect("a well placed header")
+    }
+
+    /// The address of a field of a queue's entry in the directory.
+    pub(crate) fn entry(&self, queue: &str, field: &str) -> usize {
+        let mut name = [0; 8];
+        name[..queue.len()].copy_from_slice(queue.as_bytes());
+        let header = self.places().header;
+        let [first, entries] =
+            ["directory", "queues"].map(|field| self.peek(header + offset("arenaq_header", field)) as usize);
+        (0..entries)
+            .map(|number| first + number * ENTRY)
+            .find(|entry| self.peek(*entry) == u64::from_ne_bytes(name))
+            .unwrap_or_else(|| panic!("the directory has no `{queue}`"))
+            + offset("arenaq_entry", field)
     }
 
     /// The word at `address`.
@@ -98,10 +141,12 @@ impl Drop for Memory {
     }
 }
 
+/// The size of an entry of the directory.
+pub(crate) const ENTRY: usize = 128;
+
 /// Where a field lies in its structure, by the names in C.
 pub(crate) fn offset(structure: &str, field: &str) -> usize {
-    STRUCTS
-        .iter()
+    layouts()
         .find(|s| s.name == structure)
         .and_then(|s| s.fields.iter().find(|(name, _)| *name == field))
         .unwrap_or_else(|| panic!("no field {structure}.{field}"))

@@ -19,7 +19,7 @@ pub(crate) fn item(serial: u64) -> KeyValue {
 
 /// An MPMC queue whose positions pass the end of the number space with the first element.
 pub(crate) struct Ring {
-    pub(crate) head: mpmc::Head<Scripted, KeyValue, Counted>,
+    head: mpmc::Head<Scripted, KeyValue, Counted>,
     _cells: Vec<mpmc::Cell<Scripted, KeyValue>>,
 }
 
@@ -33,9 +33,14 @@ impl Ring {
         Ring { head, _cells: cells }
     }
 
+    /// The queue, its geometry read anew.
+    pub(crate) fn queue(&self) -> mpmc::Ring<'_, Scripted, KeyValue, Counted> {
+        self.head.ring().expect("an initialised queue")
+    }
+
     pub(crate) fn single_consumer(&self) -> SingleConsumer<'_, Scripted, KeyValue, Counted> {
         // SAFETY: who asks for it has no other consumer at the time; one that died does not come back.
-        unsafe { self.head.single_consumer() }
+        unsafe { self.queue().single_consumer() }
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use arenaq::ordering::all_sites;
+use arenaq::structures::sites;
 use clap::Args;
 use serde::de::DeserializeOwned;
 
@@ -128,7 +128,7 @@ fn choose(models: Vec<String>, name: Option<&str>) -> anyhow::Result<Vec<String>
 
 fn list(mutants: &[mutants::Mutant], models: &[String]) {
     println!("sites:");
-    for site in all_sites() {
+    for site in sites() {
         let order = if is_atomic(site) { show(site.order, site.failure) } else { "plain".to_owned() };
         println!("  {:<30} {:<16} {order}", site.name, format!("{:?}", site.access));
     }

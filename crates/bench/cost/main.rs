@@ -20,7 +20,7 @@ use arenaq::platform::{Native, Platform, Word};
 use arenaq::pool::Pool;
 use arenaq::{KeyValue, PopError, PushError};
 
-type Ring = mpmc::Head<Native, KeyValue>;
+type Ring<'a> = mpmc::Ring<'a, Native, KeyValue>;
 type List<'a> = mpsc::List<'a, Native, KeyValue>;
 type Consumer<'a> = mpsc::Consumer<'a, Native, KeyValue>;
 
@@ -46,10 +46,10 @@ macro_rules! measured {
 }
 
 measured! {
-    1u32 arenaq_mpmc_push(queue: &Ring, value: KeyValue) -> Result<(), PushError> = queue.push(value);
-    2u32 twin_mpmc_push(queue: &twin::Mpmc, value: KeyValue) -> Result<(), PushError> = queue.push(value);
-    3u32 arenaq_mpmc_pop(queue: &Ring) -> Result<KeyValue, PopError> = queue.pop();
-    4u32 twin_mpmc_pop(queue: &twin::Mpmc) -> Result<KeyValue, PopError> = queue.pop();
+    1u32 arenaq_mpmc_push(queue: &Ring<'_>, value: KeyValue) -> Result<(), PushError> = queue.push(value);
+    2u32 twin_mpmc_push(queue: &twin::Ring<'_>, value: KeyValue) -> Result<(), PushError> = queue.push(value);
+    3u32 arenaq_mpmc_pop(queue: &Ring<'_>) -> Result<KeyValue, PopError> = queue.pop();
+    4u32 twin_mpmc_pop(queue: &twin::Ring<'_>) -> Result<KeyValue, PopError> = queue.pop();
     5u32 arenaq_mpsc_push(queue: &List<'_>, value: KeyValue) -> Result<(), PushError> = queue.push(value);
     6u32 twin_mpsc_push(queue: &twin::List<'_>, value: KeyValue) -> Result<(), PushError> = queue.push(value);
     7u32 arenaq_mpsc_pop(consumer: &mut Consumer<'_>) -> Result<KeyValue, PopError> = consumer.pop();
@@ -112,14 +112,16 @@ fn run(side: &str, operation: &str, case: Case) {
         ("arenaq", true) => {
             let cells: Vec<mpmc::Cell<Native, KeyValue>> =
                 (0..CAPACITY).map(|_| mpmc::Cell::empty()).collect();
-            let ring = Ring::empty();
+            let head = mpmc::Head::empty();
             let capacity = Capacity::new(CAPACITY).expect("a capacity");
             // SAFETY: so many cells, never freed, and nobody else is here.
-            unsafe { ring.init(cells.leak().as_mut_ptr(), capacity) }.expect("nothing ends the loop");
+            unsafe { head.init(cells.leak().as_mut_ptr(), capacity) }.expect("nothing ends the loop");
+            let ring = head.ring().expect("a queue");
             drive(operation, case, |value| arenaq_mpmc_push(&ring, value), || arenaq_mpmc_pop(&ring));
         }
         ("twin", true) => {
-            let ring = twin::Mpmc::new(CAPACITY);
+            let head = twin::Mpmc::new(CAPACITY);
+            let ring = head.ring();
             drive(operation, case, |value| twin_mpmc_push(&ring, value), || twin_mpmc_pop(&ring));
         }
         ("arenaq", false) => {

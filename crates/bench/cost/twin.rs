@@ -67,70 +67,80 @@ impl Mpmc {
         }
     }
 
-    #[inline]
-    pub(crate) fn push(&self, value: KeyValue) -> Result<(), PushError> {
+    pub(crate) fn ring(&self) -> Ring<'_> {
         // SAFETY: written before the queue was handed out, and never again.
-        let buffer = unsafe { *self.buffer.get() };
-        if buffer.is_null() {
-            return Err(PushError::Invalid);
-        }
-        let mut position = self.enqueue_pos.0.load(Relaxed);
-        // SAFETY: as the buffer.
-        let mask = unsafe { *self.buffer_mask.get() };
+        let (cells, mask) = unsafe { (*self.buffer.get(), *self.buffer_mask.get()) };
+        Ring { head: self, cells, mask }
+    }
+}
+
+/// The queue, with the geometry copied.
+pub(crate) struct Ring<'a> {
+    head: &'a Mpmc,
+    cells: *mut Cell,
+    mask: u64,
+}
+
+/// Why no position was claimed.
+enum Blocked {
+    NotOurTurn,
+    Contended,
+}
+
+impl Ring<'_> {
+    #[inline(always)]
+    fn cell(&self, position: u64) -> &Cell {
+        // SAFETY: the ring has mask + 1 cells.
+        unsafe { &*self.cells.add((position & self.mask) as usize) }
+    }
+
+    /// Claims the next position whose cell's sequence is `turn` ahead of it.
+    #[inline(always)]
+    fn claim(&self, word: &AtomicU64, turn: u64) -> Result<u64, Blocked> {
+        let mut position = word.load(Relaxed);
         for attempt in 0..RETRY_BUDGET {
-            // SAFETY: the ring has mask + 1 cells.
-            let cell = unsafe { &*buffer.add((position & mask) as usize) };
-            let sequence = cell.sequence.load(Acquire);
-            let turn = sequence.wrapping_sub(position).cast_signed();
-            if turn == 0 {
+            let sequence = self.cell(position).sequence.load(Acquire);
+            let ahead = sequence.wrapping_sub(position.wrapping_add(turn)).cast_signed();
+            if ahead == 0 {
                 let next = position.wrapping_add(1);
-                if self.enqueue_pos.0.compare_exchange(position, next, Relaxed, Relaxed).is_ok() {
-                    // SAFETY: the claim makes the cell ours until we publish it.
-                    unsafe { cell.data.get().write(value) };
-                    cell.sequence.store(next, Release);
-                    self.count.fetch_add(1, Relaxed);
-                    return Ok(());
+                if word.compare_exchange(position, next, Relaxed, Relaxed).is_ok() {
+                    return Ok(position);
                 }
-            } else if turn < 0 {
-                return Err(PushError::Full);
+            } else if ahead < 0 {
+                return Err(Blocked::NotOurTurn);
             }
             back_off(attempt);
-            position = self.enqueue_pos.0.load(Relaxed);
+            position = word.load(Relaxed);
         }
-        Err(PushError::Contended)
+        Err(Blocked::Contended)
+    }
+
+    #[inline]
+    pub(crate) fn push(&self, value: KeyValue) -> Result<(), PushError> {
+        let position = self.claim(&self.head.enqueue_pos.0, 0).map_err(|blocked| match blocked {
+            Blocked::NotOurTurn => PushError::Full,
+            Blocked::Contended => PushError::Contended,
+        })?;
+        let cell = self.cell(position);
+        // SAFETY: the claim makes the cell ours until we publish it.
+        unsafe { cell.data.get().write(value) };
+        cell.sequence.store(position.wrapping_add(1), Release);
+        self.head.count.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     #[inline]
     pub(crate) fn pop(&self) -> Result<KeyValue, PopError> {
-        // SAFETY: written before the queue was handed out, and never again.
-        let buffer = unsafe { *self.buffer.get() };
-        if buffer.is_null() {
-            return Err(PopError::Invalid);
-        }
-        let mut position = self.dequeue_pos.0.load(Relaxed);
-        // SAFETY: as the buffer.
-        let mask = unsafe { *self.buffer_mask.get() };
-        for attempt in 0..RETRY_BUDGET {
-            // SAFETY: the ring has mask + 1 cells.
-            let cell = unsafe { &*buffer.add((position & mask) as usize) };
-            let sequence = cell.sequence.load(Acquire);
-            let next = position.wrapping_add(1);
-            let turn = sequence.wrapping_sub(next).cast_signed();
-            if turn == 0 {
-                if self.dequeue_pos.0.compare_exchange(position, next, Relaxed, Relaxed).is_ok() {
-                    // SAFETY: the claim makes the cell ours until we free it.
-                    let value = unsafe { read(cell.data.get()) };
-                    cell.sequence.store(next.wrapping_add(mask), Release);
-                    self.count.fetch_add(1u64.wrapping_neg(), Relaxed);
-                    return Ok(value);
-                }
-            } else if turn < 0 {
-                return Err(PopError::Empty);
-            }
-            back_off(attempt);
-            position = self.dequeue_pos.0.load(Relaxed);
-        }
-        Err(PopError::Contended)
+        let position = self.claim(&self.head.dequeue_pos.0, 1).map_err(|blocked| match blocked {
+            Blocked::NotOurTurn => PopError::Empty,
+            Blocked::Contended => PopError::Contended,
+        })?;
+        let cell = self.cell(position);
+        // SAFETY: the claim makes the cell ours until we free it.
+        let value = unsafe { read(cell.data.get()) };
+        cell.sequence.store(position.wrapping_add(self.mask).wrapping_add(1), Release);
+        self.head.count.fetch_add(1u64.wrapping_neg(), Relaxed);
+        Ok(value)
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::{fs, io, process, ptr};
 
 use arenaq::KeyValue;
-use arenaq::arena::{Arena, CreateError, Places, Region};
+use arenaq::arena::{Arena, CreateError, Placed, Places, Region, Spec};
 use arenaq::mpmc::{Capacity, Cell};
 use arenaq::mpsc::Node;
 use arenaq::platform::Native;
@@ -17,10 +17,12 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::error::Error;
-use crate::queue::QueueKind;
+use crate::queue::{MPMC, MPSC, QueueKind};
 
 /// The size of an arena's pages.
 pub const PAGE: u64 = 4096;
+/// How many queues the directory has room for.
+const QUEUES: usize = 16;
 /// The largest arena: pointers into it differ in their low 32 bits only.
 const LARGEST: u64 = 1 << 32;
 
@@ -96,7 +98,7 @@ impl Mapping {
 
     fn region(&self) -> Result<Region<'_>, Error> {
         // SAFETY: the arena is mapped for as long as `self` lives, which the region borrows: by libbpf, or by `at`.
-        // It is written only by arenaq's algorithms: that is what its header says, which `Arena::attach` looks at.
+        // In this process it is written only by arenaq's algorithms.
         Ok(unsafe { Region::new(ptr::with_exposed_provenance_mut(self.base), self.length) }?)
     }
 
@@ -106,7 +108,7 @@ impl Mapping {
     ///
     /// [`Error::Forked`] in a fork of the process that has mapped it, [`Error::Arena`] if the header is not what it
     /// should be.
-    pub(crate) fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
+    pub(crate) fn arena(&self) -> Result<Arena<'_>, Error> {
         if self.process != process::id() {
             return Err(Error::Forked { parent: self.process });
         }
@@ -139,17 +141,19 @@ impl Mapping {
 
         let places = Places {
             header: globals.header as usize,
-            mpmc: globals.mpmc as usize,
-            mpsc: globals.mpsc as usize,
-            pool: globals.pool as usize,
             event_count: Some(globals.events as usize),
+            queues: QUEUES,
             free,
         };
-        let mut arena = Arena::<KeyValue>::format(region, places)?;
-        match queue {
-            QueueKind::Mpmc => arena.create_mpmc(capacity)?,
-            QueueKind::Mpsc => arena.create_mpsc(capacity, limit)?,
-        }
+        let mut arena = Arena::format(region, places)?;
+        let at = |head: u64, pool: u64| Placed { head: head as usize, pool: pool as usize, drops: None };
+        let spec = match queue {
+            QueueKind::Mpmc => Spec::mpmc::<KeyValue>(MPMC, capacity).at(at(globals.mpmc, 0)),
+            QueueKind::Mpsc => {
+                Spec::mpsc::<KeyValue>(MPSC, capacity).limit(limit).at(at(globals.mpsc, globals.pool))
+            }
+        };
+        arena.create(&spec.counted())?;
         arena.publish();
         Ok(())
     }
@@ -165,7 +169,7 @@ impl Drop for Mapping {
     }
 }
 
-/// How many pages an arena needs: for a queue, and for the variables of the programs.
+/// How many pages an arena needs: for a queue, for the directory, and for the variables of the programs.
 ///
 /// `capacity` and `limit` are how many elements the queue holds, and how many it may be grown to.
 ///
@@ -186,7 +190,7 @@ pub fn pages_for(queue: QueueKind, capacity: u64, limit: u64) -> Result<u32, Err
         QueueKind::Mpmc => elements,
         QueueKind::Mpsc => nodes_for(elements.min(MAX_ELEMENTS)).0,
     };
-    let needed = elements.saturating_mul(element).saturating_add(4 * PAGE);
+    let needed = elements.saturating_mul(element).saturating_add(5 * PAGE);
     if needed > LARGEST {
         return Err(Error::TooLarge { capacity, needed });
     }

@@ -71,7 +71,7 @@ pub use error::Error;
 pub use instructions::{Instructions, acquire_release, choose};
 pub use loaded::Loaded;
 pub use populate::populate;
-pub use queue::QueueKind;
+pub use queue::{MPMC, MPSC, QueueKind};
 pub use receiver::Receiver;
 pub use receiver::doorbell::Doorbell;
 pub use receiver::source::Source;

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arenaq::KeyValue;
 use arenaq::arena::Arena;
 use libbpf_rs::{Link, Map, MapCore, MapHandle, Object};
 
@@ -83,7 +82,7 @@ impl Loaded {
     ///
     /// [`Error::Forked`] in a fork of the process that loaded, [`Error::Arena`] if the header is not what it should
     /// be.
-    pub fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
+    pub fn arena(&self) -> Result<Arena<'_>, Error> {
         self.mapping.arena()
     }
 
@@ -143,7 +142,7 @@ impl Loaded {
     /// [`Pinned::map`](crate::pinned::Pinned::map).
     ///
     /// From now on the right to consume is the lock on the folder: a [`Receiver`] that exists gets it, and
-    /// `arena().mpsc_consumer()` is refused.
+    /// `arena().mpsc_consumer::<KeyValue, Counted>(MPSC)` is refused.
     ///
     /// # Errors
     ///

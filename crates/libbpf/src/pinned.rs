@@ -100,7 +100,7 @@ impl Pinned {
     ///
     /// [`Error::Forked`] in a fork of the process that attached, [`Error::Arena`] if the header is not what
     /// it should be.
-    pub fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
+    pub fn arena(&self) -> Result<Arena<'_>, Error> {
         self.mapping.arena()
     }
 

@@ -1,5 +1,10 @@
 //! Which queue.
 
+/// The name of the MPMC queue of pairs in an arena: that of the variable which is its head.
+pub const MPMC: &str = "ds_vyukhov";
+/// The name of the MPSC queue of pairs.
+pub const MPSC: &str = "ds_mpsc";
+
 /// Which of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {

@@ -1,5 +1,7 @@
 //! The account of a consumer: where every event went since the queue was pinned.
 
+use arenaq::count::Counted;
+use arenaq_libbpf::MPSC;
 use std::fmt;
 use std::thread;
 use std::time::Duration;
@@ -112,7 +114,7 @@ fn nodes_missing(pinned: &Pinned, length: u64) -> Result<Option<u64>, Error> {
         QueueKind::Mpmc => Ok(Some(0)),
         QueueKind::Mpsc => {
             let arena = pinned.arena()?;
-            let pool = arena.mpsc_producer()?.pool();
+            let pool = arena.mpsc_producer::<KeyValue, Counted>(MPSC)?.nodes();
             let known = pool.free_nodes().map(|free| free + length + 1);
             Ok(known.ok().map(|known| pool.created().saturating_sub(known)))
         }

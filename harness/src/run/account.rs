@@ -1,7 +1,9 @@
 //! Adds up: what was pushed, what came out, and what lies in the queue still.
 
 use arenaq::arena::Arena;
+use arenaq::count::Counted;
 use arenaq::{Corruption, KeyValue, Status};
+use arenaq_libbpf::MPSC;
 use arenaq_libbpf::{QueueKind, Source, checksum};
 
 use super::observe::Observed;
@@ -16,7 +18,7 @@ struct Rest {
     verify: Result<(), Corruption>,
 }
 
-fn examine(queue: QueueKind, arena: &Arena<'_, KeyValue>) -> Result<Rest, Error> {
+fn examine(queue: QueueKind, arena: &Arena<'_>) -> Result<Rest, Error> {
     let mut sum = 0u64;
     let mut length = 0;
     let count = |event: &KeyValue| {
@@ -49,7 +51,7 @@ pub(super) struct Subject {
 pub(super) fn add_up(
     options: &Options,
     subject: &Subject,
-    arena: &Arena<'_, KeyValue>,
+    arena: &Arena<'_>,
     observed: &Observed,
 ) -> Result<Summary, Error> {
     let Observed { finished, seconds, seen } = observed;
@@ -133,11 +135,11 @@ pub(super) fn add_up(
 }
 
 /// The nodes of the MPSC queue, and who has made them.
-fn nodes(options: &Options, arena: &Arena<'_, KeyValue>, refilled: u64) -> Result<Option<Nodes>, Error> {
+fn nodes(options: &Options, arena: &Arena<'_>, refilled: u64) -> Result<Option<Nodes>, Error> {
     if options.queue == QueueKind::Mpmc {
         return Ok(None);
     }
-    let pool = arena.mpsc_producer()?.pool();
+    let pool = arena.mpsc_producer::<KeyValue, Counted>(MPSC)?.nodes();
     let at_first = (options.capacity + 1 + pool.spare()).next_multiple_of(pool.block()).min(pool.limit());
     let grown = pool.created().saturating_sub(at_first);
     Ok(Some(Nodes {

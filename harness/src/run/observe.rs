@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use arenaq::KeyValue;
 use arenaq::arena::Arena;
 use arenaq_libbpf::Source;
 
@@ -44,7 +43,7 @@ pub(super) struct Observed {
 pub(super) fn observe<P: Producers>(
     options: &Options,
     interrupted: &AtomicBool,
-    arena: &Arena<'_, KeyValue>,
+    arena: &Arena<'_>,
     mut producers: P,
 ) -> Result<Observed, Error> {
     let control = Control::new(options.events);

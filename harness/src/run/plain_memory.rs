@@ -1,12 +1,13 @@
 //! Ordinary memory in the place of an arena.
 
 use arenaq::KeyValue;
-use arenaq::arena::{Arena, CreateError, Places, Region};
+use arenaq::arena::{Arena, CreateError, Places, Region, Spec};
 use arenaq::mpmc::{Capacity, Cell};
 use arenaq::mpsc::Node;
 use arenaq::platform::Native;
 use arenaq::pool::{MAX_ELEMENTS, nodes_for};
 use arenaq_libbpf::QueueKind;
+use arenaq_libbpf::{MPMC, MPSC};
 use bytemuck::allocation::try_zeroed_vec;
 
 use super::crew::require_addresses;
@@ -40,7 +41,7 @@ impl PlainMemory {
         let element =
             size_of::<Cell<Native, KeyValue>>().max(size_of::<Node<Native, KeyValue>>() + size_of::<u64>());
         let (nodes, _) = nodes_for(capacity.min(MAX_ELEMENTS));
-        let needed = nodes.max(capacity).saturating_mul(element as u64).saturating_add(4096);
+        let needed = nodes.max(capacity).saturating_mul(element as u64).saturating_add(8192);
         // As an arena: what does not fit there is refused here too.
         if needed > 1 << 32 {
             return Err(arenaq_libbpf::Error::TooLarge { capacity, needed }.into());
@@ -56,11 +57,12 @@ impl PlainMemory {
             let region = memory.region()?;
             let places = Places::in_plain_memory(&region)?;
             let header = places.header;
-            let mut arena = Arena::<KeyValue>::format(region, places)?;
-            match queue {
-                QueueKind::Mpmc => arena.create_mpmc(capacity)?,
-                QueueKind::Mpsc => arena.create_mpsc(capacity, capacity)?,
-            }
+            let mut arena = Arena::format(region, places)?;
+            let spec = match queue {
+                QueueKind::Mpmc => Spec::mpmc::<KeyValue>(MPMC, capacity),
+                QueueKind::Mpsc => Spec::mpsc::<KeyValue>(MPSC, capacity),
+            };
+            arena.create(&spec.counted())?;
             arena.publish();
             header
         };
@@ -79,7 +81,7 @@ impl PlainMemory {
     /// # Errors
     ///
     /// [`Error::Library`] if the header is not what `new` has written.
-    pub(super) fn arena(&self) -> Result<Arena<'_, KeyValue>, Error> {
+    pub(super) fn arena(&self) -> Result<Arena<'_>, Error> {
         Ok(Arena::attach(self.region()?, self.header)?)
     }
 }

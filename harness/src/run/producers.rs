@@ -1,6 +1,5 @@
 //! What a run asks of whatever pushes.
 
-use arenaq::KeyValue;
 use arenaq::arena::Arena;
 use arenaq_libbpf::Source;
 
@@ -16,11 +15,7 @@ pub(super) trait Producers {
     where
         Self: 'a;
     /// A consumer of their queue, which waits as they let it.
-    fn consumer<'a>(
-        &self,
-        arena: &Arena<'a, KeyValue>,
-        source: Source<'a>,
-    ) -> Result<Self::Consumer<'a>, Error>
+    fn consumer<'a>(&self, arena: &Arena<'a>, source: Source<'a>) -> Result<Self::Consumer<'a>, Error>
     where
         Self: 'a;
     /// What they have counted so far.

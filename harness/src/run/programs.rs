@@ -1,5 +1,7 @@
 //! BPF programs as producers: traced processes, a traced command, or threads that run the hook `drive`.
 
+use arenaq::count::Counted;
+use arenaq_libbpf::MPSC;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
@@ -100,7 +102,7 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         require_addresses(options.consumers + drivers + refill, 0)?;
         let refill = match growth {
             Growth::Userspace => {
-                let producer = kernel.arena()?.mpsc_producer()?;
+                let producer = kernel.arena()?.mpsc_producer::<KeyValue, Counted>(MPSC)?;
                 Some(Refill::start(producer, &stops.refill, scope)?)
             }
             Growth::Nobody | Growth::Kernel => None,
@@ -182,7 +184,7 @@ impl Producers for Programs<'_, '_> {
     where
         Self: 'a;
 
-    fn consumer<'a>(&self, arena: &Arena<'a, KeyValue>, source: Source<'a>) -> Result<Receiver<'a>, Error>
+    fn consumer<'a>(&self, arena: &Arena<'a>, source: Source<'a>) -> Result<Receiver<'a>, Error>
     where
         Self: 'a,
     {

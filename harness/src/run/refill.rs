@@ -55,12 +55,12 @@ impl<'scope, 'env> Refill<'scope, 'env> {
 }
 
 fn room(producer: &MpscProducer<'_, KeyValue>) -> u64 {
-    producer.pool().limit().saturating_sub(producer.pool().created())
+    producer.nodes().limit().saturating_sub(producer.nodes().created())
 }
 
 /// The nodes that no element has, and that are not the stub: approximately, for producers are running.
 fn free(producer: &MpscProducer<'_, KeyValue>) -> u64 {
-    producer.pool().created().saturating_sub(producer.count() + 1)
+    producer.nodes().created().saturating_sub(producer.count() + 1)
 }
 
 /// Makes nodes until the reserve is full, or there is no room. Returns how many.

@@ -1,5 +1,7 @@
 //! Threads as producers: the same queues and the same account, without the kernel.
 
+use arenaq::count::Counted;
+use arenaq_libbpf::{MPMC, MPSC};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Scope;
 
@@ -70,7 +72,7 @@ impl<'scope, 'env> Threads<'scope, 'env> {
     /// [`Error::Library`] if the arena has no such queue, [`Error::Thread`] if the system gives no thread.
     pub(super) fn start(
         options: &Options,
-        arena: &Arena<'env, KeyValue>,
+        arena: &Arena<'env>,
         shared: &'env Shared,
         scope: &'scope Scope<'scope, 'env>,
     ) -> Result<Self, Error> {
@@ -79,11 +81,11 @@ impl<'scope, 'env> Threads<'scope, 'env> {
         for ((key, share), counts) in (0..).zip(options.shares()).zip(&shared.counts) {
             match options.queue {
                 QueueKind::Mpmc => {
-                    let queue = arena.mpmc()?;
+                    let queue = arena.mpmc::<KeyValue, Counted>(MPMC)?;
                     crew.spawn(move || produce(key, share, counts, stop, |event| queue.push(event)))?;
                 }
                 QueueKind::Mpsc => {
-                    let queue = arena.mpsc_producer()?;
+                    let queue = arena.mpsc_producer::<KeyValue, Counted>(MPSC)?;
                     crew.spawn(move || produce(key, share, counts, stop, |event| queue.push(event)))?;
                 }
             }
@@ -127,7 +129,7 @@ impl Producers for Threads<'_, '_> {
     where
         Self: 'a;
 
-    fn consumer<'a>(&self, _arena: &Arena<'a, KeyValue>, source: Source<'a>) -> Result<Source<'a>, Error>
+    fn consumer<'a>(&self, _arena: &Arena<'a>, source: Source<'a>) -> Result<Source<'a>, Error>
     where
         Self: 'a,
     {

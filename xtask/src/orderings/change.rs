@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
-use arenaq::ordering::{Access, Ordering, SiteInfo, all_sites};
+use arenaq::ordering::{Access, Ordering, SiteInfo};
+use arenaq::structures::sites;
 
 /// The names of all orderings, strongest first.
 const ORDERINGS: [Ordering; 5] =
@@ -100,10 +101,10 @@ impl Change {
 
 /// The site with this name.
 fn find(name: &str) -> anyhow::Result<&'static SiteInfo> {
-    if let Some(site) = all_sites().find(|site| site.name == name) {
+    if let Some(site) = sites().find(|site| site.name == name) {
         return Ok(site);
     }
-    let close = all_sites()
+    let close = sites()
         .map(|site| (strsim::jaro_winkler(name, site.name), site.name))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|(likeness, _)| *likeness > 0.8);
@@ -162,7 +163,7 @@ fn is_weaker(a: Ordering, b: Ordering) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, Change, Ordering, all_sites, is_weaker, weaker};
+    use super::{Access, Change, Ordering, is_weaker, sites, weaker};
 
     #[test]
     fn the_weaker_orderings_of_an_access_are_those_that_it_can_have_and_that_promise_less() {
@@ -178,14 +179,14 @@ mod tests {
 
     #[test]
     fn a_compare_exchange_is_weakened_one_side_at_a_time() {
-        let claim = all_sites().find(|site| site.name == "pool.alloc.claim_block").expect("the site");
+        let claim = sites().find(|site| site.name == "pool.alloc.claim_block").expect("the site");
         let tried: Vec<_> = Change::weaker(claim).iter().map(ToString::to_string).collect();
         assert_eq!(tried, ["pool.alloc.claim_block=Relaxed/Relaxed"]);
     }
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        for change in all_sites().flat_map(Change::weaker) {
+        for change in sites().flat_map(Change::weaker) {
             assert_eq!(change.to_string().parse::<Change>().expect("a change"), change);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, bail};
-use arenaq::ordering::all_sites;
+use arenaq::structures::sites;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::orderings::change::Change;
@@ -62,7 +62,7 @@ pub(crate) fn measure(
     mutants: &[Mutant],
     jobs: NonZeroUsize,
 ) -> anyhow::Result<Matrix> {
-    let changes: Vec<_> = all_sites().flat_map(Change::weaker).collect();
+    let changes: Vec<_> = sites().flat_map(Change::weaker).collect();
     let mut models = binary.list()?;
     models.sort_unstable();
     let bar = bar(models.len() * 2 + changes.len() + mutants.len());

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use arenaq::ordering::{SITES, all_sites};
 use arenaq::paths::{BOUNDS, PATHS};
+use arenaq::structures::{self, SITES};
 
 use crate::orderings::change::{Change, is_atomic, show};
 use crate::orderings::claims::{self, Claim};
@@ -127,7 +127,8 @@ fn weaker(text: &mut String, matrix: &Matrix, survivors: &[Survivor]) {
         let (result, model) = result(verdict);
         line!(text, "| `{}` | {is} | {} | {result} | {model} |", change.site.name, change.orderings());
     }
-    let relaxed = all_sites().filter(|site| is_atomic(site) && Change::weaker(site).is_empty()).count();
+    let relaxed =
+        structures::sites().filter(|site| is_atomic(site) && Change::weaker(site).is_empty()).count();
     line!(text, "\n{relaxed} atomic sites are relaxed already.");
     let explained: Vec<_> = matrix
         .weaker

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use arenaq::KeyValue;
+use arenaq::arena::Spec;
 use arenaq::count::Counted;
 use libbpf_rs::UserRingBuffer;
 
-use super::channel::push_to_map;
+use super::channel::{QUEUE, push_to_map};
 use super::object::{Loaded, MapSize, Mapped, Run};
 use crate::cpu;
 use crate::results::Role;
@@ -99,7 +100,7 @@ impl WayBack {
         let loaded = Loaded::load(&[back.program()], &[back.map()])?;
         let mapped = match back {
             Back::Mpmc => {
-                Some(loaded.make_arena::<Counted>(|arena| Ok(arena.create_mpmc((2 * BATCH).into())?))?)
+                Some(loaded.make_arena(Spec::mpmc::<KeyValue>(QUEUE, (2 * BATCH).into()).counted())?)
             }
             _ => None,
         };
@@ -139,8 +140,8 @@ impl WayBack {
         Ok(match self.back {
             Back::Mpmc => {
                 // SAFETY: `load` has made the arena in this object.
-                let arena = unsafe { self.mapped.context("no arena")?.attach::<Counted>(&self.loaded) }?;
-                let queue = arena.mpmc()?;
+                let arena = unsafe { self.mapped.context("no arena")?.attach(&self.loaded) }?;
+                let queue = arena.mpmc::<KeyValue, Counted>(QUEUE)?;
                 Box::new(move |element| Ok(queue.push(element)?))
             }
             Back::UserRingbuf => {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use arenaq::KeyValue;
 use arenaq::PopError;
-use arenaq::arena::{Arena, Mpmc, MpscConsumer};
-use arenaq::count::{CountPolicy, Counted, Uncounted};
+use arenaq::arena::{Arena, Mpmc, MpscConsumer, Spec};
+use arenaq::count::Uncounted;
 use arenaq::eventcount::EventCount;
 use arenaq::platform::Native;
 use arenaq::pool::nodes_for;
@@ -147,6 +147,8 @@ pub enum Waiting {
     Sleep,
 }
 
+/// The name of the queue in the arena.
+pub(super) const QUEUE: &str = "queue";
 /// How long a consumer sleeps that nobody can wake.
 const NAP: Duration = Duration::from_micros(100);
 /// How long epoll waits: until then a consumer that is to end does not see it.
@@ -180,17 +182,13 @@ impl Channel {
         let elements = u64::from(capacity);
         let mapped = match via {
             Via::Mpmc | Via::MpmcNotify => {
-                Some(loaded.make_arena::<Counted>(|arena| Ok(arena.create_mpmc(elements)?))?)
+                Some(loaded.make_arena(Spec::mpmc::<KeyValue>(QUEUE, elements).counted())?)
             }
-            Via::MpmcUncounted => {
-                Some(loaded.make_arena::<Uncounted>(|arena| Ok(arena.create_mpmc(elements)?))?)
-            }
+            Via::MpmcUncounted => Some(loaded.make_arena(Spec::mpmc::<KeyValue>(QUEUE, elements))?),
             Via::Mpsc | Via::MpscNotify => {
-                Some(loaded.make_arena::<Counted>(|arena| Ok(arena.create_mpsc(elements, 0)?))?)
+                Some(loaded.make_arena(Spec::mpsc::<KeyValue>(QUEUE, elements).counted())?)
             }
-            Via::MpscUncounted => {
-                Some(loaded.make_arena::<Uncounted>(|arena| Ok(arena.create_mpsc(elements, 0)?))?)
-            }
+            Via::MpscUncounted => Some(loaded.make_arena(Spec::mpsc::<KeyValue>(QUEUE, elements))?),
             _ => None,
         };
         Ok(Channel { via, payload, capacity, flags: 0, loaded, mapped })
@@ -219,10 +217,10 @@ impl Channel {
     pub fn consumer(&self, waiting: Waiting, timed: bool) -> anyhow::Result<Consumer<'_>> {
         let seen = Rc::new(Seen::new(timed));
         let source = match self.via {
-            Via::Mpmc | Via::MpmcNotify => Source::Mpmc(self.arena()?.mpmc()?),
-            Via::Mpsc | Via::MpscNotify => Source::Mpsc(self.arena()?.mpsc_consumer()?),
-            Via::MpmcUncounted => Source::MpmcUncounted(self.arena()?.mpmc()?),
-            Via::MpscUncounted => Source::MpscUncounted(self.arena()?.mpsc_consumer()?),
+            Via::Mpmc | Via::MpmcNotify => Source::Mpmc(self.arena()?.mpmc(QUEUE)?),
+            Via::Mpsc | Via::MpscNotify => Source::Mpsc(self.arena()?.mpsc_consumer(QUEUE)?),
+            Via::MpmcUncounted => Source::MpmcUncounted(self.arena()?.mpmc(QUEUE)?),
+            Via::MpscUncounted => Source::MpscUncounted(self.arena()?.mpsc_consumer(QUEUE)?),
             Via::RingbufReserve | Via::RingbufOutput => Source::Ring(self.ring(Rc::clone(&seen))?),
             Via::PerfOutput => Source::Perf(self.perf(Rc::clone(&seen))?),
             Via::QueueMap => Source::Map(self.loaded.map("queue")?),
@@ -239,10 +237,10 @@ impl Channel {
         let map = self.loaded.map("ringbuf")?;
         let mut builder = RingBufferBuilder::new();
         builder.add(&map, |_| 0)?;
-        Ok(Doorbell { events: self.arena::<Counted>()?.event_count()?, ring: builder.build()? })
+        Ok(Doorbell { events: self.arena()?.event_count()?, ring: builder.build()? })
     }
 
-    fn arena<C: CountPolicy>(&self) -> anyhow::Result<Arena<'_, KeyValue, C>> {
+    fn arena(&self) -> anyhow::Result<Arena<'_>> {
         // SAFETY: `load` has made the arena in this object.
         unsafe { self.mapped.context("no arena")?.attach(&self.loaded) }
     }

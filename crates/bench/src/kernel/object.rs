@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::Context;
-use arenaq::KeyValue;
-use arenaq::arena::{Arena, Places, Region};
-use arenaq::count::CountPolicy;
+use arenaq::arena::{Arena, Placed, Places, Region, Spec};
+use arenaq::structures::Kind;
 use arenaq_bpf_build::Instructions;
 use bytemuck::{Pod, Zeroable, bytes_of_mut};
 use libbpf_rs::{Map, MapCore, Object, ObjectBuilder, OpenObject, ProgramInput, ProgramMut};
@@ -105,16 +104,13 @@ impl Loaded {
         map.with_context(|| format!("the object has no map {name}"))
     }
 
-    /// Makes an arena of the object's, in which nothing has been made yet. `create` makes the queues: here,
-    /// because a page that userspace touches is there for the program too.
+    /// Makes an arena of the object's, and a queue in it: here, because a page that userspace touches is there for the
+    /// program too.
     ///
     /// # Errors
     ///
-    /// If the arena cannot be found, or `create` fails.
-    pub fn make_arena<C: CountPolicy>(
-        &self,
-        create: impl FnOnce(&mut Arena<'_, KeyValue, C>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Mapped> {
+    /// If the arena cannot be found, or has no room for the queue.
+    pub fn make_arena(&self, queue: Spec<'_>) -> anyhow::Result<Mapped> {
         let mut located = Located::default();
         self.program("locate")?.run_with(&mut located)?;
         let places = [located.header, located.mpmc, located.mpsc, located.pool, located.events];
@@ -123,16 +119,19 @@ impl Loaded {
         let mapped = Mapped { base: all.start, length: all.len(), header: places[0] };
         let places = Places {
             header: places[0],
-            mpmc: places[1],
-            mpsc: places[2],
-            pool: places[3],
             event_count: Some(places[4]),
+            queues: 1,
             free: longest_without(&all, &places),
+        };
+        let placed = if queue.kind() == Kind::Mpmc {
+            Placed { head: located.mpmc as usize, ..Placed::default() }
+        } else {
+            Placed { head: located.mpsc as usize, pool: located.pool as usize, drops: None }
         };
         // SAFETY: the object is borrowed for as long as the arena that is made here, and nobody else knows of
         // it: no program but `locate` has run.
         let mut arena = Arena::format(unsafe { mapped.region() }?, places)?;
-        create(&mut arena)?;
+        arena.create(&queue.at(placed))?;
         arena.publish();
         Ok(mapped)
     }
@@ -166,7 +165,7 @@ impl Mapped {
     /// # Safety
     ///
     /// The arena is this object's.
-    pub unsafe fn attach<C: CountPolicy>(self, _object: &Loaded) -> anyhow::Result<Arena<'_, KeyValue, C>> {
+    pub unsafe fn attach(self, _object: &Loaded) -> anyhow::Result<Arena<'_>> {
         // SAFETY: the object is borrowed for as long as the arena is used, and is this arena's by the caller's
         // promise.
         Ok(Arena::attach(unsafe { self.region() }?, self.header)?)

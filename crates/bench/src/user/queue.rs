@@ -3,7 +3,7 @@
 use bytemuck::Pod;
 
 /// What goes through a queue.
-pub trait Element: Pod + Send + Sync + std::fmt::Debug {
+pub trait Element: arenaq::payload::Element + Send + Sync + std::fmt::Debug {
     /// The element of a number. All of it is written.
     fn of(serial: u64) -> Self;
 
@@ -11,7 +11,10 @@ pub trait Element: Pod + Send + Sync + std::fmt::Debug {
     fn serial(&self) -> u64;
 }
 
-impl<const WORDS: usize> Element for [u64; WORDS] {
+impl<const WORDS: usize> Element for [u64; WORDS]
+where
+    [u64; WORDS]: Pod,
+{
     #[inline(always)]
     fn of(serial: u64) -> Self {
         [serial; WORDS]

@@ -5,7 +5,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arenaq::KeyValue;
 use arenaq::arena::Arena;
 
 use super::lock::{Hold, Lock, Wait};
@@ -22,9 +21,9 @@ pub(crate) struct Right<'a>(Kind<'a>);
 #[derive(Debug)]
 enum Kind<'a> {
     /// Of a pinned queue.
-    Locked { arena: Arena<'a, KeyValue>, queue: QueueKind, lock: Lock },
+    Locked { arena: Arena<'a>, queue: QueueKind, lock: Lock },
     /// Of a queue that was not pinned yet.
-    Early { arena: Arena<'a, KeyValue>, ends: &'a Ends },
+    Early { arena: Arena<'a>, ends: &'a Ends },
 }
 
 impl Right<'_> {
@@ -54,7 +53,7 @@ impl Drop for Right<'_> {
 /// share it, and told whether all that had it before are dead.
 pub(crate) fn acquire<'a, T>(
     folder: &Folder,
-    arena: Arena<'a, KeyValue>,
+    arena: Arena<'a>,
     queue: QueueKind,
     wait: Wait<'_>,
     begin: impl FnOnce(&Source<'a>, Hold) -> Result<T, Error>,
@@ -69,7 +68,7 @@ pub(crate) fn acquire<'a, T>(
 }
 
 /// The consuming end, for the process that has locked the folder.
-fn succeed<'a>(folder: &Folder, arena: &Arena<'a, KeyValue>, queue: QueueKind) -> Result<Source<'a>, Error> {
+fn succeed<'a>(folder: &Folder, arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
     if queue == QueueKind::Mpsc && has_unknown_consumer(arena) {
         return Err(folder.refusal(
             "somebody consumes from it without a lock on the folder, and nobody knows whether that process lives: \
@@ -103,7 +102,7 @@ impl Ends {
     /// The right to consume, and the end that it is the right to.
     pub(crate) fn acquire<'a>(
         &'a self,
-        arena: Arena<'a, KeyValue>,
+        arena: Arena<'a>,
         queue: QueueKind,
         tally: &'a Tally,
     ) -> Result<(Source<'a>, Teller<'a>, Right<'a>), Error> {
@@ -123,7 +122,7 @@ impl Ends {
         Ok((source, tally.teller()?, Right(Kind::Early { arena, ends: self })))
     }
 
-    fn early_ended(&self, arena: &Arena<'_, KeyValue>) {
+    fn early_ended(&self, arena: &Arena<'_>) {
         let mut state = self.state();
         state.early -= 1;
         if state.early == 0 && state.lock.is_some() {
@@ -137,7 +136,7 @@ impl Ends {
     pub(crate) fn pin(
         &self,
         folder: Folder,
-        arena: &Arena<'_, KeyValue>,
+        arena: &Arena<'_>,
         queue: QueueKind,
         pin: impl FnOnce(&Folder) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -156,7 +155,7 @@ impl State {
     fn pin(
         &self,
         folder: &Folder,
-        arena: &Arena<'_, KeyValue>,
+        arena: &Arena<'_>,
         queue: QueueKind,
         pin: impl FnOnce(&Folder) -> Result<(), Error>,
     ) -> Result<Option<Lock>, Error> {

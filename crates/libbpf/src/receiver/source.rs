@@ -3,10 +3,11 @@
 use std::num::NonZero;
 
 use arenaq::arena::{Arena, ArenaError, Mpmc, MpscConsumer, Owner};
+use arenaq::count::Counted;
 use arenaq::{Corruption, KeyValue, PopError};
 
 use crate::error::Error;
-use crate::queue::QueueKind;
+use crate::queue::{MPMC, MPSC, QueueKind};
 
 /// The consuming end of either queue.
 #[derive(Debug)]
@@ -23,21 +24,18 @@ impl<'a> Source<'a> {
     /// # Errors
     ///
     /// [`Error::Arena`] if the arena has no such queue, or the MPSC queue has a consumer.
-    pub fn of(arena: &Arena<'a, KeyValue>, queue: QueueKind) -> Result<Source<'a>, Error> {
+    pub fn of(arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
         Ok(match queue {
-            QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
-            QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer()?),
+            QueueKind::Mpmc => Source::Mpmc(arena.mpmc::<KeyValue, Counted>(MPMC)?),
+            QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer::<KeyValue, Counted>(MPSC)?),
         })
     }
 
     /// The same, for a consumer that is known to be of this process.
-    pub(super) fn of_this_process(
-        arena: &Arena<'a, KeyValue>,
-        queue: QueueKind,
-    ) -> Result<Source<'a>, Error> {
+    pub(super) fn of_this_process(arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
         Ok(match queue {
-            QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
-            QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer_as(this_process())?),
+            QueueKind::Mpmc => Source::Mpmc(arena.mpmc::<KeyValue, Counted>(MPMC)?),
+            QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer_as(MPSC, this_process())?),
         })
     }
 
@@ -47,14 +45,13 @@ impl<'a> Source<'a> {
     ///
     /// For MPSC, whoever the header says consumes has ended, and this process knows that it has; see
     /// [`Arena::mpsc_consumer_after_death`].
-    pub(super) unsafe fn after_death(
-        arena: &Arena<'a, KeyValue>,
-        queue: QueueKind,
-    ) -> Result<Source<'a>, Error> {
+    pub(super) unsafe fn after_death(arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
         Ok(match queue {
-            QueueKind::Mpmc => Source::Mpmc(arena.mpmc()?),
+            QueueKind::Mpmc => Source::Mpmc(arena.mpmc::<KeyValue, Counted>(MPMC)?),
             // SAFETY: as the caller has promised.
-            QueueKind::Mpsc => Source::Mpsc(unsafe { arena.mpsc_consumer_after_death(this_process()) }?),
+            QueueKind::Mpsc => {
+                Source::Mpsc(unsafe { arena.mpsc_consumer_after_death(MPSC, this_process()) }?)
+            }
         })
     }
 
@@ -98,7 +95,7 @@ impl<'a> Source<'a> {
     pub(crate) unsafe fn reclaim(&self, hand_over: impl FnMut(KeyValue)) -> Result<(), Error> {
         if let Source::Mpmc(queue) = self {
             // SAFETY: as the caller has promised.
-            unsafe { queue.reclaim(hand_over) }.map_err(ArenaError::from)?;
+            unsafe { queue.reclaim(hand_over) };
         }
         Ok(())
     }
@@ -134,15 +131,15 @@ fn this_process() -> Owner {
 }
 
 /// Whether somebody consumes from the MPSC queue whose process nobody knows.
-pub(super) fn has_unknown_consumer(arena: &Arena<'_, KeyValue>) -> bool {
-    arena.mpsc_owner() == Some(Owner::ANONYMOUS)
+pub(super) fn has_unknown_consumer(arena: &Arena<'_>) -> bool {
+    arena.mpsc_owner(MPSC) == Some(Owner::ANONYMOUS)
 }
 
 /// Lets nobody consume from an MPSC queue who does not hold the lock.
-pub(super) fn reserve(arena: &Arena<'_, KeyValue>) -> Result<(), ArenaError> {
-    if arena.mpsc_owner() != Some(Owner::LOCK) {
+pub(super) fn reserve(arena: &Arena<'_>) -> Result<(), ArenaError> {
+    if arena.mpsc_owner(MPSC) != Some(Owner::LOCK) {
         // Not given back.
-        std::mem::forget(arena.mpsc_consumer_as(Owner::LOCK)?);
+        std::mem::forget(arena.mpsc_consumer_as::<KeyValue, Counted>(MPSC, Owner::LOCK)?);
     }
     Ok(())
 }
@@ -152,7 +149,7 @@ pub(super) fn reserve(arena: &Arena<'_, KeyValue>) -> Result<(), ArenaError> {
 /// # Safety
 ///
 /// It is the caller's: [`reserve`] has made it, and nobody uses its consumer.
-pub(super) unsafe fn unreserve(arena: &Arena<'_, KeyValue>) {
+pub(super) unsafe fn unreserve(arena: &Arena<'_>) {
     // SAFETY: as the caller has promised.
-    drop(unsafe { arena.mpsc_consumer_after_death(Owner::LOCK) });
+    drop(unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(MPSC, Owner::LOCK) });
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use anyhow::ensure;
-use arenaq::arena::{Arena, Mpmc, MpscConsumer, MpscProducer, Places, Region};
+use arenaq::arena::{Arena, Mpmc, MpscConsumer, MpscProducer, Places, Region, Spec};
 use arenaq::count::CountPolicy;
 use arenaq::platform::Native;
 use arenaq::single::{SingleConsumer, SingleProducer};
@@ -24,8 +24,15 @@ fn memory<T>(capacity: usize) -> Vec<u64> {
     vec![0; (capacity + 1024) * (size_of::<T>() + 24) / 8 + 4096]
 }
 
+/// The name of the queue.
+const QUEUE: &str = "queue";
+
+fn with_policy<C: CountPolicy>(spec: Spec<'_>) -> Spec<'_> {
+    if C::COUNTED { spec.counted() } else { spec }
+}
+
 /// Makes an arena of the memory.
-fn format<T: Element, C: CountPolicy>(memory: &mut [u64]) -> anyhow::Result<Arena<'_, T, C>> {
+fn format(memory: &mut [u64]) -> anyhow::Result<Arena<'_>> {
     let length = size_of_val(memory);
     // SAFETY: the memory is borrowed exclusively for as long as the region lives, so only this crate's
     // algorithms change it.
@@ -43,9 +50,9 @@ impl<T: Element, C: CountPolicy> Queue<T> for ArenaqMpmc<C> {
         body: impl for<'q> FnOnce(Vec<Mpmc<'q, T, C>>, Vec<Mpmc<'q, T, C>>) -> R,
     ) -> anyhow::Result<R> {
         let mut memory = memory::<T>(ends.capacity);
-        let mut arena = format::<T, C>(&mut memory)?;
-        arena.create_mpmc(ends.capacity as u64)?;
-        let queue = arena.mpmc()?;
+        let mut arena = format(&mut memory)?;
+        arena.create(&with_policy::<C>(Spec::mpmc::<T>(QUEUE, ends.capacity as u64)))?;
+        let queue = arena.mpmc::<T, C>(QUEUE)?;
         Ok(body(copies(&queue, ends.producers), copies(&queue, ends.consumers)))
     }
 }
@@ -87,9 +94,9 @@ impl<T: Element, C: CountPolicy> Queue<T> for ArenaqSingle<C> {
     ) -> anyhow::Result<R> {
         ensure!((ends.producers, ends.consumers) == (1, 1), "it has one producer and one consumer");
         let mut memory = memory::<T>(ends.capacity);
-        let mut arena = format::<T, C>(&mut memory)?;
-        arena.create_mpmc(ends.capacity as u64)?;
-        let queue = arena.mpmc()?;
+        let mut arena = format(&mut memory)?;
+        arena.create(&with_policy::<C>(Spec::mpmc::<T>(QUEUE, ends.capacity as u64)))?;
+        let queue = arena.mpmc::<T, C>(QUEUE)?;
         // SAFETY: the queue was made here, and nobody else has a handle.
         let (producer, consumer) = unsafe { (queue.single_producer(), queue.single_consumer()) };
         Ok(body(vec![producer], vec![consumer]))
@@ -130,10 +137,10 @@ impl<T: Element, C: CountPolicy> Queue<T> for ArenaqMpsc<C> {
     ) -> anyhow::Result<R> {
         ensure!(ends.consumers == 1, "it has one consumer");
         let mut memory = memory::<T>(ends.capacity);
-        let mut arena = format::<T, C>(&mut memory)?;
-        arena.create_mpsc(ends.capacity as u64, 0)?;
-        let producer = arena.mpsc_producer()?;
-        let consumer = OneThread(arena.mpsc_consumer()?);
+        let mut arena = format(&mut memory)?;
+        arena.create(&with_policy::<C>(Spec::mpsc::<T>(QUEUE, ends.capacity as u64)))?;
+        let producer = arena.mpsc_producer::<T, C>(QUEUE)?;
+        let consumer = OneThread(arena.mpsc_consumer::<T, C>(QUEUE)?);
         Ok(body(copies(&producer, ends.producers), vec![consumer]))
     }
 }
@@ -141,12 +148,12 @@ impl<T: Element, C: CountPolicy> Queue<T> for ArenaqMpsc<C> {
 impl<T: Element, C: CountPolicy> Push<T> for MpscProducer<'_, T, C> {
     #[inline]
     fn push(&mut self, value: T) -> bool {
-        MpscProducer::push(self, value).is_ok()
+        (**self).push(value).is_ok()
     }
 
     #[inline]
     fn push_many(&mut self, values: &[T]) -> usize {
-        MpscProducer::push_many(self, values).unwrap_or(0)
+        (**self).push_many(values).unwrap_or(0)
     }
 }
 

@@ -1,0 +1,81 @@
+//! Finding the queues that somebody else has made.
+
+use alloc::vec::Vec;
+
+use super::Arena;
+use super::directory::NativeEntry;
+use super::error::ArenaError;
+use super::header::{ArenaHeader, MAGIC, VERSION, site};
+use super::places::Occupied;
+use super::queues::Found;
+use super::region::Region;
+use crate::eventcount::EventCount;
+use crate::platform::{Native, Plain, Word};
+use crate::structures::LAYOUT_HASH;
+
+impl<'m> Arena<'m> {
+    /// Finds the queues that somebody else has made and published.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] says what does not fit, or is damaged.
+    #[expect(clippy::needless_pass_by_value, reason = "the right to make an arena of the memory is given up")]
+    pub fn attach(region: Region<'m>, header: usize) -> Result<Self, ArenaError> {
+        let region = region.0;
+        let place = header;
+        // SAFETY: any bytes are a valid header, and it changes only as atomics once it is published.
+        let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", place) }?;
+        let found = header.magic.load(&site::ATTACH_MAGIC);
+        if found != MAGIC {
+            return Err(ArenaError::NoHeader { found });
+        }
+        // SAFETY: written before the magic that we have acquired, and never again. Each is read once, so whoever writes
+        // there all the same has nothing of it.
+        let (version, hash, base, length, events, directory, entries) = unsafe {
+            (
+                header.version.read(&site::ATTACH),
+                header.layout_hash.read(&site::ATTACH),
+                header.base.read(&site::ATTACH),
+                header.length.read(&site::ATTACH),
+                header.event_count.read(&site::ATTACH) as usize,
+                header.directory.read(&site::ATTACH) as usize,
+                header.queues.read(&site::ATTACH) as usize,
+            )
+        };
+        if version != VERSION {
+            return Err(ArenaError::Version { found: version });
+        }
+        if hash != LAYOUT_HASH {
+            return Err(ArenaError::Layout { found: hash, expected: LAYOUT_HASH });
+        }
+        let mapped = region.addresses();
+        if (base, length) != (mapped.start as u64, mapped.len() as u64) {
+            return Err(ArenaError::Moved {
+                base,
+                length,
+                mapped_base: mapped.start as u64,
+                mapped_length: mapped.len() as u64,
+            });
+        }
+        let (event_count, events) = match events {
+            0 => (None, None),
+            // SAFETY: any bytes are a valid event count.
+            place => (Some(place), Some(unsafe { region.reference("the event count", place) }?)),
+        };
+        let events: Option<&'m EventCount<Native>> = events;
+        let first = region.place::<NativeEntry>("the directory", directory, entries)?;
+        let mut occupied = Occupied::by_arena(place, event_count, (directory, entries));
+        let mut queues: Vec<Found<'m>> = Vec::with_capacity(entries);
+        for number in 0..entries {
+            // SAFETY: so many entries lie in the region; an entry is valid whatever the bytes.
+            let entry = unsafe { first.add(number).as_ref() };
+            let queue = Found::attach(&region, (number, entry), &mut occupied)?;
+            if queues.iter().any(|other| other.name == queue.name) {
+                return Err(ArenaError::Exists(queue.name));
+            }
+            queues.push(queue);
+        }
+        occupied.check()?;
+        Ok(Arena { region, header, events, making: None, queues })
+    }
+}

@@ -1,0 +1,228 @@
+//! Making an arena, and queues in it.
+
+use alloc::vec::Vec;
+use core::num::NonZero;
+
+use super::Arena;
+use super::directory::{Name, NativeEntry};
+use super::error::{ArenaError, CreateError};
+use super::header::{ArenaHeader, MAGIC, VERSION, site};
+use super::places::{Occupied, Places};
+use super::queues::{
+    Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, head_at, stride,
+};
+use super::region::{Region, Space, Span};
+use super::spec::{Placed, Spec};
+use crate::drops::Drops;
+use crate::eventcount::EventCount;
+use crate::mpmc::Capacity;
+use crate::platform::{Native, Plain, Stride, Word};
+use crate::pool::{Geometry, MAX_ELEMENTS, Start, nodes_for};
+use crate::structures::{Kind, LAYOUT_HASH};
+
+/// What is left to make queues in.
+#[derive(Clone, Debug)]
+pub(super) struct Making {
+    free: Space,
+    entries: usize,
+    room: usize,
+    occupied: Occupied,
+}
+
+impl Making {
+    /// The control blocks of a queue: those that are there, or room for new ones.
+    fn control(&self, spec: &Spec<'_>, space: &mut Space) -> Result<Placed, ArenaError> {
+        if let Some(control) = spec.control {
+            return Ok(control);
+        }
+        let (head, pool) = match spec.kind {
+            Kind::Mpmc => (space.take::<MpmcHead>("the MPMC head", 1)?, 0),
+            Kind::Mpsc => {
+                (space.take::<MpscHead>("the MPSC head", 1)?, space.take::<NodePool>("the node pool", 1)?)
+            }
+        };
+        Ok(Placed { head, pool, drops: Some(space.take::<Drops<Native>>("the counters of drops", 1)?) })
+    }
+}
+
+impl<'m> Arena<'m> {
+    /// Makes an arena without queues in memory that is all zero, or of no more use. Queues come with
+    /// [`create`](Self::create), and other processes can [`attach`](Self::attach) after [`publish`](Self::publish).
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if a place is outside of the region, on another one or not aligned, or the directory does not fit.
+    #[expect(clippy::needless_pass_by_value, reason = "the right to make an arena of the memory is given up")]
+    pub fn format(region: Region<'m>, places: Places) -> Result<Self, ArenaError> {
+        let region = region.0;
+        // SAFETY: a header is words and plain numbers, for which any bytes are valid, and changes only as
+        // atomics or before it is published.
+        let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", places.header) }?;
+        let events = match places.event_count {
+            // SAFETY: an event count is a word, valid whatever the bytes.
+            Some(place) => Some(unsafe { region.reference::<EventCount<Native>>("the event count", place) }?),
+            None => None,
+        };
+        region.place_bytes::<u8>("what is free", places.free.start, places.free.len())?;
+        let mut free = Space(places.free.clone());
+        let entries = free.take::<NativeEntry>("the directory", places.queues)?;
+        region.place::<NativeEntry>("the directory", entries, places.queues)?;
+        let mut occupied = Occupied::by_arena(places.header, places.event_count, (entries, places.queues));
+        occupied.add("what is free", free.0.start, free.0.len());
+        occupied.check()?;
+
+        let addresses = region.addresses();
+        // SAFETY: the region is this process's to write. Who has attached to an arena that was there before has copied what is
+        // written here.
+        unsafe {
+            header.magic.init(0, &site::FORMAT);
+            header.version.write(VERSION, &site::FORMAT);
+            header.layout_hash.write(LAYOUT_HASH, &site::FORMAT);
+            header.base.write(addresses.start as u64, &site::FORMAT);
+            header.length.write(addresses.len() as u64, &site::FORMAT);
+            header.event_count.write(places.event_count.unwrap_or(0) as u64, &site::FORMAT);
+            header.directory.write(entries as u64, &site::FORMAT);
+            header.queues.write(0, &site::FORMAT);
+            if let Some(events) = events {
+                events.state.0.init(0, &site::FORMAT);
+            }
+        }
+        let occupied = Occupied::by_arena(places.header, places.event_count, (entries, places.queues));
+        let making = Making { free, entries, room: places.queues, occupied };
+        Ok(Arena { region, header, events, making: Some(making), queues: Vec::new() })
+    }
+
+    /// Makes an empty queue.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] if there is one of that name, what is asked for cannot be, or there is no room. Nothing has changed
+    /// then.
+    pub fn create(&mut self, spec: &Spec<'_>) -> Result<(), CreateError> {
+        let name = Name::new(spec.name)?;
+        check_size(spec.element.size)?;
+        if self.queues.iter().any(|queue| queue.name == name) {
+            return Err(ArenaError::Exists(name).into());
+        }
+        let (region, number) = (self.region, self.queues.len());
+        let making = self.making.as_mut().ok_or(ArenaError::Published)?;
+        if number == making.room {
+            return Err(ArenaError::TooManyQueues(making.room as u64).into());
+        }
+        let (mut space, mut occupied) = (Space(making.free.0.clone()), making.occupied.clone());
+        let control = making.control(spec, &mut space)?;
+        let drops = match control.drops {
+            Some(address) => Some(drops_at(&region, address, &mut occupied)?),
+            None => None,
+        };
+        let parts = match spec.kind {
+            Kind::Mpmc => make_ring(&region, spec, control, &mut space, &mut occupied)?,
+            Kind::Mpsc => make_list(&region, spec, control, &mut space, &mut occupied)?,
+        };
+        let address = making.entries + number * size_of::<NativeEntry>();
+        // SAFETY: an entry is words and plain numbers, valid whatever the bytes, and nobody attaches before the arena is
+        // published.
+        let entry = unsafe { region.reference::<NativeEntry>("the directory", address) }?;
+        // SAFETY: as above.
+        unsafe {
+            if let Some(drops) = drops {
+                drops.reset();
+            }
+            entry.name.write(name.words(), &site::FORMAT);
+            entry.kind.write(spec.kind.code(), &site::FORMAT);
+            entry.element_size.write(spec.element.size, &site::FORMAT);
+            entry.element_hash.write(spec.element.hash, &site::FORMAT);
+            entry.counted.write(spec.counted.into(), &site::FORMAT);
+            entry.head.write(control.head as u64, &site::FORMAT);
+            entry.pool.write(control.pool as u64, &site::FORMAT);
+            entry.drops.write(control.drops.unwrap_or(0) as u64, &site::FORMAT);
+            entry.consumer.init(0, &site::FORMAT);
+            entry.reserved.write([0; 2], &site::FORMAT);
+            self.header.queues.write(number as u64 + 1, &site::FORMAT);
+        }
+        making.free = space;
+        making.occupied = occupied;
+        self.queues.push(Found { name, element: spec.element, counted: spec.counted, entry, drops, parts });
+        Ok(())
+    }
+
+    /// Lets others attach. No queue can be created any more.
+    pub fn publish(&mut self) {
+        self.making = None;
+        self.header.magic.store(MAGIC, &site::FORMAT_PUBLISH);
+    }
+}
+
+fn make_ring<'m>(
+    region: &Span<'m>,
+    spec: &Spec<'_>,
+    control: Placed,
+    space: &mut Space,
+    occupied: &mut Occupied,
+) -> Result<Parts<'m>, CreateError> {
+    let capacity = Capacity::new(spec.capacity)?;
+    let stride = stride(spec.element.size);
+    let cells = capacity.get() as usize;
+    let buffer = space.take_bytes("the ring of cells", stride.bytes::<Cell>(), cells)?;
+    let head = head_at::<MpmcHead>(region, "the MPMC head", control.head, occupied)?;
+    let parts = Parts::ring_at(region, head, (buffer, capacity), spec.element.size, occupied)?;
+    occupied.check()?;
+    if let Parts::Mpmc(ring) = parts {
+        // SAFETY: the cells were taken from the free space, so they are this queue's alone, and nobody knows of the queue
+        // before it is in the directory.
+        unsafe { head.init_with(ring.cells(), capacity, spec.start, stride) }.map_err(ArenaError::from)?;
+    }
+    Ok(parts)
+}
+
+fn make_list<'m>(
+    region: &Span<'m>,
+    spec: &Spec<'_>,
+    control: Placed,
+    space: &mut Space,
+    occupied: &mut Occupied,
+) -> Result<Parts<'m>, CreateError> {
+    let elements = spec.capacity;
+    let limit = spec.limit.max(elements);
+    if elements == 0 || limit > MAX_ELEMENTS {
+        return Err(ArenaError::Nodes(limit).into());
+    }
+    let ((limit, block), more) = (nodes_for(limit), limit - elements);
+    let nodes = limit - more;
+    let can_grow = limit > nodes;
+    let stride = stride(spec.element.size);
+    let room = limit as usize;
+    if can_grow {
+        space.begin_page();
+    }
+    let links = space.take::<Link>("the links of the node pool", room)?;
+    if can_grow {
+        space.begin_page();
+    }
+    let first = space.take_bytes("the nodes", stride.bytes::<Node>(), room)?;
+    if can_grow {
+        space.begin_page();
+    }
+    let head = head_at::<MpscHead>(region, "the MPSC head", control.head, occupied)?;
+    let pool = head_at::<NodePool>(region, "the node pool", control.pool, occupied)?;
+    let geometry = Geometry {
+        nodes: region.place_bytes::<Node>("the nodes", first, room * stride.bytes::<Node>())?.as_ptr(),
+        links: region.place::<Link>("the links of the node pool", links, room)?.as_ptr(),
+        limit,
+        block_shift: u64::from(block.ilog2()),
+    };
+    let start = Start { tag: spec.start as u32, block: NonZero::new(block) };
+    let (all, words) = (geometry.nodes, geometry.links);
+    let parts = Parts::list_at(region, (head, pool), &geometry, spec.element.size, occupied)?;
+    occupied.check()?;
+    if let Parts::Mpsc { nodes: list, .. } = parts {
+        // SAFETY: nodes and links were taken from the free space, so they are the pool's alone; the region is mapped, so
+        // their memory is there; and nobody knows of the queue before it is in the directory.
+        unsafe {
+            pool.init_at(all, words, limit, start);
+            list.grow_zeroed(nodes)?;
+            head.init(list)?;
+        }
+    }
+    Ok(parts)
+}
