@@ -67,6 +67,7 @@ pub mod layout;
 pub mod mpmc;
 pub mod mpsc;
 pub mod ordering;
+mod owned;
 #[cfg(feature = "trace")]
 pub mod paths;
 pub mod payload;

@@ -63,13 +63,14 @@ pub mod site;
 use core::marker::PhantomData;
 
 pub use self::capacity::{Capacity, CapacityError};
-pub use self::queue::{Drain, Queue, TryIter};
+pub use self::queue::{Queue, TryIter};
 use self::site::{Claiming, Dequeue, Enqueue};
 use crate::claim::{Claim, Many};
 use crate::count::{CountPolicy, Counted};
 use crate::drops::Drops;
 use crate::layout::{CacheLine, layouts};
 use crate::ordering::{Load, Read, Site, Write};
+pub use crate::owned::Drain;
 use crate::payload::{KeyValue, Payload};
 use crate::platform::{Native, Plain, Platform, Stride, Word};
 use crate::status::{Corruption, PopError, PushError};

@@ -32,6 +32,21 @@ impl Capacity {
         }
     }
 
+    /// The smallest capacity that has room for so many elements.
+    ///
+    /// # Errors
+    ///
+    /// [`CapacityError::TooLarge`] if none has.
+    pub const fn at_least(elements: u64) -> Result<Capacity, CapacityError> {
+        if elements > Self::MAX.0 {
+            Err(CapacityError::TooLarge(elements))
+        } else if elements < Self::MIN.0 {
+            Ok(Self::MIN)
+        } else {
+            Ok(Capacity(elements.next_power_of_two()))
+        }
+    }
+
     /// The number of cells.
     pub const fn get(self) -> u64 {
         self.0

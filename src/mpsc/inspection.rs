@@ -141,15 +141,22 @@ impl<P: Platform, T, C: CountPolicy> Consumer<'_, P, T, C> {
     /// The number of elements that are linked, by counting them.
     #[inline]
     pub fn len(&self) -> u64 {
+        self.len_up_to(u64::MAX)
+    }
+
+    /// [`len`](Self::len), or `limit` if there are more: it counts no further.
+    #[inline]
+    pub fn len_up_to(&self, limit: u64) -> u64 {
+        if limit == 0 {
+            return 0;
+        }
         let mut length = 0;
-        let end = self.list.walk(self.stub.node, |_| {
+        // Elements behind a damaged link are not seen, so it does not matter how the walk has ended.
+        let _ = self.list.walk(self.stub.node, |_| {
             length += 1;
-            None::<Infallible>
+            (length == limit).then_some(())
         });
-        // Elements behind a damaged link are not seen.
-        end.map_or(length, |end| match end {
-            End::Reached(_, length) => length,
-        })
+        length
     }
 
     /// Whether no element is linked.

@@ -42,7 +42,7 @@
 mod consumer;
 mod inspection;
 mod list;
-mod queue;
+pub mod queue;
 mod repair;
 pub mod site;
 
@@ -58,7 +58,7 @@ use crate::status::PushError;
 
 pub use self::consumer::Consumer;
 pub use self::list::List;
-pub use self::queue::{Drain, Producer, TryIter, queue, queue_on};
+pub use self::queue::{queue, queue_on};
 
 /// One node of the list.
 ///

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::{Link, Plain, Platform, Word};
+use super::{Heap, Link, Plain, Platform, Word};
 use crate::experiment::{failure, order};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
@@ -47,6 +47,14 @@ impl<P: Identify> Platform for Traced<P> {
         let pending = Pending::new(P::identity(), site.info(), 0);
         P::fence_after_rmw(site);
         pending.done(order(site.info()), Effect::Fenced);
+    }
+}
+
+impl<P: Identify + Heap> Heap for Traced<P> {
+    type Shared<T> = P::Shared<T>;
+
+    fn share<T>(value: T) -> Self::Shared<T> {
+        P::share(value)
     }
 }
 
