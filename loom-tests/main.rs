@@ -15,6 +15,7 @@
 //! | `inspection` | search, verify and len while others go on |
 //! | `count` | the counter |
 //! | `eventcount` | consumers that sleep, and those who wake them |
+//! | `owned` | the queues in plain Rust: elements that own something |
 //! | `arena` | the header: publication, and the consumer's claim |
 //!
 //! Every execution of every model is traced: `paths` checks the path of each operation, and a failure is
@@ -34,6 +35,7 @@ mod model;
 mod mpmc;
 mod mpsc;
 mod order;
+mod owned;
 mod paths;
 mod pool;
 mod ring;
