@@ -57,7 +57,7 @@ pub use self::directory::{Entry, Name};
 pub use self::error::{ArenaError, CreateError};
 pub use self::handles::{Consumer, Mpmc, MpscConsumer, MpscProducer, Queue, QueueInfo};
 pub use self::header::{ArenaHeader, MAGIC, VERSION, site};
-pub use self::places::Places;
+pub use self::places::{MAX_QUEUES, Places};
 pub use self::region::Region;
 pub use self::spec::{Placed, Spec};
 

@@ -5,7 +5,7 @@ mod support;
 use std::num::NonZero;
 
 use arenaq::arena::{Arena, ArenaError, CreateError, MAGIC, Owner, Places, Region, VERSION};
-use arenaq::arena::{Placed, Spec};
+use arenaq::arena::{MAX_QUEUES, Placed, Spec};
 use arenaq::bytemuck::{Pod, Zeroable};
 use arenaq::count::{Counted, Uncounted};
 use arenaq::drops::Dropped;
@@ -365,19 +365,21 @@ fn a_directory_that_is_full_says_so_and_one_that_does_not_fit_too() {
     arena.publish();
     assert_eq!(attach(&memory).expect("published").queues().count(), 2);
 
-    for queues in [BYTES / ENTRY, usize::MAX / ENTRY, usize::MAX] {
+    let what = "the directory";
+    for queues in [BYTES / ENTRY, MAX_QUEUES] {
         let places = Places { queues, ..memory.places() };
         let refused = Arena::format(memory.region(), places).err();
-        let what = "the directory";
         assert!(matches!(refused, Some(ArenaError::NoSpace { what: w, .. }) if w == what), "{refused:?}");
-    }
-    for entries in [BYTES as u64 / 128, 1 << 57, u64::MAX, u64::MAX / 128] {
-        memory.poke(header_field(&memory, "queues"), entries);
+        memory.poke(header_field(&memory, "queues"), queues as u64);
         let refused = attach(&memory).err();
-        assert!(
-            matches!(refused, Some(ArenaError::OutOfBounds { what: "the directory", .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Some(ArenaError::OutOfBounds { what: w, .. }) if w == what), "{refused:?}");
+    }
+    for queues in [MAX_QUEUES + 1, 1 << 57, usize::MAX / ENTRY, usize::MAX] {
+        let expected = Some(ArenaError::Queues(queues as u64));
+        let places = Places { queues, ..memory.places() };
+        assert_eq!(Arena::format(memory.region(), places).err(), expected);
+        memory.poke(header_field(&memory, "queues"), queues as u64);
+        assert_eq!(attach(&memory).err(), expected);
     }
 }
 

@@ -420,7 +420,7 @@ fn use_it(memory: &Memory) {
     }
     let _ = producer.push_many(&[3, 4, 5, 6, 7, 8, 9, 10, 11].map(item));
     let _ = consumer.drain(5, |_| ());
-    let _ = (pool.free_nodes(), support::grow(&producer, 1));
+    let _ = (pool.free_nodes(), producer.grow(1));
     // A list that leads in a circle has no end.
     let mut taken = Vec::new();
     for round in 0..2 * NODES {
@@ -821,7 +821,7 @@ mod in_use {
                     match round % 64 {
                         0 => drop(producer.push_many(&[item(round); 20])),
                         16 => drop(consumer.drain(round, |_| ())),
-                        32 => drop((support::grow(&producer, 1), producer.nodes().free_nodes())),
+                        32 => drop((producer.grow(1), producer.nodes().free_nodes())),
                         48 => {
                             let _ = (consumer.verify(), consumer.len(), consumer.is_drained());
                             // SAFETY: nobody else uses the arena but who damages it, which is the point.

@@ -234,7 +234,7 @@ fn mpsc_is_a_deque_with_a_growing_bound<C: CountPolicy>(
                         nodes += count;
                         Ok(())
                     };
-                    prop_assert_eq!(support::grow(&producer, count), expected);
+                    prop_assert_eq!(producer.grow(count), expected);
                 }
                 Op::NextConsumer => {
                     drop(consumer);
@@ -507,7 +507,7 @@ fn mpsc_is_a_deque_bounded_by_blocks(
                     model.created += model.grows_by(count);
                     Ok(())
                 };
-                prop_assert_eq!(support::grow(&producer, count), expected);
+                prop_assert_eq!(producer.grow(count), expected);
             }
             Op::NextConsumer => {
                 drop(consumer);

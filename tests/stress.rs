@@ -836,7 +836,7 @@ fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
                 push_all(number, elements, Batch::One, refusals, |values| {
                     let pushed = producer.push(values[0]);
                     if pushed == Err(PushError::Exhausted) {
-                        match support::grow(&producer, 5) {
+                        match producer.grow(5) {
                             Ok(()) | Err(GrowError::Limit { .. } | GrowError::Contended) => {}
                             Err(error) => panic!("{error}"),
                         }

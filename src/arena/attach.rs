@@ -6,7 +6,7 @@ use super::Arena;
 use super::directory::NativeEntry;
 use super::error::ArenaError;
 use super::header::{ArenaHeader, MAGIC, VERSION, site};
-use super::places::Occupied;
+use super::places::{Occupied, check_number};
 use super::queues::Found;
 use super::region::Region;
 use crate::eventcount::EventCount;
@@ -63,19 +63,29 @@ impl<'m> Arena<'m> {
             place => (Some(place), Some(unsafe { region.reference("the event count", place) }?)),
         };
         let events: Option<&'m EventCount<Native>> = events;
+        check_number(entries)?;
         let first = region.place::<NativeEntry>("the directory", directory, entries)?;
         let mut occupied = Occupied::by_arena(place, event_count, (directory, entries));
         let mut queues: Vec<Found<'m>> = Vec::with_capacity(entries);
         for number in 0..entries {
             // SAFETY: so many entries lie in the region; an entry is valid whatever the bytes.
             let entry = unsafe { first.add(number).as_ref() };
-            let queue = Found::attach(&region, (number, entry), &mut occupied)?;
-            if queues.iter().any(|other| other.name == queue.name) {
-                return Err(ArenaError::Exists(queue.name));
-            }
-            queues.push(queue);
+            queues.push(Found::attach(&region, (number, entry), &mut occupied)?);
         }
         occupied.check()?;
+        check_names(&queues)?;
         Ok(Arena { region, header, events, making: None, queues })
+    }
+}
+
+/// # Errors
+///
+/// [`ArenaError::Exists`] if two queues have one name.
+fn check_names(queues: &[Found<'_>]) -> Result<(), ArenaError> {
+    let mut names: Vec<_> = queues.iter().map(|queue| queue.name).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ArenaError::Exists(pair[0])),
+        None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use super::Arena;
 use super::directory::{Name, NativeEntry};
 use super::error::{ArenaError, CreateError};
 use super::header::{ArenaHeader, MAGIC, VERSION, site};
-use super::places::{Occupied, Places};
+use super::places::{Occupied, Places, check_number};
 use super::queues::{
     Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, head_at, stride,
 };
@@ -63,6 +63,7 @@ impl<'m> Arena<'m> {
             Some(place) => Some(unsafe { region.reference::<EventCount<Native>>("the event count", place) }?),
             None => None,
         };
+        check_number(places.queues)?;
         region.place_bytes::<u8>("what is free", places.free.start, places.free.len())?;
         let mut free = Space(places.free.clone());
         let entries = free.take::<NativeEntry>("the directory", places.queues)?;
@@ -128,7 +129,9 @@ impl<'m> Arena<'m> {
             if let Some(drops) = drops {
                 drops.reset();
             }
-            entry.name.write(name.words(), &site::FORMAT);
+            for (place, word) in entry.name.iter().zip(name.words()) {
+                place.write(word, &site::FORMAT);
+            }
             entry.kind.write(spec.kind.code(), &site::FORMAT);
             entry.element_size.write(spec.element.size, &site::FORMAT);
             entry.element_hash.write(spec.element.hash, &site::FORMAT);

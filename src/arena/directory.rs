@@ -14,7 +14,8 @@ use crate::platform::{Native, Plain, Platform, Word};
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Entry<P: Platform> {
-    pub(crate) name: P::Plain<[u64; WORDS]>,
+    /// Words, each of which is read once; see [`Name::from_words`].
+    pub(crate) name: [P::Plain<u64>; WORDS],
     /// The number of a [`Kind`](crate::structures::Kind).
     pub(crate) kind: P::Plain<u64>,
     /// The size of an element in bytes, and the hash of its type.
@@ -41,7 +42,7 @@ impl<P: Platform> Entry<P> {
     /// An entry of no queue.
     pub fn empty() -> Self {
         Entry {
-            name: P::Plain::new([0; WORDS]),
+            name: core::array::from_fn(|_| P::Plain::new(0)),
             kind: P::Plain::new(0),
             element_size: P::Plain::new(0),
             element_hash: P::Plain::new(0),
@@ -61,7 +62,7 @@ const WORDS: usize = 6;
 const BYTES: usize = WORDS * 8;
 
 /// The name of a queue: 1 to 47 bytes of UTF-8, as C has it with a zero at its end.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     bytes: [u8; BYTES],
     length: usize,

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::consumer::Owner;
 use super::directory::Name;
 use super::header::{MAGIC, VERSION};
+use super::places::MAX_QUEUES;
 use crate::mpmc;
 use crate::payload::MAX_SIZE;
 use crate::pool::{GrowError, MAX_ELEMENTS};
@@ -169,6 +170,9 @@ pub enum ArenaError {
     /// The directory is full.
     #[error("the directory has room for {0} queues: format the arena with room for more")]
     TooManyQueues(u64),
+    /// A number of queues that no directory has room for.
+    #[error("a directory of {0} queues is not possible: it has at most {MAX_QUEUES}")]
+    Queues(u64),
     /// What was asked for does not fit.
     #[error("{what} needs {needed} bytes and {left} are left: make the arena larger or the queue smaller")]
     NoSpace {

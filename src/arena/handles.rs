@@ -499,7 +499,8 @@ impl<T: Element> Consumer<'_, T> {
         }
     }
 
-    /// The elements that are there, and those that come while one looks: it ends at the first [`PopError`].
+    /// The elements that are there, and those that come while one looks: it ends at the first [`PopError`]. Whoever writes to the
+    /// arena can see to it that there is always one more: [`take`](Iterator::take) as many as are wanted.
     pub fn try_iter(&mut self) -> impl Iterator<Item = T> + '_ {
         core::iter::from_fn(|| self.pop().ok())
     }

@@ -13,6 +13,16 @@ use crate::platform::Native;
 /// How many queues the directory of an arena in plain memory has room for.
 const QUEUES: usize = 16;
 
+/// The largest number of queues in an arena. Whoever attaches looks at them all.
+pub const MAX_QUEUES: usize = 1 << 16;
+
+/// # Errors
+///
+/// [`ArenaError::Queues`] if no directory has room for so many queues.
+pub(super) fn check_number(queues: usize) -> Result<(), ArenaError> {
+    if queues <= MAX_QUEUES { Ok(()) } else { Err(ArenaError::Queues(queues as u64)) }
+}
+
 /// Where the parts of an arena lie that belong to no queue: addresses. In a BPF arena some are variables of the BPF
 /// programs, which have to find them; in other memory they may be anywhere.
 #[derive(Clone, Debug)]
@@ -21,7 +31,7 @@ pub struct Places {
     pub header: usize,
     /// The [`EventCount`], if consumers may sleep.
     pub event_count: Option<usize>,
-    /// How many queues the directory has room for.
+    /// How many queues the directory has room for: [`MAX_QUEUES`] at most.
     pub queues: usize,
     /// What is free for the directory, for queues and for their elements.
     pub free: Range<usize>,

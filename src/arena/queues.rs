@@ -68,7 +68,7 @@ impl Said {
         // is anything, which is what it is taken for.
         unsafe {
             Said {
-                name: Name::from_words(entry.name.read(&site::ATTACH)),
+                name: Name::from_words(entry.name.each_ref().map(|word| word.read(&site::ATTACH))),
                 kind: entry.kind.read(&site::ATTACH),
                 element: ElementType {
                     size: entry.element_size.read(&site::ATTACH),

@@ -219,9 +219,9 @@ impl<T> Plain<T> for NativePlain<T> {
     }
 }
 
-/// Whether a `T` is 2 to 4 words, each at the address of a word.
+/// Whether a `T` is 1 to 4 words, each at the address of a word.
 const fn is_few_words<T>() -> bool {
-    matches!(size_of::<T>(), 16 | 24 | 32) && align_of::<T>() == align_of::<u64>()
+    matches!(size_of::<T>(), 8 | 16 | 24 | 32) && align_of::<T>() == align_of::<u64>()
 }
 
 /// Reads a `T` as [`is_few_words`] has it, with a load for each word.
@@ -230,6 +230,8 @@ const fn is_few_words<T>() -> bool {
 /// wants. Small payloads are written field by field. The compiler would read two fields with one wide load,
 /// which then waits until both stores have left the buffer: that is most of what a push and a pop by one
 /// thread take.
+///
+/// And the compiler reads no word a second time: what has been checked is what is used, whoever writes there meanwhile.
 ///
 /// # Safety
 ///

@@ -105,12 +105,7 @@ impl<'a, P: Platform, N> Nodes<'a, P, N> {
             unsafe { node.cast::<u8>().write_bytes(0, bytes) };
         }
         // SAFETY: the reservation is this pool's; its nodes are written, and the links are mapped too.
-        let mut chain = unsafe { self.link_up(reservation) };
-        // SAFETY: the chain is this pool's.
-        while let Err(again) = unsafe { self.free_chain(chain) } {
-            chain = again;
-            P::relax();
-        }
+        unsafe { self.free_chain_at_last(self.link_up(reservation)) };
         Ok(())
     }
 

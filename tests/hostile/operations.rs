@@ -54,7 +54,7 @@ fn ends<'m, T: Element + Debug>(
     }
 }
 
-fn typed<'m, T: Element + Debug, C: CountPolicy>(
+fn typed<'m, T: Element + Debug, C: CountPolicy + Debug>(
     arena: &Arena<'m>,
     queue: QueueInfo,
     random: &mut Rng,
@@ -93,7 +93,7 @@ fn limit(random: &mut Rng) -> u64 {
 }
 
 /// The ends by name.
-struct Named<'m, T: Element + Debug> {
+struct Named<'m, T: Element> {
     queue: Queue<'m, T>,
     consumer: Consumer<'m, T>,
 }
@@ -114,9 +114,9 @@ impl<T: Element + Debug> Ends for Named<'_, T> {
 }
 
 /// The bounded queue.
-struct Ring<'m, T: Element + Debug, C: CountPolicy>(Mpmc<'m, T, C>);
+struct Ring<'m, T: Element, C: CountPolicy>(Mpmc<'m, T, C>);
 
-impl<T: Element + Debug, C: CountPolicy> Ends for Ring<'_, T, C> {
+impl<T: Element + Debug, C: CountPolicy + Debug> Ends for Ring<'_, T, C> {
     fn operate(&mut self, random: &mut Rng, damage: &Damage<'_>) {
         let queue = &self.0;
         match random.u8(..16) {
@@ -160,12 +160,12 @@ impl<T: Element + Debug, C: CountPolicy> Ends for Ring<'_, T, C> {
 }
 
 /// The unbounded queue.
-struct List<'m, T: Element + Debug, C: CountPolicy> {
+struct List<'m, T: Element, C: CountPolicy> {
     producer: MpscProducer<'m, T, C>,
     consumer: MpscConsumer<'m, T, C>,
 }
 
-impl<T: Element + Debug, C: CountPolicy> Ends for List<'_, T, C> {
+impl<T: Element + Debug, C: CountPolicy + Debug> Ends for List<'_, T, C> {
     fn operate(&mut self, random: &mut Rng, damage: &Damage<'_>) {
         let List { producer, consumer } = self;
         match random.u8(..20) {
@@ -202,7 +202,7 @@ impl<T: Element + Debug, C: CountPolicy> Ends for List<'_, T, C> {
 }
 
 /// What one does with the pool alone.
-fn nodes<T: Element + Debug, C: CountPolicy>(producer: &MpscProducer<'_, T, C>, random: &mut Rng) {
+fn nodes<T: Element + Debug, C: CountPolicy + Debug>(producer: &MpscProducer<'_, T, C>, random: &mut Rng) {
     let nodes = producer.nodes();
     match random.u8(..6) {
         0 => used((nodes.created(), nodes.limit(), nodes.block(), nodes.spare())),
@@ -225,10 +225,7 @@ fn nodes<T: Element + Debug, C: CountPolicy>(producer: &MpscProducer<'_, T, C>, 
                 }
             }
         }
-        4 => {
-            // SAFETY: the memory of the arena is all there.
-            used(unsafe { nodes.grow_zeroed(random.u64(..20)) });
-        }
+        4 => used(producer.grow(random.u64(..20))),
         _ => {
             let Ok(reservation) = nodes.reserve(1, random.u64(1..20)) else { return };
             used((nodes.node_addresses(&reservation), nodes.link_addresses(&reservation)));

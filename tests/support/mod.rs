@@ -10,10 +10,9 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arenaq::arena::{Arena, MpscProducer, Places, Region, Spec};
+use arenaq::arena::{Arena, Places, Region, Spec};
 use arenaq::count::CountPolicy;
 use arenaq::payload::Element;
-use arenaq::pool::GrowError;
 use arenaq::structures::layouts;
 
 /// The name of a test's MPMC queue.
@@ -33,15 +32,6 @@ pub(crate) fn list<T: Element, C: CountPolicy>(elements: u64, limit: u64) -> Spe
 
 fn with_policy<C: CountPolicy>(spec: Spec<'static>) -> Spec<'static> {
     if C::COUNTED { spec.counted() } else { spec }
-}
-
-/// Makes so many more nodes.
-pub(crate) fn grow<T: Element, C: CountPolicy>(
-    list: &MpscProducer<'_, T, C>,
-    count: u64,
-) -> Result<(), GrowError> {
-    // SAFETY: the memory of a test is all there.
-    unsafe { list.nodes().grow_zeroed(count) }
 }
 
 /// Zeroed memory with the alignment of a page, which a test can also damage.
