@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`accounting`] | large programs: nothing is lost or seen twice, and each producer's order is kept |
 //! | [`batches`] | the same of batches beside single operations |
+//! | [`owned`] | the queues in plain Rust: elements that own something |
 //! | [`linearizability`] | small programs, whose histories are held against both specifications |
 //! | [`specification`] | the two specifications, and the checker |
 //! | [`scenarios`] | generated programs that shrink |
@@ -21,6 +22,7 @@ mod accounting;
 mod batches;
 mod history;
 mod linearizability;
+mod owned;
 mod queues;
 mod replay;
 mod runner;

@@ -449,7 +449,7 @@ fn an_element_may_push_and_pop_when_it_is_dropped<K: Kind<Pushing<Acting>: 'stat
 
 fn threads_lose_nothing_and_drop_nothing_twice<K: Kind>() {
     // As many as there may be of each kind, with one element at a time and with batches, full and empty.
-    let each = times(20_000, 60);
+    let each = times(20_000, 40);
     for (producers, capacity, batch) in [(1, 2, 1), (2, 2, 1), (3, 64, 1), (2, 64, 7), (3, 1024, 33)] {
         let tally = Tally::new(producers * each);
         let (pushing, popping) = K::make(capacity);
@@ -554,7 +554,7 @@ fn ends_may_go_while_others_push_and_pop<K: Kind>() {
 }
 
 fn there_is_room_for_as_many_as_were_asked_for<K: Kind>() {
-    let most = times(300, 20);
+    let most = times(300, 10);
     for asked in (0..=most).chain([1000, 8191, 8192, 20_000].into_iter().filter(|_| !cfg!(miri))) {
         let (pushing, mut popping) = K::make(asked);
         let room = pushing.room();
@@ -729,7 +729,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn the_queue_does_what_a_deque_does<K: Kind>() {
-    let mut config = Config::with_cases(times(500, 3) as u32);
+    let mut config = Config::with_cases(times(500, 2) as u32);
     // There is a file for the seeds of failures, which Miri does not let a test look for.
     if cfg!(miri) {
         config.failure_persistence = None;
@@ -882,7 +882,7 @@ fn a_length_is_never_above_the_capacity_while_it_is_looked_at() {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            for value in 0..times(200_000, 200) {
+            for value in 0..times(200_000, 100) {
                 let _ = queue.push(value);
                 let _ = queue.pop();
             }
