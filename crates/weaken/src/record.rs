@@ -230,7 +230,7 @@ pub struct Read {
     pub value: String,
     /// The step that wrote it, counted from 0; `None` is the value with which the memory was made.
     pub from: Option<usize>,
-    /// The step with the newest write at that time, if it is another.
+    /// The step that had written last, in the order of the execution, if it is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<usize>,
 }

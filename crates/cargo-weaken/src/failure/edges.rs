@@ -1,6 +1,8 @@
 //! Which reads synchronise with the write that they read from, and which would with the orderings of the
 //! source.
 
+use std::collections::BTreeMap;
+
 use weaken::operation::{Operation, Order};
 use weaken::record::{Execution, Step};
 
@@ -17,9 +19,9 @@ pub(crate) struct Edge {
 /// What a read orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// All that the writer did before is done for the reader.
+    /// What the writer did before is done for the reader: before the write, or before a fence in front of it.
     Synchronises,
-    /// It orders nothing, and would with the orderings of the source.
+    /// It orders nothing, or less than with the orderings of the source.
     Missing {
         /// The steps that have another ordering there.
         because: Vec<usize>,
@@ -44,59 +46,71 @@ pub(crate) fn edges(execution: &Execution) -> Vec<Edge> {
 }
 
 fn kind(steps: &[Step], from: usize, to: usize) -> Kind {
-    let in_run = |step: &Step| step.order;
-    let in_source = |step: &Step| step.source.or(step.order);
-    let both =
-        |order: &dyn Fn(&Step) -> Option<Order>| (releasers(steps, from, order), acquirers(steps, to, order));
-    let (releasing, acquiring) = both(&in_run);
-    if !releasing.is_empty() && !acquiring.is_empty() {
-        return Kind::Synchronises;
+    let in_run = Sides::new(steps, from, to, &|step| step.order);
+    let in_source = Sides::new(steps, from, to, &|step| step.source.or(step.order));
+    let lost = match in_source.synchronise() {
+        true => in_run.less_than(&in_source),
+        false => Vec::new(),
+    };
+    match (lost.is_empty(), in_run.synchronise()) {
+        (false, _) => Kind::Missing { because: lost },
+        (true, true) => Kind::Synchronises,
+        (true, false) => Kind::Nothing,
     }
-    let (releasing, acquiring) = both(&in_source);
-    if releasing.is_empty() || acquiring.is_empty() {
-        return Kind::Nothing;
-    }
-    let all = releasing.into_iter().chain(acquiring);
-    Kind::Missing { because: all.filter(|step| is_changed(&steps[*step])).collect() }
 }
 
-/// The steps that make a write a release: itself, a fence before it, and, as a read-modify-write continues
-/// what it reads from, those of that write.
-fn releasers(steps: &[Step], write: usize, order: &dyn Fn(&Step) -> Option<Order>) -> Vec<usize> {
-    let releases = |index: &usize| order(&steps[*index]).is_some_and(Order::releases);
-    let mut all = Vec::new();
-    let mut next = Some(write);
-    while let Some(write) = next {
-        let step = &steps[write];
-        // Plain accesses of an atomic, which have no ordering, order nothing.
-        if step.order.is_some() {
-            let fence = |index: &usize| is_fence_of(steps, *index, step.thread);
-            all.extend(Some(write).into_iter().chain((0..write).rev().filter(fence)).filter(releases));
+/// The two sides of a read that may synchronise.
+struct Sides {
+    /// The latest step of each other thread that makes the write a release: itself, a fence before it, and, as
+    /// a read-modify-write continues what it reads from, those of that write.
+    releasers: BTreeMap<u32, usize>,
+    /// The first step that makes the read an acquire: itself, or a fence after it.
+    acquirer: Option<usize>,
+}
+
+impl Sides {
+    fn new(steps: &[Step], from: usize, to: usize, order: &dyn Fn(&Step) -> Option<Order>) -> Sides {
+        let fence_of = |index: usize, thread: u32| {
+            steps[index].operation == Operation::Fence && steps[index].thread == thread
+        };
+        let mut releasers = BTreeMap::new();
+        let mut next = Some(from);
+        // Plain accesses of an atomic have no ordering, order nothing and continue nothing.
+        while let Some(write) = next.filter(|write| steps[*write].order.is_some()) {
+            let step = &steps[write];
+            let releases = |index: &usize| order(&steps[*index]).is_some_and(Order::releases);
+            let fences = (0..write).rev().filter(|index| fence_of(*index, step.thread));
+            let latest = [write].into_iter().chain(fences).find(releases);
+            if let Some(latest) = latest.filter(|_| step.thread != steps[to].thread) {
+                let known = releasers.entry(step.thread).or_insert(latest);
+                *known = latest.max(*known);
+            }
+            next = step.read.as_ref().and_then(|read| read.from).filter(|from| *from < write);
         }
-        next = step.read.as_ref().and_then(|read| read.from).filter(|from| *from < write);
+        let reader = &steps[to];
+        let fences = (to + 1..steps.len()).filter(|index| fence_of(*index, reader.thread));
+        let acquires = |index: &usize| order(&steps[*index]).is_some_and(Order::acquires);
+        let acquirer = [to].into_iter().chain(fences).find(acquires).filter(|_| reader.order.is_some());
+        Sides { releasers, acquirer }
     }
-    all
-}
 
-/// The steps that make a read an acquire: itself, or a fence after it.
-fn acquirers(steps: &[Step], read: usize, order: &dyn Fn(&Step) -> Option<Order>) -> Vec<usize> {
-    let step = &steps[read];
-    if step.order.is_none() {
-        return Vec::new();
+    fn synchronise(&self) -> bool {
+        !self.releasers.is_empty() && self.acquirer.is_some()
     }
-    let fences = (read + 1..steps.len()).filter(|index| is_fence_of(steps, *index, step.thread));
-    let acquires = |index: &usize| order(&steps[*index]).is_some_and(Order::acquires);
-    Some(read).into_iter().chain(fences).filter(acquires).collect()
-}
 
-fn is_fence_of(steps: &[Step], index: usize, thread: u32) -> bool {
-    steps[index].operation == Operation::Fence && steps[index].thread == thread
+    /// The steps of `other` that order more than these do.
+    fn less_than(&self, other: &Sides) -> Vec<usize> {
+        let later = other.releasers.iter().filter(|(thread, step)| self.releasers.get(thread) < Some(step));
+        let earlier = other.acquirer.filter(|step| self.acquirer.is_none_or(|mine| mine > *step));
+        later.map(|(_, step)| *step).chain(earlier).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Edge, Kind, edges};
-    use crate::failure::steps::{execution, fence, load, rmw, store};
+    use crate::failure::steps::{execution, fence, load, plain, rmw, store};
+    use weaken::operation::Operation;
     use weaken::operation::Order::{AcqRel, Acquire, Relaxed, Release};
 
     fn kinds(steps: Vec<weaken::record::Step>) -> Vec<Kind> {
@@ -131,6 +145,32 @@ mod tests {
         assert_eq!(kinds(steps(fence(0, Acquire))), [Kind::Synchronises]);
         assert_eq!(kinds(steps(no_fence)), [Kind::Missing { because: vec![3] }]);
         assert_eq!(kinds(steps(fence(1, Acquire))), [Kind::Nothing], "a fence of another thread is none");
+    }
+
+    #[test]
+    fn a_fence_in_front_of_the_write_does_not_stand_in_for_its_release() {
+        let mut weakened = store(1, "flag", Relaxed);
+        weakened.source = Some(Release);
+        let write = plain(1, Operation::Write, "data");
+        let steps = vec![fence(1, AcqRel), write, weakened, load(0, "flag", Acquire, Some(2))];
+        assert_eq!(kinds(steps), [Kind::Missing { because: vec![2] }]);
+
+        let mut weakened = load(0, "flag", Relaxed, Some(0));
+        weakened.source = Some(Acquire);
+        let read = plain(0, Operation::Read, "data");
+        let steps = vec![store(1, "flag", Release), weakened, read, fence(0, AcqRel)];
+        assert_eq!(kinds(steps), [Kind::Missing { because: vec![1] }]);
+    }
+
+    #[test]
+    fn what_the_reader_has_released_itself_is_no_reason() {
+        let weakened = |thread, from| {
+            let mut step = rmw(thread, "top", Relaxed, from);
+            step.source = Some(Release);
+            step
+        };
+        let steps = vec![weakened(0, None), weakened(1, Some(0)), load(0, "top", Acquire, Some(1))];
+        assert_eq!(kinds(steps), [Kind::Nothing, Kind::Missing { because: vec![1] }]);
     }
 
     #[test]

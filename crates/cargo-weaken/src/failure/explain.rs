@@ -17,20 +17,22 @@ pub(crate) fn explain(execution: &Execution, edges: &[Edge]) -> Vec<String> {
     if let Some((edge, because)) = missing {
         let is = because.iter().map(|index| {
             let step = &steps[*index];
-            let who = if *index == edge.to { "it".into() } else { name(*index) };
+            let who = match *index {
+                index if index == edge.to => "it".into(),
+                index if index == edge.from => format!("step {}", index + 1),
+                index => name(index),
+            };
             changed(&who, step)
         });
         let is: Vec<_> = is.collect();
         sentences.push(format!(
-            "{} reads what {} wrote and no longer synchronises with it: {}.",
+            "{} reads what {} wrote, and no longer synchronises with it: {}.",
             capital(&name(edge.to)),
             name(edge.from),
             is.join(", and ")
         ));
     } else if let Some((index, step)) = steps.iter().enumerate().rfind(|(_, step)| is_changed(step)) {
-        let count = steps.iter().filter(|step| is_changed(step)).count();
-        let others = if count > 1 { format!(" It is so in {count} steps.") } else { String::new() };
-        sentences.push(format!("{}: {}.{others}", capital(&changed(&name(index), step)), lost(step)));
+        sentences.push(format!("{}: {}.", capital(&changed(&name(index), step)), lost(step)));
     } else {
         sentences.push(
             "No step here has the changed ordering: the execution ended before, or loom had not tried this \
@@ -38,16 +40,25 @@ pub(crate) fn explain(execution: &Execution, edges: &[Edge]) -> Vec<String> {
                 .into(),
         );
     }
-    // An old value is no reason of a race.
+    // Where an edge is missing, an old value is no reason of the race.
     let old = steps.iter().enumerate().rev().find_map(|(index, step)| {
         Some((index, step.read.as_ref()?.newest?)).filter(|(_, newest)| *newest < index)
     });
-    if let (Some((read, newest)), None) = (old, execution.unordered) {
-        sentences.push(format!(
-            "{} reads an old value: {} had written a newer one, and nothing orders that before the read.",
-            capital(&name(read)),
-            name(newest)
-        ));
+    if let Some((read, newest)) = old.filter(|_| execution.unordered.is_none() || missing.is_none()) {
+        let reader = capital(&name(read));
+        // loom may put two writes in another order than it executed them.
+        sentences.push(if steps[read].thread == steps[newest].thread {
+            format!(
+                "{reader} does not read what {} wrote: nothing orders that write and the one that is read, and \
+                 either may be the later.",
+                name(newest)
+            )
+        } else {
+            format!(
+                "{reader} reads an old value: {} had written after it, and nothing makes the read see that.",
+                name(newest)
+            )
+        });
     }
     if let (Some(first), Some(last)) = (execution.unordered, steps.len().checked_sub(1)) {
         sentences.push(format!(
@@ -84,10 +95,10 @@ fn name(index: usize, step: &Step) -> String {
     format!("step {} ({}{word}, thread {})", index + 1, step.operation, step.thread)
 }
 
-/// `step 4 (store tail, thread 1) at ring.rs:12 is Relaxed instead of Release`
+/// `step 4 (store tail, thread 1) is Relaxed instead of Release at ring.rs:12`
 fn changed(name: &str, step: &Step) -> String {
     let (now, source) = orders(step);
-    format!("{name} at {} is {now} instead of {source}", place(step))
+    format!("{name} is {now} instead of {source} at {}", place(step))
 }
 
 fn orders(step: &Step) -> (Order, Order) {
@@ -100,6 +111,8 @@ fn lost(step: &Step) -> &'static str {
     let (now, source) = orders(step);
     let is_fence = step.operation == Operation::Fence;
     match (source.acquires() && !now.acquires(), source.releases() && !now.releases()) {
+        // What the others have as well: in loom, a fence alone has it.
+        _ if source == Order::SeqCst && is_fence => "it has no place in the one order of all SeqCst fences",
         (true, true) => "it hands on nothing, and takes nothing over",
         (true, false) if is_fence => "what the thread has read before takes nothing over",
         (true, false) => "it takes nothing over from the write that it reads from",
@@ -155,9 +168,10 @@ mod tests {
             let all = sentences(&execution);
             assert_eq!(all.len(), 2, "{all:?}");
             let says = |text: &str| assert!(all.join(" ").contains(text), "{text}: {all:?}");
-            says("Step 4 (load ready, thread 0) reads what step 3 (store ready, thread 1) wrote");
-            says(&format!("no longer synchronises with it: {named} at queue.rs:"));
-            says(" is Relaxed instead of AcqRel.");
+            says("Step 4 (load ready, thread 0) reads what step 3 (store ready, thread 1) wrote,");
+            says(&format!(
+                "no longer synchronises with it: {named} is Relaxed instead of AcqRel at queue.rs:"
+            ));
             says("Nothing orders step 1 (write data, thread 1) before step 5 (read data, thread 0)");
         }
     }
@@ -168,9 +182,14 @@ mod tests {
         read.read.as_mut().expect("it reads").newest = Some(1);
         let steps = vec![weakened(fence(1, AcqRel), SeqCst), store(1, "flag", Relaxed), read];
         let all = sentences(&execution(steps));
-        assert!(all[0].starts_with("Step 1 (fence, thread 1) at queue.rs:11 is AcqRel instead of SeqCst"));
+        assert!(all[0].starts_with("Step 1 (fence, thread 1) is AcqRel instead of SeqCst at queue.rs:11"));
         assert!(all[0].contains("no place in the one order"), "{all:?}");
         assert!(all[1].contains("Step 3 (load flag, thread 0) reads an old value: step 2"), "{all:?}");
+
+        let mut read = load(0, "turn", Relaxed, Some(0));
+        read.read.as_mut().expect("it reads").newest = Some(1);
+        let all = sentences(&execution(vec![store(1, "turn", Relaxed), store(0, "turn", Relaxed), read]));
+        assert!(all[1].contains("either may be the later"), "it wrote itself before: {all:?}");
 
         let unchanged = sentences(&execution(vec![store(1, "flag", Release)]));
         assert!(unchanged[0].contains("No step here has the changed ordering"), "{unchanged:?}");

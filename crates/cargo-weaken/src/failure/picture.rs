@@ -69,8 +69,12 @@ fn draw(arrow: &Arrow) -> Markup {
 fn legend(layout: &Layout) -> Markup {
     let meanings: BTreeSet<_> = layout.arrows.iter().map(|arrow| arrow.meaning).collect();
     let text = |meaning| match meaning {
-        Meaning::Synchronises => "reads from it, and sees everything that was done before it",
-        Meaning::Missing => "reads from it, and no longer sees what was done before it: the changed ordering",
+        Meaning::Synchronises => {
+            "reads from it and synchronises: what was done before it, or before a fence, is seen"
+        }
+        Meaning::Missing => {
+            "reads from it, and no longer sees all that was done before: the changed ordering"
+        }
         Meaning::Nothing => "reads from it, which orders nothing in the source either",
         Meaning::Race => "nothing orders the one before the other",
     };

@@ -45,7 +45,7 @@ fn cell(step: &Step, edge: Option<&Edge>) -> Markup {
                     },
                     None => ", the value from the beginning",
                 }
-                @if let Some(newest) = read.newest { ", " b { "although step " (newest + 1) " is newer" } }
+                @if let Some(newest) = read.newest { ", " b { "although step " (newest + 1) " wrote later" } }
             }
             @if let Some(value) = &step.wrote {
                 @if step.read.is_some() { "; " } "writes " (value)

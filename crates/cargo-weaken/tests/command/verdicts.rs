@@ -133,7 +133,7 @@ fn every_kill_has_a_picture_and_says_which_changed_ordering_it_is_about() {
             let file = change["file"].as_str().expect("a file").trim_start_matches("src/");
             let source =
                 change["from"].as_str().and_then(|from| from.split('/').next()).expect("an ordering");
-            let is = format!("at {file}:{} is Relaxed instead of {source}.", change["line"]);
+            let is = format!("is Relaxed instead of {source} at {file}:{}.", change["line"]);
             assert!(part.contains(&is), "{is}: {part}");
             assert!(part.contains("Nothing orders step"), "{part}");
             for class in ["step changed", "arrow missing", "arrow race"] {

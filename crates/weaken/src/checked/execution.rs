@@ -47,7 +47,7 @@ pub(super) struct Step {
     pub(super) shape: Shape,
     pub(super) read: Option<Number>,
     pub(super) wrote: Option<Number>,
-    /// The newest write at that time, if it read another.
+    /// The step that had written last, if it read another.
     pub(super) newest: Option<usize>,
     pub(super) ending: Ending,
 }
