@@ -110,7 +110,7 @@ impl<C: CountPolicy> List<C> {
     /// The consumer, of which every model has one at a time.
     pub(crate) fn consumer(&self) -> Consumer<'_, Loom, u64, C> {
         // SAFETY: every model has one consumer at a time.
-        unsafe { Consumer::new(self.list().expect("a queue")) }.expect("a stub")
+        unsafe { self.head.consumer(self.pool()) }.expect("a stub")
     }
 
     /// What one consumer gets with so many pops.

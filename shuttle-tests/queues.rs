@@ -233,7 +233,7 @@ impl List {
 
     fn only_consumer(&self) -> mpsc::Consumer<'_, Shuttle, arenaq::KeyValue> {
         // SAFETY: every model consumes in one thread, and in the main thread when that one is gone.
-        unsafe { mpsc::Consumer::new(self.list()) }.expect("a queue with a stub")
+        unsafe { self.head.consumer(self.nodes.pool()) }.expect("a queue with a stub")
     }
 }
 

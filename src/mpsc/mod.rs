@@ -54,7 +54,7 @@ use crate::layout::CacheLine;
 use crate::payload::Payload;
 use crate::platform::{Link, Plain, Platform, Word};
 use crate::pool::{Nodes, Pool};
-use crate::status::PushError;
+use crate::status::{Corruption, PushError};
 
 pub use self::consumer::Consumer;
 pub use self::list::List;
@@ -164,6 +164,24 @@ impl<P: Platform, T, C: CountPolicy> Head<P, T, C> {
     #[inline(always)]
     pub fn list<'a>(&'a self, nodes: Nodes<'a, P, Node<P, T>>) -> Option<List<'a, P, T, C>> {
         if self.head.load(&site::PUSH_HEAD).is_null() { None } else { Some(List { head: self, nodes }) }
+    }
+
+    /// The consumer of the queue with these nodes. It looks at the tail only: the producers' head is no concern of
+    /// a consumer that finds elements.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::new`].
+    ///
+    /// # Safety
+    ///
+    /// As [`Consumer::new`].
+    pub unsafe fn consumer<'a>(
+        &'a self,
+        nodes: Nodes<'a, P, Node<P, T>>,
+    ) -> Result<Consumer<'a, P, T, C>, Corruption> {
+        // SAFETY: passed on to the caller. A queue that was never initialised has no tail either.
+        unsafe { Consumer::new(List { head: self, nodes }) }
     }
 
     /// The seeds' counter, approximate while operations run. Always 0 under
