@@ -15,7 +15,7 @@
 //!
 //! Whatever other processes write into the memory, before the attach or while an operation runs: an operation returns an
 //! error, or elements that nobody has pushed. It never touches memory outside of the region, never walks further than the
-//! queue that was attached to has cells or nodes, and does not panic. How each queue keeps that is said where it reads
+//! queue that was attached to has cells or nodes, and does not panic; `docs/trust.md` says it word by word. How each queue keeps that is said where it reads
 //! what others can write: [`mpmc`](crate::mpmc), [`mpsc`](crate::mpsc), [`pool`](crate::pool).
 //!
 //! ```

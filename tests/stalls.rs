@@ -293,6 +293,18 @@ fn an_operation_that_loses_every_claim_says_contended_when_its_budget_is_spent()
     assert_eq!(list.consumer().verify_quiesced(), Ok(()));
 }
 
+/// As if somebody wrote over the top of the free list all the time.
+#[test]
+fn a_growth_whose_nodes_the_list_never_takes_ends() {
+    let list = List::growing(2, 1, 4);
+    // SAFETY: the memory up to the limit is there.
+    let (grown, lost) =
+        losing(arenaq::pool::site::FREE_PUSH.info(), || unsafe { list.pool().grow_zeroed(1) });
+    assert_eq!(grown, Ok(()));
+    assert!(lost.is_multiple_of(Native::retry_budget()) && lost > 1_000_000, "{lost}");
+    assert_eq!((list.pool().created(), list.pool().free_nodes()), (4, Ok(2)), "its node is lost");
+}
+
 #[test]
 fn growing_says_contended_when_its_budget_is_spent() {
     let mut nodes = [0u64; 4];

@@ -270,6 +270,24 @@ impl Found<'_> {
 }
 
 /// The consuming end of an MPSC queue in an arena. There is one.
+///
+/// It stays with its right to consume: two can be swapped whole,
+///
+/// ```
+/// # use arenaq::arena::MpscConsumer;
+/// fn swap<'m>(one: &mut MpscConsumer<'m, u64>, other: &mut MpscConsumer<'m, u64>) {
+///     core::mem::swap(one, other);
+/// }
+/// ```
+///
+/// and not without their rights:
+///
+/// ```compile_fail,E0596
+/// # use arenaq::arena::MpscConsumer;
+/// fn swap<'m>(one: &mut MpscConsumer<'m, u64>, other: &mut MpscConsumer<'m, u64>) {
+///     core::mem::swap(&mut **one, &mut **other);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct MpscConsumer<'m, T: Element, C: CountPolicy = Counted> {
     // Dropped in this order: the right to consume is given up last.

@@ -16,6 +16,16 @@ const PATIENCE: u64 = 1 << 16;
 
 /// Blocks that one owner is about to give back, linked to each other. A chain that is dropped is lost to the
 /// pool.
+///
+/// That it is given to the pool it came from is the caller's promise:
+///
+/// ```compile_fail,E0133
+/// use arenaq::{platform::Native, pool::{Chain, Nodes}};
+///
+/// fn free(nodes: Nodes<'_, Native, u64>, chain_of_another_pool: Chain) {
+///     let _ = nodes.free_chain(chain_of_another_pool);
+/// }
+/// ```
 #[must_use = "a chain that is dropped is lost to the pool"]
 #[derive(Debug)]
 pub struct Chain {

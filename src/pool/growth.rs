@@ -40,6 +40,16 @@ impl From<GrowError> for Status {
 
 /// Numbers of new nodes that one owner has claimed, and whose memory is the owner's alone. They are no nodes
 /// before [`Nodes::link_up`]. A reservation that is dropped is lost to the pool.
+///
+/// That it is given to the pool it came from is the caller's promise:
+///
+/// ```compile_fail,E0133
+/// use arenaq::{platform::Native, pool::{Nodes, Reservation}};
+///
+/// fn make(nodes: Nodes<'_, Native, u64>, reservation_of_another_pool: Reservation) {
+///     let _ = nodes.link_up(reservation_of_another_pool);
+/// }
+/// ```
 #[must_use = "a reservation that is dropped is lost to the pool"]
 #[repr(C)]
 #[derive(Debug)]
@@ -91,7 +101,8 @@ impl<'a, P: Platform, N> Nodes<'a, P, N> {
     ///
     /// # Errors
     ///
-    /// [`GrowError`] if there is no room, or others were faster.
+    /// [`GrowError`] if there is no room, or others were faster. If somebody writes over the top of the free list all the
+    /// time, the nodes are lost, and this ends all the same.
     ///
     /// # Safety
     ///

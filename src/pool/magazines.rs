@@ -33,6 +33,16 @@ impl From<AllocError> for PushError {
 }
 
 /// Nodes that one owner has and that lie side by side. A run that is dropped is lost to the pool.
+///
+/// That only the pool it came from is asked for its nodes is the caller's promise:
+///
+/// ```compile_fail,E0133
+/// use arenaq::{platform::Native, pool::{Nodes, Run}};
+///
+/// fn take(nodes: Nodes<'_, Native, u64>, run_of_another_pool: Run) {
+///     let _ = nodes.nodes_of_run(&run_of_another_pool);
+/// }
+/// ```
 #[must_use = "a run that is dropped is lost to the pool"]
 #[derive(Debug)]
 pub struct Run {

@@ -73,7 +73,8 @@ pub(crate) fn survive(when: When, arenas: u64) -> Result<(), Failed> {
         [] if number(&progress.operations) == 0 && arenas > 100 => Err("nothing was tried".into()),
         [] => Ok(()),
         [Death { seed, how }, ..] => Err(format!(
-            "{} deaths, the first: {how}. To repeat it: {SEED}={seed} cargo test --test hostile {when:?}",
+            "{} deaths, the first: {how}. To repeat it: {SEED}={seed} cargo test --test hostile {when:?}, or with another \
+             optimisation cargo xtask hostile --seed {seed} --opt-level LEVEL",
             deaths.len()
         )
         .into()),

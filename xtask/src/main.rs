@@ -4,6 +4,7 @@ mod bench;
 mod command;
 mod demo;
 mod faults;
+mod hostile;
 mod instructions;
 mod kernels;
 mod layouts;
@@ -51,6 +52,8 @@ enum Command {
     Instructions(instructions::InstructionsArgs),
     /// Makes each system call of `arenaq` fail once, and looks at what is left.
     Faults(faults::FaultsArgs),
+    /// Damages arenas before the attach and while operations run: no process that uses one may crash, hang or panic.
+    Hostile(hostile::HostileArgs),
     /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
     Orderings(orderings::OrderingsArgs),
 }
@@ -107,6 +110,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(arguments) => bench::run(&arguments)?,
         Command::Instructions(arguments) => instructions::run(&arguments)?,
         Command::Faults(arguments) => return faults::run(&arguments),
+        Command::Hostile(arguments) => return hostile::run(&arguments),
         Command::Orderings(arguments) => return orderings::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
