@@ -17,6 +17,7 @@
 //! | `eventcount` | consumers that sleep, and those who wake them |
 //! | `owned` | the queues in plain Rust: elements that own something |
 //! | `arena` | the header: publication, and the consumer's claim |
+//! | `deaths` | the ring's consumers with slots: killed anywhere, and taken over from |
 //!
 //! Every execution of every model is traced: `paths` checks the path of each operation, and a failure is
 //! shown as a table and a diagram (`explained`).
@@ -27,11 +28,14 @@ mod arena;
 mod claim;
 mod composition;
 mod count;
+mod deaths;
 mod eventcount;
 mod explained;
 mod inspection;
 mod list;
 mod model;
+#[path = "../tests/support/mortal.rs"]
+mod mortal;
 mod mpmc;
 mod mpsc;
 mod order;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::io::Write;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -240,6 +241,15 @@ fn report_failure(model: &Model, permutations: u64, why: &str, trace: Trace) {
 impl Model {
     /// Runs `body` in every permutation.
     pub(crate) fn check(self, body: impl Fn(&Outcomes) + Send + Sync + 'static) {
+        self.check_each([()], move |(), outcomes| body(outcomes));
+    }
+
+    /// Runs `body` in every permutation, with each of the cases in turn. What is expected is expected of all together.
+    pub(crate) fn check_each<K: Copy + Debug + Send + Sync + 'static>(
+        self,
+        cases: impl IntoIterator<Item = K>,
+        body: impl Fn(K, &Outcomes) + Send + Sync + 'static,
+    ) {
         let outcomes = Outcomes::default();
         let permutations = Arc::new(AtomicU64::new(0));
         let bound = self.preemption_bound.filter(|_| !deep());
@@ -249,29 +259,33 @@ impl Model {
         let strayed: Arc<Mutex<Option<(String, Trace)>>> = Arc::default();
         paths::prepare();
         let start = Instant::now();
-        let result: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(|| {
-            builder.check({
-                let (outcomes, permutations) = (outcomes.clone(), permutations.clone());
-                let strayed = strayed.clone();
-                move || {
-                    permutations.fetch_add(1, Ordering::Relaxed);
-                    trace::begin_execution(identity());
-                    // What the last model of this thread has set.
-                    one_processor_each();
-                    body(&outcomes);
-                    // A wrong path is told when nothing worse is found: what it leads to says more.
-                    if let Some(wrong) = trace::inspect(paths::check) {
-                        let mut strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner);
-                        strayed.get_or_insert_with(|| (wrong, trace::current()));
+        let body = Arc::new(body);
+        for case in cases {
+            let result: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(|| {
+                builder.check({
+                    let (outcomes, permutations) = (outcomes.clone(), permutations.clone());
+                    let (strayed, body) = (strayed.clone(), body.clone());
+                    move || {
+                        permutations.fetch_add(1, Ordering::Relaxed);
+                        trace::begin_execution(identity());
+                        // What the last model of this thread has set.
+                        one_processor_each();
+                        body(case, &outcomes);
+                        // A wrong path is told when nothing worse is found: what it leads to says more.
+                        if let Some(wrong) = trace::inspect(paths::check) {
+                            let mut strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner);
+                            strayed.get_or_insert_with(|| (wrong, trace::current()));
+                        }
                     }
-                }
-            });
-        }));
-        let permutations = permutations.load(Ordering::Relaxed);
-        if let Err(panic) = result {
-            report_failure(&self, permutations, &text_of(&*panic), trace::current());
-            resume_unwind(panic);
+                });
+            }));
+            if let Err(panic) = result {
+                let why = format!("{}\nin the case {case:?}", text_of(&*panic));
+                report_failure(&self, permutations.load(Ordering::Relaxed), &why, trace::current());
+                resume_unwind(panic);
+            }
         }
+        let permutations = permutations.load(Ordering::Relaxed);
         let strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((wrong, trace)) = strayed.filter(|_| !experiment::is_running()) {
             report_failure(&self, permutations, &wrong, trace);

@@ -55,7 +55,7 @@ use alloc::vec::Vec;
 pub use self::consumer::Owner;
 pub use self::directory::{Entry, Name};
 pub use self::error::{ArenaError, CreateError};
-pub use self::handles::{Consumer, Mpmc, MpscConsumer, MpscProducer, Queue, QueueInfo};
+pub use self::handles::{Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Queue, QueueInfo};
 pub use self::header::{ArenaHeader, MAGIC, VERSION, site};
 pub use self::places::{MAX_QUEUES, Places};
 pub use self::region::Region;
@@ -110,6 +110,7 @@ layouts! {
         "pool": pool,
         "drops": drops,
         "consumer": consumer,
+        "slots": slots,
         "reserved": reserved,
     }
 }

@@ -24,28 +24,43 @@ pub mod site {
 /// Who claims positions on one side of the ring.
 pub(crate) trait Claim {
     /// Moves `position` from `first` to `end`, unless somebody else has moved it. Whether it did.
-    fn claim(position: &impl Word, first: u64, end: u64, exchange: &'static Site<CompareExchange>) -> bool;
+    fn claim(
+        &self,
+        position: &impl Word,
+        first: u64,
+        end: u64,
+        exchange: &'static Site<CompareExchange>,
+    ) -> bool;
 }
 
 /// Any number of threads.
-pub(crate) enum Many {}
+#[derive(Default)]
+pub(crate) struct Many;
 
 /// One producer, which has loaded `first` from the position itself.
-pub(crate) enum OneProducer {}
+#[derive(Default)]
+pub(crate) struct OneProducer;
 
 /// One consumer, likewise.
-pub(crate) enum OneConsumer {}
+#[derive(Default)]
+pub(crate) struct OneConsumer;
 
 impl Claim for Many {
     #[inline(always)]
-    fn claim(position: &impl Word, first: u64, end: u64, exchange: &'static Site<CompareExchange>) -> bool {
+    fn claim(
+        &self,
+        position: &impl Word,
+        first: u64,
+        end: u64,
+        exchange: &'static Site<CompareExchange>,
+    ) -> bool {
         position.compare_exchange(first, end, exchange).is_ok()
     }
 }
 
 impl Claim for OneProducer {
     #[inline(always)]
-    fn claim(position: &impl Word, _: u64, end: u64, _: &'static Site<CompareExchange>) -> bool {
+    fn claim(&self, position: &impl Word, _: u64, end: u64, _: &'static Site<CompareExchange>) -> bool {
         position.store(end, &site::ENQUEUE_ADVANCE);
         true
     }
@@ -53,7 +68,7 @@ impl Claim for OneProducer {
 
 impl Claim for OneConsumer {
     #[inline(always)]
-    fn claim(position: &impl Word, _: u64, end: u64, _: &'static Site<CompareExchange>) -> bool {
+    fn claim(&self, position: &impl Word, _: u64, end: u64, _: &'static Site<CompareExchange>) -> bool {
         position.store(end, &site::DEQUEUE_ADVANCE);
         true
     }

@@ -53,18 +53,25 @@
 //!
 //! Between its claim and its store of the sequence a thread can be preempted, or die. Nothing breaks; but its
 //! cell stays as it is, and consumers that arrive there report [`PopError::Empty`] although later cells hold
-//! elements, or producers that arrive there [`PushError::Full`] although other cells are free.
+//! elements, or producers that arrive there [`PushError::Full`] although other cells are free. What a consumer
+//! held that died, another one takes over, if both are [`Consumer`]s: see [`slots`].
 
 mod capacity;
+mod consumer;
 mod inspection;
 mod queue;
 pub mod site;
+pub mod slots;
+mod takeover;
 
 use core::marker::PhantomData;
 
 pub use self::capacity::{Capacity, CapacityError};
+pub use self::consumer::Consumer;
 pub use self::queue::{Queue, TryIter};
 use self::site::{Claiming, Dequeue, Enqueue};
+pub use self::slots::{SLOTS, SlotError, Slots, Slotted};
+pub use self::takeover::TakenOver;
 use crate::claim::{Claim, Many};
 use crate::count::{CountPolicy, Counted};
 use crate::drops::Drops;
@@ -358,8 +365,9 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
     ///
     /// Lock-free: an attempt fails only because another thread has claimed.
     #[inline(always)]
-    fn claim_run<K: Claim>(
+    fn claim_run(
         &self,
+        claim: &impl Claim,
         position: &P::Word,
         turn: u64,
         limit: u64,
@@ -371,7 +379,7 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
             if ahead == 0 {
                 let length = 1 + self.followers(first, turn, limit, &sites.load_sequence);
                 let end = first.wrapping_add(length);
-                if K::claim(position, first, end, &sites.claim_position) {
+                if claim.claim(position, first, end, &sites.claim_position) {
                     return Ok(Run { first, length });
                 }
             } else if ahead < 0 {
@@ -462,11 +470,11 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
     ///
     /// As [`push_in_place`](Self::push_in_place).
     #[inline(always)]
-    pub(crate) unsafe fn push_in_place_as<K: Claim>(
+    pub(crate) unsafe fn push_in_place_as<K: Claim + Default>(
         &self,
         write: impl FnOnce(&P::Plain<T>, &'static Site<Write>),
     ) -> Result<(), PushError> {
-        let run = self.claim_run::<K>(&self.head.enqueue_pos.0, FREE, 1, &site::PUSH.claiming)?;
+        let run = self.claim_run(&K::default(), &self.head.enqueue_pos.0, FREE, 1, &site::PUSH.claiming)?;
         self.publish(run.first, &site::PUSH, write);
         C::increment(&self.head.count, 1, &site::PUSH.increment_count);
         Ok(())
@@ -501,11 +509,12 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
     ///
     /// As [`pop_in_place`](Self::pop_in_place).
     #[inline(always)]
-    pub(crate) unsafe fn pop_in_place_as<K: Claim, R>(
+    pub(crate) unsafe fn pop_in_place_as<K: Claim + Default, R>(
         &self,
         read: impl FnOnce(&P::Plain<T>, &'static Site<Read>) -> R,
     ) -> Result<R, PopError> {
-        let run = self.claim_run::<K>(&self.head.dequeue_pos.0, PUBLISHED, 1, &site::POP.claiming)?;
+        let run =
+            self.claim_run(&K::default(), &self.head.dequeue_pos.0, PUBLISHED, 1, &site::POP.claiming)?;
         let result = self.take(run.first, &site::POP, read);
         C::decrement(&self.head.count, 1, &site::POP.decrement_count);
         Ok(result)
@@ -523,7 +532,7 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
     ///
     /// As [`push_in_place`](Self::push_in_place), for each element.
     #[inline(always)]
-    pub(crate) unsafe fn push_many_in_place_as<K: Claim>(
+    pub(crate) unsafe fn push_many_in_place_as<K: Claim + Default>(
         &self,
         limit: u64,
         mut write: impl FnMut(u64, &P::Plain<T>, &'static Site<Write>),
@@ -531,7 +540,8 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
         if limit == 0 {
             return Ok(0);
         }
-        let run = self.claim_run::<K>(&self.head.enqueue_pos.0, FREE, limit, &site::PUSH_MANY.claiming)?;
+        let run =
+            self.claim_run(&K::default(), &self.head.enqueue_pos.0, FREE, limit, &site::PUSH_MANY.claiming)?;
         for step in (0..run.length).rev() {
             let position = run.first.wrapping_add(step);
             self.publish(position, &site::PUSH_MANY, |data, site| write(step, data, site));
@@ -551,7 +561,7 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
     ///
     /// As [`pop_in_place`](Self::pop_in_place), for each element.
     #[inline(always)]
-    pub(crate) unsafe fn drain_in_place_as<K: Claim>(
+    pub(crate) unsafe fn drain_in_place_as<K: Claim + Default>(
         &self,
         limit: u64,
         mut read: impl FnMut(&P::Plain<T>, &'static Site<Read>),
@@ -559,7 +569,8 @@ impl<'a, P: Platform, T, C: CountPolicy> Ring<'a, P, T, C> {
         if limit == 0 {
             return Ok(0);
         }
-        let run = self.claim_run::<K>(&self.head.dequeue_pos.0, PUBLISHED, limit, &site::DRAIN.claiming)?;
+        let run =
+            self.claim_run(&K::default(), &self.head.dequeue_pos.0, PUBLISHED, limit, &site::DRAIN.claiming)?;
         for step in 0..run.length {
             self.take(run.first.wrapping_add(step), &site::DRAIN, &mut read);
         }
@@ -583,7 +594,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Ring<'_, P, T, C> {
     }
 
     #[inline(always)]
-    pub(crate) fn push_as<K: Claim>(&self, value: T) -> Result<(), PushError> {
+    pub(crate) fn push_as<K: Claim + Default>(&self, value: T) -> Result<(), PushError> {
         // SAFETY: the cell's data is written whole. No access races with this one: the sequence said that the cell is
         // free in this lap, and the claim that it is ours; no other producer has this position, and no consumer reads
         // the cell before its sequence is position + 1.
@@ -620,7 +631,10 @@ impl<P: Platform, T: Payload, C: CountPolicy> Ring<'_, P, T, C> {
     }
 
     #[inline(always)]
-    pub(crate) fn pop_with_as<K: Claim, R>(&self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
+    pub(crate) fn pop_with_as<K: Claim + Default, R>(
+        &self,
+        hand_over: impl FnOnce(T) -> R,
+    ) -> Result<R, PopError> {
         // SAFETY: the sequence said that the cell is published, so a `T` is there, and the claim that it is ours: no
         // other consumer has this position, and no producer writes the cell before its sequence is a lap further.
         unsafe { self.pop_in_place_as::<K, R>(|data, site| hand_over(data.read(site))) }
@@ -642,7 +656,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Ring<'_, P, T, C> {
     }
 
     #[inline(always)]
-    pub(crate) fn push_many_as<K: Claim>(&self, values: &[T]) -> Result<usize, PushError> {
+    pub(crate) fn push_many_as<K: Claim + Default>(&self, values: &[T]) -> Result<usize, PushError> {
         // SAFETY: as in a push. A run is no longer than the limit.
         let pushed = unsafe {
             self.push_many_in_place_as::<K>(values.len() as u64, |step, data, site| {
@@ -673,7 +687,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Ring<'_, P, T, C> {
     }
 
     #[inline(always)]
-    pub(crate) fn drain_as<K: Claim>(
+    pub(crate) fn drain_as<K: Claim + Default>(
         &self,
         limit: u64,
         mut hand_over: impl FnMut(T),
@@ -701,6 +715,8 @@ layouts! {
         "count": count,
     }
     "arenaq_mpmc", Control<Native, KeyValue, Counted>, { "head": head, "drops": drops }
+    "arenaq_slot", slots::Slot<Native>, { "owner": owner, "first": first, "length": length }
+    "arenaq_slots", Slots<Native>, { "recoverer": recoverer, "slots": slots }
 }
 
 impl<P: Platform, T, C: CountPolicy> core::fmt::Debug for Head<P, T, C> {

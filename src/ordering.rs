@@ -91,8 +91,12 @@ pub enum Field {
     Drops,
     /// The arena's header, but for the owner.
     Header,
-    /// Who has the right to consume.
+    /// Who has the right to consume, or a slot for a consumer.
     Owner,
+    /// What a consumer is about to claim.
+    Announcement,
+    /// Who takes over from the dead.
+    Turn,
     /// Several fields of one structure.
     Several,
     /// None: a fence.

@@ -109,6 +109,29 @@ pub const PATHS: &[Path] = &[
         "load_position ((load_sequence )+(claim_position! )?reload_position ){budget}",
         "",
     ),
+    // A batch that a panic has left is gone on with, without a claim.
+    path(
+        "mpmc.take",
+        "empty",
+        "load_position ((load_sequence )+(store_first store_length claim_position! )?reload_position )*\
+         load_sequence clear_length ",
+        "",
+    ),
+    path(
+        "mpmc.take",
+        "popped",
+        "(load_position ((load_sequence )+(store_first store_length claim_position! )?reload_position )*\
+         (load_sequence )+store_first store_length claim_position )?\
+         (read_data free_cell )+(clear_length )?(decrement_count )?",
+        "",
+    ),
+    path(
+        "mpmc.take",
+        "contended",
+        "load_position ((load_sequence )+(store_first store_length claim_position! )?reload_position ){budget}\
+         clear_length ",
+        "",
+    ),
     // A pool whose blocks have one node, and one whose blocks have more.
     path("pool.alloc", "exhausted", "load_top (load_link claim_block! )*", "3.2 step 1: DS_ERROR_NOMEM"),
     path(
@@ -231,6 +254,8 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("mpmc.pop", 1 + 3, 3),
     ("mpmc.push_many", 1 + 2 + 2 * BATCH, BATCH + 2),
     ("mpmc.drain", 1 + 2 + 2 * BATCH, BATCH + 2),
+    // The announcement is two accesses more for each attempt.
+    ("mpmc.take", 1 + 2 + 2 * BATCH, BATCH + 4),
     ("pool.alloc", ALLOC, ALLOC_RETRY),
     ("pool.free", 1 + 1, 2),
     ("mpsc.push", 1 + ALLOC + 5, ALLOC_RETRY),

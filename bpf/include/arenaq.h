@@ -174,7 +174,21 @@ struct arenaq_entry {
 	__u64 pool;
 	__u64 drops;
 	__u64 consumer;
-	__u64 reserved[2];
+	__u64 slots;
+	__u64 reserved;
+};
+
+/* What a consumer of an MPMC queue is about to claim. */
+struct arenaq_slot {
+	__u64 owner __attribute__((aligned(64)));
+	__u64 first;
+	__u64 length;
+};
+
+/* The consumers of an MPMC queue. */
+struct arenaq_slots {
+	__u64 recoverer __attribute__((aligned(64)));
+	struct arenaq_slot slots[16];
 };
 
 ARENAQ_STATIC_ASSERT(sizeof(struct ds_kv) == 16, "ds_kv");
@@ -205,6 +219,9 @@ ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, head) == 0x280, "hea
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, drops) == 0x2c0, "drops");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_header) == 64, "arenaq_header");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_entry) == 128, "arenaq_entry");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_slot) == 64, "arenaq_slot");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_slot, length) == 16, "length");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_slots) == 1088, "arenaq_slots");
 
 /* The nodes that ds_mpsc_init() makes if ds_pool_init() was not called before. */
 #ifndef DS_POOL_NODES

@@ -37,6 +37,8 @@ pub(crate) fn name(field: Field) -> &'static str {
         Field::Drops => "drops",
         Field::Header => "header",
         Field::Owner => "owner",
+        Field::Announcement => "announcement",
+        Field::Turn => "turn",
         Field::Unknown | Field::Several | Field::Nothing => "memory",
     }
 }

@@ -9,13 +9,14 @@ use super::error::{ArenaError, CreateError};
 use super::header::{ArenaHeader, MAGIC, VERSION, site};
 use super::places::{Occupied, Places, check_number};
 use super::queues::{
-    Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, head_at, stride,
+    Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, head_at, slots_at,
+    stride,
 };
 use super::region::{Region, Space, Span};
 use super::spec::{Placed, Spec};
 use crate::drops::Drops;
 use crate::eventcount::EventCount;
-use crate::mpmc::Capacity;
+use crate::mpmc::{Capacity, Slots};
 use crate::platform::{Native, Plain, Stride, Word};
 use crate::pool::{Geometry, MAX_ELEMENTS, Start, nodes_for};
 use crate::structures::{Kind, LAYOUT_HASH};
@@ -116,9 +117,9 @@ impl<'m> Arena<'m> {
             Some(address) => Some(drops_at(&region, address, &mut occupied)?),
             None => None,
         };
-        let parts = match spec.kind {
+        let (parts, slots) = match spec.kind {
             Kind::Mpmc => make_ring(&region, spec, control, &mut space, &mut occupied)?,
-            Kind::Mpsc => make_list(&region, spec, control, &mut space, &mut occupied)?,
+            Kind::Mpsc => (make_list(&region, spec, control, &mut space, &mut occupied)?, 0),
         };
         let address = making.entries + number * size_of::<NativeEntry>();
         // SAFETY: an entry is words and plain numbers, valid whatever the bytes, and nobody attaches before the arena is
@@ -140,7 +141,8 @@ impl<'m> Arena<'m> {
             entry.pool.write(control.pool as u64, &site::FORMAT);
             entry.drops.write(control.drops.unwrap_or(0) as u64, &site::FORMAT);
             entry.consumer.init(0, &site::FORMAT);
-            entry.reserved.write([0; 2], &site::FORMAT);
+            entry.slots.write(slots as u64, &site::FORMAT);
+            entry.reserved.write(0, &site::FORMAT);
             self.header.queues.write(number as u64 + 1, &site::FORMAT);
         }
         making.free = space;
@@ -156,26 +158,32 @@ impl<'m> Arena<'m> {
     }
 }
 
+/// Makes a ring, and slots for its consumers. Their address is returned as well.
 fn make_ring<'m>(
     region: &Span<'m>,
     spec: &Spec<'_>,
     control: Placed,
     space: &mut Space,
     occupied: &mut Occupied,
-) -> Result<Parts<'m>, CreateError> {
+) -> Result<(Parts<'m>, usize), CreateError> {
     let capacity = Capacity::new(spec.capacity)?;
     let stride = stride(spec.element.size);
     let cells = capacity.get() as usize;
     let buffer = space.take_bytes("the ring of cells", stride.bytes::<Cell>(), cells)?;
+    let address = space.take::<Slots<Native>>("the slots for consumers", 1)?;
+    let slots = slots_at(region, address, occupied)?;
     let head = head_at::<MpmcHead>(region, "the MPMC head", control.head, occupied)?;
-    let parts = Parts::ring_at(region, head, (buffer, capacity), spec.element.size, occupied)?;
+    let parts = Parts::ring_at(region, (head, slots), (buffer, capacity), spec.element.size, occupied)?;
     occupied.check()?;
-    if let Parts::Mpmc(ring) = parts {
-        // SAFETY: the cells were taken from the free space, so they are this queue's alone, and nobody knows of the queue
-        // before it is in the directory.
-        unsafe { head.init_with(ring.cells(), capacity, spec.start, stride) }.map_err(ArenaError::from)?;
+    if let Parts::Mpmc { ring, .. } = parts {
+        // SAFETY: cells and slots were taken from the free space, so they are this queue's alone, and nobody knows of the
+        // queue before it is in the directory.
+        unsafe {
+            slots.reset();
+            head.init_with(ring.cells(), capacity, spec.start, stride).map_err(ArenaError::from)?;
+        }
     }
-    Ok(parts)
+    Ok((parts, address))
 }
 
 fn make_list<'m>(

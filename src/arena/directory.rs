@@ -31,7 +31,9 @@ pub struct Entry<P: Platform> {
     pub(crate) drops: P::Plain<u64>,
     /// Who is the consumer of a queue that can have only one; 0 for nobody.
     pub(crate) consumer: P::Word,
-    pub(crate) reserved: P::Plain<[u64; 2]>,
+    /// The address of the slots for the consumers of an MPMC queue; 0 if the queue has none.
+    pub(crate) slots: P::Plain<u64>,
+    pub(crate) reserved: P::Plain<u64>,
 }
 
 // SAFETY: the consumer is an atomic word. The rest is written only through the `Arena` that formats, exclusively
@@ -51,7 +53,8 @@ impl<P: Platform> Entry<P> {
             pool: P::Plain::new(0),
             drops: P::Plain::new(0),
             consumer: P::Word::new(0),
-            reserved: P::Plain::new([0; 2]),
+            slots: P::Plain::new(0),
+            reserved: P::Plain::new(0),
         }
     }
 }

@@ -192,6 +192,14 @@ pub enum ArenaError {
         /// Who, as the consumer called itself.
         owner: Owner,
     },
+    /// An MPMC queue has no slot for another consumer.
+    #[error("the queue `{queue}` takes no more consumers: {reason}")]
+    NoSlot {
+        /// The queue.
+        queue: Name,
+        /// Why.
+        reason: mpmc::SlotError,
+    },
     /// The queue's head is damaged.
     #[error("the queue's head is damaged: {0}")]
     Corrupt(#[from] Corruption),

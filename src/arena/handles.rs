@@ -11,7 +11,7 @@ use super::header::site;
 use super::queues::{Found, Parts};
 use crate::count::{CountPolicy, Counted, Uncounted};
 use crate::drops::{Dropped, Drops};
-use crate::mpmc::Ring;
+use crate::mpmc::{self, Ring, Slotted};
 use crate::mpsc;
 use crate::payload::{Element, ElementType, UNKNOWN};
 use crate::platform::{Native, SizeOf, Word};
@@ -22,6 +22,9 @@ use crate::structures::Kind;
 
 /// An MPMC queue in an arena: any number of producers and consumers, each with a copy of this handle.
 pub type Mpmc<'m, T, C = Counted> = Ring<'m, Native, T, C>;
+
+/// A consumer of an MPMC queue in an arena, from which another one can take over when it dies.
+pub type MpmcConsumer<'m, T, C = Counted> = mpmc::Consumer<'m, Native, T, C>;
 
 /// The producing end of an MPSC queue in an arena; any number of copies. It is a [`List`](mpsc::List) whose memory is
 /// known to be mapped.
@@ -99,16 +102,16 @@ impl<'m> Arena<'m> {
     }
 
     /// The consuming end of the queue of that name, if it carries elements of type `T`. Of an MPSC queue there is one at
-    /// a time, of an MPMC queue any number.
+    /// a time, of an MPMC queue as many as there are [`SLOTS`](mpmc::SLOTS).
     ///
     /// # Errors
     ///
-    /// As [`queue`](Self::queue), and [`ArenaError::ConsumerTaken`].
+    /// As [`queue`](Self::queue), and [`ArenaError::ConsumerTaken`] or [`ArenaError::NoSlot`].
     pub fn consumer<T: Element>(&self, name: &str) -> Result<Consumer<'m, T>, ArenaError> {
         let found = self.typed::<T>(name)?;
         Ok(Consumer(match (found.kind(), found.counted) {
-            (Kind::Mpmc, false) => Consuming::Mpmc(self.mpmc(name)?),
-            (Kind::Mpmc, true) => Consuming::MpmcCounted(self.mpmc(name)?),
+            (Kind::Mpmc, false) => Consuming::Mpmc(self.mpmc_consumer(name)?),
+            (Kind::Mpmc, true) => Consuming::MpmcCounted(self.mpmc_consumer(name)?),
             (Kind::Mpsc, false) => Consuming::Mpsc(self.mpsc_consumer(name)?),
             (Kind::Mpsc, true) => Consuming::MpscCounted(self.mpsc_consumer(name)?),
         }))
@@ -120,14 +123,57 @@ impl<'m> Arena<'m> {
     ///
     /// [`ArenaError`] if there is none, or it is another kind, carries something else, or has the other policy.
     pub fn mpmc<T: Element, C: CountPolicy>(&self, name: &str) -> Result<Mpmc<'m, T, C>, ArenaError> {
+        self.mpmc_with_slots(name).map(|queue| queue.queue())
+    }
+
+    /// The MPMC queue of that name with the slots of its consumers, of whom others take over when they die. Whoever
+    /// takes over has every consumer of the queue come from here: see [`Slotted::take_over`].
+    ///
+    /// # Errors
+    ///
+    /// As [`mpmc`](Self::mpmc).
+    pub fn mpmc_with_slots<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+    ) -> Result<Slotted<'m, Native, T, C>, ArenaError> {
         let found = self.typed::<T>(name)?;
         found.check_policy::<C>()?;
         match found.parts {
-            // SAFETY: `Native` has the words of `Untyped`, and an element is plain old data of the size that the queue
-            // was checked for. Heads do not depend on the policy.
-            Parts::Mpmc(ring) => Ok(unsafe { ring.cast(SizeOf) }),
+            Parts::Mpmc { ring, slots } => {
+                // SAFETY: `Native` has the words of `Untyped`, and an element is plain old data of the size that the
+                // queue was checked for. Heads do not depend on the policy.
+                let ring: Ring<'m, Native, T, C> = unsafe { ring.cast(SizeOf) };
+                Ok(ring.with_slots(slots))
+            }
             Parts::Mpsc { .. } => Err(found.is_not(Kind::Mpmc)),
         }
+    }
+
+    /// A consumer of the MPMC queue of that name, with the first slot that is free. It calls itself
+    /// [`Owner::ANONYMOUS`].
+    ///
+    /// # Errors
+    ///
+    /// As [`mpmc`](Self::mpmc), and [`ArenaError::NoSlot`].
+    pub fn mpmc_consumer<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+    ) -> Result<MpmcConsumer<'m, T, C>, ArenaError> {
+        self.mpmc_consumer_as(name, Owner::ANONYMOUS)
+    }
+
+    /// [`mpmc_consumer`](Self::mpmc_consumer) for a consumer that calls itself `owner`.
+    ///
+    /// # Errors
+    ///
+    /// As [`mpmc_consumer`](Self::mpmc_consumer).
+    pub fn mpmc_consumer_as<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+        Owner(owner): Owner,
+    ) -> Result<MpmcConsumer<'m, T, C>, ArenaError> {
+        let queue = self.find(name)?.name;
+        self.mpmc_with_slots(name)?.consumer(owner).map_err(|reason| ArenaError::NoSlot { queue, reason })
     }
 
     /// The producing end of the MPSC queue of that name, with its count policy known to the compiler.
@@ -142,7 +188,7 @@ impl<'m> Arena<'m> {
         let found = self.typed::<T>(name)?;
         found.check_policy::<C>()?;
         match found.parts {
-            Parts::Mpmc(_) => Err(found.is_not(Kind::Mpsc)),
+            Parts::Mpmc { .. } => Err(found.is_not(Kind::Mpsc)),
             Parts::Mpsc { head, nodes } => {
                 // SAFETY: as in `mpmc`.
                 let list: mpsc::List<'m, Native, T, C> =
@@ -243,7 +289,7 @@ impl Found<'_> {
             kind: self.kind(),
             element: self.element,
             capacity: match self.parts {
-                Parts::Mpmc(ring) => ring.capacity(),
+                Parts::Mpmc { ring, .. } => ring.capacity(),
                 Parts::Mpsc { nodes, .. } => nodes.limit(),
             },
             counted: self.counted,
@@ -460,8 +506,8 @@ pub struct Consumer<'m, T: Element>(Consuming<'m, T>);
 
 #[derive(Debug)]
 enum Consuming<'m, T: Element> {
-    Mpmc(Mpmc<'m, T, Uncounted>),
-    MpmcCounted(Mpmc<'m, T, Counted>),
+    Mpmc(MpmcConsumer<'m, T, Uncounted>),
+    MpmcCounted(MpmcConsumer<'m, T, Counted>),
     Mpsc(MpscConsumer<'m, T, Uncounted>),
     MpscCounted(MpscConsumer<'m, T, Counted>),
 }

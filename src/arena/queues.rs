@@ -7,7 +7,7 @@ use super::header::site;
 use super::places::Occupied;
 use super::region::Span;
 use crate::drops::Drops;
-use crate::mpmc::{self, Capacity, Ring};
+use crate::mpmc::{self, Capacity, Ring, Slots};
 use crate::mpsc;
 use crate::payload::{ElementType, MAX_SIZE};
 use crate::platform::{Bytes, Native, Opaque, Plain, Platform, Stride, Untyped};
@@ -36,7 +36,7 @@ pub(super) struct Found<'m> {
 /// The parts of a queue, by its kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Parts<'m> {
-    Mpmc(Ring<'m, Untyped, Opaque>),
+    Mpmc { ring: Ring<'m, Untyped, Opaque>, slots: &'m Slots<Native> },
     Mpsc { head: &'m MpscHead, nodes: Nodes<'m, Untyped, Node> },
 }
 
@@ -60,6 +60,7 @@ struct Said {
     head: usize,
     pool: usize,
     drops: usize,
+    slots: usize,
 }
 
 impl Said {
@@ -78,6 +79,7 @@ impl Said {
                 head: entry.head.read(&site::ATTACH) as usize,
                 pool: entry.pool.read(&site::ATTACH) as usize,
                 drops: entry.drops.read(&site::ATTACH) as usize,
+                slots: entry.slots.read(&site::ATTACH) as usize,
             }
         }
     }
@@ -104,7 +106,7 @@ impl<'m> Found<'m> {
         };
         let size = said.element.size;
         let parts = match kind {
-            Kind::Mpmc => Parts::ring(region, said.head, size, occupied)?,
+            Kind::Mpmc => Parts::ring(region, (said.head, said.slots), size, occupied)?,
             Kind::Mpsc => Parts::list(region, (said.head, said.pool), size, occupied)?,
         };
         Ok(Found { name, element: said.element, counted: said.counted == 1, entry, drops, parts })
@@ -112,7 +114,7 @@ impl<'m> Found<'m> {
 
     pub(super) fn kind(&self) -> Kind {
         match self.parts {
-            Parts::Mpmc(_) => Kind::Mpmc,
+            Parts::Mpmc { .. } => Kind::Mpmc,
             Parts::Mpsc { .. } => Kind::Mpsc,
         }
     }
@@ -130,27 +132,40 @@ pub(super) fn drops_at<'m>(
     unsafe { region.reference::<Drops<Native>>(WHAT, address) }
 }
 
+/// Slots for consumers.
+pub(super) fn slots_at<'m>(
+    region: &Span<'m>,
+    address: usize,
+    occupied: &mut Occupied,
+) -> Result<&'m Slots<Native>, ArenaError> {
+    const WHAT: &str = "the slots for consumers";
+    occupied.add(WHAT, address, size_of::<Slots<Native>>());
+    // SAFETY: slots are words, valid whatever the bytes.
+    unsafe { region.reference::<Slots<Native>>(WHAT, address) }
+}
+
 impl<'m> Parts<'m> {
     /// What an MPMC head says.
     fn ring(
         region: &Span<'m>,
-        head: usize,
+        (head, slots): (usize, usize),
         size: u64,
         occupied: &mut Occupied,
     ) -> Result<Parts<'m>, ArenaError> {
+        let slots = slots_at(region, slots, occupied)?;
         let head = head_at::<MpmcHead>(region, "the MPMC head", head, occupied)?;
         let (cells, mask) = head.geometry();
         if cells.is_null() {
             return Err(Corruption::NotInitialised.into());
         }
         let capacity = Capacity::new(mask.wrapping_add(1)).map_err(|_| Corruption::Mask(mask))?;
-        Parts::ring_at(region, head, (cells.addr(), capacity), size, occupied)
+        Parts::ring_at(region, (head, slots), (cells.addr(), capacity), size, occupied)
     }
 
     /// A ring of so many cells at an address.
     pub(super) fn ring_at(
         region: &Span<'m>,
-        head: &'m MpmcHead,
+        (head, slots): (&'m MpmcHead, &'m Slots<Native>),
         (cells, capacity): (usize, Capacity),
         size: u64,
         occupied: &mut Occupied,
@@ -161,7 +176,8 @@ impl<'m> Parts<'m> {
         occupied.add(WHAT, cells, bytes);
         // SAFETY: the cells lie in the region, which is mapped for 'm. Whoever hands the ring out has checked that
         // nothing else of the arena lies there.
-        Ok(Parts::Mpmc(unsafe { Ring::new(head, place.as_ptr(), capacity, stride(size)) }))
+        let ring = unsafe { Ring::new(head, place.as_ptr(), capacity, stride(size)) };
+        Ok(Parts::Mpmc { ring, slots })
     }
 
     /// What an MPSC head and a pool say.

@@ -1,8 +1,9 @@
 //! The sites of the queue.
 //!
-//! Four operations claim positions, and do so in the same way: the loop is written once, over the sites of the
+//! Five operations claim positions, and do so in the same way: the loop is written once, over the sites of the
 //! operation that runs it. Each has its own, so that one ordering of one operation can be weakened alone.
 
+use super::slots;
 use crate::ordering::Ordering::{Acquire, Relaxed, Release};
 use crate::ordering::{Add, CompareExchange, Field, Load, Read, Site, SiteInfo, Store, Write, sites};
 
@@ -64,7 +65,13 @@ macro_rules! enqueue {
                     .seed($position),
                 load_sequence: Site::load(Acquire, named!($operation, "load_sequence"))
                     .of(Field::Sequence)
-                    .pairs_with(&["mpmc.pop.free_cell", "mpmc.drain.free_cell", "mpmc.reclaim.free_cell"])
+                    .pairs_with(&[
+                        "mpmc.pop.free_cell",
+                        "mpmc.drain.free_cell",
+                        "mpmc.take.free_cell",
+                        "mpmc.reclaim.free_cell",
+                        "slots.take_over.free_cell",
+                    ])
                     .why("the last consumer's read of the data happens before this push overwrites it")
                     .seed($sequence),
                 claim_position: Site::compare_exchange(
@@ -89,6 +96,7 @@ macro_rules! enqueue {
                 .pairs_with(&[
                     "mpmc.pop.load_sequence",
                     "mpmc.drain.load_sequence",
+                    "mpmc.take.load_sequence",
                     "mpmc.search.load_sequence",
                 ])
                 .why("the data is written before whoever sees this sequence reads it")
@@ -167,6 +175,18 @@ pub const POP: Dequeue =
     dequeue!("pop", "analysis 2 m0", "analysis 2 m1", "analysis 2 m2", "analysis 2 m3", "analysis 2 m4");
 /// [`Ring::drain`](super::Ring::drain).
 pub const DRAIN: Dequeue = dequeue!("drain");
+/// A pop or drain of a [`Consumer`](super::Consumer), which announces what it claims.
+pub const TAKE: Dequeue = Dequeue {
+    claiming: Claiming {
+        claim_position: Site::compare_exchange(Release, Relaxed, "mpmc.take.claim_position")
+            .of(Field::DequeuePosition)
+            .pairs_with(&["slots.take_over.load_position"])
+            .why("the announcement is visible to whoever sees that the position is claimed; failure: only a guess"),
+        ..UNANNOUNCED.claiming
+    },
+    ..UNANNOUNCED
+};
+const UNANNOUNCED: Dequeue = dequeue!("take");
 
 /// What is not part of a claim.
 pub mod other {
@@ -237,12 +257,19 @@ const fn dequeue(sites: &'static Dequeue) -> [&'static SiteInfo; 7] {
     ]
 }
 
-const PARTS: [&[&SiteInfo]; 5] =
-    [&enqueue(&PUSH), &dequeue(&POP), &enqueue(&PUSH_MANY), &dequeue(&DRAIN), other::ALL];
+const PARTS: [&[&SiteInfo]; 7] = [
+    &enqueue(&PUSH),
+    &dequeue(&POP),
+    &enqueue(&PUSH_MANY),
+    &dequeue(&DRAIN),
+    &dequeue(&TAKE),
+    other::ALL,
+    slots::site::ALL,
+];
 
 /// Every site of the queue: those of each operation in the order of the algorithm, and then the others.
 pub const ALL: &[&SiteInfo] = &{
-    let mut all = [PARTS[0][0]; 4 * 7 + other::ALL.len()];
+    let mut all = [PARTS[0][0]; 5 * 7 + other::ALL.len() + slots::site::ALL.len()];
     let (mut part, mut i) = (0, 0);
     while part < PARTS.len() {
         let mut j = 0;
