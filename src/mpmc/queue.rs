@@ -54,9 +54,9 @@ use crate::status::{PopError, PushError};
 ///
 /// # When somebody stalls
 ///
-/// No operation waits for another thread, and none is in its way for long. But a thread that is preempted in the middle
-/// of a push hides the elements behind its own until it goes on, and one that is preempted in the middle of a pop keeps
-/// its cell: the queue may be found empty, or full, a moment longer than it is.
+/// No operation waits for another thread. But a thread that is preempted in the middle of a push hides the elements behind
+/// its own until it goes on, and one that is preempted in the middle of a pop keeps its cell: the queue may be found empty,
+/// or full, a moment longer than it is.
 ///
 /// # In your own models
 ///
@@ -81,7 +81,12 @@ use crate::status::{PopError, PushError};
 ///     fn with_buffer<R>(&self, act: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
 ///         let mut buffer = self.idle.pop()?;
 ///         let result = act(&mut buffer);
-///         self.idle.push(buffer).expect("room for all of them");
+///         // There is room, but its cell may still be in the hands of another thread that is
+///         // popping: without the loop the model below fails.
+///         while let Err(back) = self.idle.push(buffer) {
+///             buffer = back;
+///             P::relax();
+///         }
 ///         Some(result)
 ///     }
 /// }

@@ -9,6 +9,7 @@ mod instructions;
 mod kernels;
 mod layouts;
 mod links;
+mod miri;
 mod orderings;
 mod pipe;
 mod servers;
@@ -54,6 +55,8 @@ enum Command {
     Faults(faults::FaultsArgs),
     /// Damages arenas before the attach and while operations run: no process that uses one may crash, hang or panic.
     Hostile(hostile::HostileArgs),
+    /// Runs the tests of the queues in plain Rust under Miri, which a nightly toolchain may have.
+    Miri(miri::MiriArgs),
     /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
     Orderings(orderings::OrderingsArgs),
 }
@@ -111,6 +114,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Instructions(arguments) => instructions::run(&arguments)?,
         Command::Faults(arguments) => return faults::run(&arguments),
         Command::Hostile(arguments) => return hostile::run(&arguments),
+        Command::Miri(arguments) => miri::run(&arguments)?,
         Command::Orderings(arguments) => return orderings::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
