@@ -41,6 +41,10 @@ pub trait Platform: Sized + 'static {
     /// Counts the passes of a loop; see [`steps`](Self::steps).
     type Steps: Iterator<Item = u64>;
 
+    /// Whether no address at all leads out of the shared memory, as in the kernel, where an access to an arena cannot leave
+    /// it. Then an address that is only written through needs no check.
+    const IS_CONFINED: bool = false;
+
     /// How often an operation tries again before it reports contention.
     fn retry_budget() -> u64;
 

@@ -33,6 +33,7 @@ struct {
 	struct ds_vyukhov_cell cell;
 	struct ds_mpsc_node node;
 	struct arenaq_entry entry;
+	struct arenaq_slots slots;
 	struct arenaq_mpmc mpmc;
 	struct arenaq_mpsc mpsc;
 } arenaq_types;

@@ -27,6 +27,8 @@ impl Platform for Bpf {
     type Stride = Bytes;
     type Steps = BpfSteps;
 
+    const IS_CONFINED: bool = true;
+
     #[inline(always)]
     fn retry_budget() -> u64 {
         shim::arenaq_retry_budget()

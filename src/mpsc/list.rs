@@ -164,11 +164,11 @@ impl<'a, P: Platform, T, C: CountPolicy> List<'a, P, T, C> {
     ) -> Result<(), PushError> {
         // The serialization point: the order of the swaps is the order of the queue.
         let previous = self.head.head.swap(last, &site::PUSH_SWAP);
-        if !self.nodes.owns(previous) {
+        if !P::IS_CONFINED && !self.nodes.owns(previous) {
             return Err(PushError::Corrupt);
         }
-        // SAFETY: the node is the pool's. It was the head until our swap, so it is the stub or was pushed and is
-        // not linked, unless somebody has written over the head; and then it is some node still.
+        // SAFETY: the node is the pool's, or some address in memory that none leads out of. It was the head until our swap,
+        // so it is the stub or was pushed and is not linked, unless somebody has written over the head.
         // The consumer frees neither before its link is set, and only we, who swapped it out, will set it.
         unsafe { &*previous }.next.store(first, &site::PUSH_LINK);
         C::increment(&self.head.count, elements, &site::PUSH_COUNT);
