@@ -725,7 +725,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         (prop_oneof![0..12usize, Just(usize::MAX)], 0..12usize)
             .prop_map(|(limit, take)| Op::Drain(limit, take)),
     ];
-    proptest::collection::vec(op, 1..40)
+    proptest::collection::vec(op, 1..times(40, 8))
 }
 
 fn the_queue_does_what_a_deque_does<K: Kind>() {
@@ -735,7 +735,7 @@ fn the_queue_does_what_a_deque_does<K: Kind>() {
         config.failure_persistence = None;
     }
     // From 256 elements on nodes come in blocks.
-    let capacities = prop_oneof![4 => 1..20usize, 1 => 250..300usize];
+    let capacities = prop_oneof![4 => 1..20usize, 1 => 250..times(300, 251)];
     TestRunner::new(config)
         .run(&(capacities, ops()), |(capacity, ops)| {
             check::<K>(capacity, &ops);
