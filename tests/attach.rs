@@ -401,10 +401,11 @@ fn queues_are_made_once_and_only_before_the_arena_is_published() {
 }
 
 /// The words of the directory that say where something is, and what is there.
-const PLACES: [(&str, &str, &str, usize); 5] = [
+const PLACES: [(&str, &str, &str, usize); 6] = [
     (RING, "head", "the MPMC head", 64),
     (LIST, "head", "the MPSC head", 8),
     (LIST, "pool", "the node pool", 64),
+    (RING, "slots", "the slots for consumers", 64),
     (RING, "drops", "the counters of drops", 64),
     (LIST, "drops", "the counters of drops", 64),
 ];

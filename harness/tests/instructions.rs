@@ -85,8 +85,7 @@ const FUNCTIONS: [(&str, &[&str]); 6] = [
 ];
 
 fn claimed(operations: &[&str]) -> Counts {
-    let sites =
-        sites().filter(|site| operations.iter().any(|operation| site.name.starts_with(operation)));
+    let sites = sites().filter(|site| operations.iter().any(|operation| site.name.starts_with(operation)));
     count(sites.filter_map(of_site))
 }
 

@@ -108,6 +108,11 @@ impl Mould {
             let (cells, capacity) = (self.memory.at(buffer), self.memory.at(mask) + 1);
             self.landmarks.extend([cells, cells + stride, cells + capacity * stride]);
             (0..capacity).for_each(|cell| self.add(LINKS, cells + cell * stride, 1));
+            // Who takes over, and of each consumer who it is and what it announces.
+            let slots = self.memory.at(entry("slots"));
+            self.landmarks.push(slots);
+            self.add(CONTROL, slots, 1);
+            (1..=4).for_each(|slot| self.add(CONTROL, slots + slot * 64, 3));
         } else {
             self.add(CONTROL, head, 3);
             let field = |field| pool + offset("ds_pool", field) as u64;

@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::hint::black_box;
 use std::num::NonZero;
 
-use arenaq::arena::{Arena, Consumer, Mpmc, MpscConsumer, MpscProducer, Owner, Queue, QueueInfo};
+use arenaq::arena::{
+    Arena, Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Owner, Queue, QueueInfo,
+};
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::payload::Element;
 use arenaq::structures::Kind;
@@ -61,7 +63,11 @@ fn typed<'m, T: Element + Debug, C: CountPolicy + Debug>(
 ) -> Option<Box<dyn Ends + 'm>> {
     let name = queue.name.as_str();
     match queue.kind {
-        Kind::Mpmc => Some(Box::new(Ring(arena.mpmc::<T, C>(name).ok()?))),
+        Kind::Mpmc if random.bool() => Some(Box::new(Ring(arena.mpmc::<T, C>(name).ok()?))),
+        Kind::Mpmc => {
+            let slotted = arena.mpmc_with_slots::<T, C>(name).ok()?;
+            Some(Box::new(Slot { queue: slotted.queue(), consumer: arena.mpmc_consumer::<T, C>(name).ok()? }))
+        }
         Kind::Mpsc => {
             let producer = arena.mpsc_producer::<T, C>(name).ok()?;
             let owner = Owner::process(NonZero::<u32>::MIN);
@@ -154,6 +160,34 @@ impl<T: Element + Debug, C: CountPolicy + Debug> Ends for Ring<'_, T, C> {
                 // SAFETY: this is the only consumer.
                 let mut consumer = unsafe { queue.single_consumer() };
                 used((consumer.pop(), consumer.drain(limit(random), |_| ())));
+            }
+        }
+    }
+}
+
+/// The bounded queue, for one of several consumers of which some die.
+struct Slot<'m, T: Element, C: CountPolicy> {
+    queue: Mpmc<'m, T, C>,
+    consumer: MpmcConsumer<'m, T, C>,
+}
+
+impl<T: Element + Debug, C: CountPolicy + Debug> Ends for Slot<'_, T, C> {
+    fn operate(&mut self, random: &mut Rng, damage: &Damage<'_>) {
+        let Slot { queue, consumer } = self;
+        match random.u8(..6) {
+            0 => used(queue.push(T::zeroed())),
+            1 => used(queue.push_many(&batch(random))),
+            2 => used((consumer.pop(), format!("{consumer:?}"))),
+            3 => used(consumer.pop_with(|_| damage.strike_now_and_then(2))),
+            4 => used(consumer.drain(limit(random), |_| damage.strike_now_and_then(8))),
+            _ => {
+                let dead = random.u8(..);
+                let is_dead = |slot: usize, _| {
+                    damage.strike_now_and_then(8);
+                    dead >> (slot % 8) & 1 == 1
+                };
+                // SAFETY: there is no other consumer; whoever says so in the arena has written what is not true.
+                used(unsafe { consumer.take_over(is_dead, |_| damage.strike_now_and_then(8)) });
             }
         }
     }
