@@ -61,7 +61,11 @@ impl World {
     }
 
     /// Somebody has the element, and drops it.
-    #[expect(clippy::boxed_local, reason = "a box is what the queues carry")]
+    #[expect(
+        clippy::boxed_local,
+        clippy::needless_pass_by_value,
+        reason = "a box is what the queues carry, and it is dropped"
+    )]
     fn given(&self, element: Box<Element>) -> usize {
         let number = element.number();
         assert_eq!(self.dropped[number].get(), 0, "given after it was dropped");

@@ -52,6 +52,7 @@ impl Tally {
 }
 
 /// One element at a time, and the rest in batches; what finds no room is dropped.
+#[expect(clippy::vec_box, reason = "a box is what the queues carry")]
 fn produce(
     run: &Run,
     mut elements: Vec<Box<Element>>,
@@ -103,6 +104,7 @@ fn consume(
 const EXPECTED: [&str; 7] =
     ["pushed", "full", "1 at once", "more at once", "popped", "nothing", "half taken"];
 
+#[expect(clippy::vec_box, reason = "a box is what the queues carry")]
 fn elements(tally: &Tally, producer: usize) -> Vec<Box<Element>> {
     (0..PUSHES).map(|serial| tally.element(producer * PUSHES + serial)).collect()
 }
@@ -114,7 +116,7 @@ fn mpmc(test: &str, schedules: Schedules) {
         let producers = (0..PRODUCERS).map(|producer| {
             let (run, queue, elements) = (run.clone(), queue.clone(), elements(&tally, producer));
             thread::spawn(move || {
-                produce(&run, elements, |one| queue.push(one), |many| queue.push_from(many))
+                produce(&run, elements, |one| queue.push(one), |many| queue.push_from(many));
             })
         });
         let consumers = (0..2).map(|_| {
