@@ -715,3 +715,66 @@ fn who_attaches_finds_the_event_count_on_which_others_sleep() {
     let arena = Arena::format(memory.region(), places).expect("the header is inside");
     assert!(matches!(arena.event_count(), Err(ArenaError::NoEventCount)));
 }
+
+#[test]
+fn queues_fit_into_the_room_that_their_specs_say_and_little_of_it_is_left() {
+    let types = [8, 16, 24, 304, 4096].map(|size| ElementType { size, hash: UNKNOWN });
+    for element in types {
+        for (ring, list) in [(2, 1), (8, 7), (256, 255), (1024, 1000)] {
+            let specs = [
+                Spec::of(Kind::Mpmc, "ring", element, ring),
+                Spec::of(Kind::Mpsc, "list", element, list),
+                Spec::of(Kind::Mpsc, "growing", element, list).limit(4 * list),
+            ];
+            let rooms = specs.map(|spec| spec.room().expect("a queue that can be"));
+            let bytes = Places::room(specs.len()) + rooms.iter().sum::<u64>() as usize;
+            // Whatever the address, it is at most a page and the lines that a beginning costs.
+            for start in [0, 8, 64, 4088] {
+                let made = make_in(start, bytes, &specs);
+                assert_eq!(made, Ok(()), "{element:?} {ring} {list} at {start}");
+            }
+            let spared = 3 * 4096 + 64 * 16;
+            assert!(
+                make_in(0, bytes.saturating_sub(spared + 8), &specs).is_err(),
+                "{bytes} is too much to ask for"
+            );
+        }
+    }
+    assert!(Spec::of(Kind::Mpmc, "ring", types[0], 3).room().is_err());
+    assert!(Spec::of(Kind::Mpsc, "list", types[0], 0).room().is_err());
+    assert!(Spec::of(Kind::Mpsc, "list", ElementType { size: 7, hash: UNKNOWN }, 1).room().is_err());
+}
+
+/// Makes queues in so many bytes, `start` bytes behind the beginning of a page.
+fn make_in(start: usize, bytes: usize, specs: &[Spec<'_>]) -> Result<(), CreateError> {
+    let mut memory = vec![0u64; (start + bytes + 4096) / 8 + 1];
+    let page = memory.as_ptr().align_offset(4096);
+    let free = memory[page + start / 8..][..bytes / 8].as_mut_ptr();
+    // SAFETY: the vector is writable, outlives the arena, and is touched only through it.
+    let region = unsafe { Region::new(free.cast(), bytes / 8 * 8) }?;
+    let places = Places::in_free(region.addresses(), specs.len())?;
+    let mut arena = Arena::format(region, places)?;
+    specs.iter().try_for_each(|spec| arena.create(spec))
+}
+
+#[test]
+fn every_page_of_a_queue_is_written_when_it_is_made_so_that_programs_in_the_kernel_find_it() {
+    const PAGE: usize = 4096;
+    const UNTOUCHED: u64 = u64::MAX;
+    for kind in [Kind::Mpmc, Kind::Mpsc] {
+        // From one cell or node to the next it is 8 bytes more than a page.
+        let spec = Spec::of(kind, "queue", ElementType { size: 4096, hash: UNKNOWN }, 1024);
+        let bytes = Places::room(1) + spec.room().expect("a queue that can be") as usize;
+        let mut memory = vec![UNTOUCHED; bytes / 8];
+        // SAFETY: the vector is writable, outlives the arena, and is touched only through it.
+        let region = unsafe { Region::new(memory.as_mut_ptr().cast(), memory.len() * 8) }.expect("a region");
+        let places = Places::in_free(region.addresses(), 1).expect("there is room");
+        Arena::format(region, places).expect("there is room").create(&spec).expect("there is room");
+        // A pool has more links than blocks need, and they come first.
+        let links = if kind == Kind::Mpsc { 8 * nodes_for(1024).0 as usize } else { 0 };
+        let pages: Vec<_> = memory.chunks(PAGE / 8).skip(links.div_ceil(PAGE)).collect();
+        let (_last, pages) = pages.split_last().expect("there are some");
+        let untouched = pages.iter().position(|page| page.iter().all(|&word| word == UNTOUCHED));
+        assert_eq!(untouched, None, "a page of {kind} that nobody has written");
+    }
+}

@@ -18,7 +18,7 @@ use crate::drops::Drops;
 use crate::eventcount::EventCount;
 use crate::mpmc::{Capacity, Slots};
 use crate::platform::{Native, Plain, Stride, Word};
-use crate::pool::{Geometry, MAX_ELEMENTS, Start, nodes_for};
+use crate::pool::{Geometry, Start, nodes_for};
 use crate::structures::{Kind, LAYOUT_HASH};
 
 /// What is left to make queues in.
@@ -176,10 +176,14 @@ fn make_ring<'m>(
     let parts = Parts::ring_at(region, (head, slots), (buffer, capacity), spec.element.size, occupied)?;
     occupied.check()?;
     if let Parts::Mpmc { ring, .. } = parts {
+        // Whole cells, not only what `init_with` writes of each: in an arena a page that nobody has touched swallows what
+        // programs in the kernel write, and between the beginnings of two large cells there can be one.
+        //
         // SAFETY: cells and slots were taken from the free space, so they are this queue's alone, and nobody knows of the
-        // queue before it is in the directory.
+        // queue before it is in the directory. The region is mapped.
         unsafe {
             slots.reset();
+            ring.cells().cast::<u8>().write_bytes(0, cells * stride.bytes::<Cell>());
             head.init_with(ring.cells(), capacity, spec.start, stride).map_err(ArenaError::from)?;
         }
     }
@@ -194,10 +198,7 @@ fn make_list<'m>(
     occupied: &mut Occupied,
 ) -> Result<Parts<'m>, CreateError> {
     let elements = spec.capacity;
-    let limit = spec.limit.max(elements);
-    if elements == 0 || limit > MAX_ELEMENTS {
-        return Err(ArenaError::Nodes(limit).into());
-    }
+    let limit = spec.checked_limit()?;
     let ((limit, block), more) = (nodes_for(limit), limit - elements);
     let nodes = limit - more;
     let can_grow = limit > nodes;

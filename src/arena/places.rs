@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::directory::NativeEntry;
 use super::error::ArenaError;
 use super::header::ArenaHeader;
-use super::region::{Region, Space};
+use super::region::{CACHE_LINE, Region, Space};
 use crate::eventcount::EventCount;
 use crate::platform::Native;
 
@@ -44,13 +44,29 @@ impl Places {
     ///
     /// [`ArenaError::NoSpace`] if they do not fit.
     pub fn in_plain_memory(region: &Region<'_>) -> Result<Places, ArenaError> {
-        let mut space = Space(region.addresses());
+        Places::in_free(region.addresses(), QUEUES)
+    }
+
+    /// Header and event count where `free` begins, and room for so many queues.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::NoSpace`] if they do not fit.
+    pub fn in_free(free: Range<usize>, queues: usize) -> Result<Places, ArenaError> {
+        let mut space = Space(free);
         Ok(Places {
             header: space.take::<ArenaHeader<Native>>("the header", 1)?,
             event_count: Some(space.take::<EventCount<Native>>("the event count", 1)?),
-            queues: QUEUES,
+            queues,
             free: space.0,
         })
+    }
+
+    /// How many bytes header, event count and a directory of so many queues take at most, wherever they begin. Each queue
+    /// takes [`Spec::room`](super::Spec::room) besides.
+    pub const fn room(queues: usize) -> usize {
+        let parts = size_of::<ArenaHeader<Native>>() + size_of::<EventCount<Native>>();
+        parts + queues.saturating_mul(size_of::<NativeEntry>()) + 3 * CACHE_LINE
     }
 }
 

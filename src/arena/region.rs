@@ -107,10 +107,10 @@ impl<'m> Span<'m> {
 }
 
 /// The unit in which an arena is populated.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// What everything that is shared begins on.
-const CACHE_LINE: usize = 64;
+pub(super) const CACHE_LINE: usize = 64;
 
 /// Addresses that nothing lies at yet.
 #[derive(Clone, Debug)]

@@ -1,6 +1,13 @@
 //! What queue to make.
 
+use super::error::{ArenaError, CreateError};
+use super::queues::{Cell, Link, MpmcHead, MpscHead, Node, NodePool, check_size, stride};
+use super::region::{CACHE_LINE, PAGE};
+use crate::drops::Drops;
+use crate::mpmc::{Capacity, Slots};
 use crate::payload::{Element, ElementType};
+use crate::platform::{Native, Stride};
+use crate::pool::{MAX_ELEMENTS, nodes_for};
 use crate::structures::Kind;
 
 /// What queue to make: its kind, its name, what it carries, and how much.
@@ -86,5 +93,43 @@ impl<'n> Spec<'n> {
     pub const fn start(mut self, start: u64) -> Self {
         self.start = start;
         self
+    }
+
+    /// How many bytes of what is free the queue takes at most, wherever that begins: for who makes the memory. What the
+    /// arena takes for itself is [`Places::room`](super::Places::room).
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] if such a queue cannot be.
+    pub fn room(&self) -> Result<u64, CreateError> {
+        check_size(self.element.size)?;
+        let control = match (self.control, self.kind) {
+            (Some(_), _) => 0,
+            (None, Kind::Mpmc) => size_of::<MpmcHead>() + size_of::<Drops<Native>>() + 2 * CACHE_LINE,
+            (None, Kind::Mpsc) => {
+                size_of::<MpscHead>() + size_of::<NodePool>() + size_of::<Drops<Native>>() + 3 * CACHE_LINE
+            }
+        };
+        let stride = stride(self.element.size);
+        let (number, each, besides) = match self.kind {
+            Kind::Mpmc => {
+                let slots = size_of::<Slots<Native>>() + CACHE_LINE;
+                (Capacity::new(self.capacity)?.get(), stride.bytes::<Cell>(), CACHE_LINE + slots)
+            }
+            Kind::Mpsc => {
+                let limit = self.checked_limit()?;
+                let pages = if limit > self.capacity { 3 * PAGE } else { 0 };
+                let each = size_of::<Link>() + stride.bytes::<Node>();
+                (nodes_for(limit).0, each, 2 * CACHE_LINE + pages)
+            }
+        };
+        // A few thousand bytes each, and 2^32 of them at most.
+        Ok((control + besides) as u64 + number * each as u64)
+    }
+
+    /// For how many elements the pool of an MPSC queue has room.
+    pub(super) fn checked_limit(&self) -> Result<u64, ArenaError> {
+        let limit = self.limit.max(self.capacity);
+        if self.capacity == 0 || limit > MAX_ELEMENTS { Err(ArenaError::Nodes(limit)) } else { Ok(limit) }
     }
 }
