@@ -29,6 +29,7 @@ fn build() -> Result<(), Box<dyn Error>> {
         ("OBJECT", "programs/arenaq.bpf.c"),
         ("SEEDS", "tests/seeds.bpf.c"),
         ("UNCOUNTED", "tests/uncounted.bpf.c"),
+        ("ELEMENTS", "tests/elements.bpf.c"),
     ] {
         for (instructions, object) in pipeline.objects(bpf.join(program))? {
             println!("cargo::rustc-env=ARENAQ_{name}_{}={}", instructions.variable(), object.display());

@@ -8,23 +8,11 @@ use std::collections::HashMap;
 use std::thread;
 
 use arenaq::{KeyValue, PopError, Status};
-use arenaq_harness::doctor::{self, Verdict};
 use arenaq_harness::{Config, Hook, Instructions, Kernel, QueueKind};
 use arenaq_libbpf::load_object;
 use crossbeam_utils::Backoff;
 use libbpf_rs::{ObjectBuilder, ProgramInput};
-use support::{QUEUES, kernel, kernel_with};
-
-/// The objects that can run here: right on this machine, and known to this kernel.
-fn objects() -> Vec<Instructions> {
-    let report = doctor::examine();
-    let acquire = report.checks.iter().find(|check| check.name == "acquire/release").expect("a check of it");
-    let known = |instructions: &Instructions| {
-        *instructions != Instructions::AcquireRelease || acquire.verdict == Verdict::Good
-    };
-    let right = |instructions: &Instructions| instructions.is_right_on(std::env::consts::ARCH);
-    Instructions::ALL.into_iter().filter(right).filter(known).collect()
-}
+use support::{QUEUES, kernel, kernel_with, objects};
 
 fn config(queue: QueueKind, capacity: u64) -> Config {
     Config { queue, capacity, hook: Hook::Drive, ..Config::default() }

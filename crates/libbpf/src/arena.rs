@@ -24,7 +24,7 @@ pub const PAGE: u64 = 4096;
 /// How many queues the directory has room for.
 const QUEUES: usize = 16;
 /// The largest arena: pointers into it differ in their low 32 bits only.
-const LARGEST: u64 = 1 << 32;
+pub(crate) const LARGEST: u64 = 1 << 32;
 
 /// The addresses of the programs' variables in the arena, as a program tells them.
 #[repr(C)]

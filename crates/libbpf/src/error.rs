@@ -72,6 +72,57 @@ pub enum Error {
         /// What it would need.
         needed: u64,
     },
+    /// The queues of an object do not fit into an arena.
+    #[error(
+        "the object's queues need {needed} bytes together, and an arena has at most 4294967296 (4 GiB): choose smaller capacities"
+    )]
+    ArenaTooLarge {
+        /// How many bytes they need.
+        needed: u64,
+    },
+    /// An object's queue cannot have a capacity.
+    #[error("the queue `{queue}`: {source}")]
+    Capacity {
+        /// The queue.
+        queue: String,
+        /// Why.
+        source: CreateError,
+    },
+    /// An object has no BTF.
+    #[error(
+        "the object has no BTF, which says what its queues carry: compile it with `-g`, and keep the section .BTF"
+    )]
+    NoTypes,
+    /// An object has no arena.
+    #[error(
+        "the object has no map of the type BPF_MAP_TYPE_ARENA: define one, as the beginning of arenaq.h shows"
+    )]
+    NoArena,
+    /// An object has an arena without queues.
+    #[error("the object declares no queue: declare one with ARENAQ_MPMC or ARENAQ_MPSC")]
+    NoQueues,
+    /// A variable of an object is not the queue that it seems to be.
+    #[error("the object's variable `{variable}` is no queue: {reason}")]
+    Declaration {
+        /// The variable.
+        variable: String,
+        /// Why.
+        reason: String,
+    },
+    /// An object is not that whose queues were looked for.
+    #[error("the object is not the one whose queues these are: use the `Queues` of the object that you load")]
+    OtherObject,
+    /// An object was loaded without room for its queues.
+    #[error(
+        "the object was loaded without room for its queues: load it with `Queues::load`, or call `Queues::prepare` before"
+    )]
+    NotPrepared,
+    /// The queues of an object can be made once.
+    #[error("the object's queues are made already: get them with `Queues::attach`")]
+    Made,
+    /// The queues of an object are not made yet.
+    #[error("the object's queues are not made yet: call `Queues::create` first")]
+    NotMade,
     /// The queues could not be made in the arena.
     #[error(transparent)]
     Create(#[from] CreateError),

@@ -7,6 +7,7 @@
 //! | load the object that this kernel can run | [`choose`] |
 //! | load an object, and tell people why the kernel refuses it | [`load_object`], [`Refusal`] |
 //! | know beforehand what this process may not do | [`require`] |
+//! | have the queues that an object's programs declare, of any element, by their names | [`Queues`] |
 //! | make a queue in the arena of a loaded object, and consume from it | [`Loaded`] |
 //! | sleep while nothing comes | [`Receiver`] |
 //! | let queue and programs outlive this process | [`Loaded::pin`], [`pinned`] |
@@ -61,6 +62,7 @@ mod populate;
 mod probe;
 pub mod program;
 mod queue;
+mod queues;
 mod receiver;
 mod refusal;
 pub mod require;
@@ -72,6 +74,7 @@ pub use instructions::{Instructions, acquire_release, choose};
 pub use loaded::Loaded;
 pub use populate::populate;
 pub use queue::{MPMC, MPSC, QueueKind};
+pub use queues::{Declared, Queues};
 pub use receiver::Receiver;
 pub use receiver::doorbell::Doorbell;
 pub use receiver::source::Source;

@@ -12,7 +12,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arenaq_harness::{Hook, QueueKind, doctor};
+use arenaq_harness::doctor::Verdict;
+use arenaq_harness::{Hook, Instructions, QueueKind, doctor};
 use serde_json::Value;
 
 /// Tests of the kernel run one at a time: two cores are soon busy, and counters of the machine are compared.
@@ -58,6 +59,17 @@ pub(crate) fn ext4_folder(test: &str) -> Option<tempfile::TempDir> {
     }
     skip(test, "the target folder is not on ext4");
     None
+}
+
+/// The objects that can run here: right on this machine, and known to this kernel.
+pub(crate) fn objects() -> Vec<Instructions> {
+    let report = doctor::examine();
+    let acquire = report.checks.iter().find(|check| check.name == "acquire/release").expect("a check of it");
+    let known = |instructions: &Instructions| {
+        *instructions != Instructions::AcquireRelease || acquire.verdict == Verdict::Good
+    };
+    let right = |instructions: &Instructions| instructions.is_right_on(std::env::consts::ARCH);
+    Instructions::ALL.into_iter().filter(right).filter(known).collect()
 }
 
 /// Both queues.

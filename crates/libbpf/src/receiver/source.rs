@@ -48,8 +48,8 @@ impl<'a> Source<'a> {
     pub(super) unsafe fn after_death(arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
         Ok(match queue {
             QueueKind::Mpmc => Source::Mpmc(arena.mpmc::<KeyValue, Counted>(MPMC)?),
-            // SAFETY: as the caller has promised.
             QueueKind::Mpsc => {
+                // SAFETY: as the caller has promised.
                 Source::Mpsc(unsafe { arena.mpsc_consumer_after_death(MPSC, this_process()) }?)
             }
         })

@@ -1,0 +1,303 @@
+//! The queues that the programs of an object declare: found in its BTF, sized, and made.
+
+mod data;
+mod declared;
+mod types;
+
+use std::slice;
+
+use arenaq::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region, Spec};
+use arenaq::count::Uncounted;
+use arenaq::mpmc;
+use arenaq::mpsc;
+use arenaq::payload::ElementType;
+use arenaq::platform::{Opaque, Untyped};
+use arenaq::structures::Kind;
+use libbpf_rs::{MapType, Object, OpenObject};
+
+use self::data::{Data, Stage};
+use crate::arena::LARGEST;
+use crate::error::Error;
+use crate::refusal::load_object;
+
+/// What `ARENAQ_MPMC` makes a variable of, and `ARENAQ_MPSC`.
+type Mpmc = mpmc::Control<Untyped, Opaque, Uncounted>;
+type Mpsc = mpsc::Control<Untyped, Opaque, Uncounted>;
+
+/// A queue that a program declares with `ARENAQ_MPMC` or `ARENAQ_MPSC`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// The name of the variable; of one of an array, with its index, as in `jobs[2]`.
+    pub name: Name,
+    /// Of which kind it is.
+    pub kind: Kind,
+    /// What it carries. The hash is that of the C type's members, or
+    /// [`UNKNOWN`](arenaq::payload::UNKNOWN) if that is no structure, or has members without a name or of some bits.
+    pub element: ElementType,
+    /// How many elements it is made for.
+    pub capacity: u64,
+    /// Where its variable begins in the section of the arena's variables.
+    offset: usize,
+}
+
+impl Declared {
+    fn size(&self) -> usize {
+        match self.kind {
+            Kind::Mpmc => size_of::<Mpmc>(),
+            Kind::Mpsc => size_of::<Mpsc>(),
+        }
+    }
+
+    /// The variable's parts, if the section begins at `data`.
+    fn placed(&self, data: usize) -> Placed {
+        let start = data + self.offset;
+        match self.kind {
+            Kind::Mpmc => Placed {
+                head: start + std::mem::offset_of!(Mpmc, head),
+                pool: 0,
+                drops: Some(start + std::mem::offset_of!(Mpmc, drops)),
+            },
+            Kind::Mpsc => Placed {
+                head: start + std::mem::offset_of!(Mpsc, head),
+                pool: start + std::mem::offset_of!(Mpsc, pool),
+                drops: Some(start + std::mem::offset_of!(Mpsc, drops)),
+            },
+        }
+    }
+
+    fn spec(&self, at: Placed) -> Spec<'_> {
+        Spec::of(self.kind, self.name.as_str(), self.element, self.capacity).at(at)
+    }
+
+    /// How many bytes its cells or nodes need.
+    fn room(&self) -> Result<u64, Error> {
+        self.spec(Placed::default())
+            .room()
+            .map_err(|source| Error::Capacity { queue: self.name.to_string(), source })
+    }
+
+    /// Whether it is what somebody calls `name`: the queue, or the array that it is one of.
+    fn is_called(&self, name: &str) -> bool {
+        let own = self.name.as_str();
+        own == name || own.strip_prefix(name).is_some_and(|rest| rest.starts_with('['))
+    }
+}
+
+/// The queues that the programs of an object declare.
+///
+/// A program in C declares them by name, element and capacity:
+///
+/// ```c
+/// struct event { __u64 time; __u32 pid, tid; char comm[16]; };
+///
+/// ARENAQ_MPSC(events, struct event, 4096);
+/// ARENAQ_MPMC(jobs[4], struct job, 1024);
+/// ```
+///
+/// They are made from here once the object is loaded, before its programs are attached; nothing but the object is
+/// needed for it.
+///
+/// ```no_run
+/// use arenaq::bytemuck::{Pod, Zeroable};
+/// use arenaq_libbpf::Queues;
+/// use libbpf_rs::ObjectBuilder;
+///
+/// #[repr(C)]
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// struct Event {
+///     time: u64,
+///     pid: u32,
+///     tid: u32,
+///     comm: [u8; 16],
+/// }
+/// arenaq::element!(Event { time, pid, tid, comm });
+///
+/// let open = ObjectBuilder::default().open_file("my.bpf.o")?;
+/// let mut queues = Queues::of(&open)?;
+/// queues.set_capacity("events", 8192)?;
+/// let object = queues.load(open)?;
+/// let arena = queues.create(&object)?;
+/// let mut events = arena.consumer::<Event>("events")?;
+/// let links = object.progs_mut().map(|program| program.attach()).collect::<Result<Vec<_>, _>>()?;
+/// while let Ok(event) = events.pop() {
+///     println!("{} {}", event.time, event.pid);
+/// }
+/// # drop(links);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Queues {
+    queues: Vec<Declared>,
+    /// How long the section of the arena's variables is.
+    data: usize,
+}
+
+impl Queues {
+    /// The queues that an object declares.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTypes`], [`Error::NoArena`] or [`Error::NoQueues`] if the object has no BTF, no arena, or no queue in
+    /// it; [`Error::Declaration`] if a variable is only almost a queue; [`Error::Arena`] if a name is too long, or there are
+    /// more queues than an arena can have.
+    pub fn of(object: &OpenObject) -> Result<Queues, Error> {
+        let arena = object.maps().find(|map| map.map_type() == MapType::Arena).ok_or(Error::NoArena)?;
+        let data = arena.initial_value().map_or(0, <[u8]>::len);
+        let queues = declared::queues(object)?;
+        if queues.is_empty() {
+            return Err(Error::NoQueues);
+        }
+        if queues.len() > MAX_QUEUES {
+            return Err(ArenaError::Queues(queues.len() as u64).into());
+        }
+        for queue in &queues {
+            let fits = queue.offset.checked_add(queue.size()).is_some_and(|end| end <= data);
+            if !fits || !queue.offset.is_multiple_of(align_of::<Mpmc>().max(align_of::<Mpsc>())) {
+                return Err(Error::Declaration {
+                    variable: queue.name.to_string(),
+                    reason: format!("it lies at {:#x} in a section of {data:#x} bytes", queue.offset),
+                });
+            }
+        }
+        Ok(Queues { queues, data })
+    }
+
+    /// The queues, in the order in which they lie in the arena.
+    pub fn iter(&self) -> slice::Iter<'_, Declared> {
+        self.queues.iter()
+    }
+
+    /// The queue is made for `capacity` elements, whatever the program says. The name of an array means all its queues.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Arena`] names the queues that there are, if `name` is none; [`Error::Capacity`] says which capacity would
+    /// do. Nothing has changed then.
+    pub fn set_capacity(&mut self, name: &str, capacity: u64) -> Result<(), Error> {
+        let mut named = self.queues.iter().filter(|queue| queue.is_called(name)).peekable();
+        if named.peek().is_none() {
+            let has = self.queues.iter().map(|queue| queue.name).collect();
+            return Err(ArenaError::Absent { name: name.into(), has }.into());
+        }
+        for queue in named {
+            Declared { capacity, ..queue.clone() }.room()?;
+        }
+        for queue in self.queues.iter_mut().filter(|queue| queue.is_called(name)) {
+            queue.capacity = capacity;
+        }
+        Ok(())
+    }
+
+    /// How many pages the arena needs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Capacity`] if a queue cannot have its capacity, [`Error::ArenaTooLarge`] if no arena has room for all.
+    pub fn pages(&self) -> Result<u32, Error> {
+        let page = rustix::param::page_size() as u64;
+        let mut needed = (self.data as u64).next_multiple_of(page) + Places::room(self.queues.len()) as u64;
+        for queue in &self.queues {
+            needed = needed.saturating_add(queue.room()?);
+        }
+        if needed > LARGEST {
+            return Err(Error::ArenaTooLarge { needed });
+        }
+        Ok(needed.div_ceil(page) as u32)
+    }
+
+    /// Makes the object ready to be loaded: its arena gets as many pages as the queues need, and more if the program
+    /// declares more. [`load`](Self::load) does it; who loads the object otherwise, such as by a skeleton, calls this.
+    ///
+    /// # Errors
+    ///
+    /// As [`pages`](Self::pages), and [`Error::Bpf`] if libbpf refuses.
+    pub fn prepare(&self, object: &mut OpenObject) -> Result<(), Error> {
+        let pages = self.pages()?;
+        let arena = object.maps_mut().find(|map| map.map_type() == MapType::Arena);
+        let mut arena = arena.ok_or(Error::NoArena)?;
+        let pages = pages.max(arena.max_entries());
+        arena.set_max_entries(pages).map_err(Error::bpf("setting the size of the arena"))?;
+        match arena.initial_value_mut() {
+            Some(value) if value.len() == self.data => self.mark(value),
+            _ => return Err(Error::OtherObject),
+        }
+        Ok(())
+    }
+
+    /// Loads the object, with an arena that has room for the queues; see [`load_object`].
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare), and [`Error::Load`].
+    pub fn load(&self, mut object: OpenObject) -> Result<Object, Error> {
+        self.prepare(&mut object)?;
+        load_object("loading the BPF programs", || Ok(object))
+    }
+
+    /// Makes the queues in the arena of the loaded object. Attach the programs after it: until then a push fails with
+    /// `DS_ERROR_INVALID`, and what it has counted as dropped is forgotten here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPrepared`] if the object was loaded without [`prepare`](Self::prepare), [`Error::Made`] if its queues
+    /// were made already; [`Error::Create`] or [`Error::Arena`] if a queue does not fit, because other queues were
+    /// asked for before the load.
+    pub fn create<'o>(&self, object: &'o Object) -> Result<Arena<'o>, Error> {
+        let data = self.data_of(object)?;
+        data.advance(Stage::Prepared, Stage::Made)?;
+        let region = Self::region(&data)?;
+        let places = Places::in_free(data.free(), self.queues.len())?;
+        let mut arena = Arena::format(region, places)?;
+        for queue in &self.queues {
+            arena.create(&queue.spec(queue.placed(data.start())))?;
+        }
+        arena.publish();
+        Ok(arena)
+    }
+
+    /// The arena of an object whose queues were made: for who has dropped it, and for other threads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMade`] if they were not, [`Error::Arena`] if the arena is damaged.
+    pub fn attach<'o>(&self, object: &'o Object) -> Result<Arena<'o>, Error> {
+        let data = self.data_of(object)?;
+        if data.stage() != Stage::Made {
+            return Err(Error::NotMade);
+        }
+        let header = Places::in_free(data.free(), self.queues.len())?.header;
+        Ok(Arena::attach(Self::region(&data)?, header)?)
+    }
+
+    fn region<'o>(data: &Data<'o>) -> Result<Region<'o>, Error> {
+        let all = data.all();
+        // SAFETY: libbpf has mapped it for as long as the object lives, which is borrowed. In this process it is written
+        // only by arenaq's algorithms, and by the one that advanced the stage to make the queues.
+        Ok(unsafe { Region::new(std::ptr::with_exposed_provenance_mut(all.start), all.len()) }?)
+    }
+
+    /// Where in the section the word lies that says how far the queues are: the last one of the first queue's line of
+    /// counters, which no counter is.
+    fn stage_offset(&self) -> usize {
+        let first = &self.queues[0];
+        first.offset + first.size() - size_of::<u64>()
+    }
+
+    fn mark(&self, value: &mut [u8]) {
+        let offset = self.stage_offset();
+        value[offset..][..size_of::<u64>()].copy_from_slice(&Stage::Prepared.word().to_ne_bytes());
+    }
+
+    fn data_of<'o>(&self, object: &'o Object) -> Result<Data<'o>, Error> {
+        Data::find(object, self.data, self.stage_offset())
+    }
+}
+
+impl<'q> IntoIterator for &'q Queues {
+    type Item = &'q Declared;
+    type IntoIter = slice::Iter<'q, Declared>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
