@@ -79,6 +79,7 @@ pub fn consume(
         }
         consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
+    course.recovered += seen.recovered;
     course.has_ended_early = !control.is_limit_reached() && options.events.is_some();
     course.is_drained = !control.is_limit_reached() && !control.abandon.load(Ordering::Relaxed);
     add_up(&pinned, &mut consumer, course, &seen, hand_over)

@@ -27,6 +27,11 @@ pub(crate) trait Drain {
     fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError>;
     /// Waits a moment for more.
     fn idle(&mut self) -> Result<(), Error>;
+    /// Takes over from other consumers that have died. Returns how many elements that were.
+    fn take_over(&mut self, hand_over: impl FnMut(KeyValue)) -> u64 {
+        let _ = hand_over;
+        0
+    }
 }
 
 impl<D: Drain> Drain for &mut D {
@@ -36,6 +41,10 @@ impl<D: Drain> Drain for &mut D {
 
     fn idle(&mut self) -> Result<(), Error> {
         D::idle(self)
+    }
+
+    fn take_over(&mut self, hand_over: impl FnMut(KeyValue)) -> u64 {
+        D::take_over(self, hand_over)
     }
 }
 
@@ -63,6 +72,10 @@ impl Drain for Receiver<'_> {
 impl Drain for Consumer<'_> {
     fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
         Receiver::drain(self, limit, hand_over)
+    }
+
+    fn take_over(&mut self, hand_over: impl FnMut(KeyValue)) -> u64 {
+        Consumer::take_over(self, hand_over)
     }
 
     fn idle(&mut self) -> Result<(), Error> {
@@ -123,6 +136,8 @@ impl Control {
 pub(crate) struct Seen {
     pub(crate) consumed: u64,
     pub(crate) checksum: u64,
+    /// Events that dead consumers had claimed, which are not among the others.
+    pub(crate) recovered: u64,
     /// Pops that found a producer in the middle of its push, or others faster.
     pub(crate) busy: u64,
     /// For how long they did at most, one pop after another.
@@ -148,6 +163,7 @@ impl Seen {
         Seen {
             consumed: 0,
             checksum: 0,
+            recovered: 0,
             busy: 0,
             longest_stall: Duration::ZERO,
             fifo_violations: 0,
@@ -188,6 +204,7 @@ impl Seen {
     pub(crate) fn merge(mut self, other: &Seen) -> Seen {
         self.consumed += other.consumed;
         self.checksum = self.checksum.wrapping_add(other.checksum);
+        self.recovered += other.recovered;
         self.busy += other.busy;
         self.longest_stall = self.longest_stall.max(other.longest_stall);
         self.fifo_violations += other.fifo_violations;
@@ -252,6 +269,18 @@ pub(crate) fn drain(
             }
             Err(PopError::Empty) => {
                 stall.ends();
+                // Empty it also seems when somebody has died with an element, and nobody can push behind that.
+                if no_more || backoff.is_completed() {
+                    let taken_over = source.take_over(|event| {
+                        hand_over(event);
+                        // Not in its task's order, and pushed long ago.
+                        seen.recovered += 1;
+                    });
+                    control.consumed.fetch_add(taken_over, Ordering::Relaxed);
+                    if taken_over > 0 {
+                        continue;
+                    }
+                }
                 if no_more {
                     return Ok(seen);
                 }

@@ -3,6 +3,7 @@
 mod support;
 
 use arenaq::count::Counted;
+use arenaq::mpmc::SLOTS;
 use arenaq_libbpf::{MPMC, MPSC};
 use std::collections::HashMap;
 use std::fs;
@@ -120,8 +121,8 @@ fn account(lives: &[Vec<KeyValue>], counters: &Counters) -> usize {
 }
 
 /// How many consumers of each queue are killed: more than these with the environment variable `ARENAQ_KILLS`.
-fn kills() -> usize {
-    std::env::var("ARENAQ_KILLS").map_or(40, |kills| kills.parse().expect("ARENAQ_KILLS is a number"))
+fn kills(few: usize) -> usize {
+    std::env::var("ARENAQ_KILLS").map_or(few, |kills| kills.parse().expect("ARENAQ_KILLS is a number"))
 }
 
 /// Fills the queue and empties it again. Returns what was in it.
@@ -142,7 +143,7 @@ fn consumers_are_killed_and_no_event_is_lost() {
     /// Of the nodes of a pool of this capacity.
     const BLOCK: u64 = 32;
     let Some(_guard) = kernel("kill -9") else { return };
-    let kills = kills();
+    let kills = kills(40);
     for queue in QUEUES {
         SEEN.store(0, Ordering::Relaxed);
         let bpffs = Bpffs::mount();
@@ -156,23 +157,8 @@ fn consumers_are_killed_and_no_event_is_lost() {
         let dropped_at_first = dropped(&loaded.counters().expect("the map is there"));
         SEEN.store(room as u64, Ordering::Relaxed);
 
-        let stop = AtomicBool::new(false);
         let mut in_vain = 0;
-        thread::scope(|scope| {
-            let _stop = Stop(&stop);
-            for key in 1..=2 {
-                let (loaded, stop) = (&loaded, &stop);
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        // Never so far ahead that something has to be dropped.
-                        if waiting(loaded) < SEEN.load(Ordering::Relaxed) + CAPACITY / 4 {
-                            loaded.drive(key, 100).expect("the program runs");
-                        } else {
-                            thread::sleep(Duration::from_micros(200));
-                        }
-                    }
-                });
-            }
+        while_programs_push(&loaded, CAPACITY / 4, &SEEN, || {
             let mut consumer = Consumer::start(&folder, &[], &SEEN);
             for _ in 0..kills {
                 consumer.wait_for_events();
@@ -234,13 +220,127 @@ fn consumers_are_killed_and_no_event_is_lost() {
     }
 }
 
+/// Runs `meanwhile` while two threads let programs push, never so far ahead of what was `seen` that something has to be
+/// dropped.
+fn while_programs_push(loaded: &Kernel, ahead: u64, seen: &AtomicU64, meanwhile: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        for key in 1..=2 {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    if waiting(loaded) < seen.load(Ordering::Relaxed) + ahead {
+                        loaded.drive(key, 100).expect("the program runs");
+                    } else {
+                        thread::sleep(Duration::from_micros(200));
+                    }
+                }
+            });
+        }
+        meanwhile();
+    });
+}
+
+/// What consumers beside each other have seen, checked against what the kernel says that it has pushed. Returns how many
+/// events came twice.
+fn account_for_all(lives: &[Vec<KeyValue>], counters: &Counters) -> usize {
+    let mut times: HashMap<(u64, u64), usize> = HashMap::new();
+    for event in lives.iter().flatten() {
+        *times.entry((event.key, event.value)).or_default() += 1;
+    }
+    let sum = times.keys().fold(0u64, |sum, (key, value)| sum.wrapping_add(checksum(*key, *value)));
+    assert_eq!(counters.pushed, times.len() as u64, "an event is lost");
+    assert_eq!(counters.checksum, sum, "the events that came out are not those that went in");
+    times.values().map(|times| times - 1).sum()
+}
+
+#[test]
+fn consumers_of_an_mpmc_queue_are_killed_in_turn_and_those_who_live_take_over() {
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    const CAPACITY: u64 = 1 << 12;
+    const CONSUMERS: usize = 3;
+    let Some(_guard) = kernel("kill -9 beside others") else { return };
+    let kills = kills(30);
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("queue");
+    let loaded = Kernel::load(&Config { capacity: CAPACITY, ..drive_config(QueueKind::Mpmc) })
+        .expect("the kernel can run it");
+    loaded.pin(&folder).expect("the folder is new");
+    let mut lives = Vec::new();
+    while_programs_push(&loaded, CAPACITY / 4, &SEEN, || {
+        let start = || Consumer::start(&folder, &[], &SEEN);
+        let mut consumers = [(); CONSUMERS].map(|()| start());
+        for kill in 0..kills {
+            let consumer = &mut consumers[kill % CONSUMERS];
+            consumer.wait_for_events();
+            thread::sleep(Duration::from_micros(fastrand::u64(0..20_000)));
+            // Only the others are there for what it leaves.
+            lives.push(std::mem::replace(consumer, start()).kill());
+            let seen = SEEN.load(Ordering::Relaxed);
+            support::wait_for("the others to go on", || SEEN.load(Ordering::Relaxed) > seen + CAPACITY);
+        }
+        lives.extend(consumers.map(Consumer::kill));
+    });
+    lives.push(Consumer::start(&folder, &["--until-empty"], &SEEN).wait());
+
+    let counters = loaded.counters().expect("the map is there");
+    let twice = account_for_all(&lives, &counters);
+    let deaths = kills + CONSUMERS;
+    assert!(twice <= deaths, "{twice} events came twice");
+    let consumed = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty", "--json"]));
+    assert_eq!(consumed.code, Some(0), "{consumed:?}");
+    let summary = consumed.json();
+    assert_eq!(number(&summary, "consumed_by_others"), counters.pushed, "{summary}");
+    assert_eq!(number(&summary, "deaths"), deaths as u64, "{summary}");
+    assert_eq!(fill(&loaded).len() as u64, CAPACITY, "a cell is claimed by somebody dead");
+    // Past the capture of the test harness: these numbers are its result.
+    let _ = writeln!(
+        io::stderr(),
+        "{deaths} of {CONSUMERS} MPMC consumers killed in turn, {} events, {twice} of them twice, {} dropped, none lost",
+        counters.pushed,
+        counters.nomem,
+    );
+    assert_repaired(&loaded, QueueKind::Mpmc, deaths as u64, 0);
+    unpin(&folder).expect("it is pinned");
+}
+
+/// Nobody is there to take over, and no slot is free for the one who comes.
+#[test]
+fn when_the_dead_have_all_slots_the_next_consumer_takes_over_from_all_of_them() {
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let Some(_guard) = kernel("no slot") else { return };
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("queue");
+    let loaded = Kernel::load(&drive_config(QueueKind::Mpmc)).expect("the kernel can run it");
+    loaded.pin(&folder).expect("the folder is new");
+    let consumers: Vec<_> = (0..SLOTS).map(|_| Consumer::start(&folder, &[], &SEEN)).collect();
+    support::wait_for("all to be there", || {
+        let arena = loaded.arena().expect("the arena is ours");
+        let queue = arena.mpmc_with_slots::<KeyValue, Counted>(MPMC).expect("the queue was made");
+        queue.owners().all(|owner| owner.is_some())
+    });
+    let one_more = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty"]));
+    assert_eq!(one_more.code, Some(3), "{}", one_more.stdout);
+    assert!(one_more.stderr.contains("all 16 slots"), "{}", one_more.stderr);
+
+    loaded.drive(1, 100).expect("the program runs");
+    support::wait_for("the events to be consumed", || SEEN.load(Ordering::Relaxed) == 100);
+    consumers.into_iter().for_each(|consumer| drop(consumer.kill()));
+    loaded.drive(1, 100).expect("the program runs");
+    let next = Outcome::of(&mut arenaq(&["consume", text(&folder), "--until-empty", "--json"]));
+    assert_eq!(next.code, Some(0), "{}", next.stderr);
+    assert_eq!(number(&next.json(), "deaths"), SLOTS as u64, "{}", next.json());
+    assert_eq!(number(&next.json(), "consumed"), 100, "{}", next.json());
+}
+
 /// What the dead have left is as much as was said, and is little; then the queue is whole.
 fn assert_repaired(loaded: &Kernel, queue: QueueKind, deaths: u64, missing: u64) {
     let arena = loaded.arena().expect("the arena is ours");
     match queue {
         QueueKind::Mpsc => {
             // SAFETY: the last consumer has ended.
-            let consumer = unsafe { arena.mpsc_consumer_after_death(MPSC, Owner::LOCK) };
+            let consumer = unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(MPSC, Owner::LOCK) };
             let mut consumer = consumer.expect("a sound queue");
             // SAFETY: nothing is driven any more, and no other process is there.
             let nodes = unsafe { consumer.repair() }.expect("a sound queue");

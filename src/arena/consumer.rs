@@ -23,6 +23,11 @@ impl Owner {
         None => Owner::ANONYMOUS,
     };
 
+    /// The number that stands in the arena.
+    pub const fn get(self) -> NonZero<u64> {
+        self.0
+    }
+
     /// A process.
     pub fn process(id: NonZero<u32>) -> Owner {
         Owner(id.into())

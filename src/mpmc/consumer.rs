@@ -41,6 +41,11 @@ impl<'a, P: Platform, T, C: CountPolicy> Consumer<'a, P, T, C> {
         self.queue.ring
     }
 
+    /// The queue with the slots of all its consumers.
+    pub fn slotted(&self) -> Slotted<'a, P, T, C> {
+        self.queue
+    }
+
     /// Claims up to so many positions, unless some are held.
     #[inline(always)]
     fn claim(&mut self, limit: u64) -> Result<(), PopError> {

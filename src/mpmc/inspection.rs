@@ -1,6 +1,6 @@
 //! Looking at a queue: how full it is, what is in it, whether it can be right.
 
-use super::{Ring, distance, site};
+use super::{PUBLISHED, Ring, distance, site};
 use crate::count::CountPolicy;
 use crate::payload::Payload;
 use crate::platform::{Plain, Platform, Word};
@@ -21,6 +21,15 @@ impl<P: Platform, T, C: CountPolicy> Ring<'_, P, T, C> {
         let dequeue = self.head.dequeue_pos.0.load(&site::INSPECT_POSITION);
         let enqueue = self.head.enqueue_pos.0.load(&site::INSPECT_POSITION);
         u64::try_from(distance(enqueue, dequeue)).unwrap_or(0).min(self.capacity())
+    }
+
+    /// Whether a consumer holds the cell of the position that is the next to be popped: it has claimed it a lap ago, and not
+    /// freed it. Nobody can push there until it has, so the queue seems empty, and full.
+    #[inline]
+    pub fn is_held_up(&self) -> bool {
+        let position = self.head.dequeue_pos.0.load(&site::INSPECT_POSITION);
+        let sequence = self.cell(position).sequence.load(&site::INSPECT_SEQUENCE);
+        sequence == position.wrapping_sub(self.capacity()).wrapping_add(PUBLISHED)
     }
 
     /// Whether [`len`](Self::len) is 0.

@@ -29,7 +29,6 @@ use arenaq::arena::Arena;
 use libbpf_rs::{MapCore, MapHandle, MapType};
 use rustix::io::Errno;
 
-use self::consumer::reclaim;
 pub use self::consumer::{Alone, Consumer, Contents, Share};
 use self::record::{ARENA, DOORBELL, Record, TALLY};
 pub use self::unpin::{Unpinned, unpin};
@@ -39,10 +38,8 @@ use crate::folder::Folder;
 use crate::queue::QueueKind;
 use crate::receiver::Receiver;
 use crate::receiver::doorbell::Doorbell;
-use crate::receiver::lock::Hold;
 pub use crate::receiver::lock::Wait;
 use crate::receiver::right;
-use crate::receiver::source::Source;
 pub use crate::receiver::tally::Count;
 use crate::receiver::tally::Tally;
 
@@ -125,8 +122,8 @@ impl Pinned {
 
     /// The right to consume. For MPSC there is one; for MPMC several processes can have it.
     ///
-    /// What a dead consumer of the MPMC queue has claimed and may not have handed over goes to `recovered`,
-    /// if no other consumer is alive.
+    /// What a dead consumer of the MPMC queue has claimed and may not have handed over goes to `recovered`. What those leave
+    /// who die later, [`Consumer::take_over`] hands over.
     ///
     /// # Errors
     ///
@@ -148,18 +145,8 @@ impl Pinned {
     ) -> Result<Consumer<'_>, Error> {
         let arena = self.arena()?;
         let (events, doorbell) = (arena.event_count()?, Doorbell::new(&self.doorbell)?);
-        let begin = |source: &Source<'_>, hold| {
-            let mut teller = self.tally.teller()?;
-            if hold == Hold::Alone {
-                teller.find_dead(self.queue());
-                if self.queue() == QueueKind::Mpmc {
-                    // SAFETY: the lock is held alone.
-                    unsafe { reclaim(source, &mut teller, &mut recovered) }?;
-                }
-            }
-            Ok(teller)
-        };
-        let (source, teller, right) = right::acquire(&self.folder, arena, self.queue(), wait, begin)?;
+        let (source, teller, right) =
+            right::acquire(&self.folder, arena, self.queue(), &self.tally, wait, Some(&mut recovered))?;
         let receiver = Receiver::new(source, events, doorbell).counted(teller, right);
         Ok(Consumer::new(receiver, &self.folder, self.queue()))
     }

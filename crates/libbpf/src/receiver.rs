@@ -20,6 +20,9 @@ use self::source::Source;
 use self::tally::Teller;
 use crate::error::Error;
 
+/// How long to sleep at most while another consumer, which may be dead, holds a cell that producers need.
+const GLANCE: Duration = Duration::from_millis(1);
+
 /// The consuming end of a queue whose producers wake it. While nothing comes it uses no CPU, and producers pay
 /// one load for that.
 ///
@@ -147,6 +150,8 @@ impl<'a> Receiver<'a> {
     /// [`Error::System`] if the kernel does not let this thread wait.
     pub fn sleep(&mut self, longest: Duration) -> Result<(), Error> {
         if self.arm() {
+            // What holds up the producers keeps them from ringing too.
+            let longest = if self.source.is_held_up() { longest.min(GLANCE) } else { longest };
             let slept = self.doorbell.wait(longest);
             self.disarm();
             return slept;

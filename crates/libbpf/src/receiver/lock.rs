@@ -1,7 +1,7 @@
 //! The lock on a pinned folder: who holds it may consume. The kernel gives it up when the process ends, however it
 //! ends.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -90,6 +90,47 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => Ok(false),
             Err(error) => Err(Error::system(format!("locking {}", folder.path().display()))(error)),
         }
+    }
+
+    /// Says that the consumer with this slot lives, for as long as the lock does: with a lock on the byte of that number,
+    /// which belongs to the open file. A folder cannot be written, so it is one that several could have.
+    pub(super) fn announce(&self, folder: &Folder, slot: usize) -> Result<(), Error> {
+        self.byte(libc::F_OFD_SETLK, libc::F_RDLCK, slot)
+            .map(|_| ())
+            .map_err(Error::system(format!("locking the slot of a consumer of {}", folder.path().display())))
+    }
+
+    /// Does not say so any more.
+    pub(super) fn withdraw(&self, slot: usize) {
+        // What is locked can be unlocked.
+        let _ = self.byte(libc::F_OFD_SETLK, libc::F_UNLCK, slot);
+    }
+
+    /// Whether nobody else says that the consumer with this slot lives.
+    pub(super) fn is_dead(&self, slot: usize) -> bool {
+        // It asks who keeps somebody from writing.
+        let found = self.byte(libc::F_OFD_GETLK, libc::F_WRLCK, slot);
+        found.is_ok_and(|kind| kind == libc::F_UNLCK)
+    }
+
+    fn byte(&self, command: libc::c_int, kind: libc::c_int, slot: usize) -> Result<libc::c_int, Errno> {
+        let start = libc::off_t::try_from(slot).map_err(|_| Errno::INVAL)?;
+        // A slot's number, and the constants, are small.
+        let whence = libc::SEEK_SET as libc::c_short;
+        let mut lock = libc::flock {
+            l_type: kind as libc::c_short,
+            l_whence: whence,
+            l_start: start,
+            l_len: 1,
+            l_pid: 0,
+        };
+        // SAFETY: the file is open, and the structure is one that these commands read and write.
+        let done = unsafe { libc::fcntl(self.0.as_raw_fd(), command, &raw mut lock) };
+        if done == -1 {
+            let error = std::io::Error::last_os_error();
+            return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        }
+        Ok(lock.l_type.into())
     }
 
     fn wait<T>(

@@ -3,12 +3,15 @@
 //! Of a pinned queue it is the lock on the folder, and nothing else. The arena's header says for an MPSC queue who
 //! has it; while nobody has, it says that the lock has, so that nobody consumes without it.
 
+use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use arenaq::KeyValue;
 use arenaq::arena::Arena;
+use arenaq::mpmc::{SLOTS, TakenOver};
 
 use super::lock::{Hold, Lock, Wait};
-use super::source::{Source, has_unknown_consumer, reserve, unreserve};
+use super::source::{Source, has_unknown_consumer, reserve, slotted, unreserve};
 use super::tally::{Tally, Teller};
 use crate::error::Error;
 use crate::folder::Folder;
@@ -23,7 +26,7 @@ enum Kind<'a> {
     /// Of a pinned queue.
     Locked { arena: Arena<'a>, queue: QueueKind, lock: Lock },
     /// Of a queue that was not pinned yet.
-    Early { arena: Arena<'a>, ends: &'a Ends },
+    Early { arena: Arena<'a>, ends: &'a Ends, slot: Option<usize> },
 }
 
 impl Right<'_> {
@@ -32,6 +35,27 @@ impl Right<'_> {
         match &self.0 {
             Kind::Locked { queue: QueueKind::Mpmc, lock, .. } => lock.try_as(folder, Hold::Alone),
             _ => Ok(true),
+        }
+    }
+
+    /// Whether a consumer of an MPMC queue has died from whom nobody has taken over yet.
+    pub(crate) fn has_dead(&self, source: &Source<'_>) -> bool {
+        match &self.0 {
+            Kind::Locked { lock, .. } => source.has_dead(|slot| lock.is_dead(slot)),
+            Kind::Early { .. } => false,
+        }
+    }
+
+    /// Takes over from the dead consumers of an MPMC queue, if it is pinned. Returns how many elements that were.
+    pub(crate) fn take_over(
+        &self,
+        source: &mut Source<'_>,
+        teller: &mut Teller<'_>,
+        recovered: &mut dyn FnMut(KeyValue),
+    ) -> u64 {
+        match &self.0 {
+            Kind::Locked { lock, .. } if self.has_dead(source) => take_over(lock, source, teller, recovered),
+            Kind::Locked { .. } | Kind::Early { .. } => 0,
         }
     }
 }
@@ -44,32 +68,113 @@ impl Drop for Right<'_> {
                 let _ = reserve(arena);
             }
             Kind::Locked { .. } => {}
-            Kind::Early { arena, ends } => ends.early_ended(arena),
+            Kind::Early { arena, ends, slot } => ends.early_ended(arena, *slot),
         }
     }
 }
 
-/// The right to consume from a pinned queue, and the end that it is the right to. `begin` is called before others can
-/// share it, and told whether all that had it before are dead.
-pub(crate) fn acquire<'a, T>(
+/// The right to consume from a pinned queue, and the end that it is the right to. What dead consumers of an MPMC queue have
+/// left goes to `recovered`; without it, it stays.
+pub(crate) fn acquire<'a>(
     folder: &Folder,
     arena: Arena<'a>,
     queue: QueueKind,
+    tally: &'a Tally,
     wait: Wait<'_>,
-    begin: impl FnOnce(&Source<'a>, Hold) -> Result<T, Error>,
-) -> Result<(Source<'a>, T, Right<'a>), Error> {
+    recovered: Option<&mut dyn FnMut(KeyValue)>,
+) -> Result<(Source<'a>, Teller<'a>, Right<'a>), Error> {
     let (lock, hold) = Lock::to_consume(folder, queue, wait)?;
-    let source = succeed(folder, &arena, queue)?;
-    let begun = begin(&source, hold)?;
-    if queue == QueueKind::Mpmc && hold == Hold::Alone {
+    if queue == QueueKind::Mpsc {
+        let source = succeed(folder, &arena)?;
+        let mut teller = tally.teller()?;
+        teller.find_dead(queue);
+        return Ok((source, teller, Right(Kind::Locked { arena, queue, lock })));
+    }
+    let announce = |slot| lock.announce(folder, slot);
+    let withdraw = |slot| lock.withdraw(slot);
+    let with_slot = || Source::with_slot(&arena, announce, withdraw);
+    let (mut source, recovered) = match (with_slot(), recovered) {
+        (Err(_), Some(recovered)) if hold == Hold::Alone => {
+            make_room(&lock, &arena, tally, recovered)?;
+            (with_slot()?, Some(recovered))
+        }
+        (source, recovered) => (source?, recovered),
+    };
+    let mut teller = tally.teller_at(source.slot().unwrap_or(SLOTS))?;
+    if let Some(recovered) = recovered {
+        take_over(&lock, &mut source, &mut teller, recovered);
+    }
+    if hold == Hold::Alone {
         lock.share(folder, wait)?;
     }
-    Ok((source, begun, Right(Kind::Locked { arena, queue, lock })))
+    Ok((source, teller, Right(Kind::Locked { arena, queue, lock })))
+}
+
+/// Takes over from the dead consumers of an MPMC queue. Returns how many elements that were.
+fn take_over(
+    lock: &Lock,
+    source: &mut Source<'_>,
+    teller: &mut Teller<'_>,
+    recovered: &mut dyn FnMut(KeyValue),
+) -> u64 {
+    counted(lock, teller, recovered, |is_dead, hand_over| {
+        // SAFETY: every consumer of a pinned queue has a slot, and says with a lock that it lives, from before it takes the
+        // slot until it is gone; the kernel orders its end before that of the lock. Who takes a slot says so first, so a
+        // dead owner's is nobody else's.
+        unsafe { source.take_over(is_dead, hand_over) }
+    })
+}
+
+/// Takes over from the dead when they have all slots. The lock is held alone, so nobody lives who could.
+fn make_room(
+    lock: &Lock,
+    arena: &Arena<'_>,
+    tally: &Tally,
+    recovered: &mut dyn FnMut(KeyValue),
+) -> Result<(), Error> {
+    let queue = slotted(arena)?;
+    // Beyond those of consumers that have a slot.
+    let mut teller = tally.teller_at(SLOTS)?;
+    let Some(slot) = (0..SLOTS).find(|slot| lock.is_dead(*slot)) else { return Ok(()) };
+    counted(lock, &mut teller, recovered, |is_dead, hand_over| {
+        // SAFETY: as in `take_over`; and nobody else takes over in the name of a dead consumer's slot, for that is done only
+        // by who holds the lock on the folder alone.
+        unsafe { queue.take_over(slot, |slot, _| is_dead(slot), hand_over) }
+    });
+    Ok(())
+}
+
+/// Counts what somebody takes over, and the deaths.
+fn counted(
+    lock: &Lock,
+    teller: &mut Teller<'_>,
+    recovered: &mut dyn FnMut(KeyValue),
+    take_over: impl FnOnce(&mut dyn FnMut(usize) -> bool, &mut dyn FnMut(KeyValue)) -> Option<TakenOver>,
+) -> u64 {
+    let shared = RefCell::new(&mut *teller);
+    let mut is_dead = |slot| {
+        let is_dead = lock.is_dead(slot);
+        if is_dead {
+            shared.borrow_mut().has_died(slot);
+        }
+        is_dead
+    };
+    let mut hand_over = |event| {
+        recovered(event);
+        shared.borrow_mut().count(event);
+    };
+    let taken = take_over(&mut is_dead, &mut hand_over);
+    match taken {
+        Some(TakenOver { undecided: 0, .. }) => teller.bury(),
+        // The next time.
+        _ => teller.forget_dead(),
+    }
+    taken.map_or(0, |taken| taken.elements)
 }
 
 /// The consuming end, for the process that has locked the folder.
-fn succeed<'a>(folder: &Folder, arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
-    if queue == QueueKind::Mpsc && has_unknown_consumer(arena) {
+fn succeed<'a>(folder: &Folder, arena: &Arena<'a>) -> Result<Source<'a>, Error> {
+    if has_unknown_consumer(arena) {
         return Err(folder.refusal(
             "somebody consumes from it without a lock on the folder, and nobody knows whether that process lives: \
              `arenaq unpin`, and pin it anew",
@@ -77,7 +182,7 @@ fn succeed<'a>(folder: &Folder, arena: &Arena<'a>, queue: QueueKind) -> Result<S
     }
     // SAFETY: every consumer of the MPSC queue that names its process, and the reservation, belong to the lock on the
     // folder, which we hold alone then, so whoever had it has ended; the kernel orders its end before the lock.
-    unsafe { Source::after_death(arena, queue) }
+    unsafe { Source::after_death(arena) }
 }
 
 /// What the process that has loaded the programs knows about consumers.
@@ -90,6 +195,8 @@ struct State {
     folder: Option<Folder>,
     /// How many consumers there are from before.
     early: usize,
+    /// The slots of those of an MPMC queue.
+    slots: Vec<usize>,
     /// Their lock since.
     lock: Option<Lock>,
 }
@@ -108,23 +215,24 @@ impl Ends {
     ) -> Result<(Source<'a>, Teller<'a>, Right<'a>), Error> {
         let mut state = self.state();
         if let Some(folder) = &state.folder {
-            return acquire(folder, arena, queue, Wait::none(), |_, _| {
-                let mut teller = tally.teller()?;
-                // What dead consumers of an MPMC queue have left is for those who say where it is to go.
-                if queue == QueueKind::Mpsc {
-                    teller.find_dead(queue);
-                }
-                Ok(teller)
-            });
+            // What dead consumers of an MPMC queue have left is for those who say where it is to go.
+            return acquire(folder, arena, queue, tally, Wait::none(), None);
         }
         let source = Source::of_this_process(&arena, queue)?;
+        let slot = source.slot();
+        let teller = slot.map_or_else(|| tally.teller(), |slot| tally.teller_at(slot))?;
         state.early += 1;
-        Ok((source, tally.teller()?, Right(Kind::Early { arena, ends: self })))
+        state.slots.extend(slot);
+        Ok((source, teller, Right(Kind::Early { arena, ends: self, slot })))
     }
 
-    fn early_ended(&self, arena: &Arena<'_>) {
+    fn early_ended(&self, arena: &Arena<'_>, slot: Option<usize>) {
         let mut state = self.state();
         state.early -= 1;
+        state.slots.retain(|early| Some(*early) != slot);
+        if let (Some(lock), Some(slot)) = (&state.lock, slot) {
+            lock.withdraw(slot);
+        }
         if state.early == 0 && state.lock.is_some() {
             let _ = reserve(arena);
             state.lock = None;
@@ -170,6 +278,9 @@ impl State {
         let shared = queue == QueueKind::Mpmc && has_consumers;
         let lock = Lock::try_new(folder, if shared { Hold::Shared } else { Hold::Alone })?
             .ok_or_else(|| folder.refusal("another process has locked it"))?;
+        for slot in &self.slots {
+            lock.announce(folder, *slot)?;
+        }
         let is_free = queue == QueueKind::Mpsc && !has_consumers;
         if is_free {
             reserve(arena).map_err(|error| {

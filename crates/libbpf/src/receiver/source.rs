@@ -2,8 +2,10 @@
 
 use std::num::NonZero;
 
-use arenaq::arena::{Arena, ArenaError, Mpmc, MpscConsumer, Owner};
+use arenaq::arena::{Arena, ArenaError, Mpmc, MpmcConsumer, MpscConsumer, Name, Owner};
 use arenaq::count::Counted;
+use arenaq::mpmc::{SLOTS, SlotError, Slotted, TakenOver};
+use arenaq::platform::Native;
 use arenaq::{Corruption, KeyValue, PopError};
 
 use crate::error::Error;
@@ -14,6 +16,8 @@ use crate::queue::{MPMC, MPSC, QueueKind};
 pub enum Source<'a> {
     /// One of many.
     Mpmc(Mpmc<'a, KeyValue>),
+    /// One of many, from which another one can take over.
+    Slotted(MpmcConsumer<'a, KeyValue>),
     /// The only one.
     Mpsc(MpscConsumer<'a, KeyValue>),
 }
@@ -34,25 +38,47 @@ impl<'a> Source<'a> {
     /// The same, for a consumer that is known to be of this process.
     pub(super) fn of_this_process(arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
         Ok(match queue {
-            QueueKind::Mpmc => Source::Mpmc(arena.mpmc::<KeyValue, Counted>(MPMC)?),
+            QueueKind::Mpmc => Source::Slotted(arena.mpmc_consumer_as(MPMC, this_process())?),
             QueueKind::Mpsc => Source::Mpsc(arena.mpsc_consumer_as(MPSC, this_process())?),
         })
     }
 
-    /// The same, in the place of a consumer that has died.
+    /// The consumer of an MPSC queue, in the place of one that has died.
     ///
     /// # Safety
     ///
-    /// For MPSC, whoever the header says consumes has ended, and this process knows that it has; see
+    /// Whoever the header says consumes has ended, and this process knows that it has; see
     /// [`Arena::mpsc_consumer_after_death`].
-    pub(super) unsafe fn after_death(arena: &Arena<'a>, queue: QueueKind) -> Result<Source<'a>, Error> {
-        Ok(match queue {
-            QueueKind::Mpmc => Source::Mpmc(arena.mpmc::<KeyValue, Counted>(MPMC)?),
-            QueueKind::Mpsc => {
-                // SAFETY: as the caller has promised.
-                Source::Mpsc(unsafe { arena.mpsc_consumer_after_death(MPSC, this_process()) }?)
+    pub(super) unsafe fn after_death(arena: &Arena<'a>) -> Result<Source<'a>, Error> {
+        // SAFETY: as the caller has promised.
+        Ok(Source::Mpsc(unsafe { arena.mpsc_consumer_after_death(MPSC, this_process()) }?))
+    }
+
+    /// A consumer of an MPMC queue with a slot of its own. `announce` is called before the slot is taken, and says that its
+    /// owner lives; `withdraw` if somebody else has it.
+    pub(super) fn with_slot(
+        arena: &Arena<'a>,
+        announce: impl Fn(usize) -> Result<(), Error>,
+        withdraw: impl Fn(usize),
+    ) -> Result<Source<'a>, Error> {
+        let queue = slotted(arena)?;
+        for slot in 0..SLOTS {
+            announce(slot)?;
+            match queue.consumer_at(slot, this_process().get()) {
+                Ok(consumer) => return Ok(Source::Slotted(consumer)),
+                Err(_) => withdraw(slot),
             }
-        })
+        }
+        let reason = SlotError::AllTaken(SLOTS);
+        Err(ArenaError::NoSlot { queue: Name::new(MPMC)?, reason }.into())
+    }
+
+    /// The number of the slot of a consumer that has one.
+    pub(crate) fn slot(&self) -> Option<usize> {
+        match self {
+            Source::Slotted(consumer) => Some(consumer.number()),
+            Source::Mpmc(_) | Source::Mpsc(_) => None,
+        }
     }
 
     /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
@@ -63,6 +89,7 @@ impl<'a> Source<'a> {
     pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
         match self {
             Source::Mpmc(queue) => queue.pop_with(hand_over),
+            Source::Slotted(consumer) => consumer.pop_with(hand_over),
             Source::Mpsc(consumer) => consumer.pop_with(hand_over),
         }
     }
@@ -75,7 +102,16 @@ impl<'a> Source<'a> {
     pub fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
         match self {
             Source::Mpmc(queue) => queue.drain(limit, hand_over),
+            Source::Slotted(consumer) => consumer.drain(limit, hand_over),
             Source::Mpsc(consumer) => consumer.drain(limit, hand_over),
+        }
+    }
+
+    /// Whether a consumer keeps producers of an MPMC queue from pushing: maybe one that is dead.
+    pub(super) fn is_held_up(&self) -> bool {
+        match self {
+            Source::Slotted(consumer) => consumer.queue().is_held_up(),
+            Source::Mpmc(_) | Source::Mpsc(_) => false,
         }
     }
 
@@ -83,21 +119,34 @@ impl<'a> Source<'a> {
     pub(super) fn may_sleep(&self) -> bool {
         match self {
             Source::Mpmc(queue) => queue.is_empty(),
+            Source::Slotted(consumer) => consumer.queue().is_empty(),
             Source::Mpsc(consumer) => consumer.is_drained(),
         }
     }
 
-    /// Hands over what the dead consumers of an MPMC queue have claimed. Of an MPSC queue nobody claims anything.
+    /// Whether a consumer of an MPMC queue has died, of whom nobody has taken over yet.
+    pub(crate) fn has_dead(&self, is_dead: impl Fn(usize) -> bool) -> bool {
+        let Source::Slotted(consumer) = self else { return false };
+        let mut owners = consumer.slotted().owners().enumerate();
+        owners.any(|(slot, owner)| slot != consumer.number() && owner.is_some() && is_dead(slot))
+    }
+
+    /// Takes over from the consumers of an MPMC queue that have died, and hands over what they had claimed. `None` if
+    /// another one takes over at the moment.
     ///
     /// # Safety
     ///
-    /// No other consumer is alive; see [`arenaq::mpmc::Head::reclaim`].
-    pub(crate) unsafe fn reclaim(&self, hand_over: impl FnMut(KeyValue)) -> Result<(), Error> {
-        if let Source::Mpmc(queue) = self {
+    /// See [`arenaq::mpmc::Consumer::take_over`].
+    pub(crate) unsafe fn take_over(
+        &mut self,
+        mut is_dead: impl FnMut(usize) -> bool,
+        hand_over: impl FnMut(KeyValue),
+    ) -> Option<TakenOver> {
+        match self {
             // SAFETY: as the caller has promised.
-            unsafe { queue.reclaim(hand_over) };
+            Source::Slotted(consumer) => unsafe { consumer.take_over(|slot, _| is_dead(slot), hand_over) },
+            Source::Mpmc(_) | Source::Mpsc(_) => Some(TakenOver::default()),
         }
-        Ok(())
     }
 
     /// Looks at each element, from the oldest on, and says whether the queue is as it should be while it rests.
@@ -106,17 +155,19 @@ impl<'a> Source<'a> {
     ///
     /// Nobody pops meanwhile.
     pub unsafe fn inspect(&mut self, mut see: impl FnMut(&KeyValue)) -> Result<(), Corruption> {
-        let see_all = |event: &KeyValue| {
+        let mut see_all = |event: &KeyValue| {
             see(event);
             false
         };
+        let mut inspect = |queue: &Mpmc<'_, KeyValue>| {
+            let verify = queue.verify_quiesced();
+            // SAFETY: as the caller has promised.
+            let searched = unsafe { queue.search(&mut see_all) };
+            verify.and(searched.map(|_| ()))
+        };
         match self {
-            Source::Mpmc(queue) => {
-                let verify = queue.verify_quiesced();
-                // SAFETY: as the caller has promised.
-                let searched = unsafe { queue.search(see_all) };
-                verify.and(searched.map(|_| ()))
-            }
+            Source::Mpmc(queue) => inspect(queue),
+            Source::Slotted(consumer) => inspect(&consumer.queue()),
             Source::Mpsc(consumer) => {
                 let verify = consumer.verify_quiesced();
                 consumer.search(see_all);
@@ -124,6 +175,11 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// The MPMC queue, and the slots of its consumers.
+pub(super) fn slotted<'a>(arena: &Arena<'a>) -> Result<Slotted<'a, Native, KeyValue, Counted>, Error> {
+    Ok(arena.mpmc_with_slots::<KeyValue, Counted>(MPMC)?)
 }
 
 fn this_process() -> Owner {

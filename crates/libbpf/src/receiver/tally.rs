@@ -173,15 +173,22 @@ impl Tally {
                 "{SLOTS} consumers have this queue already, or have died: end all of them, and begin with one"
             )),
         })?;
-        Ok(Teller {
-            table,
-            slot,
-            dead: Vec::new(),
-            doubtful: Vec::new(),
-            comes_first: false,
-            consumed: 0,
-            again: 0,
-        })
+        Ok(Teller::new(table, slot))
+    }
+
+    /// The part of the consumer of an MPMC queue that has the slot of this number: so whoever takes over from it knows which
+    /// part was its own.
+    pub(crate) fn teller_at(&self, slot: usize) -> Result<Teller<'_>, Error> {
+        let table = self.table();
+        let slot =
+            table.slots.get(slot).ok_or_else(|| Error::Usage(format!("no slot {slot} in the tally")))?;
+        let mut teller = Teller::new(table, slot);
+        // Somebody may have died after its slot of the queue was free, or while it took over without one.
+        if slot.owner.swap(u64::from(std::process::id()), Ordering::Acquire) != 0 {
+            table.deaths.fetch_add(1, Ordering::Relaxed);
+            teller.doubtful.extend((slot.turn.load(Ordering::Relaxed) != 0).then(|| slot.read().1));
+        }
+        Ok(teller)
     }
 }
 
@@ -198,7 +205,7 @@ pub(crate) struct Teller<'a> {
     table: &'a Table,
     slot: &'a Slot,
     /// The slots of dead consumers, until what they have left was handed over.
-    dead: Vec<&'a Slot>,
+    dead: Vec<(&'a Slot, u64)>,
     /// What the dead have counted last: it may be handed over again.
     doubtful: Vec<KeyValue>,
     /// What the dead have left comes first, so the first other event says that all of it has come.
@@ -207,15 +214,46 @@ pub(crate) struct Teller<'a> {
     again: u64,
 }
 
-impl Teller<'_> {
+impl<'a> Teller<'a> {
+    fn new(table: &'a Table, slot: &'a Slot) -> Teller<'a> {
+        Teller {
+            table,
+            slot,
+            dead: Vec::new(),
+            doubtful: Vec::new(),
+            comes_first: false,
+            consumed: 0,
+            again: 0,
+        }
+    }
+
+    /// What others are told of the consumer of an MPMC queue with the slot of this number: it is dead.
+    pub(crate) fn has_died(&mut self, slot: usize) {
+        let Some(slot) = self.table.slots.get(slot) else { return };
+        let owner = slot.owner.load(Ordering::Relaxed);
+        let is_known = ptr::eq(slot, self.slot) || self.dead.iter().any(|(known, _)| ptr::eq(slot, *known));
+        if owner != 0 && !is_known {
+            self.dead.push((slot, owner));
+            if slot.turn.load(Ordering::Relaxed) != 0 {
+                self.doubtful.push(slot.read().1);
+            }
+        }
+    }
+
+    /// What is known of the dead is to be found out again.
+    pub(crate) fn forget_dead(&mut self) {
+        self.dead.clear();
+        self.doubtful.clear();
+    }
+
     /// Finds those who have died: all others that have a slot. To be called by one who knows that no other
     /// consumer lives. Says whether there are any.
     pub(crate) fn find_dead(&mut self, queue: QueueKind) -> bool {
         self.comes_first = queue == QueueKind::Mpsc;
-        let others = self.table.slots.iter().filter(|slot| !ptr::eq(*slot, self.slot));
-        self.dead = others.filter(|slot| slot.owner.load(Ordering::Relaxed) != 0).collect();
-        let counted = self.dead.iter().filter(|slot| slot.turn.load(Ordering::Relaxed) != 0);
-        self.doubtful = counted.map(|slot| slot.read().1).collect();
+        self.forget_dead();
+        for slot in 0..SLOTS {
+            self.has_died(slot);
+        }
         !self.dead.is_empty()
     }
 
@@ -235,9 +273,11 @@ impl Teller<'_> {
 
     /// Everything that the dead have left was handed over.
     pub(crate) fn bury(&mut self) {
-        for slot in self.dead.drain(..) {
-            slot.owner.store(0, Ordering::Release);
-            self.table.deaths.fetch_add(1, Ordering::Relaxed);
+        for (slot, owner) in self.dead.drain(..) {
+            // Somebody else may have the slot already, and has counted the death.
+            if slot.owner.compare_exchange(owner, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
+                self.table.deaths.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.doubtful.clear();
     }
