@@ -12,7 +12,7 @@ use arenaq::payload::Element;
 use arenaq::structures::Kind;
 use arenaq::{PopError, PushError};
 use arenaq_harness::Instructions;
-use arenaq_libbpf::{Error, Queues, program};
+use arenaq_libbpf::{Error, Queues, log, program};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject};
 use support::{kernel, objects};
 
@@ -506,4 +506,42 @@ fn queues_of_other_capacities_than_the_object_was_loaded_with_do_not_fit() {
     queues.set_capacity("mpsc_4096", 1 << 16).expect("a capacity");
     let error = queues.create(&object).expect_err("it does not fit");
     assert!(matches!(error, Error::Create(CreateError::Arena(ArenaError::NoSpace { .. }))), "{error}");
+}
+
+#[test]
+fn what_a_push_costs_the_verifier_grows_with_the_words_that_are_copied_and_stays_far_from_its_limit() {
+    let Some(_guard) = kernel("costs of a push") else { return };
+    for instructions in objects() {
+        for kind in ["mpmc", "mpsc"] {
+            let costs = [16, 304, 4096].map(|size| {
+                let program = format!("one_{kind}_{size}");
+                let cost = verified_instructions(instructions, &program);
+                println!("{} {program}: {cost}", instructions.name());
+                (size / 8, cost)
+            });
+            for pair in costs.windows(2) {
+                let ((words, cost), (more_words, more)) = (pair[0], pair[1]);
+                // A word is 9 instructions, and up to three paths lead to the copy: there are three ways to a node.
+                assert!(more - cost <= 30 * (more_words - words), "{} {kind} {costs:?}", instructions.name());
+            }
+        }
+    }
+}
+
+/// How many instructions the verifier follows in a program. Its limit is a million.
+fn verified_instructions(instructions: Instructions, program: &str) -> u64 {
+    let (loaded, messages) = log::capture(|| {
+        let mut open = open(instructions);
+        for mut candidate in open.progs_mut() {
+            let is_wanted = candidate.name() == program;
+            candidate.set_autoload(is_wanted);
+            // The statistics, and nothing else.
+            candidate.set_log_level(4);
+        }
+        open.load()
+    });
+    loaded.unwrap_or_else(|error| panic!("{program}: {error}\n{messages}"));
+    let processed = messages.lines().find_map(|line| line.strip_prefix("processed "));
+    let number = processed.and_then(|line| line.split(' ').next()).expect("the verifier's statistics");
+    number.parse().expect("a number")
 }

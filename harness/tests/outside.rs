@@ -137,26 +137,49 @@ fn readme(begins: &str, contains: &str) -> String {
     block.unwrap_or_else(|| panic!("README.md has no block {begins} with {contains}")).to_owned()
 }
 
-#[test]
-fn the_readmes_program_is_built_elsewhere_and_pops_what_the_kernel_pushed() {
-    let _alone = alone();
-    let kernel = support::kernel("the_readmes_program_is_built_elsewhere_and_pops_what_the_kernel_pushed");
+/// A crate of README.md's build script, and of a program and a `main` of it.
+fn readmes_crate(program: &str, main: &str) -> Outside {
     let path = |folder: &str| root().join(folder).display().to_string();
     let outside = Outside::with_manifest(&format!(
-        "[dependencies]\narenaq = {{ path = {:?} }}\narenaq-libbpf = {{ path = {:?} }}\nlibbpf-rs = \"0.27\"\n\n\
+        "[dependencies]\narenaq = {{ path = {:?} }}\narenaq-libbpf = {{ path = {:?} }}\nlibbpf-rs = \"0.27\"\n\
+         bytemuck = {{ version = \"1.25\", features = [\"derive\"] }}\n\n\
          [build-dependencies]\narenaq-bpf-build = {{ path = {:?} }}\nlibbpf-sys = \"1.7\"\n",
         path("."),
         path("crates/libbpf"),
         path("bpf/build"),
     ));
-    outside.write("my.bpf.c", &readme("c\n", "int on_exec"));
+    outside.write("my.bpf.c", &readme("c\n", program));
     outside.write("build.rs", &readme("rust,ignore\n", "Pipeline::new"));
-    outside.write("src/main.rs", &readme("rust,ignore\n", "open_memory"));
+    outside.write("src/main.rs", &readme("rust,ignore\n", main));
     outside.succeed(&["build"]);
+    outside
+}
+
+#[test]
+fn the_readmes_program_is_built_elsewhere_and_pops_what_the_kernel_pushed() {
+    let _alone = alone();
+    let kernel = support::kernel("the_readmes_program_is_built_elsewhere_and_pops_what_the_kernel_pushed");
+    let outside = readmes_crate("ds_vyukhov_init", "test_run");
     if kernel.is_some() {
         let said = outside.succeed(&["run", "--quiet"]);
         assert!(
             said.lines().any(|line| line.starts_with("process ") && line.contains(" started a program")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn the_readmes_own_event_is_built_elsewhere_and_comes_by_the_name_of_its_queue() {
+    let _alone = alone();
+    let kernel = support::kernel("the_readmes_own_event_is_built_elsewhere");
+    let outside = readmes_crate("ARENAQ_MPSC(events", "Queues::of");
+    if kernel.is_some() {
+        let said = outside.succeed(&["run", "--quiet"]);
+        let is_event = |line: &str| line.starts_with("process ") && line.contains(" became true at ");
+        assert!(said.lines().any(is_event), "{said}");
+        assert!(
+            said.contains("events: Some(Dropped { full: 0, contended: 0, invalid: 0, corrupt: 0 })"),
             "{said}"
         );
     }
