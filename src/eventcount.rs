@@ -29,7 +29,7 @@
 //! | queue | the read-modify-write of a push | the consumer may sleep if, after `prepare`, |
 //! |---|---|---|
 //! | MPSC | the swap of the head | a pop or drain says [`PopError::Empty`], or [`mpsc::Consumer::is_drained`] is true: the stub is the head. `Busy` is an element on its way |
-//! | MPMC | the claim of the enqueue position | [`mpmc::Head::is_empty`] says so: the positions are equal. A pop's `Empty` is *not enough*: the cell may be claimed and not published |
+//! | MPMC | the claim of the enqueue position | [`mpmc::Ring::is_empty`] says so: the positions are equal. A pop's `Empty` is *not enough*: the cell may be claimed and not published |
 //!
 //! A consumer that sees an element on its way does not sleep but tries again, so a producer that stalls there
 //! keeps it awake and loses nothing.
@@ -51,7 +51,7 @@
 //! overlooked only if it does not look at it for exactly so many notifications.
 //!
 //! [`PopError::Empty`]: crate::PopError::Empty
-//! [`mpmc::Head::is_empty`]: crate::mpmc::Head::is_empty
+//! [`mpmc::Ring::is_empty`]: crate::mpmc::Ring::is_empty
 //! [`mpsc::Consumer::is_drained`]: crate::mpsc::Consumer::is_drained
 
 use crate::layout::CacheLine;

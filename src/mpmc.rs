@@ -84,7 +84,7 @@ use crate::status::{Corruption, PopError, PushError};
 
 /// One cell of the ring.
 ///
-/// Layout for [`KeyValue`](crate::KeyValue): `sequence` 0, `key` 8, `value` 16; 24 bytes.
+/// Layout for [`KeyValue`]: `sequence` 0, `key` 8, `value` 16; 24 bytes.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Cell<P: Platform, T> {

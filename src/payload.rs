@@ -126,7 +126,7 @@ pub const fn size_of_field<S, F>(_field: fn(&S) -> &F) -> usize {
     size_of::<F>()
 }
 
-/// Makes a struct an [`Element`](crate::payload::Element): the other side of a queue compares its fields.
+/// Makes a struct an [`Element`]: the other side of a queue compares its fields.
 ///
 /// All fields are named, in their order. A struct in C has the same hash if its fields have the same names, offsets and
 /// sizes.

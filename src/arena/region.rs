@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 use super::error::ArenaError;
 
-/// Shared memory that this process has mapped, for one [`Arena`] to be made of or found in.
+/// Shared memory that this process has mapped, for one [`Arena`](super::Arena) to be made of or found in.
 ///
 /// It is neither `Clone` nor `Copy`: memory with live handles cannot be formatted again.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ impl<'n> Spec<'n> {
         Spec::of(Kind::Mpmc, name, ElementType::of::<T>(), capacity)
     }
 
-    /// An MPSC queue with a pool of [`nodes_for`](crate::pool::nodes_for) `elements`, so that as many find room at any
+    /// An MPSC queue with a pool of [`nodes_for`] `elements`, so that as many find room at any
     /// time, and a few more at most times.
     pub const fn mpsc<T: Element>(name: &'n str, elements: u64) -> Self {
         Spec::of(Kind::Mpsc, name, ElementType::of::<T>(), elements)

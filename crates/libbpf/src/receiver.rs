@@ -60,7 +60,7 @@ impl<'a> Receiver<'a> {
     ///
     /// # Errors
     ///
-    /// As [`arenaq::mpsc::Consumer::pop`] and [`arenaq::mpmc::Head::pop`].
+    /// As [`arenaq::mpsc::Consumer::pop`] and [`arenaq::mpmc::Ring::pop`].
     pub fn try_recv(&mut self) -> Result<KeyValue, PopError> {
         self.pop_with(|event| event)
     }
@@ -120,7 +120,7 @@ impl<'a> Receiver<'a> {
         })
     }
 
-    /// Dequeues up to `limit` elements; see [`arenaq::mpsc::Consumer::drain`] and [`arenaq::mpmc::Head::drain`].
+    /// Dequeues up to `limit` elements; see [`arenaq::mpsc::Consumer::drain`] and [`arenaq::mpmc::Ring::drain`].
     ///
     /// A consumer whose place another may take, as that of a queue which is pinned, dequeues them one by one: its
     /// death hands one element over twice, and not a batch.

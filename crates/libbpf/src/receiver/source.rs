@@ -85,7 +85,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     ///
-    /// As [`arenaq::mpsc::Consumer::pop`] and [`arenaq::mpmc::Head::pop`].
+    /// As [`arenaq::mpsc::Consumer::pop`] and [`arenaq::mpmc::Ring::pop`].
     pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
         match self {
             Source::Mpmc(queue) => queue.pop_with(hand_over),
@@ -98,7 +98,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     ///
-    /// As [`arenaq::mpsc::Consumer::drain`] and [`arenaq::mpmc::Head::drain`].
+    /// As [`arenaq::mpsc::Consumer::drain`] and [`arenaq::mpmc::Ring::drain`].
     pub fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
         match self {
             Source::Mpmc(queue) => queue.drain(limit, hand_over),
