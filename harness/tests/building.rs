@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use arenaq::payload::{ElementType, FieldLayout, UNKNOWN, hash};
 use arenaq_bpf_build::{Instructions, Pipeline, Toolchain};
+use arenaq_libbpf::Queues;
 use libbpf_rs::ObjectBuilder;
 use tempfile::TempDir;
 
@@ -183,6 +185,134 @@ fn a_program_that_has_only_an_address_refers_to_its_map() {
     let Some(_kernel) = support::kernel(test) else { return };
     let object = ObjectBuilder::default().open_file(without).expect("libbpf reads it");
     assert!(object.load().is_err(), "then ARENAQ_USES is not needed");
+}
+
+/// A program with these declarations, which does this.
+fn declaring(declarations: &str, does: &str) -> String {
+    format!(
+        r#"
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+struct {{
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16);
+}} arena SEC(".maps");
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+struct event {{ __u64 time; __u32 pid, tid; }};
+struct other {{ __u64 time; __u32 pid, tid; }};
+{declarations}
+SEC("syscall")
+int program(void *context)
+{{
+	struct event event = {{}};
+	struct other other = {{}};
+	{does}
+	return 0;
+}}
+"#
+    )
+}
+
+#[test]
+fn an_element_of_another_type_an_element_too_large_and_a_pop_that_there_is_not_do_not_compile() {
+    let queues = "ARENAQ_MPSC(events, struct event, 64);\nARENAQ_MPMC(jobs[2], struct event, 64);";
+    let right = "arenaq_push(&events, &event); arenaq_push(&jobs[1], &event); arenaq_pop(&jobs[0], &event); (void)other;";
+    object(&PIPELINE.1, "right.bpf.c", &declaring(queues, right)).expect("it compiles");
+    for (declarations, does, says) in [
+        (queues, "arenaq_push(&events, &other);", "the queue carries elements of another type"),
+        (queues, "arenaq_pop(&jobs[0], &other);", "the queue carries elements of another type"),
+        (queues, "arenaq_push(&events, &event.time);", "the queue carries elements of another type"),
+        (queues, "arenaq_pop(&events, &event);", "_Generic"),
+        (
+            "struct large { char bytes[4097]; };\nARENAQ_MPSC(events, struct large, 64);",
+            "",
+            "from 1 to 4096 bytes",
+        ),
+        ("struct none {};\nARENAQ_MPSC(events, struct none, 64);", "", "from 1 to 4096 bytes"),
+    ] {
+        let program = declaring(declarations, &format!("{does} (void)event; (void)other;"));
+        let error = object(&PIPELINE.1, "wrong.bpf.c", &program).expect_err(does).to_string();
+        assert!(error.contains(says), "{does}: {error}");
+    }
+}
+
+#[test]
+fn queues_of_any_declaration_are_found_with_what_their_type_says() {
+    let declarations = "
+        typedef struct event event_t;
+        struct bits { __u64 a : 4, b : 60; };
+        struct nested { struct { __u32 x, y; }; __u64 z; };
+        union either { __u64 a; __u32 b; };
+        struct parts { const event_t event; enum { ONE } kind; void *pointers[3]; char name[5]; };
+        ARENAQ_MPSC(by_typedef, event_t, 64);
+        ARENAQ_MPMC(numbers, __u32, 8);
+        ARENAQ_MPMC(bits, struct bits, 8);
+        ARENAQ_MPMC(nested, struct nested, 8);
+        ARENAQ_MPMC(either, union either, 8);
+        ARENAQ_MPMC(parts, struct parts, 8);
+        ARENAQ_MPMC(grid[2][3], struct event, 16);
+        __u64 __arena no_queues[1024];
+        struct { struct { int x; } queue; } __arena no_queue;";
+    let uses = "arenaq_push(&by_typedef, &event); arenaq_push(&grid[1][2], &event); (void)other;
+        no_queues[0] = 1; no_queue.queue.x = 1;
+        { __u32 number = 0; arenaq_push(&numbers, &number); }
+        { struct bits e = {}; arenaq_push(&bits, &e); }
+        { struct nested e = {}; arenaq_push(&nested, &e); }
+        { union either e = {}; arenaq_push(&either, &e); }
+        { struct parts e = {}; arenaq_push(&parts, &e); }";
+    let object = object(&PIPELINE.1, "shapes.bpf.c", &declaring(declarations, uses)).expect("it compiles");
+    let open = ObjectBuilder::default().open_file(object).expect("libbpf reads it");
+    let queues = Queues::of(&open).expect("it has queues");
+    let names: Vec<_> = queues.iter().map(|queue| queue.name.as_str().to_owned()).collect();
+    let grid = (0..6).map(|i| format!("grid[{}][{}]", i / 3, i % 3));
+    let mut expected: Vec<_> =
+        ["by_typedef", "numbers", "bits", "nested", "either", "parts"].map(str::to_owned).into();
+    expected.extend(grid);
+    for name in &expected {
+        assert!(names.contains(name), "{name} of {names:?}");
+    }
+    assert_eq!(names.len(), expected.len(), "{names:?}");
+
+    let element = |name: &str| {
+        let queue = queues.iter().find(|queue| queue.name.as_str() == name).expect("it was found");
+        queue.element
+    };
+    let field = |name, offset, size| FieldLayout { name, offset, size };
+    let event = hash(16, &[field("time", 0, 8), field("pid", 8, 4), field("tid", 12, 4)]);
+    assert_eq!(element("by_typedef"), ElementType { size: 16, hash: event });
+    assert_eq!(element("grid[1][2]"), ElementType { size: 16, hash: event });
+    // What has no like in Rust fits every type of its size.
+    assert_eq!(element("numbers"), ElementType { size: 8, hash: UNKNOWN });
+    assert_eq!(element("bits"), ElementType { size: 8, hash: UNKNOWN });
+    assert_eq!(element("nested"), ElementType { size: 16, hash: UNKNOWN });
+    assert_eq!(element("either"), ElementType { size: 8, hash: UNKNOWN });
+    let parts =
+        [field("event", 0, 16), field("kind", 16, 4), field("pointers", 24, 24), field("name", 48, 5)];
+    assert_eq!(element("parts"), ElementType { size: 56, hash: hash(56, &parts) });
+}
+
+#[test]
+fn a_queue_that_cannot_be_found_or_named_is_refused_with_what_to_do() {
+    let long = "x".repeat(48);
+    let cases = [
+        ("static ARENAQ_MPSC(events, struct event, 64);".to_owned(), "events".to_owned(), "make it global"),
+        (format!("ARENAQ_MPSC({long}, struct event, 64);"), long.clone(), "from 1 to 47 bytes"),
+        (
+            "__arena struct { struct arenaq_mpsc queue; struct event element[0]; } events;".to_owned(),
+            "events".to_owned(),
+            "declare it with ARENAQ_MPMC or ARENAQ_MPSC",
+        ),
+    ];
+    for (number, (declaration, name, says)) in cases.into_iter().enumerate() {
+        let program = declaring(&declaration, &format!("arenaq_push(&{name}, &event); (void)other;"));
+        let object = object(&PIPELINE.1, &format!("refused{number}.bpf.c"), &program).expect("it compiles");
+        let open = ObjectBuilder::default().open_file(object).expect("libbpf reads it");
+        let error = Queues::of(&open).expect_err(&declaration).to_string();
+        assert!(error.contains(&name) && error.contains(says), "{error}");
+    }
 }
 
 /// The kernel takes it, if this machine lets us ask.
