@@ -288,8 +288,12 @@ fn two_survivors_take_over_from_two_dead_one_after_the_other() {
     .check_each(deaths, |death, outcomes| {
         let ring = Ring::with(&[1, 2]);
         let seen = ring.die(0, death, &Outcomes::default());
-        let heirs =
-            [1, 2].map(|slot| spawn(&ring, outcomes, move |ring, outcomes| ring.succeed(slot, outcomes)));
+        // The second try finds what the first has left of the other's turn.
+        let heirs = [1, 2].map(|slot| {
+            spawn(&ring, outcomes, move |ring, outcomes| {
+                ring.succeed(slot, outcomes).and([ring.succeed(slot, outcomes)])
+            })
+        });
         ring.account(1, [1, 2], seen.and(join(heirs)));
     });
 }

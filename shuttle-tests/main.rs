@@ -6,6 +6,7 @@
 //! | [`accounting`] | large programs: nothing is lost or seen twice, and each producer's order is kept |
 //! | [`batches`] | the same of batches beside single operations |
 //! | [`owned`] | the queues in plain Rust: elements that own something |
+//! | [`deaths`] | consumers that are killed anywhere, and those that take over from them |
 //! | [`linearizability`] | small programs, whose histories are held against both specifications |
 //! | [`specification`] | the two specifications, and the checker |
 //! | [`scenarios`] | generated programs that shrink |
@@ -20,8 +21,11 @@
 
 mod accounting;
 mod batches;
+mod deaths;
 mod history;
 mod linearizability;
+#[path = "../tests/support/mortal.rs"]
+mod mortal;
 mod owned;
 mod queues;
 mod replay;

@@ -5,17 +5,21 @@
 //! | it died | MPSC | MPMC |
 //! |---|---|---|
 //! | before it claimed the element | nothing has happened: the next consumer pops the element | the same |
-//! | before the element was handed over, or in the middle of that | the same: nothing says that it was taken | the cell stays claimed, and a producer that arrives there a lap later finds the queue full. [`mpmc::Ring::reclaim`] hands the element over and frees the cell |
+//! | before the element was handed over, or in the middle of that | the same: nothing says that it was taken | the cell stays claimed, and a producer that arrives there a lap later finds the queue full. Whoever lives hands the element over and frees the cell: [`mpmc::Consumer::take_over`] |
 //! | after it was handed over, before the tail moved or the cell was free | the element is handed over a second time | the same |
 //! | after that | the old stub may be lost to the pool, and the counter one too high: [`mpsc::Consumer::repair`] | the counter may be one too high: [`mpmc::Ring::recount`] |
 //!
 //! So no element is lost, and one for each death may be seen twice, if it is handed over inside of
-//! [`mpsc::Consumer::pop_with`] or [`mpmc::Ring::pop_with`].
+//! [`mpsc::Consumer::pop_with`] or [`mpmc::Consumer::pop_with`].
+//!
+//! Consumers of an MPMC queue tell each other what they claim in [slots](crate::mpmc::slots), so that others can go on
+//! while one takes over. One without a slot announces nothing: after [`mpmc::Ring::pop_with`] the cell of a dead one can
+//! be told from that of a living one only when no consumer is left, and [`mpmc::Ring::reclaim`] is for that moment.
 //!
 //! A batch is popped in one step at its end: if the consumer dies in [`mpsc::Consumer::drain`], all elements that
 //! the batch has handed over are handed over a second time, and if it dies after the tail moved, all nodes of
-//! the batch may be lost to the pool, and the counter be too high by as many. In [`mpmc::Ring::drain`] each cell is
-//! freed by itself, so one element at most is seen twice; the reclaim hands over the rest of the batch.
+//! the batch may be lost to the pool, and the counter be too high by as many. In [`mpmc::Consumer::drain`] each cell is
+//! freed by itself, so one element at most is seen twice; whoever takes over hands over the rest of the batch.
 //!
 //! Who dies while the pool grows ([`Nodes::reserve`]) leaves numbers of nodes that nobody has made. Their memory
 //! may not be there yet, so [`mpsc::Consumer::repair`] writes every node that it gives back; if there may be no

@@ -9,6 +9,7 @@ use arenaq::arena::{MAX_QUEUES, Placed, Spec};
 use arenaq::bytemuck::{Pod, Zeroable};
 use arenaq::count::{Counted, Uncounted};
 use arenaq::drops::Dropped;
+use arenaq::mpmc::{SLOTS, SlotError};
 use arenaq::payload::{Element, ElementType, UNKNOWN};
 use arenaq::pool::{MAX_ELEMENTS, nodes_for};
 use arenaq::structures::{Kind, LAYOUT_HASH};
@@ -777,4 +778,21 @@ fn every_page_of_a_queue_is_written_when_it_is_made_so_that_programs_in_the_kern
         let untouched = pages.iter().position(|page| page.iter().all(|&word| word == UNTOUCHED));
         assert_eq!(untouched, None, "a page of {kind} that nobody has written");
     }
+}
+
+#[test]
+fn an_mpmc_queue_has_as_many_consumers_as_slots_and_another_when_one_is_gone() {
+    let memory = Memory::new(1 << 16);
+    let mut arena = memory.format();
+    arena.create(&Spec::mpmc::<KeyValue>("jobs", 64)).expect("room");
+    let mut consumers: Vec<_> =
+        (0..SLOTS).map(|_| arena.consumer::<KeyValue>("jobs").expect("a slot")).collect();
+    let refused = arena.consumer::<KeyValue>("jobs").expect_err("no slot is left");
+    assert!(refused.to_string().contains("`jobs` takes no more consumers: all 16 slots"), "{refused}");
+    consumers.pop();
+    arena.consumer::<KeyValue>("jobs").expect("its slot");
+    let taken = arena.mpmc_with_slots::<KeyValue, Uncounted>("jobs").expect("the queue");
+    let owner = NonZero::<u64>::MIN;
+    assert!(matches!(taken.consumer_at(3, owner), Err(SlotError::Taken { slot: 3, .. })));
+    assert!(matches!(taken.consumer_at(SLOTS, owner), Err(SlotError::Absent { slot: SLOTS, slots: SLOTS })));
 }

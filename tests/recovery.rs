@@ -5,13 +5,18 @@ mod support;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
+use std::num::NonZero;
 
+use arenaq::mpmc::{self, Slots};
 use arenaq::platform::Native;
 use arenaq::recovery::Repaired;
-use arenaq::{Corruption, KeyValue, PopError, mpsc};
+use arenaq::{Corruption, KeyValue, PopError, PushError, mpsc};
 use support::ends::{SIDES, Side};
 use support::queues::{List, Ring, item};
 use support::scripted::{Scripted, dying, on_processor, stalled};
+
+/// What consumers call themselves.
+const OWNER: NonZero<u64> = NonZero::<u64>::MIN;
 
 /// A ring of four, in its second lap, with the elements 1, 2 and 3.
 fn ring() -> Ring {
@@ -690,4 +695,119 @@ fn a_single_consumer_whose_pop_panics_goes_on_when_its_element_is_reclaimed() {
     assert_eq!(left, [item(1)]);
     assert_eq!((consumer.pop(), consumer.pop()), (Ok(item(3)), Err(PopError::Empty)));
     assert_eq!(ring.queue().verify_quiesced(), Ok(()));
+}
+
+#[test]
+fn mpmc_from_a_consumer_with_a_slot_that_dies_anywhere_one_that_lives_takes_over() {
+    for batch in 1..=3 {
+        let (mut died, mut twice, mut taken_over) = (0, 0, 0);
+        for death in 0.. {
+            let (ring, slots, seen) = (ring(), Slots::<Scripted>::new(), Seen::default());
+            let queue = ring.queue().with_slots(&slots);
+            let mut living = queue.consumer(OWNER).expect("a slot");
+            let mut mortal = ManuallyDrop::new(queue.consumer(OWNER).expect("another slot"));
+            let ended = dying(death, || while mortal.drain(batch, |element| seen.take(element)).is_ok() {});
+
+            // SAFETY: the other one is dead, and both have slots.
+            let found = unsafe { living.take_over(|_, _| true, |element| seen.take(element)) };
+            let found = found.expect("nobody else takes over");
+            assert_eq!((found.consumers, found.undecided), (1, 0), "death before access {death}");
+            taken_over += found.elements;
+            while living.pop_with(|element| seen.take(element)).is_ok() {}
+            twice += seen.check(death);
+            assert_eq!(queue.owners().filter(Option::is_some).count(), 1, "its slot is free");
+            // SAFETY: nothing runs.
+            unsafe { ring.queue().recount() };
+            assert_eq!(ring.queue().verify_quiesced(), Ok(()), "death before access {death}");
+            for serial in 4..8 {
+                assert_eq!(ring.queue().push(item(serial)), Ok(()), "every cell is free");
+            }
+            if ended.is_some() {
+                break;
+            }
+            died += 1;
+        }
+        // The read and the free of each, and the announcement and the claim of each batch.
+        assert!(died >= 3 * 2 + 3_u64.div_ceil(batch) * 6, "{died}");
+        // In each pop one death is between the handing over and the free of the cell.
+        assert_eq!(twice, 3);
+        assert!(taken_over >= 3 * 2, "{taken_over}");
+    }
+}
+
+#[test]
+fn mpmc_who_takes_over_leaves_what_a_living_consumer_may_hold_until_that_has_ended() {
+    let (ring, slots) = (ring(), Slots::<Scripted>::new());
+    let queue = ring.queue().with_slots(&slots);
+    let [mut heir, mut living, mortal] = [(); 3].map(|()| queue.consumer(OWNER).expect("a slot"));
+    let mut mortal = ManuallyDrop::new(mortal);
+    let dead = mortal.number();
+    // Announced, and not claimed.
+    assert_eq!(dying(4, || mortal.pop()), None);
+    let mut taken = Vec::new();
+    let mut take_over = |heir: &mut mpmc::Consumer<'_, _, _>| {
+        // SAFETY: that one is dead, and all have slots.
+        unsafe { heir.take_over(|slot, _| slot == dead, |element| taken.push(element)) }
+    };
+    let popped = living.pop_with(|element| {
+        let found = take_over(&mut heir).expect("nobody else takes over");
+        assert_eq!((found.elements, found.consumers, found.undecided), (0, 0, 1), "the living one has it");
+        element
+    });
+    assert_eq!(popped, Ok(item(1)));
+    let found = take_over(&mut heir).expect("nobody else takes over");
+    assert_eq!((found.elements, found.consumers, found.undecided), (0, 1, 0), "nothing was claimed");
+    assert_eq!(taken, []);
+    assert_eq!((living.pop(), heir.pop()), (Ok(item(2)), Ok(item(3))));
+}
+
+#[test]
+fn mpmc_after_a_panic_a_consumer_with_a_slot_hands_over_what_it_held() {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    let (ring, slots) = (ring(), Slots::<Scripted>::new());
+    let queue = ring.queue().with_slots(&slots);
+    let panics_at = |consumer: &mut mpmc::Consumer<'_, _, _>, serial| {
+        let hand_over = |element| {
+            if element == item(serial) {
+                // Past the panic hook, which would print.
+                resume_unwind(Box::new("the closure"));
+            }
+        };
+        catch_unwind(AssertUnwindSafe(|| consumer.drain(3, hand_over))).expect_err("the closure panics");
+    };
+    let mut consumer = queue.consumer(OWNER).expect("a slot");
+    panics_at(&mut consumer, 2);
+    assert_eq!(consumer.pop(), Ok(item(2)), "the first was handed over and freed");
+    // To others one that is dropped in the middle has died.
+    panics_at(&mut consumer, 3);
+    drop(consumer);
+    let mut heir = queue.consumer(OWNER).expect("another slot");
+    let mut taken = Vec::new();
+    // SAFETY: it was dropped.
+    let found = unsafe { heir.take_over(|_, _| true, |element| taken.push(element)) };
+    assert_eq!(found.map(|found| found.consumers), Some(1));
+    assert_eq!(taken, [item(3)]);
+    assert_eq!((heir.pop(), ring.queue().len()), (Err(PopError::Empty), 0));
+}
+
+#[test]
+fn mpmc_a_ring_that_the_dead_keep_from_producers_says_so() {
+    let (ring, slots) = (ring(), Slots::<Scripted>::new());
+    let queue = ring.queue().with_slots(&slots);
+    let mut living = queue.consumer(OWNER).expect("a slot");
+    let mut mortal = ManuallyDrop::new(queue.consumer(OWNER).expect("another slot"));
+    assert_eq!(dying(5, || mortal.pop()), None, "it has claimed the first");
+    let mut pushed = 4;
+    while ring.queue().push(item(pushed)).is_ok() {
+        pushed += 1;
+    }
+    assert!(!ring.queue().is_held_up(), "there are elements");
+    while living.pop().is_ok() {}
+    assert!(ring.queue().is_empty() && ring.queue().is_held_up());
+    assert_eq!(ring.queue().push(item(9)), Err(PushError::Full));
+    // SAFETY: the other one is dead, and both have slots.
+    unsafe { living.take_over(|_, _| true, |element| assert_eq!(element, item(1))) };
+    assert!(!ring.queue().is_held_up());
+    assert_eq!(ring.queue().push(item(9)), Ok(()));
 }

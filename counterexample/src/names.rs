@@ -194,12 +194,10 @@ mod tests {
     #[test]
     fn every_site_is_shown_with_the_memory_that_its_name_says() {
         // What a name says that does not end with the field: the operation on it.
-        const VERBS: [(&str, &str); 21] = [
+        const VERBS: [(&str, &str); 18] = [
             ("publish_cell", "sequence"),
             ("free_cell", "sequence"),
             ("link_node", "next"),
-            ("read_buffer", "ring"),
-            ("read_mask", "ring"),
             ("claim_block", "top"),
             ("push_chain", "top"),
             ("take_node", "magazine"),
@@ -214,7 +212,6 @@ mod tests {
             ("withdraw_sleeper", "sleepers"),
             ("advance_epoch", "sleepers"),
             ("load_state", "sleepers"),
-            ("claim_positions", "position"),
             ("write_node", "memory"),
         ];
         for site in sites() {

@@ -340,7 +340,8 @@ impl<'a, P: Platform> Turn<'a, P> {
         }
         let claimed = (found | WHOSE).wrapping_add(1) | (number as u64 + 1);
         let claim = slots.recoverer.compare_exchange(found, claimed, &site::TAKE_TURN);
-        claim.is_ok().then_some(Turn { recoverer: slots.recoverer, claimed })
+        // Made only then: who drops a turn ends it.
+        claim.is_ok().then(|| Turn { recoverer: slots.recoverer, claimed })
     }
 }
 
