@@ -448,54 +448,75 @@ fn use_it(memory: &Memory) {
     let _ = (unsafe { consumer.repair() }, pool.free_nodes(), consumer.verify_quiesced());
 }
 
+/// Runs a test where its frames lie in one part of the stack. A thread takes nodes from the magazine that the address of
+/// its frames says, and would take them from two if a part ended between these frames.
+fn in_one_part_of_the_stack(test: &dyn Fn()) {
+    const PART: usize = 1 << 16;
+    let frame = std::hint::black_box([0u8; 4096]);
+    if (PART / 2..PART).contains(&((&raw const frame).addr() % PART)) {
+        test();
+    } else {
+        in_one_part_of_the_stack(test);
+    }
+    std::hint::black_box(&frame);
+}
+
 #[test]
 fn the_undamaged_arena_with_blocks_is_sound() {
-    let memory = used_with_blocks();
-    let arena = attach(&memory);
-    let pool = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound").nodes();
-    assert_eq!(pool.free_nodes(), Ok(NODES - 4));
-    assert_eq!(magazines(&memory).into_iter().filter(|at| memory.peek(*at) != 0).count(), 1);
-    let spent = |block| memory.peek(link(&memory, block)) & u64::from(u32::MAX);
-    assert!((1..=NODES.div_ceil(BLOCK)).any(|block| spent(block) > 0));
-    assert_eq!(arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound").verify_quiesced(), Ok(()));
-    use_it(&memory);
-    // What `use_it` has pushed is partly popped.
-    let left = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound").len();
-    assert_eq!(pool.free_nodes(), Ok(NODES - 1 - left));
+    in_one_part_of_the_stack(&|| {
+        let memory = used_with_blocks();
+        let arena = attach(&memory);
+        let pool = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound").nodes();
+        assert_eq!(pool.free_nodes(), Ok(NODES - 4));
+        assert_eq!(magazines(&memory).into_iter().filter(|at| memory.peek(*at) != 0).count(), 1);
+        let spent = |block| memory.peek(link(&memory, block)) & u64::from(u32::MAX);
+        assert!((1..=NODES.div_ceil(BLOCK)).any(|block| spent(block) > 0));
+        assert_eq!(arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound").verify_quiesced(), Ok(()));
+        use_it(&memory);
+        // What `use_it` has pushed is partly popped.
+        let left = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound").len();
+        assert_eq!(pool.free_nodes(), Ok(NODES - 1 - left));
+    });
 }
 
 #[test]
 fn a_magazine_that_leads_out_of_the_pool_is_reported_and_refused() {
-    for wild in [NODES + 1, 1000, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX] {
-        let memory = used_with_blocks();
-        let arena = attach(&memory);
-        let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
-        let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
-        let (empty, full): (Vec<_>, Vec<_>) =
-            magazines(&memory).into_iter().partition(|at| memory.peek(*at) == 0);
-        let sound = memory.peek(full[0]);
-        memory.poke(full[0], wild);
-        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(wild)));
-        // All of them, for a thread whose stack lies so may change its number.
-        let all = magazines(&memory);
-        let found = all.map(|at| memory.peek(at));
-        all.iter().for_each(|at| memory.poke(*at, wild));
-        assert_eq!(producer.push(item(0)), Err(PushError::Corrupt), "{wild:#x}");
-        assert_eq!(producer.push_many(&[item(0); 5]), Err(PushError::Corrupt), "{wild:#x}");
-        for serial in 10..13 {
-            assert_eq!(consumer.pop(), Ok(item(serial)), "the queue is well");
-        }
-        all.iter().zip(found).for_each(|(at, found)| memory.poke(*at, found));
-        memory.poke(full[0], sound);
-        assert_eq!(producer.nodes().free_nodes(), Ok(NODES - 1));
+    in_one_part_of_the_stack(&|| {
+        for wild in [NODES + 1, 1000, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX] {
+            let memory = used_with_blocks();
+            let arena = attach(&memory);
+            let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("sound");
+            let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
+            let (empty, full): (Vec<_>, Vec<_>) =
+                magazines(&memory).into_iter().partition(|at| memory.peek(*at) == 0);
+            let sound = memory.peek(full[0]);
+            memory.poke(full[0], wild);
+            assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(wild)));
+            // All of them, for a thread whose stack lies so may change its number.
+            let all = magazines(&memory);
+            let found = all.map(|at| memory.peek(at));
+            all.iter().for_each(|at| memory.poke(*at, wild));
+            assert_eq!(producer.push(item(0)), Err(PushError::Corrupt), "{wild:#x}");
+            assert_eq!(producer.push_many(&[item(0); 5]), Err(PushError::Corrupt), "{wild:#x}");
+            for serial in 10..13 {
+                assert_eq!(consumer.pop(), Ok(item(serial)), "the queue is well");
+            }
+            all.iter().zip(found).for_each(|(at, found)| memory.poke(*at, found));
+            memory.poke(full[0], sound);
+            assert_eq!(producer.nodes().free_nodes(), Ok(NODES - 1));
 
-        memory.poke(empty[0], wild);
-        assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(wild)));
-        let pushed = (0..).map(|serial| producer.push(item(serial))).find(Result::is_err);
-        assert_eq!(pushed, Some(Err(PushError::Corrupt)), "who steals from it finds out, and nobody else");
-        assert!(consumer.len() > NODES - 3 * BLOCK, "{}", consumer.len());
-        assert_eq!(consumer.verify_quiesced(), Ok(()));
-    }
+            memory.poke(empty[0], wild);
+            assert_eq!(producer.nodes().free_nodes(), Err(Corruption::Link(wild)));
+            let pushed = (0..).map(|serial| producer.push(item(serial))).find(Result::is_err);
+            assert_eq!(
+                pushed,
+                Some(Err(PushError::Corrupt)),
+                "who steals from it finds out, and nobody else"
+            );
+            assert!(consumer.len() > NODES - 3 * BLOCK, "{}", consumer.len());
+            assert_eq!(consumer.verify_quiesced(), Ok(()));
+        }
+    });
 }
 
 #[test]
