@@ -20,7 +20,7 @@ pub mod site {
             .why("a statistic: nothing is decided by it");
         /// None, before anybody knows of the counters.
         INIT: Write = Site::write("drops.init.write")
-            .of(Field::Drops)
+            .of(Field::Several)
             .why("nobody else knows of the counters yet");
         /// How many there were.
         INSPECT: Load = Site::load(Relaxed, "drops.inspect.load")

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn every_site_is_shown_with_the_memory_that_its_name_says() {
         // What a name says that does not end with the field: the operation on it.
-        const VERBS: [(&str, &str); 18] = [
+        const VERBS: [(&str, &str); 26] = [
             ("publish_cell", "sequence"),
             ("free_cell", "sequence"),
             ("link_node", "next"),
@@ -213,6 +213,14 @@ mod tests {
             ("advance_epoch", "sleepers"),
             ("load_state", "sleepers"),
             ("write_node", "memory"),
+            ("increment", "drops"),
+            ("load", "drops"),
+            ("store_first", "announcement"),
+            ("store_length", "announcement"),
+            ("clear_length", "announcement"),
+            ("reset_length", "announcement"),
+            ("load_first", "announcement"),
+            ("load_length", "announcement"),
         ];
         for site in sites() {
             let [structure, operation, access] =
@@ -224,7 +232,7 @@ mod tests {
                 let expected = if operation == "consumer" { "owner" } else { "header" };
                 assert_eq!(shown, expected, "{}", site.name);
             } else if operation == "any" {
-                assert_eq!(shown, "room", "{}", site.name);
+                assert_eq!(shown, if structure == "mpmc" { "ring" } else { "room" }, "{}", site.name);
             } else {
                 let said = VERBS.iter().find(|(verb, _)| *verb == access);
                 let said = said.map_or_else(|| access.rsplit('_').next().unwrap_or(access), |(_, said)| said);
@@ -233,7 +241,7 @@ mod tests {
             if shown.ends_with("position") {
                 let side = match operation {
                     "push" | "push_many" | "single_producer" => "enqueue position",
-                    "pop" | "drain" | "single_consumer" => "dequeue position",
+                    "pop" | "drain" | "take" | "take_over" | "single_consumer" => "dequeue position",
                     _ => "position",
                 };
                 assert_eq!(shown, side, "{}", site.name);
