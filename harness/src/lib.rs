@@ -2,7 +2,10 @@
 //! event.
 //!
 //! ```no_run
+//! use arenaq::KeyValue;
+//! use arenaq::count::Counted;
 //! use arenaq_harness::{Config, Hook, Kernel, QueueKind};
+//! use arenaq_libbpf::MPSC;
 //!
 //! let config = Config { queue: QueueKind::Mpsc, hook: Hook::ExtCreate, ..Config::default() };
 //! let kernel = Kernel::load(&config)?;

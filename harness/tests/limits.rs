@@ -212,8 +212,9 @@ fn addresses_that_a_limit_does_not_leave_are_refused_with_how_many_there_are() {
     };
     assert_refused(&threads("4000000"), &["bytes", "`ulimit -v` leaves", "smaller --capacity"]);
     assert_accounted(&threads("1000").json());
-    // At no limit does the process abort: a step is less than what a consumer counts in.
-    for kilobytes in (8_000..26_000).step_by(997) {
+    // At no limit does the process abort: a step is less than what a consumer counts in. With less than the first one the
+    // runtime of Rust does not start.
+    for kilobytes in (9_000..26_000).step_by(997) {
         let limit = format!("ulimit -v {kilobytes}");
         let arguments = ["run", "--backend", "threads", "--operations", "1000", "--capacity", "64"];
         let outcome = run(&mut limited(&limit, &arguments));
