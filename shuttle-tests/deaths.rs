@@ -96,12 +96,9 @@ impl Ring {
         // SAFETY: whoever is said to be dead has said so itself, and its slot is used by nobody else; everybody who consumes
         // has a slot.
         let found = unsafe { consumer.take_over(|slot, _| is_dead(slot), |value| taken.push(value)) };
-        let found = match found {
-            None => {
-                run.saw("another's turn");
-                return 0;
-            }
-            Some(found) => found,
+        let Some(found) = found else {
+            run.saw("another's turn");
+            return 0;
         };
         assert_eq!(found.elements, taken.len() as u64);
         run.saw(match (found.elements, found.undecided) {
