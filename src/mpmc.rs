@@ -102,8 +102,7 @@ impl<P: Platform, T> Cell<P, T> {
 /// The shared control block of a queue.
 ///
 /// Layout: `enqueue_pos` 0x00, `dequeue_pos` 0x40, `buffer_mask` 0x80, `buffer` 0x88, `count` 0x90; 192
-/// bytes, in lines of 64. All zero is a queue that was never initialised: every operation on it reports
-/// `Invalid`.
+/// bytes, in lines of 64. All zero is a queue that was never initialised: it has no [`Ring`].
 ///
 /// Threads push and pop through a [`Ring`], any number of them.
 #[repr(C)]
