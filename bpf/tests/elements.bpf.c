@@ -263,22 +263,32 @@ int dropped(struct drive *args)
 	return 0;
 }
 
-/* One push and nothing else: what it costs the verifier. */
+/* One operation and nothing else: what it costs the verifier. */
 #define ONE(size)                                                      \
 	SEC("syscall")                                                 \
-	int one_mpmc_##size(struct drive *args)                        \
+	int one_mpmc_push_##size(struct drive *args)                   \
 	{                                                              \
 		IN_MAP(struct e##size);                                \
 		return arenaq_push(&mpmc_##size, element);             \
 	}                                                              \
 								       \
 	SEC("syscall")                                                 \
-	int one_mpsc_##size(struct drive *args)                        \
+	int one_mpmc_pop_##size(struct drive *args)                    \
+	{                                                              \
+		IN_MAP(struct e##size);                                \
+		return arenaq_pop(&mpmc_##size, element);              \
+	}                                                              \
+								       \
+	SEC("syscall")                                                 \
+	int one_mpsc_push_##size(struct drive *args)                   \
 	{                                                              \
 		IN_MAP(struct e##size);                                \
 		return arenaq_push(&mpsc_##size, element);             \
 	}
 
+ONE(8)
 ONE(16)
+ONE(24)
 ONE(304)
+ONE(1024)
 ONE(4096)

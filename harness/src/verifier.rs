@@ -1,7 +1,7 @@
 //! What the kernel's verifier has to do for each program.
 
 use arenaq_libbpf::{Instructions, QueueKind, Refusal, choose, log, require};
-use libbpf_rs::OpenProgram;
+use libbpf_rs::{OpenObject, OpenProgram};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -75,7 +75,7 @@ pub fn measure(wanted: Option<Instructions>) -> Result<Vec<Cost>, Error> {
                 let name = if program == hook.program() { hook.name() } else { ANY };
                 let is_known = |cost: &Cost| cost.program == program && cost.queue == queue.name();
                 if !costs.iter().any(is_known) {
-                    let outcome = load(&config, instructions, &program);
+                    let outcome = load_alone(|| kernel::open(&config, instructions, PAGES), &program);
                     costs.push(Cost {
                         program,
                         hook: name,
@@ -98,9 +98,10 @@ fn programs(config: &Config, instructions: Instructions) -> Result<Vec<String>, 
     Ok(needed.map(|program| program.name().to_string_lossy().into_owned()).collect())
 }
 
-fn load(config: &Config, instructions: Instructions, program: &str) -> Outcome {
+/// Loads one program of an object that was opened, and nothing else of it, and takes it away again.
+pub fn load_alone(open: impl FnOnce() -> libbpf_rs::Result<OpenObject>, program: &str) -> Outcome {
     let (loaded, messages) = log::capture(|| {
-        let mut open = kernel::open(config, instructions, PAGES)?;
+        let mut open = open()?;
         for mut candidate in open.progs_mut() {
             let is_wanted = candidate.name() == program;
             candidate.set_autoload(is_wanted);

@@ -34,29 +34,20 @@ pub(crate) struct KernelsArgs {
     accelerator: Option<Wish>,
 }
 
-fn read() -> anyhow::Result<List> {
-    List::read(&root().join(LIST))
-}
-
-/// The newest kernel of the list.
-pub(crate) fn newest() -> anyhow::Result<String> {
-    let last = read()?.kernels.pop().with_context(|| format!("{LIST} has no kernel"))?;
-    Ok(last.version)
-}
-
 pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
-    let mut list = read()?;
-    if !arguments.only.is_empty() {
+    let mut list = List::read(&root().join(LIST))?;
+    let kernels = if arguments.only.is_empty() {
+        list.kernels(&Image::newest()?)
+    } else {
         let entry = |version: &String| Entry { version: version.clone(), why: String::new() };
-        list.kernels = arguments.only.iter().map(entry).collect();
-    }
+        arguments.only.iter().map(entry).collect()
+    };
     if !arguments.test.is_empty() {
         list.tests.clone_from(&arguments.test);
     }
     let is_whole = arguments.only.is_empty() && arguments.test.is_empty();
     let accelerator = Accelerator::choose(arguments.accelerator.map(Wish::into))?;
-    let images: Vec<_> =
-        list.kernels.iter().map(|entry| Image::find(&entry.version)).collect::<Result<_, _>>()?;
+    let images: Vec<_> = kernels.iter().map(|entry| Image::find(&entry.version)).collect::<Result<_, _>>()?;
     println!("compiling the harness and its tests");
     let (arenaq, tests) = compile(&list.tests)?;
     let programs = Programs::new(&arenaq, &tests, &list.skips)?;
@@ -70,7 +61,7 @@ pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
         print!("{}", report::notes(kernel));
     }
     if is_whole {
-        let why: Vec<_> = list.kernels.iter().map(|entry| entry.why.as_str()).collect();
+        let why: Vec<_> = kernels.iter().map(|entry| entry.why.as_str()).collect();
         std::fs::write(root().join(FILE), report::generate(&examined, &why, &list.skips))
             .with_context(|| format!("cannot write {FILE}"))?;
         println!("wrote {FILE}");

@@ -45,7 +45,7 @@ enum Command {
     Layouts(LayoutsArgs),
     /// Runs the command `arenaq` in a virtual machine, with any kernel.
     Vm(vm::VmArgs),
-    /// Tries every kernel of crates/vm/kernels.toml in virtual machines, and writes docs/kernels.md.
+    /// Tries the oldest, the newest long-term and the newest kernel in virtual machines, and writes docs/kernels.md.
     Kernels(kernels::KernelsArgs),
     /// Measures arenaq's queues against their peers, and writes docs/benchmarks.md.
     Bench(bench::BenchArgs),

@@ -75,9 +75,9 @@ pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(ended.code))
 }
 
-/// Fails if the files that are created in a guest with this kernel are not all accounted for.
-pub(crate) fn check(kernel: &str) -> anyhow::Result<()> {
-    files::check(kernel, &build_harness(false)?)
+/// Fails if the files that are created in a guest with the newest kernel are not all accounted for.
+pub(crate) fn check() -> anyhow::Result<()> {
+    files::check(&Image::newest()?.to_string(), &build_harness(false)?)
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! Kernel images: a file, or one of Debian's packages by version.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use crate::apt::Apt;
+use crate::version::{FLAVOUR, Version};
 
-/// Debian's kernels for virtual machines: what a guest without a disk needs is built in.
-const FLAVOUR: &str = "-cloud-amd64";
 const PATTERN: &str = "^linux-(image|binary)-[0-9].*-cloud-amd64$";
 /// The packages that can hold the image, the first before the second: where both are there, the second is empty.
 const PREFIXES: [&str; 2] = ["linux-binary-", "linux-image-"];
@@ -44,6 +42,31 @@ impl Image {
             None => fetch(&cache, &version),
         }
     }
+
+    /// The newest kernel that [`find`](Self::find) finds, by its series, such as 7.3: among Debian's packages; where their
+    /// lists cannot be fetched, among the images that were fetched before, and says so.
+    ///
+    /// # Errors
+    ///
+    /// There is no place for a cache; or the lists cannot be fetched, and the cache is empty.
+    pub fn newest() -> anyhow::Result<Version> {
+        let cache = cache()?;
+        let packages = Apt::update(cache.join("apt")).and_then(|apt| apt.names(PATTERN));
+        let packages =
+            packages.map(|names| newest(names.iter().filter_map(|name| release(name)).map(str::to_owned)));
+        match (packages, newest(cached_releases(&cache)?.into_iter())) {
+            (Ok(Some(version)), _) => Ok(version.series()),
+            (Ok(None), _) => bail!("Debian has no kernel for virtual machines: name one"),
+            (Err(error), Some(version)) => {
+                eprintln!(
+                    "vm: Linux {} is the newest in the cache, and there may be newer ones: {error:#}",
+                    version.point()
+                );
+                Ok(version.series())
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
 }
 
 /// Where images are kept.
@@ -58,8 +81,15 @@ fn cache() -> anyhow::Result<PathBuf> {
 
 /// The newest image of a version that was fetched before.
 fn cached(cache: &Path, version: &Version) -> anyhow::Result<Option<Image>> {
+    let releases = cached_releases(cache)?;
+    let newest = newest_of(releases.iter().map(String::as_str), version);
+    Ok(newest.map(|release| image(cache, release)))
+}
+
+/// The kernels that were fetched before.
+fn cached_releases(cache: &Path) -> anyhow::Result<Vec<String>> {
     let Ok(entries) = std::fs::read_dir(cache) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let mut releases = Vec::new();
     for entry in entries {
@@ -68,8 +98,7 @@ fn cached(cache: &Path, version: &Version) -> anyhow::Result<Option<Image>> {
             releases.extend(entry.file_name().into_string());
         }
     }
-    let newest = newest(releases.iter().map(String::as_str), version);
-    Ok(newest.map(|release| image(cache, release)))
+    Ok(releases)
 }
 
 fn image(cache: &Path, release: &str) -> Image {
@@ -107,7 +136,7 @@ fn find_image(content: &Path, release: &str) -> Option<PathBuf> {
 
 /// The package with the newest kernel of a version, and the kernel's release.
 fn choose<'a>(packages: &'a [String], version: &Version) -> Option<(&'a str, &'a str)> {
-    let release = newest(packages.iter().filter_map(|package| release(package)), version)?;
+    let release = newest_of(packages.iter().filter_map(|package| release(package)), version)?;
     let package = PREFIXES
         .iter()
         .map(|prefix| format!("{prefix}{release}"))
@@ -122,10 +151,14 @@ fn release(package: &str) -> Option<&str> {
     (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(FLAVOUR)).then_some(release)
 }
 
-fn newest<'a>(releases: impl Iterator<Item = &'a str>, version: &Version) -> Option<&'a str> {
+fn newest(releases: impl Iterator<Item = String>) -> Option<Version> {
+    releases.filter_map(|release| Version::of_release(&release)).max()
+}
+
+fn newest_of<'a>(releases: impl Iterator<Item = &'a str>, version: &Version) -> Option<&'a str> {
     releases
         .filter_map(|release| Some((Version::of_release(release)?, release)))
-        .filter(|(candidate, _)| candidate.0.starts_with(&version.0))
+        .filter(|(candidate, _)| candidate.is_of(version))
         .max_by(|(a, _), (b, _)| a.cmp(b))
         .map(|(_, release)| release)
 }
@@ -135,39 +168,11 @@ fn offered(packages: &[String]) -> String {
     let mut versions: Vec<_> = packages
         .iter()
         .filter_map(|package| Version::of_release(release(package)?))
-        .map(|version| Version(version.0.into_iter().take(3).collect()))
+        .map(|version| version.point())
         .collect();
     versions.sort();
     versions.dedup();
     versions.iter().map(Version::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// The numbers of a version.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version(Vec<u32>);
-
-impl Version {
-    /// What a user writes: numbers and dots.
-    fn parse(text: &str) -> Option<Version> {
-        text.split('.').map(|number| number.parse().ok()).collect::<Option<_>>().map(Version)
-    }
-
-    /// `6.12.90+deb12.1-cloud-amd64`: the numbers of Debian's own revision count too.
-    fn of_release(release: &str) -> Option<Version> {
-        let numbers = release.strip_suffix(FLAVOUR)?.split(|c: char| !c.is_ascii_digit());
-        numbers
-            .filter(|number| !number.is_empty())
-            .map(|number| number.parse().ok())
-            .collect::<Option<_>>()
-            .map(Version)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers: Vec<_> = self.0.iter().map(u32::to_string).collect();
-        f.write_str(&numbers.join("."))
-    }
 }
 
 #[cfg(test)]

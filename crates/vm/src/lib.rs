@@ -8,6 +8,7 @@
 //! | [`machine`] | a virtual machine that is booted for one command |
 //! | [`accelerator`] | how QEMU runs the guest's instructions |
 //! | [`image`] | kernel images: a file, or one of Debian's packages by version |
+//! | [`version`] | the versions of kernels |
 //! | [`initramfs`] | what a guest has for a file system |
 //! | [`guest`] | the command `arenaq` in a guest |
 //! | [`console`] | what a guest's kernel wrote on its console |
@@ -31,3 +32,4 @@ pub mod initramfs;
 pub mod interrupt;
 pub mod kernels;
 pub mod machine;
+pub mod version;

@@ -1,27 +1,28 @@
-//! The list of kernels that are tried, and with which tests.
+//! Which kernels are tried, and with which tests.
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::Deserialize;
+
+use crate::version::Version;
 
 /// What a list such as `crates/vm/kernels.toml` says.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct List {
+    /// The series with long-term support that are supported here, the newest last.
+    #[serde(rename = "long-term")]
+    pub long_term: Vec<String>,
     /// The test programs that guests run, by name.
     pub tests: Vec<String>,
     /// The tests in them that are left out.
     #[serde(rename = "skip")]
     pub skips: Vec<Skip>,
-    /// The kernels, the newest last.
-    #[serde(rename = "kernel")]
-    pub kernels: Vec<Entry>,
 }
 
-/// A kernel of the list.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A kernel that is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// A version such as 6.18, or the path of an image.
     pub version: String,
@@ -49,8 +50,34 @@ impl List {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let list: List = toml::from_str(&text).with_context(|| file.display().to_string())?;
-        anyhow::ensure!(!list.kernels.is_empty(), "{} has no kernel: add one", file.display());
+        let versions: Option<Vec<_>> = list.long_term.iter().map(|series| Version::parse(series)).collect();
+        let is_sorted = versions.is_some_and(|versions| !versions.is_empty() && versions.is_sorted());
+        ensure!(
+            is_sorted,
+            "{}: long-term is not a list of versions such as [\"6.12\", \"6.18\"], the newest last",
+            file.display()
+        );
         Ok(list)
+    }
+
+    /// The kernels that are tried if this is the newest one: the oldest and the newest with long-term support, and that one.
+    /// The newest is the last, and none is there twice.
+    pub fn kernels(&self, newest: &Version) -> Vec<Entry> {
+        let newest = newest.to_string();
+        let rule = [
+            (self.long_term.first(), "the oldest with long-term support on which arenaq runs"),
+            (self.long_term.last(), "the newest with long-term support"),
+            (Some(&newest), "the newest of Debian's packages"),
+        ];
+        let mut kernels: Vec<Entry> = Vec::new();
+        for (version, why) in rule {
+            let Some(version) = version else { continue };
+            match kernels.iter_mut().find(|entry| entry.version == *version) {
+                Some(entry) => entry.why = format!("{}; {why}", entry.why),
+                None => kernels.push(Entry { version: version.clone(), why: why.to_owned() }),
+            }
+        }
+        kernels
     }
 }
 
@@ -59,25 +86,38 @@ mod tests {
     use std::path::Path;
 
     use super::List;
+    use crate::version::Version;
 
-    #[test]
-    fn the_list_can_be_read_and_is_sorted() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels.toml");
-        let list = List::read(&file).expect("it can be read");
-        assert!(list.kernels.len() >= 3);
-        let numbers = |version: &str| -> Vec<u32> {
-            version.split('.').map(|number| number.parse().expect("a number")).collect()
-        };
-        assert!(list.kernels.is_sorted_by_key(|entry| numbers(&entry.version)), "the newest is the last");
+    fn chosen(list: &List, newest: &str) -> Vec<(String, String)> {
+        let kernels = list.kernels(&Version::parse(newest).expect("a version"));
+        kernels.into_iter().map(|entry| (entry.version, entry.why)).collect()
     }
 
     #[test]
-    fn a_list_in_which_something_is_missing_is_refused() {
+    fn the_kernels_are_the_oldest_and_the_newest_with_long_term_support_and_the_newest_of_all() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels.toml");
+        let mut list = List::read(&file).expect("it can be read");
+        list.long_term = ["6.12", "6.18", "7.4"].map(str::to_owned).to_vec();
+        let versions =
+            |newest| chosen(&list, newest).into_iter().map(|(version, _)| version).collect::<Vec<_>>();
+        assert_eq!(versions("7.10"), ["6.12", "7.4", "7.10"]);
+        let same = chosen(&list, "7.4");
+        assert_eq!(same.len(), 2, "{same:?}");
+        assert_eq!(same[1].1, "the newest with long-term support; the newest of Debian's packages");
+        list.long_term.truncate(1);
+        assert_eq!(chosen(&list, "7.4").len(), 2);
+    }
+
+    #[test]
+    fn a_list_from_which_no_kernels_follow_is_refused() {
         let place = tempfile::tempdir().expect("a folder");
         let file = place.path().join("kernels.toml");
         for (text, reason) in [
-            ("tests = []\nskip = []\nkernel = []\n", "has no kernel"),
-            ("tests = []\nskip = []\nkernel = [{ version = \"7.2\" }]\n", "missing field `why`"),
+            ("tests = []\nskip = []\nlong-term = []\n", "long-term is not a list of versions"),
+            ("tests = []\nskip = []\nlong-term = [\"6.18\", \"6.12\"]\n", "the newest last"),
+            ("tests = []\nskip = []\nlong-term = [\"6.x\"]\n", "long-term is not a list of versions"),
+            ("tests = []\nskip = []\n", "missing field `long-term`"),
+            ("tests = []\nlong-term = [\"6.12\"]\nskip = [{ test = \"a\" }]\n", "missing field `why`"),
         ] {
             std::fs::write(&file, text).expect("a file");
             let error = List::read(&file).expect_err(reason);

@@ -1,11 +1,27 @@
 //! What became of a test program in a guest, read from what libtest writes.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use serde::Deserialize;
 
 use crate::machine::Ended;
 
 /// The tests write a line with this when the kernel cannot run them.
 const SKIPPED: &str = "SKIPPED";
+/// Before what an operation costs the verifier, as JSON: the test that measures it writes a line for each.
+const COST: &str = "COST ";
+
+/// What one operation on elements of one size costs the verifier.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct OperationCost {
+    /// The object.
+    pub(crate) instructions: String,
+    pub(crate) queue: String,
+    pub(crate) operation: String,
+    /// The element's size.
+    pub(crate) bytes: u64,
+    pub(crate) verified_instructions: u64,
+    pub(crate) states: u64,
+}
 
 /// What became of one test program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) panics: Vec<String>,
     /// The lines on what the kernel cannot run.
     pub(crate) skipped: Vec<String>,
+    /// What the tests have measured.
+    pub(crate) costs: Vec<OperationCost>,
 }
 
 impl Outcome {
@@ -30,7 +48,17 @@ impl Outcome {
         };
         let lines = ended.stdout.lines().chain(ended.stderr.lines());
         let skipped = lines.filter(|line| line.contains(SKIPPED)).map(str::to_owned).collect();
-        Ok(Outcome { passed, failed: failures(&ended.stdout), panics: panics(&ended.stderr), skipped })
+        // With one thread libtest begins the line.
+        let costs = ended.stdout.lines().filter_map(|line| Some(line.split_once(COST)?.1)).map(|cost| {
+            serde_json::from_str(cost).with_context(|| format!("a line of the tests: {COST}{cost}"))
+        });
+        Ok(Outcome {
+            passed,
+            failed: failures(&ended.stdout),
+            panics: panics(&ended.stderr),
+            skipped,
+            costs: costs.collect::<anyhow::Result<_>>()?,
+        })
     }
 }
 
@@ -63,7 +91,7 @@ fn panics(stderr: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
+    use super::{OperationCost, Outcome};
     use crate::machine::Ended;
 
     fn ended(stdout: &str, stderr: &str) -> Ended {
@@ -81,9 +109,30 @@ mod tests {
             failed: ["b", "c::d"].map(str::to_owned).into(),
             panics: vec!["thread 'b' (7) panicked at b.rs:1:2:\nlost".to_owned()],
             skipped: vec!["SKIPPED archive: no ext4".to_owned()],
+            costs: Vec::new(),
         };
         assert_eq!(outcome, expected);
         let error = Outcome::read(&ended("running 1 test\n", "killed")).expect_err("no result").to_string();
         assert!(error.contains("killed"), "{error}");
+    }
+
+    #[test]
+    fn costs_are_read_from_the_lines_of_the_test_that_measures_them() {
+        let stdout = "running 1 test\ntest costs ... COST {\"instructions\":\"tso\",\"queue\":\"mpmc\",\"operation\":\"push\",\
+                      \"bytes\":16,\"verified_instructions\":120,\"states\":9}\nok\n\n\
+                      test result: ok. 1 passed; 0 failed\n";
+        let cost = OperationCost {
+            instructions: "tso".to_owned(),
+            queue: "mpmc".to_owned(),
+            operation: "push".to_owned(),
+            bytes: 16,
+            verified_instructions: 120,
+            states: 9,
+        };
+        let outcome = Outcome::read(&ended(stdout, "")).expect("a result");
+        assert_eq!(outcome, Outcome { passed: 1, costs: vec![cost], ..Outcome::default() });
+        let stdout = "COST 120\ntest result: ok. 1 passed; 0 failed\n";
+        let error = Outcome::read(&ended(stdout, "")).expect_err("no cost");
+        assert!(format!("{error:#}").contains("COST 120"), "{error:#}");
     }
 }

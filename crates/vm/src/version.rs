@@ -1,0 +1,78 @@
+//! The versions of kernels, as users and Debian's packages write them.
+
+use std::fmt;
+
+/// Debian's kernels for virtual machines: what a guest without a disk needs is built in.
+pub(crate) const FLAVOUR: &str = "-cloud-amd64";
+
+/// The numbers of a version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(Vec<u32>);
+
+impl Version {
+    /// What a user writes: numbers and dots.
+    pub fn parse(text: &str) -> Option<Version> {
+        text.split('.').map(|number| number.parse().ok()).collect::<Option<_>>().map(Version)
+    }
+
+    /// `6.12.90+deb12.1-cloud-amd64`: the numbers of Debian's own revision count too.
+    pub(crate) fn of_release(release: &str) -> Option<Version> {
+        let numbers = release.strip_suffix(FLAVOUR)?.split(|c: char| !c.is_ascii_digit());
+        numbers
+            .filter(|number| !number.is_empty())
+            .map(|number| number.parse().ok())
+            .collect::<Option<_>>()
+            .map(Version)
+    }
+
+    /// Whether it is that version, or one that has more numbers behind the same.
+    pub(crate) fn is_of(&self, version: &Version) -> bool {
+        self.0.starts_with(&version.0)
+    }
+
+    /// Its first two numbers: kernels of one series differ in what was mended.
+    pub(crate) fn series(&self) -> Version {
+        self.first(2)
+    }
+
+    /// Its first three numbers, without those of Debian.
+    pub(crate) fn point(&self) -> Version {
+        self.first(3)
+    }
+
+    fn first(&self, numbers: usize) -> Version {
+        Version(self.0.iter().take(numbers).copied().collect())
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().map(u32::to_string).collect();
+        f.write_str(&numbers.join("."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Version;
+
+    #[test]
+    fn the_numbers_of_a_release_are_compared_as_numbers() {
+        let mut releases = ["7.10.1+deb13", "7.3.12+deb13", "7.3.4+deb13.1", "7.3.4+deb13", "6.18.15+deb13"]
+            .map(|release| Version::of_release(&format!("{release}-cloud-amd64")).expect("numbers"));
+        releases.sort();
+        assert_eq!(
+            releases.map(|version| version.point().to_string()),
+            ["6.18.15", "7.3.4", "7.3.4", "7.3.12", "7.10.1"]
+        );
+        assert_eq!(Version::of_release("7.3.4+deb13-amd64"), None, "no kernel for virtual machines");
+    }
+
+    #[test]
+    fn a_series_has_all_its_point_releases_and_no_others() {
+        let series = |text: &str| Version::parse(text).expect("a version").series();
+        assert_eq!(series("7.3.4.13").to_string(), "7.3");
+        assert!(Version::parse("7.3.4").expect("a version").is_of(&series("7.3.1")));
+        assert!(!Version::parse("7.30.4").expect("a version").is_of(&series("7.3.1")));
+    }
+}
