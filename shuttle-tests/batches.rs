@@ -31,7 +31,7 @@ fn produce(run: &Run, queue: &impl Batches, producer: u64) -> u64 {
     for attempt in 0..ATTEMPTS {
         let pushed = match left {
             [] => break,
-            [first, ..] if (attempt + producer).is_multiple_of(2) => {
+            [first, ..] if (attempt + producer) % 2 == 0 => {
                 usize::from(queue.push(*first) == Outcome::Pushed)
             }
             some => queue.push_many(&some[..some.len().min(3)]),

@@ -51,7 +51,7 @@ impl CountPolicy for Uncounted {
 /// it is read as a signed one, and less than none is none.
 #[inline]
 pub fn clamp(count: u64) -> u64 {
-    u64::try_from(count.cast_signed()).unwrap_or(0)
+    u64::try_from(count as i64).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -700,7 +700,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Ring<'_, P, T, C> {
 /// apart.
 #[inline(always)]
 fn distance(a: u64, b: u64) -> i64 {
-    a.wrapping_sub(b).cast_signed()
+    a.wrapping_sub(b) as i64
 }
 
 layouts! {

@@ -21,7 +21,7 @@ pub const MAX_SIZE: usize = 4096;
 pub trait Payload: Pod {
     /// Evaluated wherever a queue of this payload is made.
     const IS_WORDS: () = assert!(
-        size_of::<Self>().is_multiple_of(8) && size_of::<Self>() <= MAX_SIZE && align_of::<Self>() <= 8,
+        size_of::<Self>() % 8 == 0 && size_of::<Self>() <= MAX_SIZE && align_of::<Self>() <= 8,
         "a payload is a whole number of 64-bit words, 4096 bytes at most, aligned to at most 8 bytes"
     );
 }

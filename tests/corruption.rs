@@ -35,7 +35,7 @@ fn used() -> Memory {
 /// magazine.
 fn used_with_blocks() -> Memory {
     let memory = used_with(BYTES_WITH_BLOCKS, ELEMENTS);
-    const { assert!(BLOCK > 1 && !NODES.is_multiple_of(BLOCK)) };
+    const { assert!(BLOCK > 1 && NODES % BLOCK != 0) };
     memory
 }
 
@@ -244,8 +244,8 @@ fn a_counter_that_is_not_the_length_is_reported_when_the_queue_rests() {
     let consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("sound");
     for (count, clamped) in [(2i64, 2), (4, 4), (-1, 0), (i64::MIN, 0)] {
         let error = Err(Corruption::Count { count, length: 3 });
-        memory.poke(ring("count", &memory), count.cast_unsigned());
-        memory.poke(field(&memory, "ds_mpsc_head", "count"), count.cast_unsigned());
+        memory.poke(ring("count", &memory), count as u64);
+        memory.poke(field(&memory, "ds_mpsc_head", "count"), count as u64);
         assert_eq!((queue.verify(), queue.verify_quiesced()), (Ok(()), error));
         assert_eq!((consumer.verify(), consumer.verify_quiesced()), (Ok(()), error));
         assert_eq!(queue.count(), clamped, "a counter below zero is none");
@@ -295,7 +295,7 @@ fn a_tail_that_points_beside_the_nodes_or_into_one_is_refused() {
     let tail = field(&memory, "ds_mpsc_head", "tail");
     let first = memory.peek(field(&memory, "ds_pool", "nodes"));
     let end = first + 8 * NODE;
-    let between = (first..end).filter(|address| !(address - first).is_multiple_of(NODE));
+    let between = (first..end).filter(|address| (address - first) % NODE != 0);
     for wrong in (first - 3 * NODE..first).chain(between).chain(end..end + 3 * NODE) {
         memory.poke(tail, wrong);
         let refusal = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect_err("no node");
@@ -831,7 +831,7 @@ mod in_use {
                             random ^= random << 17;
                         }
                         // Mostly the control blocks.
-                        let room = if random.is_multiple_of(4) { end - first } else { 1024 };
+                        let room = if random % 4 == 0 { end - first } else { 1024 };
                         let place = first + (random >> 8) as usize % (room / 8) * 8;
                         memory
                             .poke(place, word(&memory, memory.peek(place), (random >> 3) as u8 % 8, random));

@@ -216,7 +216,7 @@ pub struct BpfPlain<T>(UnsafeCell<MaybeUninit<T>>);
 
 impl<T> BpfPlain<T> {
     const WORDS: usize = {
-        assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8, "plain memory is whole words");
+        assert!(size_of::<T>() % 8 == 0 && align_of::<T>() <= 8, "plain memory is whole words");
         size_of::<T>() / 8
     };
 

@@ -107,8 +107,8 @@ impl Name {
 
     pub(super) fn words(&self) -> [u64; WORDS] {
         let mut words = [0; WORDS];
-        for (word, bytes) in words.iter_mut().zip(self.bytes.as_chunks().0) {
-            *word = u64::from_ne_bytes(*bytes);
+        for (word, bytes) in words.iter_mut().zip(self.bytes.chunks_exact(8)) {
+            *word = bytemuck::pod_read_unaligned(bytes);
         }
         words
     }

@@ -47,7 +47,7 @@ pub(super) fn stride(size: u64) -> Bytes {
 
 /// Whether a queue can carry elements of that size.
 pub(super) fn check_size(size: u64) -> Result<(), ArenaError> {
-    let is_element = size > 0 && size <= MAX_SIZE as u64 && size.is_multiple_of(8);
+    let is_element = size > 0 && size <= MAX_SIZE as u64 && size % 8 == 0;
     if is_element { Ok(()) } else { Err(ArenaError::NotAnElement(size)) }
 }
 

@@ -81,7 +81,7 @@ impl<'m> Span<'m> {
         if address < region.start || end > region.end {
             return Err(ArenaError::OutOfBounds { what, address, size, region });
         }
-        if !address.is_multiple_of(align_of::<S>()) {
+        if address % align_of::<S>() != 0 {
             return Err(ArenaError::Misaligned { what, address, align: align_of::<S>() });
         }
         // SAFETY: the address lies in the region, so the offset is within the mapping.

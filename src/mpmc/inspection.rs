@@ -82,7 +82,7 @@ impl<P: Platform, T, C: CountPolicy> Ring<'_, P, T, C> {
                 [&self.head.dequeue_pos, &self.head.enqueue_pos, &self.head.dequeue_pos]
                     .map(|position| position.0.fetch_add(0, &site::CONFIRM_POSITION));
             // When the enqueue position was read, the dequeue position was between the first and the last.
-            if distance(enqueue, first) >= 0 && distance(enqueue, last) <= capacity.cast_signed() {
+            if distance(enqueue, first) >= 0 && distance(enqueue, last) <= capacity as i64 {
                 return Ok(());
             }
             wrong = Corruption::Positions { enqueue, dequeue: last };
@@ -120,8 +120,8 @@ impl<P: Platform, T, C: CountPolicy> Ring<'_, P, T, C> {
         if done < capacity {
             return Err(Corruption::Unfinished);
         }
-        let count = self.head.count.load(&site::INSPECT_COUNT).cast_signed();
-        if C::COUNTED && count != length.cast_signed() {
+        let count = self.head.count.load(&site::INSPECT_COUNT) as i64;
+        if C::COUNTED && count != length as i64 {
             return Err(Corruption::Count { count, length });
         }
         Ok(())

@@ -332,10 +332,9 @@ impl<'a, P: Platform> Turn<'a, P> {
         let whose = (found & WHOSE).checked_sub(1).map(|slot| slot as usize);
         // A number that is no slot's is nobody's: somebody has written over it. And our own is that of a dead one who had
         // this slot before.
-        if let Some(other) = whose.filter(|slot| *slot != number)
-            && let Some(slot) = slots.slots.get(other)
-            && !is_dead(other, slot.owner())
-        {
+        let others = whose.filter(|slot| *slot != number);
+        let lives = |other| slots.slots.get(other).is_some_and(|slot| !is_dead(other, slot.owner()));
+        if others.is_some_and(lives) {
             return None;
         }
         let claimed = (found | WHOSE).wrapping_add(1) | (number as u64 + 1);

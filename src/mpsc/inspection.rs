@@ -76,8 +76,10 @@ impl<P: Platform, T, C: CountPolicy> List<'_, P, T, C> {
             // SAFETY: the node is the pool's, and linked: the consumer rests, so it is not freed.
             let current = unsafe { &*node };
             // The elements begin behind the stub.
-            if !is_stub && let Some(found) = found(current) {
-                return Ok(End::Found(found));
+            if !is_stub {
+                if let Some(found) = found(current) {
+                    return Ok(End::Found(found));
+                }
             }
             is_stub = false;
             let next = current.next.load(&site::SEARCH_NEXT);
@@ -188,8 +190,8 @@ impl<P: Platform, T, C: CountPolicy> Consumer<'_, P, T, C> {
         if last != self.list.head.head.load(&site::INSPECT_HEAD) {
             return Err(Corruption::Unlinked(last.addr() as u64));
         }
-        let count = self.list.head.count.load(&site::INSPECT_COUNT).cast_signed();
-        if C::COUNTED && count != length.cast_signed() {
+        let count = self.list.head.count.load(&site::INSPECT_COUNT) as i64;
+        if C::COUNTED && count != length as i64 {
             return Err(Corruption::Count { count, length });
         }
         Ok(())

@@ -118,7 +118,7 @@ impl Memory {
 
     fn word(&self, address: usize) -> *mut u64 {
         let offset = address.checked_sub(self.base()).expect("an address in the memory");
-        assert!(offset + 8 <= self.len() && offset.is_multiple_of(8), "a word of the memory");
+        assert!(offset + 8 <= self.len() && offset % 8 == 0, "a word of the memory");
         // SAFETY: in bounds, checked above.
         unsafe { self.base.as_ptr().add(offset) }.cast()
     }

@@ -152,7 +152,7 @@ impl Queues {
         }
         for queue in &queues {
             let fits = queue.offset.checked_add(queue.size()).is_some_and(|end| end <= data);
-            if !fits || !queue.offset.is_multiple_of(align_of::<Mpmc>().max(align_of::<Mpsc>())) {
+            if !fits || queue.offset % align_of::<Mpmc>().max(align_of::<Mpsc>()) != 0 {
                 return Err(Error::Declaration {
                     variable: queue.name.to_string(),
                     reason: format!("it lies at {:#x} in a section of {data:#x} bytes", queue.offset),

@@ -51,7 +51,7 @@ impl SeqLock {
         let values = [self.words[0].load(Ordering::Relaxed), self.words[1].load(Ordering::Relaxed)];
         fence(Ordering::Acquire); // Relaxed: killed
         let after = self.sequence.load(Ordering::Relaxed);
-        (before == after && before.is_multiple_of(2)).then_some(values)
+        (before == after && before % 2 == 0).then_some(values)
     }
 }
 

@@ -60,7 +60,7 @@ impl<'o> Data<'o> {
         let length = size.next_multiple_of(page);
         let ends = [arena.end.saturating_sub(length).max(arena.start), arena.start];
         for start in ends {
-            if !(start + stage_offset).is_multiple_of(align_of::<AtomicU64>()) || start + length > arena.end {
+            if (start + stage_offset) % align_of::<AtomicU64>() != 0 || start + length > arena.end {
                 continue;
             }
             let place = ptr::with_exposed_provenance::<AtomicU64>(start + stage_offset);

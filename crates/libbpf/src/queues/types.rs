@@ -28,7 +28,7 @@ fn fields<'b>(btf: &Btf<'_>, structure: &'b Struct<'b>) -> Option<Vec<FieldLayou
     let field = |member: libbpf_rs::btf::types::StructMember<'b>| {
         let name = member.name.and_then(OsStr::to_str).filter(|name| !name.is_empty())?;
         match member.attr {
-            MemberAttr::Normal { offset } if offset.is_multiple_of(8) => {
+            MemberAttr::Normal { offset } if offset % 8 == 0 => {
                 Some(FieldLayout { name, offset: offset as usize / 8, size: size_of(btf, member.ty)? })
             }
             _ => None,

@@ -1,5 +1,6 @@
 //! The first panic of an execution is the reason why it failed; what follows is its consequence.
 
+use std::any::Any;
 use std::boxed::Box;
 use std::panic::{self, PanicHookInfo};
 use std::string::{String, ToString};
@@ -55,8 +56,13 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
     }
 }
 
+/// What a panic says, if its payload is a text.
+fn text(payload: &dyn Any) -> Option<&str> {
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
 fn first(info: &PanicHookInfo<'_>) -> FirstPanic {
-    let text = info.payload_as_str().unwrap_or("a panic without a text").trim();
+    let text = text(info.payload()).unwrap_or("a panic without a text").trim();
     let reason = info.location().map_or(Reason::Wrong, |location| reason(location.file()));
     let (message, threads) = match reason {
         Reason::Race => race(text),

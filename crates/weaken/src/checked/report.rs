@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::string::String;
 use std::{eprintln, format};
 
@@ -36,7 +37,7 @@ pub(super) fn write(line: &Line) {
         OpenOptions::new().create(true).append(true).open(&file)?.write_all(format!("{text}\n").as_bytes())
     });
     if let Err(error) = written {
-        eprintln!("{}: cannot write to {}: {error}", record::FILE, file.display());
+        eprintln!("{}: cannot write to {}: {error}", record::FILE, Path::new(&file).display());
         std::process::exit(record::REFUSED);
     }
 }

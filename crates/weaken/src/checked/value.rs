@@ -26,7 +26,7 @@ impl Shape {
     pub(crate) fn show(self, word: u64, pointee: impl FnOnce(usize) -> Option<String>) -> String {
         match self {
             Shape::Bool => (word != 0).to_string(),
-            Shape::Signed => word.cast_signed().to_string(),
+            Shape::Signed => (word as i64).to_string(),
             Shape::Unsigned => word.to_string(),
             Shape::Pointer if word == 0 => "null".to_string(),
             Shape::Pointer => match pointee(word as usize) {
