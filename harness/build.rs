@@ -25,6 +25,13 @@ fn build() -> Result<(), Box<dyn Error>> {
     }
 
     let pipeline = Pipeline::new(Toolchain::find()?, out.join("bpf"))?.include(out.join("include"));
+    // For `arenaq build`, which runs where no Rust is.
+    let ir = out.join("arenaq.ll");
+    fs::write(&ir, pipeline.ir())?;
+    println!("cargo::rustc-env=ARENAQ_IR={}", ir.display());
+    println!("cargo::rustc-env=ARENAQ_IR_LLVM={}", pipeline.ir_llvm());
+    println!("cargo::rustc-env=ARENAQ_BPF={}", bpf.display());
+
     for (name, program) in [
         ("OBJECT", "programs/arenaq.bpf.c"),
         ("SEEDS", "tests/seeds.bpf.c"),

@@ -10,7 +10,7 @@ use arenaq_harness::run::{Backend, Options, parse_tasks};
 use arenaq_harness::signals::Inherited;
 use arenaq_harness::tracee::TRAMPOLINE;
 use arenaq_harness::workload::{WORKER, Work};
-use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget};
+use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget, build};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use syscalls::Sysno;
@@ -24,15 +24,36 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// What was written on the command line.
+    pub(crate) fn given() -> Cli {
+        Cli::parse_from(as_clap_reads_it(env::args_os().collect()))
+    }
+}
+
+/// clap has no short options of two letters, and `-MD` is what compilers call it.
+fn as_clap_reads_it(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|command| command == "build") {
+        for argument in arguments.iter_mut().filter(|argument| *argument == "-MD") {
+            *argument = "--dependencies".into();
+        }
+    }
+    arguments
+}
+
 /// Each exit code and what it means, as the table in README.md has them.
 pub(crate) const EXIT_CODES: [(&str, &str); 7] = [
     ("0", "every event is accounted for, and what was asked for was done"),
     (
         "1",
-        "an event is not accounted for, or a worker of the built-in workload did not do its part; for `layout`, the sides do not agree",
+        "an event is not accounted for, or a worker of the built-in workload did not do its part; for `layout`, the sides do not agree; \
+         for `build`, the program does not compile",
     ),
     ("2", "wrong usage"),
-    ("3", "refused by the kernel, or for lack of privileges; for `doctor`, `run` cannot work here"),
+    (
+        "3",
+        "refused by the kernel, or for lack of privileges; for `doctor`, `run` cannot work here; for `build`, there is no clang or LLVM",
+    ),
     ("4", "the command cannot be started: no such program, no right to run it, no interpreter"),
     ("5", "the command failed by itself; its events are accounted for"),
     ("128 + N", "signal N came twice: the second one ends at once, without a summary"),
@@ -57,6 +78,8 @@ pub(crate) enum Command {
     Pin(PinArgs),
     /// Consumes from a pinned queue. A consumer that was killed is replaced by the next one, and no event is lost.
     Consume(ConsumeArgs),
+    /// Makes an object of a BPF program in C: with clang and LLVM, and without Rust.
+    Build(BuildArgs),
     /// Detaches and frees what is pinned in a folder.
     Unpin {
         /// The folder.
@@ -229,6 +252,31 @@ pub(crate) struct ConsumeArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct BuildArgs {
+    /// The program, such as my.bpf.c. It includes arenaq.h and <bpf/bpf_helpers.h>, which need not be on this machine.
+    #[arg(value_name = "PROGRAM", value_hint = ValueHint::FilePath)]
+    pub(crate) program: PathBuf,
+    /// Where the object goes [default: the program's name, with .o for .c, in the current folder].
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+    /// A folder in which clang looks for headers, such as your vmlinux.h; may be given several times.
+    #[arg(short = 'I', long = "include", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) includes: Vec<PathBuf>,
+    /// Defines a macro; may be given several times.
+    #[arg(short = 'D', long = "define", value_name = "NAME[=VALUE]", value_parser = define)]
+    pub(crate) defines: Vec<(String, Option<String>)>,
+    /// Which object [default: all three in one file, for every kernel and machine].
+    #[arg(long, value_enum)]
+    pub(crate) instructions: Option<InstructionsArg>,
+    /// Where the files go of which the object is made, as a rule for make. `-MD FILE` is the same.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) dependencies: Option<PathBuf>,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum QueueArg {
     /// A list of nodes from a pool: many producers, one consumer; it can grow
@@ -266,6 +314,17 @@ impl From<InstructionsArg> for Instructions {
     }
 }
 
+/// `NAME` or `NAME=VALUE`, as clang takes it.
+fn define(text: &str) -> Result<(String, Option<String>), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_name { Ok((name.to_owned(), value)) } else { Err("write it as NAME or NAME=VALUE".to_owned()) }
+}
+
 /// The number of a system call of this machine.
 fn syscall(text: &str) -> Result<i64, String> {
     if let Ok(known) = text.parse::<Sysno>() {
@@ -284,6 +343,19 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match plain {
         Some(duration) => duration.map_err(|error| error.to_string()),
         None => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    }
+}
+
+impl BuildArgs {
+    pub(crate) fn options(self) -> build::Options {
+        build::Options {
+            program: self.program,
+            output: self.output,
+            includes: self.includes,
+            defines: self.defines,
+            instructions: self.instructions.map(Instructions::from),
+            dependencies: self.dependencies,
+        }
     }
 }
 
@@ -321,7 +393,7 @@ mod tests {
     use clap::builder::PossibleValue;
     use clap::{Arg, Command, CommandFactory};
 
-    use super::{Cli, EXIT_CODES, syscall};
+    use super::{Cli, EXIT_CODES, as_clap_reads_it, define, syscall};
 
     const README: &str = include_str!("../../README.md");
 
@@ -438,6 +510,24 @@ mod tests {
             .map(|row| row.trim_matches(['|', ' ']).split_once(" | ").expect("it has two columns"))
             .collect();
         assert_eq!(table, EXIT_CODES);
+    }
+
+    #[test]
+    fn a_macro_is_a_name_with_or_without_a_value() {
+        assert_eq!(define("A"), Ok(("A".to_owned(), None)));
+        assert_eq!(define("A_1=b=c"), Ok(("A_1".to_owned(), Some("b=c".to_owned()))));
+        assert_eq!(define("A="), Ok(("A".to_owned(), Some(String::new()))));
+        for wrong in ["", "=1", "1A", "A B=1", "-A"] {
+            assert!(define(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn dependencies_can_be_asked_for_as_compilers_are_asked() {
+        let read = |words: &[&str]| as_clap_reads_it(words.iter().map(Into::into).collect());
+        assert_eq!(read(&["arenaq", "build", "a.c", "-MD", "b"])[3], "--dependencies");
+        let other = ["arenaq", "run", "--", "gcc", "-MD"];
+        assert_eq!(read(&other), other, "that is somebody else's");
     }
 
     #[test]

@@ -81,6 +81,9 @@ pub enum Error {
         /// Why it failed.
         source: libbpf_rs::Error,
     },
+    /// A program in C does not become an object.
+    #[error(transparent)]
+    Build(#[from] arenaq_bpf_build::Error),
     /// The options contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -187,7 +190,7 @@ impl From<CreateError> for Error {
 }
 
 impl Error {
-    /// The exit code of the command: 2 for what the user can put right in the command line, 3 for what this
+    /// The exit code of the command: 1 for a program that does not compile, 2 for what the user can put right in the command line, 3 for what this
     /// machine refuses, 4 for a command that cannot be started.
     pub fn exit_code(&self) -> u8 {
         use arenaq_libbpf::Error::{Create, TooLarge};
@@ -197,6 +200,9 @@ impl Error {
                 TooLarge { .. } | Create(CreateError::Capacity(_) | CreateError::Arena(ArenaError::Nodes(_))),
             ) => 2,
             Error::Command { .. } => 4,
+            Error::Build(
+                arenaq_bpf_build::Error::Program { .. } | arenaq_bpf_build::Error::Unresolved { .. },
+            ) => 1,
             _ => 3,
         }
     }

@@ -27,6 +27,7 @@
 
 pub mod account;
 pub mod attached;
+pub mod build;
 mod clock;
 pub mod doctor;
 mod error;

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use arenaq::KeyValue;
@@ -21,22 +21,23 @@ use arenaq_harness::run::run;
 use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
-    Config, Error, Hook, Instructions, Kernel, Screen, attached, doctor, layout, signals, tell::tell, uprobe,
-    verifier,
+    Config, Error, Hook, Instructions, Kernel, Screen, attached, build, doctor, layout, signals, tell::tell,
+    uprobe, verifier,
 };
-use clap::Parser;
 use serde::Serialize;
 
-use crate::cli::{Cli, Command, ConsumeArgs, Internal, PinArgs, RunArgs};
+use crate::cli::{BuildArgs, Cli, Command, ConsumeArgs, Internal, PinArgs, RunArgs};
 
 /// Exit codes beyond those of `Error::exit_code`.
 const NOT_ACCOUNTED: u8 = 1;
 const COMMAND_FAILED: u8 = 5;
+/// As a shell says it of a process that SIGINT has ended.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let done = signals::settle().context("setting up signals").and_then(|()| match Internal::given() {
         Some(internal) => internal_command(internal),
-        None => dispatch(Cli::parse().command),
+        None => dispatch(Cli::given().command),
     });
     match done {
         Ok(code) => code,
@@ -90,6 +91,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => trace(arguments),
         Command::Pin(arguments) => pin(&arguments),
         Command::Consume(arguments) => consume(arguments),
+        Command::Build(arguments) => make(arguments),
         Command::Unpin { folder, json } => {
             let unpinned = unpin(&folder)?;
             if json {
@@ -205,6 +207,25 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
         // Who hears of a failure expects that nothing is pinned.
         unpin(folder)?;
         return Err(error);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make(arguments: BuildArgs) -> anyhow::Result<ExitCode> {
+    let json = arguments.json;
+    // clang gets the signal too, and what is half made is removed.
+    let interrupted = interruption()?;
+    let built = match build::build(&arguments.options()) {
+        Err(_) if interrupted.load(Ordering::Relaxed) => return Ok(ExitCode::from(INTERRUPTED)),
+        built => built?,
+    };
+    if let Some(warning) = &built.warning {
+        tell(format_args!("{}: {warning}", built.object.display()));
+    }
+    if json {
+        say(&serde_json::to_string(&built)?)?;
+    } else {
+        say(&built)?;
     }
     Ok(ExitCode::SUCCESS)
 }

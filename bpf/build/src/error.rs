@@ -33,6 +33,15 @@ pub enum Error {
         /// What it said.
         stderr: String,
     },
+    /// clang does not compile the program.
+    #[error("{} does not compile: {}", program.display(), said(stderr))]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// What clang said; nothing if that went to standard error already
+        /// ([`Pipeline::show_diagnostics`](crate::Pipeline::show_diagnostics)).
+        stderr: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {
@@ -63,6 +72,10 @@ pub enum Error {
     },
 }
 
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { "see what clang says above".to_owned() } else { format!("clang says\n{stderr}") }
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -76,7 +89,13 @@ mod tests {
 
     #[test]
     fn a_build_script_that_returns_the_error_shows_its_lines_and_not_their_escapes() {
-        let missing = || ToolchainError::Missing { missing: "clang".to_owned(), needed: 22, rustc_llvm: 22 };
+        let missing = || ToolchainError::Missing {
+            missing: "clang".to_owned(),
+            needed: 22,
+            why: "it is so".to_owned(),
+            older: None,
+            packages: "clang-22".to_owned(),
+        };
         let error: Box<dyn std::error::Error> = Box::new(missing());
         assert!(format!("{error:?}").contains("\n    apt-get install clang-22"), "{error:?}");
         let error: Box<dyn std::error::Error> = Box::new(Error::from(missing()));

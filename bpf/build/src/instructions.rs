@@ -36,6 +36,24 @@ impl Instructions {
         }
     }
 
+    /// The section in which a file that is made for every kernel ([`Pipeline::bundle`](crate::Pipeline::bundle)) has the
+    /// object with these instructions, unless it is that object itself.
+    pub const fn section(self) -> &'static str {
+        match self {
+            Instructions::AcquireRelease => ".arenaq.acquire-release",
+            Instructions::Tso => ".arenaq.tso",
+            Instructions::FullBarrier => ".arenaq.full-barrier",
+        }
+    }
+
+    /// The section in which an object says by [`name`](Self::name) which instructions it has.
+    pub const SECTION: &'static str = ".arenaq.instructions";
+
+    /// The instructions of a name.
+    pub fn from_name(name: &str) -> Option<Instructions> {
+        Instructions::ALL.into_iter().find(|instructions| instructions.name() == name)
+    }
+
     /// Those to take on an architecture, named as in [`std::env::consts::ARCH`], whose kernel has neither
     /// `load_acquire` nor `store_release`.
     pub fn before_acquire_release(architecture: &str) -> Instructions {

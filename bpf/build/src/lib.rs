@@ -26,16 +26,21 @@
 //! 3. clang compiles the program and the shim to IR; `llvm-link`, `opt` and `llc` make one BPF object of the
 //!    three, with the BTF of the C side.
 //!
+//! Who has no Rust takes the IR of steps 1 from somebody who has ([`Pipeline::ir`], [`Prebuilt`]); `arenaq build` does.
+//!
 //! A symbol that is still unresolved after the link, such as a panic in the Rust code, is an error.
 
+mod bundle;
 mod cargo;
 mod clang;
 mod error;
 mod instructions;
 mod ir;
 mod pipeline;
+mod prebuilt;
 mod run;
 mod rust;
+mod rustc;
 mod sources;
 mod toolchain;
 
@@ -45,5 +50,6 @@ use arenaq as _;
 pub use error::Error;
 pub use instructions::Instructions;
 pub use pipeline::Pipeline;
+pub use prebuilt::Prebuilt;
 pub use sources::source_dir;
 pub use toolchain::{PACKAGES, Toolchain, ToolchainError};

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf, absolute};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::cargo::rerun_if_changed;
 use crate::clang::{Machine, TARGET_ARCH, dependencies};
 use crate::ir::{Target, retarget};
+use crate::prebuilt::Files;
 use crate::run::{make_folder, read, run, write};
+use crate::rustc::Rustc;
 use crate::sources::Sources;
-use crate::{Error, Instructions, Toolchain, rust};
+use crate::{Error, Instructions, Prebuilt, Toolchain, rust};
 
 /// The kernel function with which the shim allocates arena pages.
 const ALLOCATE: &str = "bpf_arena_alloc_pages";
@@ -18,8 +20,8 @@ const ALLOCATE: &str = "bpf_arena_alloc_pages";
 /// Makes objects in one folder. arenaq's Rust is compiled once, when the pipeline is made.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
-    tools: Toolchain,
-    sources: Sources,
+    pub(crate) tools: Toolchain,
+    files: Files,
     out: PathBuf,
     includes: Vec<PathBuf>,
     /// Where clang looks for a header that is nowhere else.
@@ -27,6 +29,22 @@ pub struct Pipeline {
     /// Macros, with their values.
     defines: Vec<(String, Option<String>)>,
     rust: String,
+    /// Which LLVM has made it.
+    rust_llvm: u32,
+    shows_diagnostics: bool,
+    /// Whether cargo is told of what an object is made.
+    has_sources: bool,
+}
+
+/// What becomes of clang's words about the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// A warning is an error, and errors are told with ours.
+    Strict,
+    /// Both go to standard error.
+    Aloud,
+    /// Warnings were told before.
+    Silent,
 }
 
 impl Pipeline {
@@ -43,11 +61,75 @@ impl Pipeline {
         let out = absolute(&out).map_err(|source| Error::File { path: out, source })?;
         let sources = Sources::find()?;
         rerun_if_changed(sources.inputs());
-        let rust = rust::compile(&tools, &sources, &out)?;
+        let rustc = Rustc::find()?;
+        let rust = rust::compile(&rustc, &sources, &out)?;
+        let files = Files { include: sources.include(), shim: sources.shim() };
+        Pipeline::of(tools, files, (rust, rustc.llvm), out, true)
+    }
+
+    /// A pipeline that needs no Rust, for arenaq's is compiled already. Everything made goes into the folder `out`, and so
+    /// does what of arenaq clang needs to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the folder cannot be written.
+    pub fn prebuilt(
+        tools: Toolchain,
+        prebuilt: &Prebuilt<'_>,
+        out: impl Into<PathBuf>,
+    ) -> Result<Pipeline, Error> {
+        let out = out.into();
+        make_folder(&out)?;
+        let out = absolute(&out).map_err(|source| Error::File { path: out, source })?;
+        let files = prebuilt.unpack(&out.join("arenaq"))?;
+        Pipeline::of(tools, files, (prebuilt.ir.to_owned(), prebuilt.llvm), out, false)
+    }
+
+    fn of(
+        tools: Toolchain,
+        files: Files,
+        (rust, rust_llvm): (String, u32),
+        out: PathBuf,
+        has_sources: bool,
+    ) -> Result<Pipeline, Error> {
         let machine = Machine::find();
         let last_includes = machine.header_folders(&tools)?;
         let defines = machine.define().map(|name| (name, None)).into_iter().collect();
-        Ok(Pipeline { includes: vec![sources.include()], last_includes, defines, tools, sources, out, rust })
+        let includes = vec![files.include.clone()];
+        Ok(Pipeline {
+            tools,
+            files,
+            out,
+            includes,
+            last_includes,
+            defines,
+            rust,
+            rust_llvm,
+            shows_diagnostics: false,
+            has_sources,
+        })
+    }
+
+    /// The LLVM IR of arenaq's functions, for [`Prebuilt`].
+    pub fn ir(&self) -> &str {
+        &self.rust
+    }
+
+    /// The major version of the LLVM that has made [`ir`](Self::ir).
+    pub fn ir_llvm(&self) -> u32 {
+        self.rust_llvm
+    }
+
+    /// What clang says about a program goes to standard error as it is, and a warning is no error. Otherwise it is one,
+    /// and what clang says is a part of it.
+    #[must_use]
+    pub fn show_diagnostics(mut self) -> Pipeline {
+        self.shows_diagnostics = true;
+        self
+    }
+
+    pub(crate) fn voice(&self) -> Voice {
+        if self.shows_diagnostics { Voice::Aloud } else { Voice::Strict }
     }
 
     /// Adds a folder in which clang looks for headers. arenaq's own is there already, and behind all others are those of the
@@ -82,12 +164,18 @@ impl Pipeline {
     ///
     /// [`Error`] if a tool fails or a symbol stays unresolved.
     pub fn object(&self, program: impl AsRef<Path>, instructions: Instructions) -> Result<PathBuf, Error> {
-        let program = program.as_ref();
-        rerun_if_changed([program]);
-        let folder = self.folder_of(program)?;
-        let name = format!("{}.{}", stem(program), instructions.name());
-        let base = folder.join(name);
-        let program_ir = self.compile_program(program, instructions, &base)?;
+        self.make(program.as_ref(), instructions, self.voice())
+    }
+
+    pub(crate) fn make(
+        &self,
+        program: &Path,
+        instructions: Instructions,
+        voice: Voice,
+    ) -> Result<PathBuf, Error> {
+        self.tell_cargo([program]);
+        let base = self.base(program, instructions)?;
+        let program_ir = self.compile_program(program, instructions, &base, voice)?;
         let linked = self.link(&program_ir, instructions, &base, true)?;
         self.check_resolved(&program_ir, &linked)?;
         self.generate(&linked, &base)
@@ -102,11 +190,29 @@ impl Pipeline {
     pub fn objects(&self, program: impl AsRef<Path>) -> Result<[(Instructions, PathBuf); 3], Error> {
         let program = program.as_ref();
         let [first, second, third] = Instructions::ALL;
+        let again = if self.shows_diagnostics { Voice::Silent } else { Voice::Strict };
         Ok([
             (first, self.object(program, first)?),
-            (second, self.object(program, second)?),
-            (third, self.object(program, third)?),
+            (second, self.make(program, second, again)?),
+            (third, self.make(program, third, again)?),
         ])
+    }
+
+    /// The files of which a program's objects are made, in the order in which clang names them, once an object is there.
+    /// What lies in this pipeline's folder is not among them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if no object of the program was made.
+    pub fn dependencies(
+        &self,
+        program: impl AsRef<Path>,
+        instructions: Instructions,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let base = self.base(program.as_ref(), instructions)?;
+        let mut files = dependencies(&extended(&base, "d"))?;
+        files.retain(|file| !file.starts_with(&self.out));
+        Ok(files)
     }
 
     /// Makes an object that has each of arenaq's functions once, as a function of its own: not to be loaded,
@@ -120,6 +226,17 @@ impl Pipeline {
         let shim = self.compile_shim(instructions, &base)?;
         let linked = self.link(&shim, instructions, &base, false)?;
         self.generate(&linked, &base)
+    }
+
+    /// What the files of an object begin with.
+    fn base(&self, program: &Path, instructions: Instructions) -> Result<PathBuf, Error> {
+        Ok(self.folder_of(program)?.join(format!("{}.{}", stem(program), instructions.name())))
+    }
+
+    fn tell_cargo<P: AsRef<Path>>(&self, inputs: impl IntoIterator<Item = P>) {
+        if self.has_sources {
+            rerun_if_changed(inputs);
+        }
     }
 
     /// Where the objects of a program lie: those of two programs of one name, or of one with other macros or headers, are
@@ -138,10 +255,16 @@ impl Pipeline {
         program: &Path,
         instructions: Instructions,
         base: &Path,
+        voice: Voice,
     ) -> Result<PathBuf, Error> {
         let output = extended(base, "program.ll");
         let rule = extended(base, "d");
         let mut clang = self.clang(instructions);
+        match voice {
+            Voice::Strict => clang.arg("-Werror"),
+            Voice::Aloud => clang.stderr(Stdio::inherit()),
+            Voice::Silent => clang.arg("-w"),
+        };
         for folder in &self.includes {
             clang.arg("-I").arg(folder);
         }
@@ -153,8 +276,11 @@ impl Pipeline {
             clang.arg("-idirafter").arg(folder);
         }
         clang.arg("-MD").arg("-MF").arg(&rule);
-        run(clang.arg(program).arg("-o").arg(&output))?;
-        rerun_if_changed(dependencies(&rule)?);
+        run(clang.args(["-x", "c"]).arg(program).arg("-o").arg(&output)).map_err(|error| match error {
+            Error::Failed { stderr, .. } => Error::Program { program: program.to_owned(), stderr },
+            error => error,
+        })?;
+        self.tell_cargo(dependencies(&rule)?);
         Ok(output)
     }
 
@@ -162,14 +288,14 @@ impl Pipeline {
     fn compile_shim(&self, instructions: Instructions, base: &Path) -> Result<PathBuf, Error> {
         let output = extended(base, "shim.ll");
         let mut clang = self.clang(instructions);
-        clang.arg("-I").arg(self.sources.include());
-        run(clang.arg(self.sources.shim()).arg("-o").arg(&output))?;
+        clang.arg("-Werror").arg("-I").arg(&self.files.include);
+        run(clang.arg(&self.files.shim).arg("-o").arg(&output))?;
         Ok(output)
     }
 
     fn clang(&self, instructions: Instructions) -> Command {
         let mut clang = Command::new(&self.tools.clang);
-        clang.args(["-g", "-O2", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
+        clang.args(["-g", "-O2", "-Wall", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
         clang.args(instructions.define());
         clang
     }
@@ -240,7 +366,7 @@ impl Pipeline {
 }
 
 /// `my.tso` becomes `my.tso.bpf.o`.
-fn extended(base: &Path, extension: &str) -> PathBuf {
+pub(crate) fn extended(base: &Path, extension: &str) -> PathBuf {
     let mut name = base.as_os_str().to_owned();
     name.push(".");
     name.push(extension);

@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::Error;
 use crate::run::{copy, make_folder, read, remove, run, write};
+use crate::rustc::Rustc;
 use crate::sources::Sources;
-use crate::{Error, Toolchain};
 
 /// How the Rust is compiled before it becomes BPF: one unit, no unwinding. Each setting is named, for those of the user's
 /// own configuration would take the place of a default.
@@ -31,19 +32,19 @@ rpath = false
 ///
 /// It gets a workspace of its own: that of arenaq is locked to versions that the user need not have. The lock is the
 /// user's instead, and nothing is fetched: what is needed, the outer cargo has fetched for this crate.
-pub(crate) fn compile(tools: &Toolchain, sources: &Sources, out: &Path) -> Result<String, Error> {
+pub(crate) fn compile(rustc: &Rustc, sources: &Sources, out: &Path) -> Result<String, Error> {
     let workspace = out.join("workspace");
     make_folder(&workspace)?;
     write(&workspace.join("Cargo.toml"), &workspace_manifest(sources))?;
     for lock in locks() {
         // A lock that is not the user's has versions that are not here, and then the next may do.
-        if copy(&lock, &workspace.join(LOCK)).and_then(|()| rustc(tools, &workspace, out)).is_ok() {
+        if copy(&lock, &workspace.join(LOCK)).and_then(|()| run_cargo(rustc, &workspace, out)).is_ok() {
             return read(&ir(out));
         }
     }
     // cargo takes the newest versions that are here.
     remove(&workspace.join(LOCK))?;
-    rustc(tools, &workspace, out)?;
+    run_cargo(rustc, &workspace, out)?;
     read(&ir(out))
 }
 
@@ -51,11 +52,11 @@ fn ir(out: &Path) -> PathBuf {
     out.join("arenaq.ll")
 }
 
-fn rustc(tools: &Toolchain, workspace: &Path, out: &Path) -> Result<(), Error> {
-    let mut cargo = cargo(tools);
+fn run_cargo(rustc: &Rustc, workspace: &Path, out: &Path) -> Result<(), Error> {
+    let mut cargo = cargo(rustc);
     cargo.args(["rustc", "--quiet", "--offline", "--lib", "--profile", "bpf"]);
     // The host's, whatever `build.target` says.
-    cargo.args(["--target", &tools.host]).arg("--manifest-path").arg(workspace.join("Cargo.toml"));
+    cargo.args(["--target", &rustc.host]).arg("--manifest-path").arg(workspace.join("Cargo.toml"));
     // The outer cargo holds the lock of the other target folder.
     cargo.arg("--target-dir").arg(out.join("rust"));
     // The vectorisers would make types that BPF does not have.
@@ -69,7 +70,7 @@ fn rustc(tools: &Toolchain, workspace: &Path, out: &Path) -> Result<(), Error> {
 ///
 /// It still reads the user's configuration, which says where vendored sources lie. What that says about compilers is
 /// overruled: an empty list of flags in this variable is one, and comes before all others.
-fn cargo(tools: &Toolchain) -> Command {
+fn cargo(rustc: &Rustc) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
@@ -80,7 +81,7 @@ fn cargo(tools: &Toolchain) -> Command {
         }
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "").env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
-    cargo.env("RUSTC", &tools.rustc);
+    cargo.env("RUSTC", &rustc.path);
     cargo
 }
 

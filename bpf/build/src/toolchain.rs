@@ -4,11 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::rustc::Rustc;
+
 /// The Debian packages that bring everything but Rust.
 pub const PACKAGES: &[&str] = &["clang-22", "llvm-22", "libelf-dev", "zlib1g-dev", "pkg-config", "make"];
 
 /// The oldest LLVM whose BPF backend compiles atomics on arena pointers: clang 19 crashes on them.
 const OLDEST: u32 = 22;
+/// Of older ones it is said that they are too old.
+const OLDEST_LOOKED_AT: u32 = 10;
 /// How far beyond it to look.
 const NEWEST: u32 = OLDEST + 20;
 
@@ -28,18 +32,22 @@ pub enum ToolchainError {
     },
     /// A tool is not there in a version that will do.
     #[error(
-        "no {missing} of LLVM {needed} or newer was found (rustc's LLVM is {rustc_llvm}, and the tools must not be older). Install it:\n\
-         \n    apt-get install {}\n\n(Debian bookworm and later have these packages; elsewhere take those of the LLVM project for your system, \
+        "no {missing} of LLVM {needed} or newer was found{} ({why}). Install it:\n\
+         \n    apt-get install {packages}\n\n(Debian bookworm and later have these packages; elsewhere take those of the LLVM project for your system, \
          and add their folder to PATH)",
-        PACKAGES.join(" ")
+        .older.as_ref().map_or(String::new(), |older| format!(", only {older}"))
     )]
     Missing {
         /// The tools that are missing.
         missing: String,
         /// The version that is needed.
         needed: u32,
-        /// rustc's LLVM.
-        rustc_llvm: u32,
+        /// Why not an older one.
+        why: String,
+        /// What there is instead: a clang that is too old.
+        older: Option<String>,
+        /// The packages that bring the tools.
+        packages: String,
     },
 }
 
@@ -54,12 +62,6 @@ impl fmt::Debug for ToolchainError {
 pub struct Toolchain {
     /// LLVM's major version.
     pub llvm: u32,
-    /// The major version of rustc's LLVM.
-    pub rustc_llvm: u32,
-    /// The Rust compiler: the one that the outer cargo uses.
-    pub rustc: PathBuf,
-    /// The target triple of the machine that compiles.
-    pub host: String,
     /// The C compiler.
     pub clang: PathBuf,
     /// The IR linker.
@@ -72,6 +74,8 @@ pub struct Toolchain {
     pub llvm_nm: PathBuf,
     /// Removes DWARF.
     pub llvm_strip: PathBuf,
+    /// Adds sections.
+    pub llvm_objcopy: PathBuf,
     /// Disassembles.
     pub llvm_objdump: PathBuf,
 }
@@ -84,21 +88,38 @@ impl Toolchain {
     ///
     /// [`ToolchainError`], which says what to install.
     pub fn find() -> Result<Toolchain, ToolchainError> {
-        let rustc = Rustc::find()?;
-        let needed = rustc.llvm.max(OLDEST);
+        let llvm = Rustc::find()?.llvm;
+        let why = format!("rustc's LLVM is {llvm}, and the tools must not be older");
+        Toolchain::search(llvm, why, PACKAGES.join(" "))
+    }
+
+    /// The same for who has arenaq's Rust compiled already ([`Prebuilt`](crate::Prebuilt)), by an LLVM of this major
+    /// version: without Rust.
+    ///
+    /// # Errors
+    ///
+    /// [`ToolchainError::Missing`].
+    pub fn at_least(llvm: u32) -> Result<Toolchain, ToolchainError> {
+        let needed = llvm.max(OLDEST);
+        let why = format!("arenaq's functions were compiled by LLVM {llvm}, and the tools must not be older");
+        Toolchain::search(llvm, why, format!("clang-{needed} llvm-{needed}"))
+    }
+
+    fn search(llvm: u32, why: String, packages: String) -> Result<Toolchain, ToolchainError> {
+        let needed = llvm.max(OLDEST);
         let mut missing = String::new();
         for llvm in needed..=NEWEST {
-            match Toolchain::of_version(llvm, &rustc) {
+            match Toolchain::of_version(llvm) {
                 Ok(tools) => return Ok(tools),
                 // What a partial installation lacks says more than what nobody has installed at all.
                 Err(lacks) if missing.is_empty() || lacks.len() < missing.len() => missing = lacks,
                 Err(_) => {}
             }
         }
-        Err(ToolchainError::Missing { missing, needed, rustc_llvm: rustc.llvm })
+        Err(ToolchainError::Missing { missing, needed, why, older: older(needed), packages })
     }
 
-    fn of_version(llvm: u32, rustc: &Rustc) -> Result<Toolchain, String> {
+    fn of_version(llvm: u32) -> Result<Toolchain, String> {
         let mut missing = Vec::new();
         let mut tool = |name: &'static str| {
             find_tool(name, llvm).unwrap_or_else(|| {
@@ -108,44 +129,30 @@ impl Toolchain {
         };
         let tools = Toolchain {
             llvm,
-            rustc_llvm: rustc.llvm,
-            rustc: rustc.path.clone(),
-            host: rustc.host.clone(),
             clang: tool("clang"),
             llvm_link: tool("llvm-link"),
             opt: tool("opt"),
             llc: tool("llc"),
             llvm_nm: tool("llvm-nm"),
             llvm_strip: tool("llvm-strip"),
+            llvm_objcopy: tool("llvm-objcopy"),
             llvm_objdump: tool("llvm-objdump"),
         };
         if missing.is_empty() { Ok(tools) } else { Err(missing.join(", ")) }
     }
 }
 
-/// The Rust compiler, and what it says about itself.
-struct Rustc {
-    path: PathBuf,
-    llvm: u32,
-    host: String,
+/// The newest clang that is older than what is needed, and where it is.
+fn older(needed: u32) -> Option<String> {
+    let plain = in_path("clang").and_then(|clang| Some((version_of(&clang)?, clang)));
+    let numbered = (OLDEST_LOOKED_AT..needed)
+        .filter_map(|llvm| Some((llvm, find_tool("clang", llvm)?)))
+        .chain(plain.filter(|(llvm, _)| *llvm < needed))
+        .max_by_key(|(llvm, _)| *llvm);
+    numbered.map(|(llvm, clang)| format!("clang {llvm} ({})", clang.display()))
 }
 
-impl Rustc {
-    fn find() -> Result<Rustc, ToolchainError> {
-        let path = PathBuf::from(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        let fail =
-            |reason: String| ToolchainError::Rustc { rustc: path.to_string_lossy().into_owned(), reason };
-        let output = Command::new(&path).arg("-vV").output().map_err(|error| fail(error.to_string()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-        match (value("LLVM version:").and_then(major), value("host:")) {
-            (Some(llvm), Some(host)) => Ok(Rustc { llvm, host: host.to_owned(), path: path.clone() }),
-            _ => Err(fail(format!("it printed\n{text}{}", String::from_utf8_lossy(&output.stderr)))),
-        }
-    }
-}
-
-fn major(version: &str) -> Option<u32> {
+pub(crate) fn major(version: &str) -> Option<u32> {
     version.trim().split('.').next()?.parse().ok()
 }
 
@@ -172,7 +179,7 @@ fn version_of(tool: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rustc, Toolchain, ToolchainError, major};
+    use super::{Toolchain, ToolchainError, major, older};
 
     #[test]
     fn a_version_is_its_first_number() {
@@ -183,10 +190,22 @@ mod tests {
 
     #[test]
     fn a_version_that_nobody_has_lacks_every_tool() {
-        let rustc = Rustc::find().expect("it compiles this");
-        let lacks = Toolchain::of_version(1, &rustc).expect_err("no LLVM 1 here");
+        let lacks = Toolchain::of_version(1).expect_err("no LLVM 1 here");
         assert!(lacks.contains("clang") && lacks.contains("llc"), "{lacks}");
-        let error = ToolchainError::Missing { missing: lacks, needed: 22, rustc_llvm: 22 };
-        assert!(error.to_string().contains("apt-get install clang-22"), "{error}");
+    }
+
+    #[test]
+    fn who_has_no_tools_is_told_which_and_what_there_is_that_will_not_do() {
+        let Err(error) = Toolchain::at_least(1000) else { panic!("no LLVM 1000 here") };
+        let ToolchainError::Missing { needed: 1000, .. } = &error else { panic!("{error}") };
+        let text = error.to_string();
+        assert!(
+            text.contains("compiled by LLVM 1000") && text.contains("apt-get install clang-1000"),
+            "{text}"
+        );
+
+        let tools = Toolchain::find().expect("they compile arenaq's objects");
+        let older = older(tools.llvm + 1).expect("the one that was found");
+        assert_eq!(older, format!("clang {} ({})", tools.llvm, tools.clang.display()));
     }
 }

@@ -1,0 +1,7 @@
+//! Your own events: a program in C on its way through `arenaq build` to the terminal.
+
+mod own {
+    pub(crate) mod build;
+    pub(crate) mod place;
+}
+mod support;
