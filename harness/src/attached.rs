@@ -70,6 +70,9 @@ pub fn consume(
         while !consumer.is_finished() {
             if is_over() {
                 control.abandon.store(true, Ordering::Relaxed);
+            } else if control.no_more.load(Ordering::Relaxed) && has_more_than_was_pushed(&pinned) {
+                course.is_endless = true;
+                control.abandon.store(true, Ordering::Relaxed);
             } else if !course.is_removed && pinned.is_removed() {
                 course.is_removed = true;
                 tell(format_args!("{} was removed: this consumes what is left", options.folder.display()));
@@ -83,4 +86,12 @@ pub fn consume(
     course.has_ended_early = !control.is_limit_reached() && options.events.is_some();
     course.is_drained = !control.is_limit_reached() && !control.abandon.load(Ordering::Relaxed);
     add_up(&pinned, &mut consumer, course, &seen, hand_over)
+}
+
+/// Whether more events came out than can have gone in: in a damaged arena the last node can be linked to the first, and there is
+/// no end of them. The counts lie in maps, where nobody writes who may write to the arena.
+fn has_more_than_was_pushed(pinned: &Pinned) -> bool {
+    // In this order: what has come out by now was counted, or is in flight, when the counters are read.
+    let consumed = pinned.total().consumed;
+    pinned.counters().is_ok_and(|counters| consumed > counters.pushed + counters.in_flight())
 }

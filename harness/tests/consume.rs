@@ -1,19 +1,26 @@
 //! `arenaq consume`: the account since the queue was pinned, and the one right to consume.
 
+#[path = "support/damaged.rs"]
+mod damaged;
 mod support;
 
 use arenaq::KeyValue;
 use arenaq::count::Counted;
-use arenaq_libbpf::{MPMC, MPSC};
+use arenaq_libbpf::{Globals, MPMC, MPSC, program};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arenaq_harness::pinned::unpin;
 use arenaq_harness::{Config, Hook, Kernel, QueueKind};
+use damaged::Damaged;
+use fastrand::Rng;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use support::bpffs::{Bpffs, text};
@@ -181,6 +188,129 @@ fn a_loader_and_a_consumer_exclude_each_other() {
     let account = consume(&folder, &["--until-empty"]);
     assert_account(&account, 0, 5);
     assert_eq!(number(&account.json(), "deaths"), 1, "{account:?}");
+}
+
+#[test]
+fn a_consumer_of_events_that_have_no_end_says_so_and_ends() {
+    let Some(_guard) = kernel("events without end") else { return };
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("queue");
+    let loaded = loaded(QueueKind::Mpsc, 16);
+    loaded.pin(&folder).expect("the folder is new");
+    loaded.drive(1, 3).expect("the program runs");
+    let mut globals = Globals::default();
+    program::run(loaded.object(), "locate", &mut globals).expect("the program runs");
+    // The queue's first word leads to the last node, its second one to the stub, and a node's first word to the next.
+    let damaged = Damaged::new(&loaded);
+    let read = |address| damaged.at(address).load(Ordering::Relaxed);
+    let (last, first) = (read(globals.mpsc), read(read(globals.mpsc + 8)));
+    damaged.at(last).store(first, Ordering::Relaxed);
+
+    let outcome = Outcome::within(LIMIT, &mut arenaq(&["consume", text(&folder), "--json", "--until-empty"]));
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    let summary = outcome.json();
+    assert!(number(&summary, "consumed") > 3, "{summary}");
+    let problems = summary["problems"].to_string();
+    assert!(problems.contains("more events came than the pinned programs have pushed"), "{summary}");
+}
+
+/// How many arenas are damaged: more than these with the environment variable `ARENAQ_HOSTILE_ARENAS`. `ARENAQ_HOSTILE_SEED` repeats
+/// the one of a seed.
+const ARENAS: u64 = 300;
+
+/// How many consumers run at a time. Most of them wait.
+const AT_A_TIME: usize = 4;
+
+#[test]
+fn who_consumes_from_a_damaged_arena_gets_an_error_or_wrong_events_and_does_not_crash_hang_or_panic() {
+    let Some(_guard) = kernel("damaged arenas") else { return };
+    let number = |variable| {
+        std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
+    };
+    let (first, seeds) = match number("ARENAQ_HOSTILE_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, number("ARENAQ_HOSTILE_ARENAS").unwrap_or(ARENAS)),
+    };
+    let next = AtomicU64::new(first);
+    let ends = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                let bpffs = Bpffs::mount();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    let end = consume_damaged(&bpffs.path(&seed.to_string()), seed);
+                    *ends.lock().expect("no test failed").entry(end).or_insert(0) += 1;
+                }
+            });
+        }
+    });
+    let ends: BTreeMap<_, u64> = ends.into_inner().expect("no test failed");
+    println!("consumers by exit code: {ends:?}");
+    assert!(seeds < 100 || ends.len() > 2, "not all damage does the same: {ends:?}");
+}
+
+/// Returns the exit code of a consumer of a damaged queue.
+fn consume_damaged(folder: &Path, seed: u64) -> Option<i32> {
+    let mut random = Rng::with_seed(seed);
+    let loaded = loaded(QUEUES[random.usize(..2)], 16);
+    loaded.pin(folder).expect("the folder is new");
+    // In the middle of a lap, with a free list that was used.
+    loaded.drive(1, random.u64(..16)).expect("the program runs");
+    if random.bool() {
+        consume(folder, &["--events", "7", "--until-empty"]);
+        loaded.drive(2, random.u64(..20)).expect("the program runs");
+    }
+    let damaged = Damaged::new(&loaded);
+    let mut command = arenaq(&["consume", text(folder), "--json"]);
+    command.args(random.bool().then_some("--print"));
+    let outcome = if random.u8(..3) == 0 {
+        consume_meanwhile(&mut command, &damaged, &loaded, random)
+    } else {
+        (0..1 + random.u32(..4)).for_each(|_| damaged.strike(&mut random));
+        Outcome::within(LIMIT, command.arg("--until-empty"))
+    };
+    let is_told = !outcome.stderr.contains("panicked") && matches!(outcome.code, Some(0 | 1 | 3));
+    assert!(is_told, "ARENAQ_HOSTILE_SEED={seed}: {outcome:?}");
+    unpin(folder).expect("it is pinned");
+    outcome.code
+}
+
+/// Whoever takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Programs push, and somebody strikes again and again, from a moment at which the consumer may have begun.
+fn consume_meanwhile(
+    command: &mut Command,
+    damaged: &Damaged<'_>,
+    loaded: &Kernel,
+    mut random: Rng,
+) -> Outcome {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _end = Ending(&ended);
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(random.u64(..60)));
+            while !ended.load(Ordering::Relaxed) {
+                damaged.strike(&mut random);
+                thread::sleep(Duration::from_micros(random.u64(..2000)));
+                loaded.drive(3, 5).expect("the kernel bounds the program, whatever it reads");
+            }
+        });
+        Outcome::within(LIMIT, command.args(["--duration", "200ms"]))
+    })
+}
+
+/// Ends the thread that strikes also if the test panics.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The environment variable by which a child of the next test knows what to do.

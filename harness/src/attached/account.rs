@@ -81,6 +81,8 @@ pub(super) struct Course {
     pub(super) has_ended_early: bool,
     /// The queue was found empty.
     pub(super) is_drained: bool,
+    /// More events came than were pushed, and there was no end of them.
+    pub(super) is_endless: bool,
 }
 
 /// What is known of a queue that rests.
@@ -168,6 +170,12 @@ pub(super) fn add_up(
     expect(
         !(course.is_removed && course.has_ended_early),
         "the queue was removed before there were as many events as were asked for".to_owned(),
+    );
+    expect(
+        !course.is_endless,
+        "more events came than the pinned programs have pushed, and the queue was not empty yet: the arena is damaged, or others push \
+         than they"
+            .to_owned(),
     );
     if let Some(error) = seen.stuck {
         problems.push(format!("the consumer could not go on: {error}"));
