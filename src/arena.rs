@@ -39,6 +39,7 @@
 //! ```
 
 mod attach;
+mod bytes;
 mod consumer;
 mod create;
 mod directory;
@@ -52,6 +53,7 @@ mod spec;
 
 use alloc::vec::Vec;
 
+pub use self::bytes::ByteConsumer;
 pub use self::consumer::Owner;
 pub use self::directory::{Entry, Name};
 pub use self::error::{ArenaError, CreateError};

@@ -92,6 +92,6 @@ pub fn consume(
 /// no end of them. The counts lie in maps, where nobody writes who may write to the arena.
 fn has_more_than_was_pushed(pinned: &Pinned) -> bool {
     // In this order: what has come out by now was counted, or is in flight, when the counters are read.
-    let consumed = pinned.total().consumed;
-    pinned.counters().is_ok_and(|counters| consumed > counters.pushed + counters.in_flight())
+    let Ok(total) = pinned.total() else { return false };
+    pinned.counters().is_ok_and(|counters| total.consumed > counters.pushed + counters.in_flight())
 }

@@ -59,7 +59,7 @@ impl Drain for Source<'_> {
     }
 }
 
-impl Drain for Receiver<'_> {
+impl<K> Drain for Receiver<KeyValue, K> {
     fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
         Receiver::drain(self, limit, hand_over)
     }

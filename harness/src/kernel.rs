@@ -7,8 +7,8 @@ use arenaq::KeyValue;
 use arenaq::status::Status;
 use arenaq_libbpf::program::{self, UprobeTarget};
 use arenaq_libbpf::{
-    Cause, Globals, Instructions, Loaded, PAGE, QueueKind, Refusal, choose, memory, pages_for, require,
-    try_load,
+    Cause, Globals, Instructions, Loaded, PAGE, QueueKind, Receiver, Refusal, choose, memory, pages_for,
+    require, try_load,
 };
 use bytemuck::bytes_of;
 use libbpf_rs::{Link, ObjectBuilder, OpenObject};
@@ -69,6 +69,7 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Kernel {
     loaded: Loaded,
+    queue: QueueKind,
     hook: Hook,
     instructions: Instructions,
     uprobe: UprobeTarget,
@@ -104,6 +105,7 @@ impl Kernel {
             unsafe { Loaded::create(object, &globals, config.queue, config.capacity, config.limit) }?;
         Ok(Kernel {
             loaded,
+            queue: config.queue,
             hook: config.hook,
             instructions,
             uprobe: config.uprobe.clone(),
@@ -114,6 +116,20 @@ impl Kernel {
     /// Which object was loaded.
     pub fn instructions(&self) -> Instructions {
         self.instructions
+    }
+
+    /// Which queue it has.
+    pub fn queue(&self) -> QueueKind {
+        self.queue
+    }
+
+    /// The consuming end of its queue; see [`Loaded::receiver`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn receiver(&self) -> Result<Receiver<KeyValue>, arenaq_libbpf::Error> {
+        self.loaded.receiver(self.queue.of_pairs())
     }
 
     /// Marks a process as traced: all its threads, and every thread and process that they start from now on.
@@ -241,7 +257,7 @@ impl Kernel {
     pub fn verify(&self) -> Result<Status, Error> {
         let mut result = Verify::default();
         program::run(self.loaded.object(), "verify", &mut result)?;
-        status(match self.loaded.queue() {
+        status(match self.queue {
             QueueKind::Mpmc => result.mpmc,
             QueueKind::Mpsc => result.mpsc,
         })

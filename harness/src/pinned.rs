@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::path::Path;
 
+use arenaq::KeyValue;
+use arenaq_libbpf::QueueKind;
 use libbpf_rs::{MapHandle, MapType};
 
 pub use arenaq_libbpf::pinned::{Alone, Consumer, Contents, Count, Share, Unpinned, Wait, unpin};
@@ -15,6 +17,7 @@ use crate::trace::trace;
 #[derive(Debug)]
 pub struct Pinned {
     pinned: arenaq_libbpf::pinned::Pinned,
+    queue: QueueKind,
     counters: MapHandle,
     traced: MapHandle,
 }
@@ -27,9 +30,38 @@ impl Pinned {
     /// As [`arenaq_libbpf::pinned::Pinned::attach`], and if the counters are not there.
     pub fn attach(folder: &Path) -> Result<Pinned, Error> {
         let pinned = arenaq_libbpf::pinned::Pinned::attach(folder)?;
+        let queue = pinned.arena()?.queues().next().map(|queue| QueueKind::from(queue.kind));
+        let queue = queue.ok_or(arenaq_libbpf::Error::NoQueues)?;
         let counters = pinned.map(COUNTERS, MapType::PercpuArray)?;
         let traced = pinned.map(TRACED, MapType::TaskStorage)?;
-        Ok(Pinned { pinned, counters, traced })
+        Ok(Pinned { pinned, queue, counters, traced })
+    }
+
+    /// The queue that was pinned.
+    pub fn queue(&self) -> QueueKind {
+        self.queue
+    }
+
+    /// What all consumers have been handed since the queue was made.
+    ///
+    /// # Errors
+    ///
+    /// As [`arenaq_libbpf::pinned::Pinned::total`].
+    pub fn total(&self) -> Result<Count, Error> {
+        Ok(self.pinned.total(self.queue.of_pairs())?)
+    }
+
+    /// The right to consume; see [`arenaq_libbpf::pinned::Pinned::wait_for_consumer`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn wait_for_consumer(
+        &self,
+        wait: Wait<'_>,
+        recovered: impl FnMut(KeyValue),
+    ) -> Result<Consumer<'_>, Error> {
+        Ok(self.pinned.wait_for_consumer(self.queue.of_pairs(), wait, recovered)?)
     }
 
     /// The sum of all CPUs' counters.

@@ -262,7 +262,7 @@ impl<'m> Arena<'m> {
         Ok(MpscConsumer { consumer, _claim: claim })
     }
 
-    fn find(&self, name: &str) -> Result<&Found<'m>, ArenaError> {
+    pub(super) fn find(&self, name: &str) -> Result<&Found<'m>, ArenaError> {
         self.queues.iter().find(|queue| queue.name.as_str() == name).ok_or_else(|| ArenaError::Absent {
             name: name.into(),
             has: self.queues.iter().map(|queue| queue.name).collect(),

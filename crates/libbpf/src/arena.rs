@@ -70,6 +70,15 @@ impl Mapping {
         Ok(Mapping { base: found.start, length: found.len(), header, is_ours: false, process: process::id() })
     }
 
+    /// That of an arena which is known to be there.
+    ///
+    /// # Safety
+    ///
+    /// It is mapped for as long as the value lives.
+    pub(crate) unsafe fn of(all: Range<usize>, header: usize) -> Mapping {
+        Mapping { base: all.start, length: all.len(), header, is_ours: false, process: process::id() }
+    }
+
     /// Maps an arena where other processes have it, until the value is dropped.
     ///
     /// # Errors

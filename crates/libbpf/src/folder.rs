@@ -33,6 +33,8 @@ pub(crate) enum Pin {
     Map(u32),
     /// The link of this id.
     Link(u32),
+    /// A folder.
+    Folder,
     /// A program, or something that this does not know.
     Other,
 }
@@ -108,6 +110,37 @@ impl Folder {
         Error::pinned(&self.path, reason)
     }
 
+    /// Makes the place of the lock of the queue with this number: the folder itself for the first one, and a folder in it for
+    /// each further one, for a folder has one lock.
+    pub(crate) fn make_lock(&self, queue: usize) -> Result<Folder, Error> {
+        if queue > 0 {
+            let name = lock_name(queue);
+            mkdirat(&self.directory, &name, Mode::RWXU)
+                .map_err(Error::system(format!("making {}/{name}", self.path.display())))?;
+        }
+        self.lock(queue).inspect_err(|_| self.remove_lock(queue))
+    }
+
+    /// The place of that lock.
+    pub(crate) fn lock(&self, queue: usize) -> Result<Folder, Error> {
+        let directory = if queue == 0 {
+            self.reopen()?
+        } else {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let name = lock_name(queue);
+            openat(&self.directory, &name, flags, Mode::empty())
+                .map_err(Error::system(format!("opening {}/{name}", self.path.display())))?
+        };
+        Ok(Folder { path: self.path.clone(), directory })
+    }
+
+    /// Removes it, if it is a folder of its own. If that fails, so does what removes the folder around it.
+    pub(crate) fn remove_lock(&self, queue: usize) {
+        if queue > 0 {
+            let _ = unlinkat(&self.directory, lock_name(queue), AtFlags::REMOVEDIR);
+        }
+    }
+
     /// A path to something in this very folder, whatever has become of its name.
     pub(crate) fn entry(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd()))
@@ -181,11 +214,14 @@ impl Folder {
         match FileType::from_raw_mode(file.stx_mode.into()) {
             FileType::RegularFile => {}
             FileType::Symlink => return Err("a symbolic link".to_owned()),
-            FileType::Directory => return Err("a folder".to_owned()),
+            FileType::Directory => {}
             _ => return Err("no BPF object".to_owned()),
         }
         if file.stx_mnt_id != here.stx_mnt_id {
             return Err("something is mounted there".to_owned());
+        }
+        if FileType::from_raw_mode(file.stx_mode.into()) == FileType::Directory {
+            return Ok(Pin::Folder);
         }
         let object = self.object(name).map_err(|error| error.to_string())?;
         let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))
@@ -214,9 +250,10 @@ impl Folder {
         Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
     }
 
-    /// Removes one file.
+    /// Removes one file, or one of the folders that are locks.
     pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
-        unlinkat(&self.directory, name, AtFlags::empty())
+        let flags = if lock_number(name).is_some() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        unlinkat(&self.directory, name, flags)
             .map_err(Error::system(format!("removing {}/{name}", self.path.display())))
     }
 
@@ -250,6 +287,18 @@ impl Folder {
             .map_err(Error::system(format!("opening {}", self.path.display())))
     }
 }
+
+/// The folder that is the lock of a queue with this number, from 1 on.
+pub(crate) fn lock_name(queue: usize) -> String {
+    format!("{LOCK}{queue}")
+}
+
+/// The number in such a name.
+pub(crate) fn lock_number(name: &str) -> Option<usize> {
+    name.strip_prefix(LOCK)?.parse().ok().filter(|&number| number > 0 && lock_name(number) == name)
+}
+
+const LOCK: &str = "queue_";
 
 /// With an empty name, `statx` looks at the folder itself.
 fn flags_name(name: &OsStr, flags: AtFlags) -> &OsStr {

@@ -1,49 +1,73 @@
 //! arenaq's queues in any libbpf-rs object, from the userspace side.
 //!
+//! A program in C declares a queue of its own events, and pushes:
+//!
+//! ```c
+//! struct event { __u64 time; __u32 pid, tid; char comm[16]; };
+//!
+//! ARENAQ_MPSC(events, struct event, 4096);
+//!
+//! arenaq_push(&events, &event);
+//! ```
+//!
+//! This crate loads it, makes the queue, and hands out its consuming end, which can go to any thread or task:
+//!
+//! ```no_run
+//! use arenaq::bytemuck::{Pod, Zeroable};
+//! use arenaq_libbpf::Loaded;
+//! use libbpf_rs::ObjectBuilder;
+//!
+//! #[repr(C)]
+//! #[derive(Clone, Copy, Pod, Zeroable)]
+//! struct Event {
+//!     time: u64,
+//!     pid: u32,
+//!     tid: u32,
+//!     comm: [u8; 16],
+//! }
+//! arenaq::element!(Event { time, pid, tid, comm });
+//!
+//! let loaded = Loaded::load(ObjectBuilder::default().open_file("my.bpf.o")?)?;
+//! let mut events = loaded.receiver::<Event>("events")?;
+//! loaded.attach()?;
+//! loop {
+//!     let event = events.recv()?;
+//!     println!("{} {}", event.time, event.pid);
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What is here for whom:
 //!
 //! | you want to | take |
 //! |---|---|
 //! | load the object that this kernel can run | [`choose`] |
+//! | load an object with its queues, attach it, and consume | [`Loaded`] |
+//! | set capacities before the load, or keep the object yourself, as in a skeleton | [`Queues`] |
+//! | wait for elements, in threads, tasks and event loops | [`Receiver`] |
+//! | say what wakes a consumer | [`Wake`] |
+//! | consume elements whose type you do not know | [`Loaded::receiver_bytes`] |
+//! | let queues and programs outlive this process | [`Loaded::pin`], [`pinned`] |
 //! | load an object, and tell people why the kernel refuses it | [`load_object`], [`Refusal`] |
 //! | know beforehand what this process may not do | [`require`] |
-//! | have the queues that an object's programs declare, of any element, by their names | [`Queues`] |
-//! | make a queue in the arena of a loaded object, and consume from it | [`Loaded`] |
-//! | sleep while nothing comes | [`Receiver`] |
-//! | let queue and programs outlive this process | [`Loaded::pin`], [`pinned`] |
+//! | have a queue of the seeds' pairs | [`Loaded::create`] |
 //!
-//! A program of the object tells where its variables in the arena are; the queue is made from here:
+//! # The object for this kernel
+//!
+//! [`arenaq-bpf-build`](arenaq_bpf_build) makes three objects of a program, which differ in how they order memory. Linux has
+//! the instructions of the first from 6.15 on; on 6.10 to 6.14 it is one of the others:
 //!
 //! ```no_run
-//! use arenaq_libbpf::{Globals, Instructions, Loaded, QueueKind, choose, load_object, pages_for, program};
-//! use libbpf_rs::{MapCore, ObjectBuilder};
+//! use arenaq_libbpf::{Instructions, choose};
 //!
-//! let bytes: &[u8] = match choose(None)? {
+//! let object: &[u8] = match choose(None)? {
 //!     Instructions::AcquireRelease => b"the contents of my.acquire-release.bpf.o",
 //!     Instructions::Tso => b"my.tso.bpf.o",
 //!     Instructions::FullBarrier => b"my.full-barrier.bpf.o",
 //! };
-//! let (queue, capacity) = (QueueKind::Mpsc, 4096);
-//! let pages = pages_for(queue, capacity, capacity)?;
-//! let object = load_object("loading my programs", || {
-//!     let mut open = ObjectBuilder::default().open_memory(bytes)?;
-//!     for mut map in open.maps_mut().filter(|map| map.name() == "arena") {
-//!         map.set_max_entries(pages)?;
-//!     }
-//!     Ok(open)
-//! })?;
-//! let mut globals = Globals::default();
-//! program::run(&object, "locate", &mut globals)?;
-//! // SAFETY: `locate` writes the addresses of the arena's variables, and nothing else ran.
-//! let loaded = unsafe { Loaded::create(object, &globals, queue, capacity, capacity) }?;
-//! let link = loaded.object().progs_mut().find(|program| program.name() == "on_exec").map(|program| program.attach());
-//! loaded.links().extend(link.transpose()?);
-//! let mut receiver = loaded.receiver()?;
-//! println!("{:?}", receiver.recv()?);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # Ok::<(), arenaq_libbpf::Error>(())
 //! ```
-//!
-//! [`arenaq-bpf-build`](arenaq_bpf_build) makes such objects, and the repository's README shows a whole program.
 
 // They panic if nobody can be told.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -75,7 +99,9 @@ pub use loaded::Loaded;
 pub use populate::populate;
 pub use queue::{MPMC, MPSC, QueueKind};
 pub use queues::{Declared, Queues};
-pub use receiver::Receiver;
+pub use receiver::carried::Carried;
 pub use receiver::doorbell::Doorbell;
+pub use receiver::sleeper::Wake;
 pub use receiver::source::Source;
+pub use receiver::{Borrowed, Keeper, Receiver};
 pub use refusal::{Cause, Refusal, load_object, try_load};

@@ -1,38 +1,98 @@
-//! A loaded object, and the queue in its arena.
+//! A loaded object, and the queues in its arena.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arenaq::arena::Arena;
-use libbpf_rs::{Link, Map, MapCore, MapHandle, Object};
+use arenaq::payload::Element;
+use libbpf_rs::{Link, Map, MapCore, MapHandle, Object, OpenObject};
 
 use crate::arena::{Globals, Mapping};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::pinned::pin::pin;
 use crate::pinned::record::{ARENA, DOORBELL, TALLY};
-use crate::queue::QueueKind;
-use crate::receiver::Receiver;
+use crate::program;
+use crate::queue::{Named, QueueKind};
+use crate::queues::Queues;
+use crate::receiver::carried::Carried;
 use crate::receiver::doorbell::Doorbell;
 use crate::receiver::right::Ends;
 use crate::receiver::tally::Tally;
+use crate::receiver::{Keeper, Parts, Receiver};
 
-/// A loaded object with a queue in its arena. The kernel objects live as long as this.
+/// A loaded object with queues in its arena. The kernel objects live as long as this, its clones, and the receivers that it
+/// has handed out.
+///
+/// ```no_run
+/// use arenaq::bytemuck::{Pod, Zeroable};
+/// use arenaq_libbpf::Loaded;
+/// use libbpf_rs::ObjectBuilder;
+///
+/// #[repr(C)]
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// struct Event {
+///     time: u64,
+///     pid: u32,
+///     tid: u32,
+///     comm: [u8; 16],
+/// }
+/// arenaq::element!(Event { time, pid, tid, comm });
+///
+/// let loaded = Loaded::load(ObjectBuilder::default().open_file("my.bpf.o")?)?;
+/// let mut events = loaded.receiver::<Event>("events")?;
+/// loaded.attach()?;
+/// let consumer = std::thread::spawn(move || {
+///     for _ in 0..10 {
+///         let event = events.recv()?;
+///         println!("{} {}", event.time, event.pid);
+///     }
+///     Ok::<(), arenaq_libbpf::Error>(())
+/// });
+/// # consumer.join().expect("it does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Loaded(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct Loaded {
+struct Shared {
     // Dropped in this order: first nothing pushes any more, then the maps go.
     links: Mutex<Vec<Link>>,
     object: Object,
     mapping: Mapping,
-    queue: QueueKind,
-    /// Who consumes, and what was consumed.
-    ends: Ends,
+    queues: Vec<Named>,
+    /// Who consumes from each queue.
+    ends: Vec<Ends>,
+    /// What was consumed.
     tally: OnceLock<Tally>,
 }
 
 impl Loaded {
-    /// Makes a queue for `capacity` elements, which may be grown to `limit`, in the arena of an object. Nothing is
-    /// attached yet.
+    /// Loads an object, and makes the queues that its programs declare. Nothing is attached yet.
+    ///
+    /// [`Queues`] does the same with other capacities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queues::of`], [`Queues::load`] and [`Queues::create`].
+    pub fn load(object: OpenObject) -> Result<Loaded, Error> {
+        let queues = Queues::of(&object)?;
+        Loaded::new(queues.load(object)?, &queues)
+    }
+
+    /// Makes the queues that an object's programs declare in its arena. Nothing is attached yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queues::create`].
+    pub fn new(object: Object, queues: &Queues) -> Result<Loaded, Error> {
+        let mapping = queues.create_mapped(&object)?;
+        Loaded::over(object, mapping)
+    }
+
+    /// Makes a queue of pairs for `capacity` elements, which may be grown to `limit`, in the arena of an object that has the
+    /// variables of one. Nothing is attached yet.
     ///
     /// # Errors
     ///
@@ -52,24 +112,20 @@ impl Loaded {
         // SAFETY: libbpf has mapped the arena for as long as the object lives, which is kept beside the mapping.
         let mapping = unsafe { Mapping::around(globals.header) }?;
         mapping.create(globals, queue, capacity, limit)?;
-        Ok(Loaded {
-            links: Mutex::default(),
-            object,
-            mapping,
-            queue,
-            ends: Ends::default(),
-            tally: OnceLock::new(),
-        })
+        Loaded::over(object, mapping)
+    }
+
+    /// The object and what it has mapped.
+    fn over(object: Object, mapping: Mapping) -> Result<Loaded, Error> {
+        let queues = Named::all(&mapping.arena()?);
+        let ends = queues.iter().map(|_| Ends::default()).collect();
+        let tally = OnceLock::new();
+        Ok(Loaded(Arc::new(Shared { links: Mutex::default(), object, mapping, queues, ends, tally })))
     }
 
     /// The object.
     pub fn object(&self) -> &Object {
-        &self.object
-    }
-
-    /// Which queue it has.
-    pub fn queue(&self) -> QueueKind {
-        self.queue
+        &self.0.object
     }
 
     /// The queues, for as long as the object is loaded.
@@ -83,22 +139,43 @@ impl Loaded {
     /// [`Error::Forked`] in a fork of the process that loaded, [`Error::Arena`] if the header is not what it should
     /// be.
     pub fn arena(&self) -> Result<Arena<'_>, Error> {
-        self.mapping.arena()
+        self.0.mapping.arena()
     }
 
-    /// The consuming end of the queue, for a consumer that sleeps while nothing comes.
+    /// The consuming end of the queue of that name, if it carries elements of type `T`. It keeps the object loaded, so it
+    /// may go to any thread or task. Of an MPSC queue there is one at a time.
     ///
     /// If the queue is pinned, or is pinned later, this holds the right to consume from it: the lock on the folder.
     ///
     /// # Errors
     ///
-    /// As [`arena`](Self::arena), and [`Error::Arena`] or [`Error::Held`] if somebody else has the right: the MPSC
-    /// queue has one consumer.
-    pub fn receiver(&self) -> Result<Receiver<'_>, Error> {
-        let arena = self.arena()?;
-        let (events, doorbell) = (arena.event_count()?, self.doorbell()?);
-        let (source, teller, right) = self.ends.acquire(arena, self.queue, self.tally()?)?;
-        Ok(Receiver::new(source, events, doorbell).counted(teller, right))
+    /// As [`arena`](Self::arena), and [`Error::Arena`] if there is no such queue, it carries something else, or somebody
+    /// else consumes from it; [`Error::Held`] if that is another process.
+    pub fn receiver<T: Element>(&self, name: &str) -> Result<Receiver<T>, Error> {
+        self.receive(name)
+    }
+
+    /// The same for whoever does not know the type of the elements: the receiver hands their bytes over.
+    ///
+    /// # Errors
+    ///
+    /// As [`receiver`](Self::receiver), and [`Error::Untyped`] if it is an MPMC queue that is pinned.
+    pub fn receiver_bytes(&self, name: &str) -> Result<Receiver<[u8]>, Error> {
+        self.receive(name)
+    }
+
+    fn receive<T: Carried + ?Sized>(&self, name: &str) -> Result<Receiver<T>, Error> {
+        let kept = Arc::clone(&self.0);
+        // SAFETY: it lies there until the last clone of the `Arc` is gone. The receiver keeps one, drops it behind all that
+        // is made of this, and gives nothing of it away.
+        let shared: &'static Shared = unsafe { &*Arc::as_ptr(&kept) };
+        let arena = shared.mapping.arena()?;
+        let queue = Named::find(&shared.queues, name)?;
+        let (ends, tally) = (&shared.ends[queue.number], shared.tally()?.of(queue)?);
+        let (events, doorbell) = (arena.event_count().ok(), Doorbell::of(&shared.object)?);
+        let (end, teller, right) = ends.acquire::<T>(arena, queue, tally)?;
+        let parts = Parts { end, events, doorbell, known: Some((teller, right)) };
+        Ok(Receiver::of(parts, Keeper::new(kept)))
     }
 
     /// What wakes consumers: the map `doorbell`, a ring buffer.
@@ -110,18 +187,23 @@ impl Loaded {
         Doorbell::new(&self.map(DOORBELL)?)
     }
 
-    /// What consumers that outlive this process, or take over from it, have counted.
-    fn tally(&self) -> Result<&Tally, Error> {
-        if let Some(tally) = self.tally.get() {
-            return Ok(tally);
+    /// Attaches every program of the object that was loaded, to where its section says. Those that only userspace runs, or
+    /// that say not where they belong, are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Load`] says which program the kernel does not attach, and why. What was attached stays so.
+    pub fn attach(&self) -> Result<(), Error> {
+        let mut links = self.links();
+        for program in self.object().progs_mut() {
+            links.extend(program::attach_by_section(&program)?);
         }
-        let new = Tally::new()?;
-        Ok(self.tally.get_or_init(|| new))
+        Ok(())
     }
 
-    /// The attached programs: what is put here stays attached until it is taken out, or this is dropped.
+    /// The attached programs: what is put here stays attached until it is taken out, or the object is gone.
     pub fn links(&self) -> MutexGuard<'_, Vec<Link>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A map of the object.
@@ -130,10 +212,7 @@ impl Loaded {
     ///
     /// [`Error::Usage`] if it has none of this name.
     pub fn map(&self, name: &str) -> Result<Map<'_>, Error> {
-        self.object
-            .maps()
-            .find(|map| map.name() == name)
-            .ok_or_else(|| Error::Usage(format!("the BPF object has no map {name}")))
+        self.0.find(name).ok_or_else(|| Error::Usage(format!("the BPF object has no map {name}")))
     }
 
     /// Pins the arena and the attached programs ([`links`](Self::links)) in `folder`, which is made, for its owner only.
@@ -151,15 +230,32 @@ impl Loaded {
     /// pinned then.
     pub fn pin(&self, folder: &Path, further: &[&str]) -> Result<(), Error> {
         let arena = self.arena()?;
+        let shared = &*self.0;
         let mut maps = Vec::new();
-        for &name in [ARENA].iter().chain(further).chain(&[DOORBELL]) {
+        let doorbell = shared.find(DOORBELL).map(|_| DOORBELL);
+        for name in [ARENA].into_iter().chain(further.iter().copied()).chain(doorbell) {
             maps.push((name, MapHandle::try_from(&self.map(name)?).map_err(using(name))?));
         }
-        maps.push((TALLY, MapHandle::try_from(self.tally()?.handle()).map_err(using(TALLY))?));
+        maps.push((TALLY, MapHandle::try_from(shared.tally()?.handle()).map_err(using(TALLY))?));
         let folder = Folder::make(folder)?;
-        self.ends.pin(folder, &arena, self.queue, |folder| {
-            pin(folder, &self.mapping, self.queue, &maps, &mut self.links())
+        Ends::pin(&shared.ends, &shared.queues, &folder, &arena, |folder| {
+            pin(folder, &shared.mapping, shared.queues.len(), &maps, &mut self.links())
         })
+    }
+}
+
+impl Shared {
+    fn find(&self, name: &str) -> Option<Map<'_>> {
+        self.object.maps().find(|map| map.name() == name)
+    }
+
+    /// What consumers that outlive this process, or take over from it, have counted.
+    fn tally(&self) -> Result<&Tally, Error> {
+        if let Some(tally) = self.tally.get() {
+            return Ok(tally);
+        }
+        let new = Tally::new(self.queues.len())?;
+        Ok(self.tally.get_or_init(|| new))
     }
 }
 

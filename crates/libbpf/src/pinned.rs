@@ -21,11 +21,14 @@ pub(crate) mod pin;
 pub(crate) mod record;
 mod unpin;
 
+use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
+use arenaq::payload::Element;
 use libbpf_rs::{MapCore, MapHandle, MapType};
 use rustix::io::Errno;
 
@@ -35,22 +38,30 @@ pub use self::unpin::{Unpinned, unpin};
 use crate::arena::{Mapping, PAGE};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::QueueKind;
-use crate::receiver::Receiver;
+use crate::queue::Named;
+use crate::receiver::carried::{Carried, Recovered};
 use crate::receiver::doorbell::Doorbell;
 pub use crate::receiver::lock::Wait;
 use crate::receiver::right;
 pub use crate::receiver::tally::Count;
 use crate::receiver::tally::Tally;
+use crate::receiver::{Keeper, Parts, Receiver};
 
-/// A pinned arena, mapped by this process.
+/// A pinned arena, mapped by this process: for as long as this, its clones, and the receivers that it has handed out live.
+#[derive(Clone, Debug)]
+pub struct Pinned(Arc<Attached>);
+
 #[derive(Debug)]
-pub struct Pinned {
+struct Attached {
     folder: Folder,
     record: Record,
-    doorbell: MapHandle,
+    /// What wakes consumers, if the object has it.
+    doorbell: Option<MapHandle>,
     tally: Tally,
     mapping: Mapping,
+    queues: Vec<Named>,
+    /// Where the lock of each queue is.
+    locks: Vec<Folder>,
 }
 
 impl Pinned {
@@ -58,8 +69,9 @@ impl Pinned {
     ///
     /// # Errors
     ///
-    /// [`Error::Pinned`] if nothing, or something else, is pinned there, or if the addresses of the arena are
-    /// in use in this process; [`Error::Privileges`] or [`Error::UserNamespace`] if it may not use BPF.
+    /// [`Error::Pinned`] if nothing, or something else, is pinned there, if the folder belongs to another user, or if the
+    /// addresses of the arena are in use in this process; [`Error::Privileges`] or [`Error::UserNamespace`] if it may not use
+    /// BPF.
     pub fn attach(folder: &Path) -> Result<Pinned, Error> {
         crate::require::privileges()?;
         let folder = Folder::open_followed(folder)?;
@@ -78,77 +90,131 @@ impl Pinned {
                 record.length
             )));
         }
-        let doorbell = open(&folder, DOORBELL, MapType::RingBuf)?;
-        let tally = Tally::open(&folder, open(&folder, TALLY, MapType::Array)?)?;
+        let has_doorbell = record.is_map(DOORBELL);
+        let doorbell = has_doorbell.then(|| open(&folder, DOORBELL, MapType::RingBuf)).transpose()?;
         let mapping = map(&folder, &record, &arena)?;
-        let pinned = Pinned { folder, record, doorbell, tally, mapping };
-        pinned.arena()?;
-        Ok(pinned)
+        let queues = Named::all(&mapping.arena()?);
+        if record.queues != queues.len() as u64 {
+            return Err(folder.refusal(format!(
+                "the arena has {} queues and its record says {}: they do not belong together",
+                queues.len(),
+                record.queues
+            )));
+        }
+        let tally = Tally::open(&folder, open(&folder, TALLY, MapType::Array)?, queues.len())?;
+        let locks = queues.iter().map(|queue| folder.lock(queue.number)).collect::<Result<_, _>>()?;
+        Ok(Pinned(Arc::new(Attached { folder, record, doorbell, tally, mapping, queues, locks })))
     }
 
-    /// The queue that was pinned.
-    pub fn queue(&self) -> QueueKind {
-        self.record.queue()
-    }
-
-    /// The queues. Consume with [`consumer`](Self::consumer), which excludes other processes.
+    /// The queues. Consume with [`receiver`](Self::receiver), which excludes other processes.
     ///
     /// # Errors
     ///
     /// [`Error::Forked`] in a fork of the process that attached, [`Error::Arena`] if the header is not what
     /// it should be.
     pub fn arena(&self) -> Result<Arena<'_>, Error> {
-        self.mapping.arena()
+        self.0.mapping.arena()
     }
 
-    /// Another map that was pinned with the queue.
+    /// Another map that was pinned with the queues.
     ///
     /// # Errors
     ///
     /// [`Error::Pinned`] if there is none of this name and of this type.
     pub fn map(&self, name: &str, kind: MapType) -> Result<MapHandle, Error> {
-        open(&self.folder, name, kind)
+        open(&self.0.folder, name, kind)
     }
 
-    /// What all consumers have been handed since the queue was made.
-    pub fn total(&self) -> Count {
-        self.tally.total()
+    /// What all consumers of a queue have been handed since it was made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Arena`] if there is no queue of that name.
+    pub fn total(&self, queue: &str) -> Result<Count, Error> {
+        Ok(self.0.tally.of(Named::find(&self.0.queues, queue)?)?.total())
     }
 
     /// Whether nothing pushes any more, because the folder or a pinned program in it was removed.
     pub fn is_removed(&self) -> bool {
-        self.folder.is_gone() || self.record.links().any(|link| matches!(self.folder.has(&link), Ok(false)))
+        let Attached { folder, record, .. } = &*self.0;
+        folder.is_gone() || record.links().any(|link| matches!(folder.has(&link), Ok(false)))
     }
 
-    /// The right to consume. For MPSC there is one; for MPMC several processes can have it.
+    /// The consuming end of the queue of that name, if it carries elements of type `T`, with the right to consume: of an
+    /// MPSC queue one process has it, of an MPMC queue several can. It keeps the arena mapped, so it may go to any thread or
+    /// task.
     ///
-    /// What a dead consumer of the MPMC queue has claimed and may not have handed over goes to `recovered`. What those leave
-    /// who die later, [`Consumer::take_over`] hands over.
+    /// What dead consumers of an MPMC queue have left, now or later, [`recv`](Receiver::recv) hands over.
     ///
     /// # Errors
     ///
-    /// [`Error::Held`] if another process has the right, [`Error::Pinned`] if the folder is gone, or as
-    /// [`arena`](Self::arena).
-    pub fn consumer(&self, recovered: impl FnMut(KeyValue)) -> Result<Consumer<'_>, Error> {
-        self.wait_for_consumer(Wait::none(), recovered)
+    /// [`Error::Held`] if another process has the right, [`Error::Pinned`] if the folder is gone, [`Error::Arena`] if there is
+    /// no such queue, or it carries something else; or as [`arena`](Self::arena).
+    pub fn receiver<T: Element>(&self, name: &str) -> Result<Receiver<T>, Error> {
+        self.receiver_within(name, Wait::none())
     }
 
-    /// As [`consumer`](Self::consumer), and waits if another process has the right.
+    /// As [`receiver`](Self::receiver), and waits if another process has the right.
     ///
     /// # Errors
     ///
     /// As there, and [`Error::Pinned`] if the wait was interrupted.
+    pub fn receiver_within<T: Element>(&self, name: &str, wait: Wait<'_>) -> Result<Receiver<T>, Error> {
+        let parts = self.acquire(name, wait, None)?;
+        Ok(Receiver::of(parts, Keeper::new(Arc::clone(&self.0))))
+    }
+
+    /// As [`receiver_within`](Self::receiver_within) for whoever does not know the type of the elements: the receiver hands their bytes over.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Untyped`] if it is an MPMC queue.
+    pub fn receiver_bytes(&self, name: &str, wait: Wait<'_>) -> Result<Receiver<[u8]>, Error> {
+        let parts = self.acquire(name, wait, None)?;
+        Ok(Receiver::of(parts, Keeper::new(Arc::clone(&self.0))))
+    }
+
+    /// What a receiver is made of that keeps this.
+    fn acquire<T: Carried + ?Sized>(
+        &self,
+        name: &str,
+        wait: Wait<'_>,
+        recovered: Option<Recovered<'_, T>>,
+    ) -> Result<Parts<T>, Error> {
+        // SAFETY: it lies there until the last clone of the `Arc` is gone. The receiver keeps one, or a borrow of `self`,
+        // drops it behind all that is made of this, and gives nothing of it away.
+        let attached: &'static Attached = unsafe { &*Arc::as_ptr(&self.0) };
+        let arena = attached.mapping.arena()?;
+        let queue = Named::find(&attached.queues, name)?;
+        let doorbell = match &attached.doorbell {
+            Some(map) => Doorbell::new(map)?,
+            None => Doorbell::silent()?,
+        };
+        let (events, tally) = (arena.event_count().ok(), attached.tally.of(queue)?);
+        let lock = &attached.locks[queue.number];
+        let (end, teller, right) = right::acquire::<T>(lock, arena, queue, tally, wait, recovered)?;
+        Ok(Parts { end, events, doorbell, known: Some((teller, right)) })
+    }
+
+    /// The right to consume pairs, and to account for them.
+    ///
+    /// What a dead consumer of an MPMC queue has claimed and may not have handed over goes to `recovered`. What those leave
+    /// who die later, [`Consumer::take_over`] hands over.
+    ///
+    /// # Errors
+    ///
+    /// As [`receiver_within`](Self::receiver_within).
     pub fn wait_for_consumer(
         &self,
+        queue: &str,
         wait: Wait<'_>,
         mut recovered: impl FnMut(KeyValue),
     ) -> Result<Consumer<'_>, Error> {
-        let arena = self.arena()?;
-        let (events, doorbell) = (arena.event_count()?, Doorbell::new(&self.doorbell)?);
-        let (source, teller, right) =
-            right::acquire(&self.folder, arena, self.queue(), &self.tally, wait, Some(&mut recovered))?;
-        let receiver = Receiver::new(source, events, doorbell).counted(teller, right);
-        Ok(Consumer::new(receiver, &self.folder, self.queue()))
+        let mut recovered = |event: Box<KeyValue>| recovered(*event);
+        let parts = self.acquire(queue, wait, Some(&mut recovered))?;
+        let receiver = Receiver::of(parts, PhantomData);
+        let kind = Named::find(&self.0.queues, queue)?.kind;
+        Ok(Consumer::new(receiver, &self.0.folder, kind))
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytemuck::{Pod, bytes_of, bytes_of_mut};
-use libbpf_rs::{ErrorKind, Link, Object, ProgramInput, ProgramMut, UprobeOpts};
+use libbpf_rs::{AsRawLibbpf, ErrorKind, Link, Object, ProgramInput, ProgramMut, UprobeOpts};
+
+use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::log;
@@ -63,6 +65,33 @@ pub fn attach(object: &Object, program: &str, target: &UprobeTarget) -> Result<L
         }
         refusal
     })
+}
+
+/// Attaches a program to where its section says; `None` if it was not loaded, or its section does not say where.
+pub(crate) fn attach_by_section(program: &ProgramMut<'_>) -> Result<Option<Link>, Error> {
+    // SAFETY: the program is one of an object that lives.
+    let is_wanted = unsafe {
+        let program = program.as_libbpf_object().as_ptr();
+        libbpf_sys::bpf_program__autoload(program) && libbpf_sys::bpf_program__autoattach(program)
+    };
+    if !is_wanted {
+        return Ok(None);
+    }
+    let (link, messages) = log::capture(|| program.attach());
+    match link {
+        Ok(link) => Ok(Some(link)),
+        // libbpf's word for a section that does not say.
+        Err(error) if is(&error, Errno::OPNOTSUPP) => Ok(None),
+        Err(error) => {
+            let what = format!("attaching the program {}", program.name().to_string_lossy());
+            Err(Refusal::new(&error, messages).explain(what))
+        }
+    }
+}
+
+/// libbpf's errors do not give their number away, but say it.
+fn is(error: &libbpf_rs::Error, number: Errno) -> bool {
+    format!("{error:#}").contains(&format!("(os error {})", number.raw_os_error()))
 }
 
 /// A function of a program, written `BINARY:FUNCTION`.

@@ -1,5 +1,8 @@
 //! Which queue.
 
+use arenaq::arena::{Arena, ArenaError, Name, QueueInfo};
+use arenaq::structures::Kind;
+
 /// The name of the MPMC queue of pairs in an arena: that of the variable which is its head.
 pub const MPMC: &str = "ds_vyukhov";
 /// The name of the MPSC queue of pairs.
@@ -21,5 +24,58 @@ impl QueueKind {
             QueueKind::Mpsc => "mpsc",
             QueueKind::Mpmc => "mpmc",
         }
+    }
+
+    /// The name of the queue of pairs of this kind.
+    pub const fn of_pairs(self) -> &'static str {
+        match self {
+            QueueKind::Mpsc => MPSC,
+            QueueKind::Mpmc => MPMC,
+        }
+    }
+}
+
+impl From<Kind> for QueueKind {
+    fn from(kind: Kind) -> QueueKind {
+        match kind {
+            Kind::Mpmc => QueueKind::Mpmc,
+            Kind::Mpsc => QueueKind::Mpsc,
+        }
+    }
+}
+
+/// A queue of an arena, by what its consumers have to know before they ask for an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub(crate) name: Name,
+    pub(crate) kind: QueueKind,
+    /// Whether it maintains the seeds' counter.
+    pub(crate) counted: bool,
+    /// Its number in the arena's directory.
+    pub(crate) number: usize,
+}
+
+impl Named {
+    /// All queues of an arena.
+    pub(crate) fn all(arena: &Arena<'_>) -> Vec<Named> {
+        let named = |(number, QueueInfo { name, kind, counted, .. })| Named {
+            name,
+            kind: QueueKind::from(kind),
+            counted,
+            number,
+        };
+        arena.queues().enumerate().map(named).collect()
+    }
+
+    /// The one of a name.
+    pub(crate) fn find<'q>(queues: &'q [Named], name: &str) -> Result<&'q Named, ArenaError> {
+        queues.iter().find(|queue| queue.name.as_str() == name).ok_or_else(|| ArenaError::Absent {
+            name: name.into(),
+            has: queues.iter().map(|queue| queue.name).collect(),
+        })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.name.as_str()
     }
 }

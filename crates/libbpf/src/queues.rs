@@ -4,20 +4,24 @@ mod data;
 mod declared;
 mod types;
 
-use std::slice;
+use std::{ptr, slice};
 
 use arenaq::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region, Spec};
 use arenaq::count::Uncounted;
 use arenaq::mpmc;
 use arenaq::mpsc;
-use arenaq::payload::ElementType;
+use arenaq::payload::{Element, ElementType};
 use arenaq::platform::{Opaque, Untyped};
 use arenaq::structures::Kind;
 use libbpf_rs::{MapType, Object, OpenObject};
 
 use self::data::{Data, Stage};
-use crate::arena::LARGEST;
+use crate::arena::{LARGEST, Mapping};
 use crate::error::Error;
+use crate::queue::Named;
+use crate::receiver::carried::Carried;
+use crate::receiver::doorbell::Doorbell;
+use crate::receiver::{Parts, Receiver};
 use crate::refusal::load_object;
 
 /// What `ARENAQ_MPMC` makes a variable of, and `ARENAQ_MPSC`.
@@ -255,6 +259,14 @@ impl Queues {
         Ok(arena)
     }
 
+    /// Makes the queues, and says where the arena is.
+    pub(crate) fn create_mapped(&self, object: &Object) -> Result<Mapping, Error> {
+        self.create(object)?;
+        let data = self.data_of(object)?;
+        // SAFETY: libbpf has mapped the arena for as long as the object lives, which the caller keeps beside the mapping.
+        Ok(unsafe { Mapping::of(data.all(), self.header(&data)?) })
+    }
+
     /// The arena of an object whose queues were made: for who has dropped it, and for other threads.
     ///
     /// # Errors
@@ -265,15 +277,61 @@ impl Queues {
         if data.stage() != Stage::Made {
             return Err(Error::NotMade);
         }
-        let header = Places::in_free(data.free(), self.queues.len())?.header;
-        Ok(Arena::attach(Self::region(&data)?, header)?)
+        Ok(Arena::attach(Self::region(&data)?, self.header(&data)?)?)
+    }
+
+    /// The consuming end of a queue of an object that somebody else keeps, such as a skeleton: the receiver borrows it.
+    /// [`Loaded::receiver`](crate::Loaded::receiver) is for who gives the object away.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach`](Self::attach), and [`Error::Arena`] if there is no such queue, it carries something else, or has its
+    /// consumer.
+    pub fn receiver<'o, T: Element>(
+        &self,
+        object: &'o Object,
+        name: &str,
+    ) -> Result<Receiver<T, &'o Object>, Error> {
+        self.receive(object, name)
+    }
+
+    /// The same for whoever does not know the type of the elements: the receiver hands their bytes over.
+    ///
+    /// # Errors
+    ///
+    /// As [`receiver`](Self::receiver).
+    pub fn receiver_bytes<'o>(
+        &self,
+        object: &'o Object,
+        name: &str,
+    ) -> Result<Receiver<[u8], &'o Object>, Error> {
+        self.receive(object, name)
+    }
+
+    fn receive<'o, T: Carried + ?Sized>(
+        &self,
+        object: &'o Object,
+        name: &str,
+    ) -> Result<Receiver<T, &'o Object>, Error> {
+        // SAFETY: the receiver borrows the object for longer than it has what is made of this, and gives nothing of it away.
+        let kept: &'static Object = unsafe { &*ptr::from_ref(object) };
+        let arena = self.attach(kept)?;
+        let queues = Named::all(&arena);
+        let queue = Named::find(&queues, name)?;
+        let (events, doorbell) = (arena.event_count().ok(), Doorbell::of(object)?);
+        let end = T::of_this_process(&arena, queue)?;
+        Ok(Receiver::of(Parts { end, events, doorbell, known: None }, object))
+    }
+
+    fn header(&self, data: &Data<'_>) -> Result<usize, Error> {
+        Ok(Places::in_free(data.free(), self.queues.len())?.header)
     }
 
     fn region<'o>(data: &Data<'o>) -> Result<Region<'o>, Error> {
         let all = data.all();
         // SAFETY: libbpf has mapped it for as long as the object lives, which is borrowed. In this process it is written
         // only by arenaq's algorithms, and by the one that advanced the stage to make the queues.
-        Ok(unsafe { Region::new(std::ptr::with_exposed_provenance_mut(all.start), all.len()) }?)
+        Ok(unsafe { Region::new(ptr::with_exposed_provenance_mut(all.start), all.len()) }?)
     }
 
     /// Where in the section the word lies that says how far the queues are: the last one of the first queue's line of

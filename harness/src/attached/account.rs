@@ -99,7 +99,7 @@ fn rest(pinned: &Pinned, consumer: &mut Alone<'_, '_>) -> Result<Option<Rest>, E
     for _ in 0..LOOKS {
         let counters = pinned.counters()?;
         if counters.in_flight() == 0 {
-            let (contents, total) = (consumer.contents(), pinned.total());
+            let (contents, total) = (consumer.contents(), pinned.total()?);
             let nodes_missing = nodes_missing(pinned, contents.length)?;
             if pinned.counters()? == counters {
                 return Ok(Some(Rest { counters, total, contents, nodes_missing }));
@@ -149,7 +149,7 @@ pub(super) fn add_up(
     };
 
     let mut problems = Vec::new();
-    let total = pinned.total();
+    let total = pinned.total()?;
     let Share { consumed, again, deaths } = consumer.share();
     let counters = rest.as_ref().map_or_else(|| pinned.counters(), |rest| Ok(rest.counters))?;
     let dropped = match pinned.queue() {

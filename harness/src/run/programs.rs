@@ -8,7 +8,7 @@ use std::thread::Scope;
 
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
-use arenaq_libbpf::{Receiver, Source};
+use arenaq_libbpf::{Borrowed, Receiver, Source};
 
 use super::crew::{Crew, require_addresses};
 use super::options::Options;
@@ -180,11 +180,11 @@ fn drive(kernel: &Kernel, key: u64, share: Option<u64>, stop: &AtomicBool) -> Re
 
 impl Producers for Programs<'_, '_> {
     type Consumer<'a>
-        = Receiver<'a>
+        = Receiver<KeyValue, Borrowed<'a>>
     where
         Self: 'a;
 
-    fn consumer<'a>(&self, arena: &Arena<'a>, source: Source<'a>) -> Result<Receiver<'a>, Error>
+    fn consumer<'a>(&self, arena: &Arena<'a>, source: Source<'a>) -> Result<Self::Consumer<'a>, Error>
     where
         Self: 'a,
     {

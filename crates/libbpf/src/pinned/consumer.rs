@@ -8,12 +8,12 @@ use crate::checksum::checksum;
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::queue::QueueKind;
-use crate::receiver::Receiver;
+use crate::receiver::{Borrowed, Receiver};
 
 /// The consuming end of a pinned queue. Others can have it when this is dropped, or its process has ended.
 #[derive(Debug)]
 pub struct Consumer<'a> {
-    receiver: Receiver<'a>,
+    receiver: Receiver<KeyValue, Borrowed<'a>>,
     folder: &'a Folder,
     queue: QueueKind,
 }
@@ -41,7 +41,11 @@ pub struct Contents {
 }
 
 impl<'a> Consumer<'a> {
-    pub(super) fn new(receiver: Receiver<'a>, folder: &'a Folder, queue: QueueKind) -> Consumer<'a> {
+    pub(super) fn new(
+        receiver: Receiver<KeyValue, Borrowed<'a>>,
+        folder: &'a Folder,
+        queue: QueueKind,
+    ) -> Consumer<'a> {
         Consumer { receiver, folder, queue }
     }
 
@@ -62,7 +66,9 @@ impl<'a> Consumer<'a> {
     /// producers from the cells behind it a lap later. While nobody is dead it costs a system call for each other consumer.
     pub fn take_over(&mut self, mut recovered: impl FnMut(KeyValue)) -> u64 {
         match self.receiver.parts() {
-            (source, Some(teller), Some(right)) => right.take_over(source, teller, &mut recovered),
+            (source, Some(teller), Some(right)) => {
+                right.take_over::<KeyValue>(source, teller, &mut |event| recovered(*event))
+            }
             _ => 0,
         }
     }
@@ -84,9 +90,9 @@ impl<'a> Consumer<'a> {
             return Ok(None);
         }
         if self.queue == QueueKind::Mpmc {
-            if right.has_dead(source) {
+            if right.has_dead::<KeyValue>(source) {
                 let Some(mut recovered) = recovered else { return Ok(None) };
-                right.take_over(source, teller, &mut recovered);
+                right.take_over::<KeyValue>(source, teller, &mut |event| recovered(*event));
             }
             // Those also that died when nothing was left of theirs but this.
             teller.find_dead(QueueKind::Mpmc);
@@ -116,15 +122,15 @@ impl Alone<'_, '_> {
 }
 
 impl<'a> Deref for Consumer<'a> {
-    type Target = Receiver<'a>;
+    type Target = Receiver<KeyValue, Borrowed<'a>>;
 
-    fn deref(&self) -> &Receiver<'a> {
+    fn deref(&self) -> &Receiver<KeyValue, Borrowed<'a>> {
         &self.receiver
     }
 }
 
 impl<'a> DerefMut for Consumer<'a> {
-    fn deref_mut(&mut self) -> &mut Receiver<'a> {
+    fn deref_mut(&mut self) -> &mut Receiver<KeyValue, Borrowed<'a>> {
         &mut self.receiver
     }
 }

@@ -1,4 +1,4 @@
-//! Pins a queue.
+//! Pins queues.
 
 use std::os::fd::AsFd;
 
@@ -8,7 +8,6 @@ use super::record::{RECORD, Record, link_name};
 use crate::arena::Mapping;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::QueueKind;
 
 /// Removes what was pinned, unless it is complete.
 struct Incomplete<'a> {
@@ -28,11 +27,11 @@ impl Drop for Incomplete<'_> {
     }
 }
 
-/// Pins an arena's queue, the maps that belong to it, and the attached programs.
+/// Pins an arena of so many queues, the maps that belong to it, and the attached programs.
 pub(crate) fn pin(
     folder: &Folder,
     mapping: &Mapping,
-    queue: QueueKind,
+    queues: usize,
     maps: &[(&str, MapHandle)],
     links: &mut [Link],
 ) -> Result<(), Error> {
@@ -46,7 +45,7 @@ pub(crate) fn pin(
         link_ids.push(link.info().map_err(Error::bpf("looking at an attached program"))?.id);
     }
     let place = (mapping.base(), mapping.length(), mapping.header());
-    let record = Record::new(place, queue, &map_ids, &link_ids)?;
+    let record = Record::new(place, queues, &map_ids, &link_ids)?;
 
     let mut incomplete = Incomplete { folder, names: Vec::new(), complete: false };
     let record_map = record.pin(folder)?;

@@ -6,8 +6,7 @@ use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use crate::error::Error;
-use crate::folder::{Folder, Pin};
-use crate::queue::QueueKind;
+use crate::folder::{Folder, Pin, lock_number};
 
 /// The file that holds the record.
 pub(super) const RECORD: &str = "record";
@@ -16,7 +15,7 @@ const MAP: &str = "arenaq_record";
 /// The files of the attached programs begin with that; a number follows.
 const LINK: &str = "link_";
 /// `arenaqp` and the version of this structure.
-const MAGIC: u64 = u64::from_le_bytes(*b"arenaqp3");
+const MAGIC: u64 = u64::from_le_bytes(*b"arenaqp4");
 
 /// The files of the maps without which a queue cannot be consumed.
 pub(crate) const ARENA: &str = "arena";
@@ -63,8 +62,8 @@ pub(super) struct Record {
     pub(super) length: u64,
     /// The address of the arena's header.
     pub(super) header: u64,
-    /// 0 for MPSC, 1 for MPMC.
-    queue: u64,
+    /// How many queues there are. What they are, the arena's directory says.
+    pub(super) queues: u64,
     maps: [PinnedMap; MOST_MAPS],
     links: [u32; MOST_LINKS],
 }
@@ -72,7 +71,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(
         (base, length, header): (usize, usize, usize),
-        queue: QueueKind,
+        queues: usize,
         map_ids: &[(&str, u32)],
         link_ids: &[u32],
     ) -> Result<Record, Error> {
@@ -85,6 +84,7 @@ impl Record {
         }
         for (number, (room, &(name, id))) in maps.iter_mut().zip(map_ids).enumerate() {
             let is_free = name != RECORD
+                && lock_number(name).is_none()
                 && !name.starts_with(LINK)
                 && map_ids[..number].iter().all(|&(other, _)| other != name);
             *room = PinnedMap::new(name, id).filter(|_| is_free).ok_or_else(|| {
@@ -107,14 +107,10 @@ impl Record {
             base: base as u64,
             length: length as u64,
             header: header as u64,
-            queue: u64::from(queue == QueueKind::Mpmc),
+            queues: queues as u64,
             maps,
             links,
         })
-    }
-
-    pub(super) fn queue(&self) -> QueueKind {
-        if self.queue == 0 { QueueKind::Mpsc } else { QueueKind::Mpmc }
     }
 
     /// The files of the attached programs.
@@ -181,6 +177,7 @@ impl Record {
                 let number = (0..MOST_LINKS).find(|&number| link_name(number) == name);
                 number.is_some_and(|number| listed(id, number))
             }
+            Pin::Folder => lock_number(name).is_some_and(|number| (number as u64) < self.queues),
             Pin::Other => false,
         }
     }
@@ -195,10 +192,9 @@ pub(super) fn link_name(number: usize) -> String {
 mod tests {
     use super::{MOST_LINKS, MOST_MAPS, Pin, RECORD, Record};
     use crate::error::Error;
-    use crate::queue::QueueKind;
 
     fn record(maps: &[(&str, u32)], links: &[u32]) -> Result<Record, Error> {
-        Record::new((4096, 4096, 4096), QueueKind::Mpsc, maps, links)
+        Record::new((4096, 4096, 4096), 3, maps, links)
     }
 
     #[test]
@@ -214,6 +210,12 @@ mod tests {
             ("link_0", Pin::Link(10), false),
             ("link_2", Pin::Link(0), false),
             ("arena", Pin::Other, false),
+            ("queue_2", Pin::Folder, true),
+            ("queue_2", Pin::Map(7), false),
+            ("queue_0", Pin::Folder, false),
+            ("queue_3", Pin::Folder, false),
+            ("queue_02", Pin::Folder, false),
+            ("arena", Pin::Folder, false),
         ] {
             assert_eq!(record.has(name, found), is_ours, "{name} {found:?}");
         }
@@ -229,6 +231,7 @@ mod tests {
             &many[..],
             &[(RECORD, 1)],
             &[("link_0", 1)],
+            &[("queue_1", 1)],
             &[("arena", 1), ("arena", 2)],
             &[("a_name_too_long_", 1)],
         ] {

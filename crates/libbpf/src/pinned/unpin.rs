@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{RECORD, Record};
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Folder, Pin, lock_number};
 
 /// What was taken away.
 #[derive(Clone, Debug)]
@@ -42,6 +42,12 @@ pub fn unpin(folder: &Path) -> Result<Unpinned, Error> {
             folder.path().display()
         )));
     }
+    if names.iter().all(|name| name.to_str().is_some_and(|name| lock_number(name).is_some())) {
+        return Err(folder.refusal(format!(
+            "nothing is pinned there: `arenaq pin` was killed when it had made it. `rm -r {}` removes it",
+            folder.path().display()
+        )));
+    }
     crate::require::privileges()?;
     let record = Record::read(&folder)?;
     let foreign: Vec<_> = names.iter().filter_map(|name| foreign(&folder, &record, name)).collect();
@@ -55,7 +61,7 @@ pub fn unpin(folder: &Path) -> Result<Unpinned, Error> {
     let mut names: Vec<_> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
     names.sort_by_key(|name| match name.as_str() {
         RECORD => 2,
-        name if record.is_map(name) => 1,
+        name if record.is_map(name) || lock_number(name).is_some() => 1,
         _ => 0,
     });
     for name in &names {
@@ -71,6 +77,7 @@ fn foreign(folder: &Folder, record: &Record, name: &OsString) -> Option<String> 
     match folder.identify(name) {
         Err(why) => Some(format!("{shown} ({why})")),
         Ok(found) if record.has(&shown, found) => None,
+        Ok(Pin::Folder) => Some(format!("{shown} (a folder)")),
         Ok(_) => Some(format!("{shown} (another object than the one that was pinned)")),
     }
 }

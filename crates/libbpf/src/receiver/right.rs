@@ -6,16 +6,16 @@
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arenaq::KeyValue;
 use arenaq::arena::Arena;
 use arenaq::mpmc::{SLOTS, TakenOver};
 
+use super::carried::{Carried, End, IsDead, Recovered};
 use super::lock::{Hold, Lock, Wait};
-use super::source::{Source, has_unknown_consumer, reserve, slotted, unreserve};
-use super::tally::{Tally, Teller};
+use super::source::{has_unknown_consumer, reserve, unreserve};
+use super::tally::{Table, Teller};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::QueueKind;
+use crate::queue::{Named, QueueKind};
 
 /// Held by whoever consumes; given up when it is dropped, after the consumer.
 #[derive(Debug)]
@@ -24,37 +24,41 @@ pub(crate) struct Right<'a>(Kind<'a>);
 #[derive(Debug)]
 enum Kind<'a> {
     /// Of a pinned queue.
-    Locked { arena: Arena<'a>, queue: QueueKind, lock: Lock },
+    Locked { arena: Arena<'a>, queue: Named, lock: Lock },
     /// Of a queue that was not pinned yet.
-    Early { arena: Arena<'a>, ends: &'a Ends, slot: Option<usize> },
+    Early { arena: Arena<'a>, queue: Named, ends: &'a Ends, slot: Option<usize> },
 }
 
 impl Right<'_> {
     /// Whether no other consumer lives. If one does, the right is given up: this is for one who has ended to consume.
     pub(crate) fn is_alone(&self, folder: &Folder) -> Result<bool, Error> {
         match &self.0 {
-            Kind::Locked { queue: QueueKind::Mpmc, lock, .. } => lock.try_as(folder, Hold::Alone),
+            Kind::Locked { queue, lock, .. } if queue.kind == QueueKind::Mpmc => {
+                lock.try_as(folder, Hold::Alone)
+            }
             _ => Ok(true),
         }
     }
 
     /// Whether a consumer of an MPMC queue has died from whom nobody has taken over yet.
-    pub(crate) fn has_dead(&self, source: &Source<'_>) -> bool {
+    pub(crate) fn has_dead<T: Carried + ?Sized>(&self, end: &T::End<'_>) -> bool {
         match &self.0 {
-            Kind::Locked { lock, .. } => source.has_dead(|slot| lock.is_dead(slot)),
+            Kind::Locked { lock, .. } => T::has_dead(end, |slot| lock.is_dead(slot)),
             Kind::Early { .. } => false,
         }
     }
 
     /// Takes over from the dead consumers of an MPMC queue, if it is pinned. Returns how many elements that were.
-    pub(crate) fn take_over(
+    pub(crate) fn take_over<T: Carried + ?Sized>(
         &self,
-        source: &mut Source<'_>,
+        end: &mut T::End<'_>,
         teller: &mut Teller<'_>,
-        recovered: &mut dyn FnMut(KeyValue),
+        recovered: Recovered<'_, T>,
     ) -> u64 {
         match &self.0 {
-            Kind::Locked { lock, .. } if self.has_dead(source) => take_over(lock, source, teller, recovered),
+            Kind::Locked { lock, .. } if self.has_dead::<T>(end) => {
+                take_over::<T>(lock, end, teller, recovered)
+            }
             Kind::Locked { .. } | Kind::Early { .. } => 0,
         }
     }
@@ -63,94 +67,96 @@ impl Right<'_> {
 impl Drop for Right<'_> {
     fn drop(&mut self) {
         match &self.0 {
-            Kind::Locked { arena, queue: QueueKind::Mpsc, .. } => {
-                // Who holds the lock takes over whatever the header says.
-                let _ = reserve(arena);
+            Kind::Locked { arena, queue, .. } if queue.kind == QueueKind::Mpsc => {
+                // Who holds the lock takes over whatever the directory says.
+                let _ = reserve(arena, queue);
             }
             Kind::Locked { .. } => {}
-            Kind::Early { arena, ends, slot } => ends.early_ended(arena, *slot),
+            Kind::Early { arena, queue, ends, slot } => ends.early_ended(arena, queue, *slot),
         }
     }
 }
 
 /// The right to consume from a pinned queue, and the end that it is the right to. What dead consumers of an MPMC queue have
 /// left goes to `recovered`; without it, it stays.
-pub(crate) fn acquire<'a>(
+pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     folder: &Folder,
     arena: Arena<'a>,
-    queue: QueueKind,
-    tally: &'a Tally,
+    queue: &Named,
+    tally: &'a Table,
     wait: Wait<'_>,
-    recovered: Option<&mut dyn FnMut(KeyValue)>,
-) -> Result<(Source<'a>, Teller<'a>, Right<'a>), Error> {
-    let (lock, hold) = Lock::to_consume(folder, queue, wait)?;
-    if queue == QueueKind::Mpsc {
-        let source = succeed(folder, &arena)?;
+    recovered: Option<Recovered<'_, T>>,
+) -> Result<(T::End<'a>, Teller<'a>, Right<'a>), Error> {
+    let (lock, hold) = Lock::to_consume(folder, queue.kind, wait)?;
+    let locked = |arena, lock| Right(Kind::Locked { arena, queue: *queue, lock });
+    if queue.kind == QueueKind::Mpsc {
+        let end = succeed::<T>(folder, &arena, queue)?;
         let mut teller = tally.teller()?;
-        teller.find_dead(queue);
-        return Ok((source, teller, Right(Kind::Locked { arena, queue, lock })));
+        teller.find_dead(queue.kind);
+        return Ok((end, teller, locked(arena, lock)));
     }
     let announce = |slot| lock.announce(folder, slot);
     let withdraw = |slot| lock.withdraw(slot);
-    let with_slot = || Source::with_slot(&arena, announce, withdraw);
-    let (mut source, recovered) = match (with_slot(), recovered) {
-        (Err(_), Some(recovered)) if hold == Hold::Alone => {
-            make_room(&lock, &arena, tally, recovered)?;
+    let with_slot = || T::with_slot(&arena, queue, announce, withdraw);
+    let (mut end, recovered) = match (with_slot(), recovered) {
+        (Err(Error::Arena(_)), Some(recovered)) if hold == Hold::Alone => {
+            make_room::<T>(&lock, &arena, queue, tally, recovered)?;
             (with_slot()?, Some(recovered))
         }
-        (source, recovered) => (source?, recovered),
+        (end, recovered) => (end?, recovered),
     };
-    let mut teller = tally.teller_at(source.slot().unwrap_or(SLOTS))?;
+    let mut teller = tally.teller_at(end.slot().unwrap_or(SLOTS))?;
     if let Some(recovered) = recovered {
-        take_over(&lock, &mut source, &mut teller, recovered);
+        take_over::<T>(&lock, &mut end, &mut teller, recovered);
     }
     if hold == Hold::Alone {
         lock.share(folder, wait)?;
     }
-    Ok((source, teller, Right(Kind::Locked { arena, queue, lock })))
+    Ok((end, teller, locked(arena, lock)))
 }
 
 /// Takes over from the dead consumers of an MPMC queue. Returns how many elements that were.
-fn take_over(
+fn take_over<T: Carried + ?Sized>(
     lock: &Lock,
-    source: &mut Source<'_>,
+    end: &mut T::End<'_>,
     teller: &mut Teller<'_>,
-    recovered: &mut dyn FnMut(KeyValue),
+    recovered: Recovered<'_, T>,
 ) -> u64 {
-    counted(lock, teller, recovered, |is_dead, hand_over| {
+    let taken = counted::<T>(lock, teller, recovered, |is_dead, hand_over| {
         // SAFETY: every consumer of a pinned queue has a slot, and says with a lock that it lives, from before it takes the
         // slot until it is gone; the kernel orders its end before that of the lock. Who takes a slot says so first, so a
         // dead owner's is nobody else's.
-        unsafe { source.take_over(is_dead, hand_over) }
-    })
+        Ok(unsafe { T::take_over(end, is_dead, hand_over) })
+    });
+    taken.unwrap_or(0)
 }
 
 /// Takes over from the dead when they have all slots. The lock is held alone, so nobody lives who could.
-fn make_room(
+fn make_room<T: Carried + ?Sized>(
     lock: &Lock,
     arena: &Arena<'_>,
-    tally: &Tally,
-    recovered: &mut dyn FnMut(KeyValue),
+    queue: &Named,
+    tally: &Table,
+    recovered: Recovered<'_, T>,
 ) -> Result<(), Error> {
-    let queue = slotted(arena)?;
     // Beyond those of consumers that have a slot.
     let mut teller = tally.teller_at(SLOTS)?;
     let Some(slot) = (0..SLOTS).find(|slot| lock.is_dead(*slot)) else { return Ok(()) };
-    counted(lock, &mut teller, recovered, |is_dead, hand_over| {
+    counted::<T>(lock, &mut teller, recovered, |is_dead, hand_over| {
         // SAFETY: as in `take_over`; and nobody else takes over in the name of a dead consumer's slot, for that is done only
         // by who holds the lock on the folder alone.
-        unsafe { queue.take_over(slot, |slot, _| is_dead(slot), hand_over) }
-    });
+        unsafe { T::take_over_as(arena, queue, slot, is_dead, hand_over) }
+    })?;
     Ok(())
 }
 
 /// Counts what somebody takes over, and the deaths.
-fn counted(
+fn counted<T: Carried + ?Sized>(
     lock: &Lock,
     teller: &mut Teller<'_>,
-    recovered: &mut dyn FnMut(KeyValue),
-    take_over: impl FnOnce(&mut dyn FnMut(usize) -> bool, &mut dyn FnMut(KeyValue)) -> Option<TakenOver>,
-) -> u64 {
+    recovered: Recovered<'_, T>,
+    take_over: impl FnOnce(IsDead<'_>, Recovered<'_, T>) -> Result<Option<TakenOver>, Error>,
+) -> Result<u64, Error> {
     let shared = RefCell::new(&mut *teller);
     let mut is_dead = |slot| {
         let is_dead = lock.is_dead(slot);
@@ -159,22 +165,27 @@ fn counted(
         }
         is_dead
     };
-    let mut hand_over = |event| {
-        recovered(event);
-        shared.borrow_mut().count(event);
+    let mut hand_over = |element: Box<T>| {
+        let known_by = element.fingerprint();
+        recovered(element);
+        shared.borrow_mut().count(known_by);
     };
-    let taken = take_over(&mut is_dead, &mut hand_over);
+    let taken = take_over(&mut is_dead, &mut hand_over)?;
     match taken {
         Some(TakenOver { undecided: 0, .. }) => teller.bury(),
         // The next time.
         _ => teller.forget_dead(),
     }
-    taken.map_or(0, |taken| taken.elements)
+    Ok(taken.map_or(0, |taken| taken.elements))
 }
 
 /// The consuming end, for the process that has locked the folder.
-fn succeed<'a>(folder: &Folder, arena: &Arena<'a>) -> Result<Source<'a>, Error> {
-    if has_unknown_consumer(arena) {
+fn succeed<'a, T: Carried + ?Sized>(
+    folder: &Folder,
+    arena: &Arena<'a>,
+    queue: &Named,
+) -> Result<T::End<'a>, Error> {
+    if has_unknown_consumer(arena, queue) {
         return Err(folder.refusal(
             "somebody consumes from it without a lock on the folder, and nobody knows whether that process lives: \
              `arenaq unpin`, and pin it anew",
@@ -182,7 +193,7 @@ fn succeed<'a>(folder: &Folder, arena: &Arena<'a>) -> Result<Source<'a>, Error> 
     }
     // SAFETY: every consumer of the MPSC queue that names its process, and the reservation, belong to the lock on the
     // folder, which we hold alone then, so whoever had it has ended; the kernel orders its end before the lock.
-    unsafe { Source::after_death(arena) }
+    unsafe { T::after_death(arena, queue) }
 }
 
 /// What the process that has loaded the programs knows about consumers.
@@ -197,6 +208,8 @@ struct State {
     early: usize,
     /// The slots of those of an MPMC queue.
     slots: Vec<usize>,
+    /// How many of those of an MPMC queue have none.
+    unknown: usize,
     /// Their lock since.
     lock: Option<Lock>,
 }
@@ -207,95 +220,135 @@ impl Ends {
     }
 
     /// The right to consume, and the end that it is the right to.
-    pub(crate) fn acquire<'a>(
+    pub(crate) fn acquire<'a, T: Carried + ?Sized>(
         &'a self,
         arena: Arena<'a>,
-        queue: QueueKind,
-        tally: &'a Tally,
-    ) -> Result<(Source<'a>, Teller<'a>, Right<'a>), Error> {
+        queue: &Named,
+        tally: &'a Table,
+    ) -> Result<(T::End<'a>, Teller<'a>, Right<'a>), Error> {
         let mut state = self.state();
         if let Some(folder) = &state.folder {
             // What dead consumers of an MPMC queue have left is for those who say where it is to go.
-            return acquire(folder, arena, queue, tally, Wait::none(), None);
+            return acquire::<T>(folder, arena, queue, tally, Wait::none(), None);
         }
-        let source = Source::of_this_process(&arena, queue)?;
-        let slot = source.slot();
+        let end = T::of_this_process(&arena, queue)?;
+        let slot = end.slot();
         let teller = slot.map_or_else(|| tally.teller(), |slot| tally.teller_at(slot))?;
         state.early += 1;
         state.slots.extend(slot);
-        Ok((source, teller, Right(Kind::Early { arena, ends: self, slot })))
+        state.unknown += usize::from(queue.kind == QueueKind::Mpmc && slot.is_none());
+        Ok((end, teller, Right(Kind::Early { arena, queue: *queue, ends: self, slot })))
     }
 
-    fn early_ended(&self, arena: &Arena<'_>, slot: Option<usize>) {
+    fn early_ended(&self, arena: &Arena<'_>, queue: &Named, slot: Option<usize>) {
         let mut state = self.state();
         state.early -= 1;
         state.slots.retain(|early| Some(*early) != slot);
+        state.unknown -= usize::from(queue.kind == QueueKind::Mpmc && slot.is_none());
         if let (Some(lock), Some(slot)) = (&state.lock, slot) {
             lock.withdraw(slot);
         }
         if state.early == 0 && state.lock.is_some() {
-            let _ = reserve(arena);
+            if queue.kind == QueueKind::Mpsc {
+                let _ = reserve(arena, queue);
+            }
             state.lock = None;
         }
     }
 
-    /// Pins: `pin` is given the folder, which is locked meanwhile, and afterwards for as long as a consumer from
-    /// before lives.
+    /// Pins all queues: `pin` is given the folder. Each queue has a lock, which is held meanwhile, and afterwards for as long
+    /// as a consumer from before lives.
     pub(crate) fn pin(
-        &self,
-        folder: Folder,
+        all: &[Ends],
+        queues: &[Named],
+        folder: &Folder,
         arena: &Arena<'_>,
-        queue: QueueKind,
         pin: impl FnOnce(&Folder) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut state = self.state();
-        let pinned = state.pin(&folder, arena, queue, pin);
-        state.lock = pinned.inspect_err(|_| {
-            // What was in it is gone again.
+        let mut states: Vec<_> = all.iter().map(Ends::state).collect();
+        let mut locked = Vec::with_capacity(queues.len());
+        let pinned = states.iter().zip(queues).try_for_each(|(state, queue)| {
+            locked.push(Locking::begin(state, folder, arena, queue)?);
+            Ok(())
+        });
+        // What `pin` pins is the rest of what is in the folder.
+        if let Err(error) = pinned.and_then(|()| pin(folder)) {
+            locked.into_iter().rev().for_each(Locking::undo);
             let _ = folder.remove_itself();
-        })?;
-        state.folder = Some(folder);
+            return Err(error);
+        }
+        for (state, locking) in states.iter_mut().zip(locked) {
+            (state.folder, state.lock) = locking.keep();
+        }
         Ok(())
     }
 }
 
-impl State {
-    fn pin(
-        &self,
-        folder: &Folder,
-        arena: &Arena<'_>,
-        queue: QueueKind,
-        pin: impl FnOnce(&Folder) -> Result<(), Error>,
-    ) -> Result<Option<Lock>, Error> {
-        if let Some(before) = self.folder.as_ref().filter(|before| !before.is_gone()) {
-            return Err(folder.refusal(format!(
+/// A queue that is about to be pinned.
+struct Locking<'p, 'a> {
+    whole: &'p Folder,
+    arena: &'p Arena<'a>,
+    queue: &'p Named,
+    /// Where its lock is.
+    folder: Folder,
+    lock: Lock,
+    /// Whether somebody has consumed from it before.
+    has_consumers: bool,
+    /// Whether it is kept from those who do not hold the lock.
+    is_reserved: bool,
+}
+
+impl<'p, 'a> Locking<'p, 'a> {
+    fn begin(
+        state: &State,
+        whole: &'p Folder,
+        arena: &'p Arena<'a>,
+        queue: &'p Named,
+    ) -> Result<Self, Error> {
+        if let Some(before) = state.folder.as_ref().filter(|before| !before.is_gone()) {
+            return Err(whole.refusal(format!(
                 "the queue is pinned in {} already, and the right to consume is the lock on one folder",
                 before.path().display()
             )));
         }
-        let has_consumers = self.early > 0;
-        // A lock that was held alone would be given up for a moment when it becomes shared.
-        let shared = queue == QueueKind::Mpmc && has_consumers;
-        let lock = Lock::try_new(folder, if shared { Hold::Shared } else { Hold::Alone })?
-            .ok_or_else(|| folder.refusal("another process has locked it"))?;
-        for slot in &self.slots {
-            lock.announce(folder, *slot)?;
+        if state.unknown > 0 {
+            return Err(Error::Untyped { queue: queue.name });
         }
-        let is_free = queue == QueueKind::Mpsc && !has_consumers;
-        if is_free {
-            reserve(arena).map_err(|error| {
-                folder.refusal(format!(
+        let has_consumers = state.early > 0;
+        // A lock that was held alone would be given up for a moment when it becomes shared.
+        let shared = queue.kind == QueueKind::Mpmc && has_consumers;
+        let hold = if shared { Hold::Shared } else { Hold::Alone };
+        let folder = whole.make_lock(queue.number)?;
+        let locked = Lock::try_new(&folder, hold).and_then(|lock| {
+            let lock = lock.ok_or_else(|| whole.refusal("another process has locked it"))?;
+            state.slots.iter().try_for_each(|slot| lock.announce(&folder, *slot))?;
+            Ok(lock)
+        });
+        let lock = locked.inspect_err(|_| whole.remove_lock(queue.number))?;
+        let mut locking = Locking { whole, arena, queue, folder, lock, has_consumers, is_reserved: false };
+        if queue.kind == QueueKind::Mpsc && !has_consumers {
+            if let Err(error) = reserve(arena, queue) {
+                locking.undo();
+                return Err(whole.refusal(format!(
                     "{error}. End that consumer before the queue is pinned, or consume with `Loaded::receiver`, which \
                      holds the lock"
-                ))
-            })?;
-        }
-        pin(folder).inspect_err(|_| {
-            if is_free {
-                // SAFETY: the reservation is ours, and nobody uses its consumer.
-                unsafe { unreserve(arena) };
+                )));
             }
-        })?;
-        Ok(has_consumers.then_some(lock))
+            locking.is_reserved = true;
+        }
+        Ok(locking)
+    }
+
+    fn undo(self) {
+        if self.is_reserved {
+            // SAFETY: the reservation is ours, and nobody uses its consumer.
+            unsafe { unreserve(self.arena, self.queue) };
+        }
+        self.whole.remove_lock(self.queue.number);
+    }
+
+    /// Where the queue is pinned, and the lock of those who have consumed from it before.
+    fn keep(self) -> (Option<Folder>, Option<Lock>) {
+        (Some(self.folder), self.has_consumers.then_some(self.lock))
     }
 }

@@ -17,15 +17,15 @@ use rustix::mm::{MapFlags as MmapFlags, ProtFlags, mmap, munmap};
 use crate::checksum::checksum;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::QueueKind;
+use crate::queue::{Named, QueueKind};
 
 /// How many consumers can count at once.
 const SLOTS: usize = 255;
 
-/// The map's memory. All zero is one in which nothing has been counted.
+/// The part of one queue. All zero is one in which nothing has been counted.
 #[repr(C)]
 #[derive(Debug)]
-struct Table {
+pub(crate) struct Table {
     /// How many consumers have ended without giving up their slot.
     deaths: AtomicU64,
     slots: [Slot; SLOTS],
@@ -95,34 +95,36 @@ impl Slot {
     }
 }
 
-/// The map, mapped.
+/// The map, mapped: a table for each queue.
 #[derive(Debug)]
 pub(crate) struct Tally {
     map: MapHandle,
-    table: NonNull<Table>,
+    tables: NonNull<[Table]>,
 }
 
-// SAFETY: the table is atomic words, mapped for as long as this lives.
+// SAFETY: the tables are atomic words, mapped for as long as this lives.
 unsafe impl Send for Tally {}
 // SAFETY: as above.
 unsafe impl Sync for Tally {}
 
 impl Tally {
-    pub(crate) fn new() -> Result<Tally, Error> {
+    /// A tally for so many queues.
+    pub(crate) fn new(queues: usize) -> Result<Tally, Error> {
         let options = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
             map_flags: libbpf_sys::BPF_F_MMAPABLE,
             ..Default::default()
         };
-        let size = size_of::<Table>() as u32;
-        let map = MapHandle::create(MapType::Array, Some("arenaq_tally"), 4, size, 1, &options)
+        let (name, size) = (Some("arenaq_tally"), size_of::<Table>() as u32);
+        // An arena has fewer queues than there are numbers.
+        let map = MapHandle::create(MapType::Array, name, 4, size, queues as u32, &options)
             .map_err(Error::bpf("making the tally of what was consumed"))?;
         Self::map(map)
     }
 
-    /// The tally that is pinned.
-    pub(crate) fn open(folder: &Folder, map: MapHandle) -> Result<Tally, Error> {
-        if map.value_size() as usize != size_of::<Table>() {
+    /// The tally that is pinned, of so many queues.
+    pub(crate) fn open(folder: &Folder, map: MapHandle, queues: usize) -> Result<Tally, Error> {
+        if map.value_size() as usize != size_of::<Table>() || map.max_entries() as usize != queues {
             return Err(
                 folder.refusal("its tally is not one of this version of arenaq: build both with the same")
             );
@@ -131,28 +133,37 @@ impl Tally {
     }
 
     fn map(map: MapHandle) -> Result<Tally, Error> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // The kernel keeps the values of an array one behind the other, each a whole number of words.
+        let tables = map.max_entries() as usize;
+        let (access, length) = (ProtFlags::READ | ProtFlags::WRITE, tables * size_of::<Table>());
         // SAFETY: a new mapping, anywhere.
-        let memory =
-            unsafe { mmap(ptr::null_mut(), size_of::<Table>(), access, MmapFlags::SHARED, map.as_fd(), 0) };
+        let memory = unsafe { mmap(ptr::null_mut(), length, access, MmapFlags::SHARED, map.as_fd(), 0) };
         let memory = memory.map_err(Error::system("mapping the tally of what was consumed"))?;
-        let table =
-            NonNull::new(memory.cast()).ok_or_else(|| Error::Usage("a mapping at no address".to_owned()))?;
-        Ok(Tally { map, table })
+        let first = NonNull::new(memory.cast::<Table>())
+            .ok_or_else(|| Error::Usage("a mapping at no address".to_owned()))?;
+        Ok(Tally { map, tables: NonNull::slice_from_raw_parts(first, tables) })
     }
 
     pub(crate) fn handle(&self) -> &MapHandle {
         &self.map
     }
 
-    fn table(&self) -> &Table {
-        // SAFETY: mapped with this size until `self` is dropped; any bytes are a valid table.
-        unsafe { self.table.as_ref() }
+    fn tables(&self) -> &[Table] {
+        // SAFETY: mapped with this size until `self` is dropped; any bytes are valid tables.
+        unsafe { self.tables.as_ref() }
     }
 
+    /// The part of a queue.
+    pub(crate) fn of(&self, queue: &Named) -> Result<&Table, Error> {
+        let table = self.tables().get(queue.number);
+        table.ok_or_else(|| Error::Usage(format!("the tally has no part for the queue {}", queue.name)))
+    }
+}
+
+impl Table {
     /// What all consumers have counted.
     pub(crate) fn total(&self) -> Count {
-        self.table().slots.iter().fold(Count::default(), |sum, slot| {
+        self.slots.iter().fold(Count::default(), |sum, slot| {
             let (count, _) = slot.read();
             Count {
                 consumed: sum.consumed + count.consumed,
@@ -163,29 +174,27 @@ impl Tally {
 
     /// The part of one more consumer.
     pub(crate) fn teller(&self) -> Result<Teller<'_>, Error> {
-        let table = self.table();
         let us = u64::from(std::process::id());
         let claim =
             |slot: &&Slot| slot.owner.compare_exchange(0, us, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        let slot = table.slots.iter().find(claim).ok_or_else(|| Error::System {
+        let slot = self.slots.iter().find(claim).ok_or_else(|| Error::System {
             what: "taking part in the tally".to_owned(),
             source: io::Error::other(format!(
                 "{SLOTS} consumers have this queue already, or have died: end all of them, and begin with one"
             )),
         })?;
-        Ok(Teller::new(table, slot))
+        Ok(Teller::new(self, slot))
     }
 
     /// The part of the consumer of an MPMC queue that has the slot of this number: so whoever takes over from it knows which
     /// part was its own.
     pub(crate) fn teller_at(&self, slot: usize) -> Result<Teller<'_>, Error> {
-        let table = self.table();
         let slot =
-            table.slots.get(slot).ok_or_else(|| Error::Usage(format!("no slot {slot} in the tally")))?;
-        let mut teller = Teller::new(table, slot);
+            self.slots.get(slot).ok_or_else(|| Error::Usage(format!("no slot {slot} in the tally")))?;
+        let mut teller = Teller::new(self, slot);
         // Somebody may have died after its slot of the queue was free, or while it took over without one.
         if slot.owner.swap(u64::from(std::process::id()), Ordering::Acquire) != 0 {
-            table.deaths.fetch_add(1, Ordering::Relaxed);
+            self.deaths.fetch_add(1, Ordering::Relaxed);
             teller.doubtful.extend((slot.turn.load(Ordering::Relaxed) != 0).then(|| slot.read().1));
         }
         Ok(teller)
@@ -195,7 +204,7 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         // SAFETY: mapped with this size, and who counts borrows `self`.
-        let _ = unsafe { munmap(self.table.as_ptr().cast(), size_of::<Table>()) };
+        let _ = unsafe { munmap(self.tables.as_ptr().cast(), size_of_val(self.tables())) };
     }
 }
 

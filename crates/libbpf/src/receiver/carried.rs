@@ -1,0 +1,232 @@
+//! What a receiver hands over: elements of a type, or bytes.
+
+use arenaq::arena::{Arena, ByteConsumer};
+use arenaq::mpmc::TakenOver;
+use arenaq::payload::Element;
+use arenaq::{KeyValue, PopError};
+
+use super::source::{self, Source, this_process};
+use crate::checksum::fingerprint;
+use crate::error::Error;
+use crate::queue::{Named, QueueKind};
+
+/// What a [`Receiver`](crate::Receiver) hands over: elements of a type ([`Element`]), or, as `[u8]`, the bytes of
+/// elements whose type this program does not know.
+pub trait Carried: Sealed {}
+
+impl<T: Sealed + ?Sized> Carried for T {}
+
+/// The consuming end of a queue.
+pub trait End {
+    /// What is handed over.
+    type Handed<'e>;
+    /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
+    fn pop_with<R>(&mut self, hand_over: impl FnOnce(Self::Handed<'_>) -> R) -> Result<R, PopError>;
+    /// Dequeues up to `limit` elements.
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(Self::Handed<'_>)) -> Result<u64, PopError>;
+    /// The pair by which the tally knows an element.
+    fn fingerprint(element: &Self::Handed<'_>) -> KeyValue;
+    /// The number of the slot of a consumer that has one.
+    fn slot(&self) -> Option<usize>;
+    /// Whether a consumer keeps producers of an MPMC queue from pushing: maybe one that is dead.
+    fn is_held_up(&self) -> bool;
+    /// Whether nothing is there, and nothing on its way; see [`arenaq::eventcount`].
+    fn may_sleep(&self) -> bool;
+}
+
+/// Whether the consumer with a slot is dead.
+pub(crate) type IsDead<'f> = &'f mut dyn FnMut(usize) -> bool;
+/// To whom what dead consumers have left goes.
+pub(crate) type Recovered<'f, T> = &'f mut dyn FnMut(Box<T>);
+
+/// How to get at the ends of a queue.
+pub trait Sealed {
+    /// The consuming one.
+    type End<'a>: End;
+
+    /// A consuming end that is known to be of this process.
+    fn of_this_process<'a>(arena: &Arena<'a>, queue: &Named) -> Result<Self::End<'a>, Error>;
+
+    /// The consumer of an MPSC queue, in the place of one that has died.
+    ///
+    /// # Safety
+    ///
+    /// As [`Source::after_death`].
+    unsafe fn after_death<'a>(arena: &Arena<'a>, queue: &Named) -> Result<Self::End<'a>, Error>;
+
+    /// A consumer of an MPMC queue with a slot of its own; see [`Source::with_slot`].
+    fn with_slot<'a>(
+        arena: &Arena<'a>,
+        queue: &Named,
+        announce: impl Fn(usize) -> Result<(), Error>,
+        withdraw: impl Fn(usize),
+    ) -> Result<Self::End<'a>, Error>;
+
+    /// Whether a consumer of an MPMC queue has died, of whom nobody has taken over yet.
+    fn has_dead(end: &Self::End<'_>, is_dead: impl Fn(usize) -> bool) -> bool;
+
+    /// Takes over from the consumers of an MPMC queue that have died; see [`Source::take_over`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn take_over(
+        end: &mut Self::End<'_>,
+        is_dead: IsDead<'_>,
+        recovered: Recovered<'_, Self>,
+    ) -> Option<TakenOver>;
+
+    /// The same in the name of a dead consumer; see [`source::take_over_as`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn take_over_as(
+        arena: &Arena<'_>,
+        queue: &Named,
+        slot: usize,
+        is_dead: IsDead<'_>,
+        recovered: Recovered<'_, Self>,
+    ) -> Result<Option<TakenOver>, Error>;
+
+    /// The pair by which the tally knows an element.
+    fn fingerprint(&self) -> KeyValue;
+}
+
+impl<T: Element> Sealed for T {
+    type End<'a> = Source<'a, T>;
+
+    fn of_this_process<'a>(arena: &Arena<'a>, queue: &Named) -> Result<Source<'a, T>, Error> {
+        Source::of_this_process(arena, queue)
+    }
+
+    unsafe fn after_death<'a>(arena: &Arena<'a>, queue: &Named) -> Result<Source<'a, T>, Error> {
+        // SAFETY: passed on to the caller.
+        unsafe { Source::after_death(arena, queue) }
+    }
+
+    fn with_slot<'a>(
+        arena: &Arena<'a>,
+        queue: &Named,
+        announce: impl Fn(usize) -> Result<(), Error>,
+        withdraw: impl Fn(usize),
+    ) -> Result<Source<'a, T>, Error> {
+        Source::with_slot(arena, queue, announce, withdraw)
+    }
+
+    fn has_dead(end: &Source<'_, T>, is_dead: impl Fn(usize) -> bool) -> bool {
+        end.has_dead(is_dead)
+    }
+
+    unsafe fn take_over(
+        end: &mut Source<'_, T>,
+        is_dead: IsDead<'_>,
+        recovered: Recovered<'_, T>,
+    ) -> Option<TakenOver> {
+        // SAFETY: passed on to the caller.
+        unsafe { end.take_over(is_dead, |element| recovered(Box::new(element))) }
+    }
+
+    unsafe fn take_over_as(
+        arena: &Arena<'_>,
+        queue: &Named,
+        slot: usize,
+        is_dead: IsDead<'_>,
+        recovered: Recovered<'_, T>,
+    ) -> Result<Option<TakenOver>, Error> {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            source::take_over_as(arena, queue, slot, is_dead, |element: T| recovered(Box::new(element)))
+        }
+    }
+
+    fn fingerprint(&self) -> KeyValue {
+        fingerprint(arenaq::bytemuck::bytes_of(self))
+    }
+}
+
+/// Nobody can take over from a consumer of an MPMC queue that does not know its elements, so a pinned one has none.
+impl Sealed for [u8] {
+    type End<'a> = ByteConsumer<'a>;
+
+    fn of_this_process<'a>(arena: &Arena<'a>, queue: &Named) -> Result<ByteConsumer<'a>, Error> {
+        Ok(arena.byte_consumer(queue.as_str(), this_process())?)
+    }
+
+    unsafe fn after_death<'a>(arena: &Arena<'a>, queue: &Named) -> Result<ByteConsumer<'a>, Error> {
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { arena.byte_consumer_after_death(queue.as_str(), this_process()) }?)
+    }
+
+    fn with_slot<'a>(
+        _arena: &Arena<'a>,
+        queue: &Named,
+        _announce: impl Fn(usize) -> Result<(), Error>,
+        _withdraw: impl Fn(usize),
+    ) -> Result<ByteConsumer<'a>, Error> {
+        debug_assert_eq!(queue.kind, QueueKind::Mpmc, "other queues have no slots");
+        Err(Error::Untyped { queue: queue.name })
+    }
+
+    fn has_dead(_end: &ByteConsumer<'_>, _is_dead: impl Fn(usize) -> bool) -> bool {
+        false
+    }
+
+    unsafe fn take_over(
+        _end: &mut ByteConsumer<'_>,
+        _is_dead: IsDead<'_>,
+        _recovered: Recovered<'_, [u8]>,
+    ) -> Option<TakenOver> {
+        Some(TakenOver::default())
+    }
+
+    unsafe fn take_over_as(
+        _arena: &Arena<'_>,
+        _queue: &Named,
+        _slot: usize,
+        _is_dead: IsDead<'_>,
+        _recovered: Recovered<'_, [u8]>,
+    ) -> Result<Option<TakenOver>, Error> {
+        Ok(None)
+    }
+
+    fn fingerprint(&self) -> KeyValue {
+        fingerprint(self)
+    }
+}
+
+impl End for ByteConsumer<'_> {
+    type Handed<'e> = &'e [u8];
+
+    fn pop_with<R>(&mut self, hand_over: impl FnOnce(&[u8]) -> R) -> Result<R, PopError> {
+        ByteConsumer::pop_with(self, hand_over)
+    }
+
+    fn drain(&mut self, limit: u64, mut hand_over: impl FnMut(&[u8])) -> Result<u64, PopError> {
+        let mut drained = 0;
+        while drained < limit {
+            match self.pop_with(&mut hand_over) {
+                Ok(()) => drained += 1,
+                Err(error) if drained == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(drained)
+    }
+
+    fn fingerprint(element: &&[u8]) -> KeyValue {
+        fingerprint(element)
+    }
+
+    fn slot(&self) -> Option<usize> {
+        None
+    }
+
+    fn is_held_up(&self) -> bool {
+        false
+    }
+
+    fn may_sleep(&self) -> bool {
+        self.is_drained()
+    }
+}
