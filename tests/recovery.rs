@@ -11,7 +11,7 @@ use arenaq::mpmc::{self, Slots};
 use arenaq::platform::Native;
 use arenaq::recovery::Repaired;
 use arenaq::{Corruption, KeyValue, PopError, PushError, mpsc};
-use support::ends::{SIDES, Side};
+use support::queue::{SIDES, Side};
 use support::queues::{List, Ring, item};
 use support::scripted::{Scripted, dying, on_processor, stalled};
 

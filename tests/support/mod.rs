@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of this")]
 
-pub(crate) mod ends;
+pub(crate) mod queue;
 pub(crate) mod queues;
 pub(crate) mod scripted;
 
