@@ -6,6 +6,7 @@ mod claims;
 mod matrix;
 mod models;
 mod mutants;
+mod recorded;
 mod report;
 mod survivors;
 
@@ -24,6 +25,7 @@ use change::{Change, is_atomic, show};
 use matrix::STRONGEST;
 use models::{Binary, Run};
 use mutants::Nursery;
+use recorded::Recorded;
 
 /// Where the result is, in the workspace.
 const FILE: &str = "docs/orderings.md";
@@ -33,6 +35,10 @@ pub(crate) struct OrderingsArgs {
     /// Fails if docs/orderings.md is not what the models say, instead of writing it.
     #[arg(long, conflicts_with_all = ["site", "mutant", "model", "list"])]
     check: bool,
+    /// Tries all models on all variants. Otherwise the model that docs/orderings.md names for a variant is tried first, and
+    /// if that still notices as is written there, it is enough.
+    #[arg(long, conflicts_with_all = ["site", "mutant", "model", "list"])]
+    afresh: bool,
     /// Tries one other ordering against every model that uses the site's structure, such as mpsc.push.swap_head=Release; for a
     /// compare-exchange SITE=SUCCESS/FAILURE; '*=SeqCst' for all sites.
     #[arg(long, value_name = "SITE=ORDERING", conflicts_with_all = ["mutant", "list"])]
@@ -71,7 +77,10 @@ pub(crate) fn run(arguments: &OrderingsArgs) -> anyhow::Result<ExitCode> {
 
     println!("compiling the models");
     let trial = match trial {
-        None if !arguments.list => return full(&mutants, jobs, arguments.check).map(|()| ExitCode::SUCCESS),
+        None if !arguments.list => {
+            full(&mutants, jobs, arguments.check, arguments.afresh)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         trial => trial,
     };
     let binary = Binary::build()?;
@@ -90,7 +99,7 @@ pub(crate) fn run(arguments: &OrderingsArgs) -> anyhow::Result<ExitCode> {
 /// Fails if docs/orderings.md is not what the models say.
 pub(crate) fn check() -> anyhow::Result<()> {
     let jobs = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    full(&mutants::read()?, jobs, true)
+    full(&mutants::read()?, jobs, true, false)
 }
 
 /// What is tried.
@@ -163,7 +172,7 @@ fn attempt(
         }
         Trial::Mutant(mutant) => {
             println!("the mutant: {}", mutant.does);
-            (Nursery::new()?.compile(mutant)?, None)
+            (Nursery::new()?.compile(mutant, None)?, None)
         }
     };
     let (sender, queue) = mpsc::channel();
@@ -195,15 +204,19 @@ fn outcome(model: &str, run: &Run) -> String {
 }
 
 /// Measures everything and writes, or checks, the file.
-fn full(mutants: &[mutants::Mutant], jobs: NonZeroUsize, check: bool) -> anyhow::Result<()> {
+fn full(mutants: &[mutants::Mutant], jobs: NonZeroUsize, check: bool, afresh: bool) -> anyhow::Result<()> {
     let survivors = survivors::read()?;
     let claims = claims::read()?;
     let nursery = Nursery::new()?;
     let binary = nursery.original()?;
     claims::check(&claims, mutants, &binary.list()?)?;
 
+    let file = root().join(FILE);
+    let is = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let recorded = if afresh { Recorded::default() } else { Recorded::read(&is) };
+
     let start = Instant::now();
-    let matrix = matrix::measure(&nursery, &binary, mutants, jobs)?;
+    let matrix = matrix::measure(&nursery, &binary, mutants, &recorded, jobs)?;
     println!(
         "{} models, {} weaker orderings, {} mutants: {:.0} s",
         matrix.models.len(),
@@ -214,13 +227,11 @@ fn full(mutants: &[mutants::Mutant], jobs: NonZeroUsize, check: bool) -> anyhow:
     survivors::judge(&matrix, &survivors)?;
 
     let should = report::generate(&matrix, &survivors, &claims);
-    let file = root().join(FILE);
     if !check {
         std::fs::write(&file, should).with_context(|| format!("cannot write {FILE}"))?;
         println!("wrote {FILE}");
         return Ok(());
     }
-    let is = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     if let Some(difference) = report::difference(&is, &should) {
         bail!("{FILE} is not what the models say: run `cargo xtask orderings`; {difference}");
     }

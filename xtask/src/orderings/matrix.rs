@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::orderings::change::Change;
 use crate::orderings::models::{Binary, Failure};
 use crate::orderings::mutants::{Mutant, Nursery};
+use crate::orderings::recorded::Recorded;
 
 /// Every model is tried for so many permutations first. Almost every mistake shows in them, and then no model
 /// has to run to its end; the number is fixed, so the result is the same on every machine.
@@ -47,19 +48,25 @@ enum Task {
     Strongest(String),
     Weaker(usize, Change),
     Mutant(usize, Mutant, Binary),
+    /// With the model that noticed it when it was recorded, and perhaps with no other.
+    Recorded(usize, Mutant, Binary),
 }
 
 enum Done {
     Passed,
     Weaker(usize, Verdict),
     Mutant(usize, Verdict),
+    /// It is no longer as it was recorded.
+    Changed(usize),
 }
 
-/// Measures all variants, on so many processors.
+/// Measures all variants, on so many processors. What is recorded of a variant is tried first, and if it is so, nothing
+/// else is.
 pub(crate) fn measure(
     nursery: &Nursery,
     binary: &Binary,
     mutants: &[Mutant],
+    recorded: &Recorded,
     jobs: NonZeroUsize,
 ) -> anyhow::Result<Matrix> {
     let changes: Vec<_> = sites().flat_map(Change::weaker).collect();
@@ -79,7 +86,7 @@ pub(crate) fn measure(
     }
     let results = thread::scope(|scope| {
         scope.spawn(move || {
-            for task in compile(nursery, mutants) {
+            for task in compile(nursery, mutants, recorded) {
                 // The workers are gone only after an error of their own.
                 if tasks.send(task).is_err() {
                     break;
@@ -87,13 +94,11 @@ pub(crate) fn measure(
             }
         });
         work(queue, jobs, |task| {
-            let done = task.and_then(|task| perform(task, binary, &models, &bar));
+            let done = task.and_then(|task| perform(task, binary, &models, recorded, &bar));
             bar.inc(1);
             done
         })
     });
-    bar.finish_and_clear();
-
     let mut weaker = vec![Verdict::Survived; changes.len()];
     let mut broken = vec![Verdict::Survived; mutants.len()];
     for done in results? {
@@ -101,8 +106,17 @@ pub(crate) fn measure(
             Done::Passed => {}
             Done::Weaker(number, verdict) => weaker[number] = verdict,
             Done::Mutant(number, verdict) => broken[number] = verdict,
+            Done::Changed(number) => {
+                let mutant = &mutants[number];
+                bar.suspend(|| println!("{}: not as recorded; trying all models", mutant.name));
+                let task = Task::Mutant(number, mutant.clone(), nursery.compile(mutant, None)?);
+                if let Done::Mutant(_, verdict) = perform(task, binary, &models, recorded, &bar)? {
+                    broken[number] = verdict;
+                }
+            }
         }
     }
+    bar.finish_and_clear();
     Ok(Matrix {
         models,
         weaker: changes.into_iter().zip(weaker).collect(),
@@ -111,14 +125,26 @@ pub(crate) fn measure(
 }
 
 /// The mutants as tasks, compiled one after another.
-fn compile(nursery: &Nursery, mutants: &[Mutant]) -> impl Iterator<Item = anyhow::Result<Task>> {
-    mutants
-        .iter()
-        .enumerate()
-        .map(|(number, mutant)| Ok(Task::Mutant(number, mutant.clone(), nursery.compile(mutant)?)))
+fn compile(
+    nursery: &Nursery,
+    mutants: &[Mutant],
+    recorded: &Recorded,
+) -> impl Iterator<Item = anyhow::Result<Task>> {
+    mutants.iter().enumerate().map(|(number, mutant)| {
+        let module = recorded.of(&mutant.name).and_then(|(_, model)| model.split("::").next());
+        let binary = nursery.compile(mutant, module)?;
+        let task = if module.is_some() { Task::Recorded } else { Task::Mutant };
+        Ok(task(number, mutant.clone(), binary))
+    })
 }
 
-fn perform(task: Task, binary: &Binary, models: &[String], bar: &ProgressBar) -> anyhow::Result<Done> {
+fn perform(
+    task: Task,
+    binary: &Binary,
+    models: &[String],
+    recorded: &Recorded,
+    bar: &ProgressBar,
+) -> anyhow::Result<Done> {
     match task {
         Task::AsItIs(model) => {
             bar.set_message(model.clone());
@@ -138,22 +164,58 @@ fn perform(task: Task, binary: &Binary, models: &[String], bar: &ProgressBar) ->
             let text = change.to_string();
             bar.set_message(text.clone());
             let stages = [(Some(text.as_str()), Some(FIRST)), (Some(&text), None)];
-            let verdict = first_kill(&stages, binary, binary, models, change.structure())?;
+            let verdict = match as_recorded(recorded, &text, &stages, binary, binary, models)? {
+                Some(verdict) => verdict,
+                None => first_kill(&stages, binary, binary, &in_order(models, change.structure()))?,
+            };
             say(bar, &text, &verdict);
             Ok(Done::Weaker(number, verdict))
         }
         Task::Mutant(number, mutant, broken) => {
             bar.set_message(mutant.name.clone());
-            let mut stages = vec![(Some(UNCHANGED), Some(FIRST)), (Some(UNCHANGED), None)];
-            if mutant.harmless.is_none() {
-                stages.push((None, None));
-            }
-            let verdict = first_kill(&stages, &broken, binary, models, mutant.structure())?;
+            let models = in_order(models, mutant.structure());
+            let verdict = first_kill(stages_of(&mutant), &broken, binary, &models)?;
             broken.discard();
             say(bar, &mutant.name, &verdict);
             Ok(Done::Mutant(number, verdict))
         }
+        Task::Recorded(number, mutant, broken) => {
+            bar.set_message(mutant.name.clone());
+            let verdict = as_recorded(recorded, &mutant.name, stages_of(&mutant), &broken, binary, models)?;
+            broken.discard();
+            let Some(verdict) = verdict else {
+                return Ok(Done::Changed(number));
+            };
+            say(bar, &mutant.name, &verdict);
+            Ok(Done::Mutant(number, verdict))
+        }
     }
+}
+
+/// How a mutant is tried.
+fn stages_of(mutant: &Mutant) -> &'static [Stage<'static>] {
+    let all: &[Stage<'_>] = &[(Some(UNCHANGED), Some(FIRST)), (Some(UNCHANGED), None), (None, None)];
+    if mutant.harmless.is_none() { all } else { &all[..2] }
+}
+
+/// The verdict on a variant, if the model that is recorded for it fails as is recorded.
+fn as_recorded(
+    recorded: &Recorded,
+    variant: &str,
+    stages: &[Stage<'_>],
+    binary: &Binary,
+    original: &Binary,
+    models: &[String],
+) -> anyhow::Result<Option<Verdict>> {
+    let Some((failure, model)) = recorded.of(variant) else {
+        return Ok(None);
+    };
+    let Some(model) = models.iter().find(|known| *known == model) else {
+        return Ok(None);
+    };
+    let verdict = first_kill(stages, binary, original, &[model])?;
+    let is_so = matches!(&verdict, Verdict::Killed { failure: now, .. } if now.to_string() == failure);
+    Ok(is_so.then_some(verdict))
 }
 
 /// A model passes with the code as it is.
@@ -174,11 +236,10 @@ fn first_kill(
     stages: &[Stage<'_>],
     binary: &Binary,
     original: &Binary,
-    models: &[String],
-    structure: &str,
+    models: &[&String],
 ) -> anyhow::Result<Verdict> {
     for &(site, limit) in stages {
-        for model in in_order(models, structure) {
+        for &model in models {
             let run = binary.run(model, site, limit)?;
             let Some(failure) = run.failure else {
                 continue;

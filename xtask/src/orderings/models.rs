@@ -76,12 +76,16 @@ pub(crate) struct Run {
 impl Binary {
     /// Compiles the models of the workspace.
     pub(crate) fn build() -> anyhow::Result<Binary> {
-        Binary::build_in(&root(), &target())
+        Binary::build_with(&root(), &target(), "full")
     }
 
-    /// Compiles the models of a copy of the workspace. It needs a target folder of its own: cargo takes the
-    /// copy for the workspace itself, and would overwrite what it compiled from that.
-    pub(crate) fn build_in(tree: &Path, target: &Path) -> anyhow::Result<Binary> {
+    /// Compiles the models of a copy of the workspace, without what only a debugger needs. It needs a target folder of its
+    /// own: cargo takes the copy for the workspace itself, and would overwrite what it compiled from that.
+    pub(crate) fn build_copy(tree: &Path, target: &Path) -> anyhow::Result<Binary> {
+        Binary::build_with(tree, target, "none")
+    }
+
+    fn build_with(tree: &Path, target: &Path, debug: &str) -> anyhow::Result<Binary> {
         let manifest = tree.join("Cargo.toml");
         let arguments = [
             "test",
@@ -96,6 +100,7 @@ impl Binary {
         ];
         let output = cargo(arguments)
             .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_PROFILE_TEST_DEBUG", debug)
             .stdout_capture()
             .stderr_capture()
             .unchecked()

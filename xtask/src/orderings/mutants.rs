@@ -1,5 +1,6 @@
 //! Mutants: the algorithms, broken on purpose.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,9 @@ use crate::orderings::models::{Binary, target};
 
 /// Where the mutants are, in the workspace.
 pub(crate) const FILE: &str = "loom-tests/mutants.toml";
+
+/// Where the models are.
+const MODELS: &str = "loom-tests";
 
 /// One change of the code.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,21 +102,84 @@ impl Nursery {
 
     fn build(&self, name: &str) -> anyhow::Result<Binary> {
         let place = target().join("orderings");
-        Binary::build_in(&self.tree, &place.join("target"))?.keep(place.join(name))
+        Binary::build_copy(&self.tree, &place.join("target"))?.keep(place.join(name))
     }
 
-    /// Compiles one mutant and restores the copy.
-    pub(crate) fn compile(&self, mutant: &Mutant) -> anyhow::Result<Binary> {
-        let place = self.tree.join(&mutant.file);
-        let code = fs::read_to_string(&place)
-            .with_context(|| format!("the mutant {}: {}", mutant.name, mutant.file))?;
-        let write =
-            |code: &str| fs::write(&place, code).with_context(|| format!("cannot write {}", place.display()));
-        write(&mutant.apply(&code)?)?;
+    /// Compiles one mutant and restores the copy; with all models, or with those of a module.
+    pub(crate) fn compile(&self, mutant: &Mutant, module: Option<&str>) -> anyhow::Result<Binary> {
+        let broken = self.edited(&mutant.file, |code| mutant.apply(code))?;
+        let fewer = module.map(|module| self.only(module)).transpose()?;
         let binary = self.build(&mutant.name).with_context(|| format!("the mutant {}", mutant.name))?;
-        write(&code)?;
+        broken.restore()?;
+        fewer.map_or(Ok(()), Edited::restore)?;
         Ok(binary)
     }
+
+    /// Leaves out the modules of models that one of them does not need: most of the time that a mutant takes is that of the
+    /// compiler.
+    fn only(&self, module: &str) -> anyhow::Result<Edited> {
+        let read = |module: &str| fs::read_to_string(self.tree.join(MODELS).join(format!("{module}.rs")));
+        let needed =
+            closure(module, |module| read(module).map_or_else(|_| BTreeSet::new(), |code| uses(&code)));
+        self.edited(&format!("{MODELS}/main.rs"), |code| Ok(without(code, &needed)))
+    }
+
+    fn edited(
+        &self,
+        file: &str,
+        edit: impl FnOnce(&str) -> anyhow::Result<String>,
+    ) -> anyhow::Result<Edited> {
+        let place = self.tree.join(file);
+        let original = fs::read_to_string(&place).with_context(|| place.display().to_string())?;
+        let edited = Edited { place, original };
+        edited.write(&edit(&edited.original)?)?;
+        Ok(edited)
+    }
+}
+
+/// A file of the copy that is not as it was.
+#[must_use]
+struct Edited {
+    place: PathBuf,
+    original: String,
+}
+
+impl Edited {
+    fn write(&self, code: &str) -> anyhow::Result<()> {
+        fs::write(&self.place, code).with_context(|| format!("cannot write {}", self.place.display()))
+    }
+
+    fn restore(self) -> anyhow::Result<()> {
+        self.write(&self.original)
+    }
+}
+
+/// The modules that a module of models names.
+fn uses(code: &str) -> BTreeSet<String> {
+    let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    code.split("crate::").skip(1).map(word).collect()
+}
+
+/// A module, and all that it needs.
+fn closure(module: &str, uses: impl Fn(&str) -> BTreeSet<String>) -> BTreeSet<String> {
+    let mut needed = BTreeSet::new();
+    let mut open = vec![module.to_owned()];
+    while let Some(module) = open.pop() {
+        if needed.insert(module.clone()) {
+            open.extend(uses(&module));
+        }
+    }
+    needed
+}
+
+/// The program's main file without the modules that are not needed.
+fn without(code: &str, needed: &BTreeSet<String>) -> String {
+    let is_needed = |line: &&str| {
+        let module = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'));
+        // A module with a place of its own has two lines, and is small.
+        module.is_none_or(|module| needed.contains(module) || module == "mortal")
+    };
+    code.lines().filter(is_needed).collect::<Vec<_>>().join("\n")
 }
 
 /// Copies a source tree: neither what is hidden nor what cargo made.
@@ -135,7 +202,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Edit, Mutant};
+    use super::{Edit, Mutant, closure, uses, without};
 
     fn mutant(text: &str) -> Mutant {
         Mutant {
@@ -156,6 +223,21 @@ mod tests {
         }
         assert_eq!(mutant("b").structure(), "pool");
         assert_eq!(Mutant { file: "src/mpmc.rs".to_owned(), ..mutant("b") }.structure(), "mpmc");
+    }
+
+    #[test]
+    fn a_module_is_compiled_with_what_it_needs_and_with_nothing_else() {
+        let code = |module: &str| match module {
+            "claim" => "use crate::ring::Ring;\nuse crate::model::{Model, Turn};",
+            "ring" => "use crate::model::Model;",
+            _ => "use crate::paths;",
+        };
+        let needed = closure("claim", |module| uses(code(module)));
+        assert_eq!(needed.iter().collect::<Vec<_>>(), ["claim", "model", "paths", "ring"]);
+        let main =
+            "//! What.\n\nmod claim;\nmod model;\n#[path = \"x.rs\"]\nmod mortal;\nmod mpsc;\nmod ring;";
+        let left = "//! What.\n\nmod claim;\nmod model;\n#[path = \"x.rs\"]\nmod mortal;\nmod ring;";
+        assert_eq!(without(main, &needed), left);
     }
 
     #[test]

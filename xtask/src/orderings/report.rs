@@ -17,8 +17,9 @@ Every access to shared memory has a name: a *site* ([`src/ordering.rs`](../src/o
 happens to the [loom models](../loom-tests/main.rs) if an ordering is weaker or the code is wrong, and what became of the seed
 documents' claims.
 
-`cargo xtask orderings` measures all of it and writes this file; `cargo xtask orderings --check` fails if it is old. To try one
-change: `cargo xtask orderings --site mpsc.push.swap_head=Release`.
+`cargo xtask orderings` measures all of it and writes this file; `cargo xtask orderings --check` fails if it is old. Where a row
+names a model, that model is tried first, and others only if it does not notice as the row says; `--afresh` tries all on all. To
+try one change: `cargo xtask orderings --site mpsc.push.swap_head=Release`.
 ";
 
 const MATRIX: &str = "## Weaker orderings
