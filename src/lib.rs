@@ -1,6 +1,19 @@
 //! Lock-free queues that live in a BPF arena and are shared, without a copy or a system call, by BPF programs
 //! in the kernel and by Rust in userspace.
 //!
+//! # Which crate is for whom
+//!
+//! | you want | take |
+//! |---|---|
+//! | a queue between threads, without BPF and without `unsafe` | this crate: [`mpmc::Queue`], [`mpsc::queue()`](mpsc::queue()) |
+//! | a queue between processes, in memory that both map | this crate: [`arena`] |
+//! | a queue from BPF programs in C to userspace in Rust | [`arenaq-libbpf`](https://docs.rs/arenaq-libbpf) in the program, [`arenaq-bpf-build`](https://docs.rs/arenaq-bpf-build) in its `build.rs` |
+//! | to see which memory orderings your own loom models need | [`weaken`](https://docs.rs/weaken) and [`cargo-weaken`](https://docs.rs/cargo-weaken), which know nothing of queues |
+//!
+//! [`arenaq-bpf`](https://docs.rs/arenaq-bpf) is what `arenaq-bpf-build` compiles; nobody else depends on it.
+//!
+//! # What is here
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | [`mpmc`] | Vyukov's bounded queue: many producers, many consumers, a ring of cells |
@@ -83,6 +96,10 @@ pub mod trace;
 pub use crate::payload::KeyValue;
 pub use crate::status::{Corruption, PopError, PushError, Status};
 pub use bytemuck;
+
+/// The folder of this package, for `arenaq-bpf-build`, which compiles it a second time.
+#[doc(hidden)]
+pub const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The README's examples are tests.
 #[cfg(doctest)]

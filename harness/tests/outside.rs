@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[path = "support/outside.rs"]
@@ -77,6 +78,43 @@ fn vendored_sources_are_enough() {
     fs::create_dir(&home).expect("it can be made");
     outside.set("CARGO_HOME", home);
     outside.object();
+}
+
+#[test]
+fn the_packages_as_they_are_published_are_enough() {
+    let _alone = alone();
+    let mut outside = Outside::new();
+    let configuration = outside.succeed(&["vendor"]);
+    outside.write(".cargo/config.toml", &configuration);
+    // As `cargo vendor` puts what comes from a registry.
+    for (name, package) in packages(&outside.path("packages"), &["arenaq", "arenaq-bpf", "arenaq-bpf-build"])
+    {
+        let vendored = outside.path("vendor").join(name);
+        fs::rename(package, &vendored).expect("it can be moved");
+        fs::write(vendored.join(".cargo-checksum.json"), r#"{"files":{}}"#).expect("it can be written");
+    }
+    outside.depend("[build-dependencies]\narenaq-bpf-build = \"0.1.0\"\n");
+    let home = outside.path("home");
+    fs::create_dir(&home).expect("it can be made");
+    outside.set("CARGO_HOME", home);
+    outside.object();
+}
+
+/// Packs some of the workspace's packages as for a registry, and unpacks them: their names, and where they are.
+fn packages<'n>(folder: &Path, names: &'n [&'n str]) -> Vec<(&'n str, PathBuf)> {
+    let mut pack = outside::cargo();
+    pack.args(["package", "--quiet", "--offline", "--allow-dirty", "--no-verify", "--target-dir"])
+        .arg(folder);
+    pack.args(names.iter().flat_map(|name| ["--package", name])).current_dir(root());
+    let output = pack.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let unpack = |name: &'n &str| {
+        let packed = format!("package/{name}-{}.crate", env!("CARGO_PKG_VERSION"));
+        let tar = Command::new("tar").arg("-xzf").arg(folder.join(&packed)).arg("-C").arg(folder).status();
+        assert!(tar.expect("tar runs").success(), "{packed} cannot be unpacked");
+        (*name, folder.join(format!("{name}-{}", env!("CARGO_PKG_VERSION"))))
+    };
+    names.iter().map(unpack).collect()
 }
 
 #[test]

@@ -16,6 +16,10 @@ const REQUIRE_KERNEL: &str = "ARENAQ_REQUIRE_KERNEL";
 /// What makes the model checkers go further: loom without bounds, shuttle with twenty times the schedules.
 const DEEP: [(&str, &str); 2] = [("ARENAQ_LOOM_DEEP", "1"), ("ARENAQ_SHUTTLE_ITERATIONS", "200000")];
 
+/// The packages that are published.
+const PUBLISHED: &[&str] =
+    &["arenaq", "arenaq-bpf", "arenaq-bpf-build", "arenaq-libbpf", "weaken", "cargo-weaken"];
+
 /// How the steps are run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
@@ -42,6 +46,8 @@ pub(crate) enum Step {
     Servers,
     /// Everything compiles.
     Build,
+    /// What is published compiles from its packages, which have nothing of the repository around them.
+    Packages,
     /// docs/layouts.md is what the code says.
     Layouts,
     /// Unit, property, stress, kernel and documentation tests.
@@ -71,6 +77,7 @@ impl Step {
         Step::Links,
         Step::Servers,
         Step::Build,
+        Step::Packages,
         Step::Layouts,
         Step::Test,
         Step::Faults,
@@ -129,6 +136,14 @@ impl Step {
                 words("doc --locked --workspace --no-deps --lib --all-features --document-private-items")
                     .env("RUSTDOCFLAGS", "-D warnings")
             }
+            Step::Packages => cargo(PUBLISHED.iter().fold(
+                vec!["package", "--locked", "--offline", "--allow-dirty"],
+                |mut words, package| {
+                    words.extend(["--package", package]);
+                    words
+                },
+            ))
+            .env("CARGO_PROFILE_DEV_DEBUG", "0"),
             Step::Test => words("test --locked --workspace --no-fail-fast"),
             Step::Loom => words(
                 "test --locked --package arenaq --package weaken --features arenaq/loom,weaken/loom --test loom",

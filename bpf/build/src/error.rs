@@ -50,10 +50,10 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The sources of arenaq are not where a checkout, `cargo vendor` or a registry would have them.
+    /// The sources of arenaq are not where they were when this crate was compiled.
     #[error(
-        "the sources of {package} are not beside those of arenaq-bpf-build in {folder}: take arenaq-bpf-build from a \
-         whole checkout of arenaq (a path or git dependency), or vendor it with `cargo vendor`"
+        "the sources of {package} are not in {folder} any more, where they were when arenaq-bpf-build was compiled: run \
+         `cargo clean -p {package}` and build again"
     )]
     NoSources {
         /// The package.

@@ -44,12 +44,14 @@ mod rustc;
 mod sources;
 mod toolchain;
 
-// So that cargo fetches what it depends on: see Cargo.toml.
-use arenaq as _;
-
 pub use error::Error;
 pub use instructions::Instructions;
 pub use pipeline::Pipeline;
 pub use prebuilt::Prebuilt;
 pub use sources::source_dir;
 pub use toolchain::{PACKAGES, Toolchain, ToolchainError};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -91,6 +91,7 @@ fn workspace_manifest(sources: &Sources) -> String {
     let core = quote(&sources.core);
     format!(
         "[package]\nname = \"arenaq-bpf\"\nedition = \"2024\"\n\n[lib]\npath = {library}\n\n\
+         [features]\ndefault = [\"kernel\"]\nkernel = []\n\n\
          [dependencies]\narenaq = {{ path = {core} }}\n\n[workspace]\n\n{PROFILE}"
     )
 }

@@ -17,27 +17,19 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// Both packages are dependencies of this one, so that cargo has put their sources somewhere: a checkout, a registry's
+    /// folder, a vendored one. They say where.
     pub(crate) fn find() -> Result<Sources, Error> {
-        Sources::beside(Path::new(env!("CARGO_MANIFEST_DIR")))
+        Sources::at(Path::new(arenaq::SOURCE), Path::new(arenaq_bpf::SOURCE))
     }
 
-    /// In a checkout the packages lie in one another. `cargo vendor` and registries put them side by side, with or
-    /// without the version behind the name.
-    fn beside(here: &Path) -> Result<Sources, Error> {
-        let parent = here.parent().unwrap_or(here);
-        if parent.join(SHIM).is_file() {
-            let core = parent.parent().unwrap_or(parent);
-            return Ok(Sources { core: core.to_owned(), bpf: parent.to_owned() });
+    fn at(core: &Path, bpf: &Path) -> Result<Sources, Error> {
+        for (package, folder, file) in [("arenaq", core, "src/lib.rs"), ("arenaq-bpf", bpf, SHIM)] {
+            if !folder.join(file).is_file() {
+                return Err(Error::NoSources { package, folder: folder.to_owned() });
+            }
         }
-        let sibling = |package: &'static str, file: &str| {
-            let version = concat!("-", env!("CARGO_PKG_VERSION"));
-            [String::new(), version.to_owned()]
-                .iter()
-                .map(|suffix| parent.join(format!("{package}{suffix}")))
-                .find(|folder| folder.join(file).is_file())
-                .ok_or_else(|| Error::NoSources { package, folder: parent.to_owned() })
-        };
-        Ok(Sources { core: sibling("arenaq", "src/lib.rs")?, bpf: sibling("arenaq-bpf", SHIM)? })
+        Ok(Sources { core: core.to_owned(), bpf: bpf.to_owned() })
     }
 
     /// The folder with `arenaq.h` and `kernel.h`.
@@ -61,49 +53,26 @@ impl Sources {
 ///
 /// # Errors
 ///
-/// [`Error::NoSources`] if the package was torn from those that it belongs to.
+/// [`Error::NoSources`] if they are not there any more.
 pub fn source_dir() -> Result<PathBuf, Error> {
     Sources::find().map(|sources| sources.bpf)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::Path;
 
-    use super::{SHIM, Sources};
+    use super::Sources;
     use crate::Error;
 
-    fn write(path: &Path) {
-        fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
-        fs::write(path, "").expect("it can be written");
-    }
-
     #[test]
-    fn the_sources_are_found_in_a_checkout_and_where_cargo_vendors_them() {
-        let version = env!("CARGO_PKG_VERSION");
-        let (versioned_core, versioned_bpf) = (format!("arenaq-{version}"), format!("arenaq-bpf-{version}"));
-        for (build, bpf, core) in [
-            ("arenaq/bpf/build", "arenaq/bpf", "arenaq"),
-            ("vendor/arenaq-bpf-build", "vendor/arenaq-bpf", "vendor/arenaq"),
-            (
-                "vendor/arenaq-bpf-build-x",
-                &*format!("vendor/{versioned_bpf}"),
-                &*format!("vendor/{versioned_core}"),
-            ),
-        ] {
-            let root = tempfile::tempdir().expect("a folder");
-            write(&root.path().join(bpf).join(SHIM));
-            write(&root.path().join(core).join("src/lib.rs"));
-            let sources = Sources::beside(&root.path().join(build)).expect("they are there");
-            assert_eq!((sources.bpf, sources.core), (root.path().join(bpf), root.path().join(core)));
-        }
-    }
-
-    #[test]
-    fn sources_that_are_not_there_are_named() {
-        let root = tempfile::tempdir().expect("a folder");
-        let error = Sources::beside(&root.path().join("arenaq-bpf-build")).expect_err("nothing is there");
+    fn sources_that_are_not_there_any_more_are_named() {
+        let found = Sources::find().expect("cargo has them");
+        let nowhere = Path::new("/nowhere");
+        let error = Sources::at(nowhere, &found.bpf).expect_err("nothing is there");
         assert!(matches!(error, Error::NoSources { package: "arenaq", .. }), "{error}");
+        let error = Sources::at(&found.core, nowhere).expect_err("nothing is there");
+        assert!(matches!(error, Error::NoSources { package: "arenaq-bpf", .. }), "{error}");
+        assert!(error.to_string().contains("/nowhere"), "{error}");
     }
 }

@@ -53,6 +53,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
+/// The cargo that runs this test, without what it says about its own compilation.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO") && name != "CARGO_HOME" {
+            cargo.env_remove(name.as_ref());
+        }
+    }
+    cargo
+}
+
 /// The crate, which is removed with the value.
 pub(crate) struct Outside {
     folder: TempDir,
@@ -83,14 +95,19 @@ impl Outside {
         // One for all such crates, so that what they have in common is compiled once.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
         let outside = Outside { folder, target, environment: Vec::new() };
-        outside.write(
+        outside.depend(dependencies);
+        fs::copy(root().join("Cargo.lock"), outside.path("Cargo.lock")).expect("it can be copied");
+        outside
+    }
+
+    /// Writes the manifest, with these dependencies.
+    pub(crate) fn depend(&self, dependencies: &str) {
+        self.write(
             "Cargo.toml",
             &format!(
                 "[package]\nname = \"outside\"\nedition = \"2024\"\n\n[workspace]\n\n[profile.dev]\ndebug = false\n\n{dependencies}"
             ),
         );
-        fs::copy(root().join("Cargo.lock"), outside.path("Cargo.lock")).expect("it can be copied");
-        outside
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
@@ -110,13 +127,7 @@ impl Outside {
 
     /// cargo in the crate's folder, without network, and without what the cargo of this test says.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Output {
-        let mut cargo = Command::new(env!("CARGO"));
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("CARGO") && name != "CARGO_HOME" {
-                cargo.env_remove(name.as_ref());
-            }
-        }
+        let mut cargo = cargo();
         cargo.args(arguments).arg("--offline").current_dir(self.folder.path());
         cargo.env("CARGO_TARGET_DIR", &self.target).env_remove("RUSTFLAGS");
         // What is built with -Cinstrument-coverage writes a profile where it runs, which is the sources' folder.
