@@ -6,11 +6,12 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arenaq_harness::load::Setting;
 use arenaq_harness::run::{Backend, Options, parse_tasks};
 use arenaq_harness::signals::Inherited;
 use arenaq_harness::tracee::TRAMPOLINE;
 use arenaq_harness::workload::{WORKER, Work};
-use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget, build};
+use arenaq_harness::{Hook, Instructions, QueueKind, UprobeTarget, build, load};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use syscalls::Sysno;
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     Consume(ConsumeArgs),
     /// Makes an object of a BPF program in C: with clang and LLVM, and without Rust.
     Build(BuildArgs),
+    /// Loads an object, attaches its programs, and prints what they push, field by field.
+    Load(LoadArgs),
     /// Detaches and frees what is pinned in a folder.
     Unpin {
         /// The folder.
@@ -277,6 +280,45 @@ pub(crate) struct BuildArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Args)]
+pub(crate) struct LoadArgs {
+    /// The object, such as my.bpf.o: `arenaq build` makes it.
+    #[arg(value_name = "OBJECT", value_hint = ValueHint::FilePath)]
+    pub(crate) object: PathBuf,
+    /// Gives a `const volatile` variable of the program its value; {pid} stands for the command's process id. May be given
+    /// several times.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub(crate) settings: Vec<Setting>,
+    /// Prints from this queue only; may be given several times.
+    #[arg(long = "queue", value_name = "NAME")]
+    pub(crate) queues: Vec<String>,
+    /// Makes a queue for so many elements, whatever the program says; may be given several times.
+    #[arg(long = "capacity", value_name = "NAME=N", value_parser = capacity)]
+    pub(crate) capacities: Vec<(String, u64)>,
+    /// Which of the objects in the file [default: the one that this kernel can run].
+    #[arg(long, value_enum)]
+    pub(crate) instructions: Option<InstructionsArg>,
+    /// Ends after so many seconds (or 500ms, 2m ...).
+    #[arg(long, value_parser = seconds, conflicts_with = "events", value_name = "TIME")]
+    pub(crate) duration: Option<Duration>,
+    /// Ends after so many elements.
+    #[arg(long, value_name = "N")]
+    pub(crate) events: Option<u64>,
+    /// Pins queues and programs in a folder of a BPF file system, which is made, and ends; the programs go on.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath,
+          conflicts_with_all = ["duration", "events", "queues", "command"])]
+    pub(crate) pin: Option<PathBuf>,
+    /// Ends when the command does, and not when all has ended that it has started.
+    #[arg(long, requires = "command")]
+    pub(crate) no_wait: bool,
+    /// Prints one JSON object for each element and one at the end, and the command's output to standard error.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What to run meanwhile, with its arguments: it starts when all is attached, and with its end this ends.
+    #[arg(last = true, value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum QueueArg {
     /// A list of nodes from a pool: many producers, one consumer; it can grow
@@ -325,6 +367,22 @@ fn define(text: &str) -> Result<(String, Option<String>), String> {
     if is_name { Ok((name.to_owned(), value)) } else { Err("write it as NAME or NAME=VALUE".to_owned()) }
 }
 
+/// `NAME=VALUE`.
+fn setting(text: &str) -> Result<Setting, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok(Setting { name: name.to_owned(), value: value.to_owned() })
+        }
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+/// `NAME=N`.
+fn capacity(text: &str) -> Result<(String, u64), String> {
+    let Setting { name, value } = setting(text).map_err(|_| "write it as NAME=N".to_owned())?;
+    value.parse().map(|capacity| (name, capacity)).map_err(|_| format!("{value} is no number of elements"))
+}
+
 /// The number of a system call of this machine.
 fn syscall(text: &str) -> Result<i64, String> {
     if let Ok(known) = text.parse::<Sysno>() {
@@ -355,6 +413,23 @@ impl BuildArgs {
             defines: self.defines,
             instructions: self.instructions.map(Instructions::from),
             dependencies: self.dependencies,
+        }
+    }
+}
+
+impl LoadArgs {
+    pub(crate) fn options(self) -> load::Options {
+        load::Options {
+            object: self.object,
+            instructions: self.instructions.map(Instructions::from),
+            settings: self.settings,
+            queues: self.queues,
+            capacities: self.capacities,
+            duration: self.duration,
+            events: self.events,
+            command: self.command,
+            waits_for_all: !self.no_wait,
+            command_to_stderr: self.json,
         }
     }
 }

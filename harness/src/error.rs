@@ -193,11 +193,22 @@ impl Error {
     /// The exit code of the command: 1 for a program that does not compile, 2 for what the user can put right in the command line, 3 for what this
     /// machine refuses, 4 for a command that cannot be started.
     pub fn exit_code(&self) -> u8 {
-        use arenaq_libbpf::Error::{Create, TooLarge};
+        use arenaq_libbpf::Error::{
+            ArenaTooLarge, Capacity, Create, Declaration, NoArena, NoObject, NoQueues, NoTypes, TooLarge,
+        };
         match self {
             Error::Usage(_)
             | Error::Library(
-                TooLarge { .. } | Create(CreateError::Capacity(_) | CreateError::Arena(ArenaError::Nodes(_))),
+                TooLarge { .. }
+                | ArenaTooLarge { .. }
+                | Capacity { .. }
+                | NoObject { .. }
+                | NoTypes
+                | NoArena
+                | NoQueues
+                | Declaration { .. }
+                | arenaq_libbpf::Error::Arena(ArenaError::Absent { .. })
+                | Create(CreateError::Capacity(_) | CreateError::Arena(ArenaError::Nodes(_))),
             ) => 2,
             Error::Command { .. } => 4,
             Error::Build(

@@ -6,6 +6,7 @@
 mod cli;
 mod documents;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,17 +17,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use arenaq::KeyValue;
 use arenaq_harness::pinned::{Unpinned, unpin};
+use arenaq_harness::printer::{Format, Printer};
 use arenaq_harness::report::Report;
 use arenaq_harness::run::run;
 use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
-    Config, Error, Hook, Instructions, Kernel, Screen, attached, build, doctor, layout, signals, tell::tell,
-    uprobe, verifier,
+    Config, Error, Hook, Instructions, Kernel, Screen, attached, build, doctor, layout, load, signals,
+    tell::tell, uprobe, verifier,
 };
 use serde::Serialize;
 
-use crate::cli::{BuildArgs, Cli, Command, ConsumeArgs, Internal, PinArgs, RunArgs};
+use crate::cli::{BuildArgs, Cli, Command, ConsumeArgs, Internal, LoadArgs, PinArgs, RunArgs};
 
 /// Exit codes beyond those of `Error::exit_code`.
 const NOT_ACCOUNTED: u8 = 1;
@@ -92,6 +94,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pin(arguments) => pin(&arguments),
         Command::Consume(arguments) => consume(arguments),
         Command::Build(arguments) => make(arguments),
+        Command::Load(arguments) => load_object(arguments),
         Command::Unpin { folder, json } => {
             let unpinned = unpin(&folder)?;
             if json {
@@ -230,6 +233,53 @@ fn make(arguments: BuildArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn load_object(mut arguments: LoadArgs) -> anyhow::Result<ExitCode> {
+    let (json, pin) = (arguments.json, arguments.pin.take());
+    let options = arguments.options();
+    if let Some(folder) = pin {
+        return pin_object(&options, &folder, json);
+    }
+    let interrupted = interruption()?;
+    let mut printer = match (json, options.command.is_empty()) {
+        (true, _) => Printer::new(Format::Json, io::stdout()),
+        (false, true) => Printer::new(Format::Table(Screen::of(&io::stdout())), io::stdout()),
+        // Standard output is the command's.
+        (false, false) => Printer::new(Format::Table(Screen::of(&io::stderr())), io::stderr()),
+    };
+    let summary = load::load(&options, &interrupted, &mut printer)?;
+    if json {
+        printer.say(&serde_json::to_string(&summary)?)?;
+    } else {
+        summary.account.iter().try_for_each(|account| printer.say(account))?;
+    }
+    let status = summary.command_status.filter(|&status| status != 0 && !summary.command_cut_short);
+    Ok(status.map_or(ExitCode::SUCCESS, |status| command_failed(&options.command, status)))
+}
+
+fn pin_object(options: &load::Options, folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let queues = load::pin(options, folder)?;
+    let shown = folder.display().to_string();
+    let said = if json {
+        say(&serde_json::json!({ "folder": shown, "queues": queues }))
+    } else {
+        say(&format_args!("{shown}: {}", queues.join(", ")))
+    };
+    if let Err(error) = said {
+        // Who hears of a failure expects that nothing is pinned.
+        unpin(folder)?;
+        return Err(error);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says that a command has failed by itself.
+fn command_failed(command: &[OsString], status: i32) -> ExitCode {
+    let command: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    let command = command.join(" ");
+    tell(format_args!("the command `{command}` ended with status {status}; its events are accounted for"));
+    ExitCode::from(COMMAND_FAILED)
+}
+
 fn consume(arguments: ConsumeArgs) -> anyhow::Result<ExitCode> {
     let interrupted = interruption()?;
     let ConsumeArgs { folder, events, duration, until_empty, wait, print, json } = arguments;
@@ -293,12 +343,7 @@ fn trace(arguments: RunArgs) -> anyhow::Result<ExitCode> {
         tell(format_args!("the hook {} saw no event: does what ran pass there?", summary.hook));
     }
     if let Some(status) = summary.command_status.filter(|&status| status != 0 && !summary.command_cut_short) {
-        let command: Vec<_> = options.command.iter().map(|word| word.to_string_lossy()).collect();
-        let command = command.join(" ");
-        tell(format_args!(
-            "the command `{command}` ended with status {status}; its events are accounted for"
-        ));
-        return Ok(ExitCode::from(COMMAND_FAILED));
+        return Ok(command_failed(&options.command, status));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use terminal_size::{Width, terminal_size_of};
+use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -46,6 +47,23 @@ impl Screen {
     /// Text that says that something is wrong.
     pub(crate) fn alarm(self, text: &str) -> String {
         self.paint(BAD, text)
+    }
+
+    /// One line, of which so much is left as fits.
+    pub(crate) fn cut(self, line: &str) -> String {
+        let Some(columns) = self.columns.filter(|columns| display_width(line) > *columns) else {
+            return line.to_owned();
+        };
+        let mut cut = String::new();
+        let mut width = 0;
+        for c in line.chars() {
+            width += display_width(c.encode_utf8(&mut [0; 4]));
+            if width >= columns {
+                break;
+            }
+            cut.push(c);
+        }
+        cut + "…"
     }
 
     /// Text behind a margin of so many columns, which its further lines keep free.

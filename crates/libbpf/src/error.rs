@@ -88,6 +88,23 @@ pub enum Error {
         /// Why.
         source: CreateError,
     },
+    /// A file is no BPF object.
+    #[error("no BPF object: {reason}. Give the file that `arenaq build` or clang has made (my.bpf.o)")]
+    NoObject {
+        /// Why not.
+        reason: String,
+    },
+    /// A file has no object for this kernel and this machine.
+    #[error(
+        "the object {what}{}: build it again, without --instructions, for every kernel and machine",
+        only(has)
+    )]
+    Unsuited {
+        /// What is wrong with it.
+        what: String,
+        /// Which objects there are.
+        has: String,
+    },
     /// An object has no BTF.
     #[error(
         "the object has no BTF, which says what its queues carry: compile it with `-g`, and keep the section .BTF"
@@ -202,6 +219,10 @@ fn held(queue: QueueKind, holders: &str) -> String {
             format!("{holders} has locked it for itself, and keeps consumers away: end that, or wait longer")
         }
     }
+}
+
+fn only(has: &str) -> String {
+    if has.is_empty() { String::new() } else { format!(", only {has}") }
 }
 
 fn log_hint(log: &Option<PathBuf>) -> String {

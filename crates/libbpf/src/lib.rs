@@ -42,7 +42,7 @@
 //!
 //! | you want to | take |
 //! |---|---|
-//! | load the object that this kernel can run | [`choose`] |
+//! | load the object that this kernel can run | [`choose`]; of a file that has several, [`select`] |
 //! | load an object with its queues, attach it, and consume | [`Loaded`] |
 //! | set capacities before the load, or keep the object yourself, as in a skeleton | [`Queues`] |
 //! | wait for elements, in threads, tasks and event loops | [`Receiver`] |
@@ -90,6 +90,7 @@ mod queues;
 mod receiver;
 mod refusal;
 pub mod require;
+mod select;
 
 pub use arena::{Globals, PAGE, pages_for};
 pub use checksum::checksum;
@@ -105,3 +106,4 @@ pub use receiver::sleeper::Wake;
 pub use receiver::source::Source;
 pub use receiver::{Borrowed, Keeper, Receiver};
 pub use refusal::{Cause, Refusal, load_object, try_load};
+pub use select::{Selected, select};

@@ -45,7 +45,7 @@ fn a_program_is_built_where_no_rust_is_for_every_kernel_in_one_file() {
 
 #[test]
 fn what_clang_says_is_shown_as_it_is_and_a_program_with_a_mistake_leaves_the_old_object() {
-    let wrong = OPENSNOOP.replace("int on_open", "itn on_open");
+    let wrong = OPENSNOOP.replace("int on_exit", "itn on_exit");
     let place = Place::with("my.bpf.c", &wrong);
     place.write("my.bpf.o", "old");
     let outcome = place.run(&["build", "my.bpf.c"]);

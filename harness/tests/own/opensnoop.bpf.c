@@ -26,18 +26,34 @@ ARENAQ_MPSC(opens, struct event, 16384);
 
 const volatile __u32 tgid = 0; /* 0: everybody */
 
-/* long do_sys_openat2(int dfd, const char *filename, struct open_how *how) */
-SEC("fexit/do_sys_openat2")
-int on_open(__u64 *context)
-{
-	__u64 task = bpf_get_current_pid_tgid();
-	struct event event = { .time = bpf_ktime_get_ns(), .pid = task >> 32, .tid = task };
+/* Where a task in a system call has the call's number and its second argument. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs { unsigned long unused[13], si, di, orig_ax; };
+enum { OPENAT = 257 };
+#define CALL orig_ax
+#define FILE si
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs { unsigned long x0, x1, unused[6], x8; };
+enum { OPENAT = 56 };
+#define CALL x8
+#define FILE x1
+#endif
 
-	if (tgid && tgid != event.pid)
+/* Behind the call, when the name has been read, and is in memory therefore. */
+SEC("raw_tp/sys_exit")
+int on_exit(struct bpf_raw_tracepoint_args *context)
+{
+	const struct pt_regs *regs = (void *)context->args[0];
+	__u64 task = bpf_get_current_pid_tgid();
+	struct event event = { .time = bpf_ktime_get_ns(), .pid = task >> 32, .tid = task, .result = context->args[1] };
+	unsigned long call = 0, file = 0;
+
+	bpf_probe_read_kernel(&call, sizeof(call), &regs->CALL);
+	if (call != OPENAT || (tgid && tgid != event.pid))
 		return 0;
-	event.result = context[3];
+	bpf_probe_read_kernel(&file, sizeof(file), &regs->FILE);
+	bpf_probe_read_user_str(event.file, sizeof(event.file), (void *)file);
 	bpf_get_current_comm(event.comm, sizeof(event.comm));
-	bpf_probe_read_user_str(event.file, sizeof(event.file), (void *)context[1]);
 	arenaq_push(&opens, &event); /* one that finds no room counts itself */
 	return 0;
 }

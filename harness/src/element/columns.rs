@@ -1,0 +1,137 @@
+//! Elements as the rows of a table.
+
+use textwrap::core::display_width;
+
+use super::json::Element;
+use super::shape::Shape;
+use super::text::text;
+
+/// The columns of a queue's elements: a member each, and the members of members by `outer.inner`. A column grows with what
+/// comes.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    shape: Shape,
+    titles: Vec<String>,
+    widths: Vec<usize>,
+    /// Numbers are aligned to the right.
+    are_numbers: Vec<bool>,
+}
+
+/// One element, a cell for each column.
+#[derive(Clone, Debug)]
+pub struct Row(Vec<String>);
+
+/// Wider ones would push everything behind them out of the terminal.
+const WIDEST: usize = 64;
+
+impl Columns {
+    /// The columns of elements of a shape.
+    pub fn new(shape: Shape) -> Columns {
+        let mut titles = Vec::new();
+        let mut are_numbers = Vec::new();
+        name(&shape, "", &mut |title, is_number| {
+            titles.push(if title.is_empty() { "value".to_owned() } else { title.to_owned() });
+            are_numbers.push(is_number);
+        });
+        let widths = titles.iter().map(|title| display_width(title)).collect();
+        Columns { shape, titles, widths, are_numbers }
+    }
+
+    /// What the elements are.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The titles, as a row.
+    pub fn titles(&self) -> Row {
+        Row(self.titles.clone())
+    }
+
+    /// The row of an element. The columns are as wide as it wants from now on.
+    pub fn row(&mut self, bytes: &[u8]) -> Row {
+        let mut cells = Vec::with_capacity(self.titles.len());
+        fill(Element::new(&self.shape, bytes), &mut cells);
+        for (width, cell) in self.widths.iter_mut().zip(&cells) {
+            *width = (*width).max(display_width(cell).min(WIDEST));
+        }
+        Row(cells)
+    }
+
+    /// A row in one line.
+    pub fn line(&self, Row(cells): &Row) -> String {
+        let mut line = String::new();
+        for (i, cell) in cells.iter().enumerate() {
+            let missing = self.widths[i].saturating_sub(display_width(cell));
+            let padding = " ".repeat(missing);
+            if i > 0 {
+                line.push_str("  ");
+            }
+            if self.are_numbers[i] {
+                line.push_str(&padding);
+                line.push_str(cell);
+            } else {
+                line.push_str(cell);
+                if i + 1 < cells.len() {
+                    line.push_str(&padding);
+                }
+            }
+        }
+        line
+    }
+}
+
+/// Names the columns of a shape in their order.
+fn name(shape: &Shape, prefix: &str, found: &mut impl FnMut(&str, bool)) {
+    match shape {
+        Shape::Members(fields) => {
+            for field in fields {
+                let title =
+                    if prefix.is_empty() { field.name.clone() } else { format!("{prefix}.{}", field.name) };
+                name(&field.shape, &title, found);
+            }
+        }
+        shape => {
+            found(
+                prefix,
+                matches!(shape, Shape::Number { .. } | Shape::Float { .. } | Shape::Pointer { .. }),
+            );
+        }
+    }
+}
+
+fn fill(element: Element<'_>, cells: &mut Vec<String>) {
+    match element.shape {
+        Shape::Members(fields) => fields.iter().for_each(|field| fill(element.field(field), cells)),
+        _ => cells.push(text(element)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shape::{Field, Shape};
+    use super::Columns;
+
+    #[test]
+    fn members_of_members_are_columns_and_columns_grow_with_what_comes() {
+        let number = || Shape::Number { size: 4, is_signed: false };
+        let field = |name: &str, offset: usize, shape| Field {
+            name: name.to_owned(),
+            offset: offset * 8,
+            bits: None,
+            shape,
+        };
+        let at = Shape::Members(vec![field("x", 0, number()), field("y", 4, number())]);
+        let shape = Shape::Members(vec![field("at", 0, at), field("file", 8, Shape::Text { size: 8 })]);
+        let mut columns = Columns::new(shape);
+        assert_eq!(columns.line(&columns.titles()), "at.x  at.y  file");
+        let bytes = |x: u32, y: u32, file: &[u8; 8]| [&x.to_ne_bytes()[..], &y.to_ne_bytes(), file].concat();
+        let row = columns.row(&bytes(7, 1_000_000, b"a\x1b[2J\0\0\0"));
+        assert_eq!(columns.line(&row), "   7  1000000  a\\u{1b}[2J", "and no text moves the cursor");
+        let row = columns.row(&bytes(7, 8, b"b\0\0\0\0\0\0\0"));
+        assert_eq!(columns.line(&row), "   7        8  b");
+        let mut plain = Columns::new(number());
+        assert_eq!(plain.line(&plain.titles()), "value");
+        let row = plain.row(&9u32.to_ne_bytes());
+        assert_eq!(plain.line(&row), "    9");
+    }
+}

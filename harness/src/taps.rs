@@ -1,0 +1,275 @@
+//! The queues of an object, each with its one consumer, whatever they carry.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arenaq::PopError;
+use arenaq::arena::{Arena, QueueInfo};
+use arenaq::drops::Dropped;
+use arenaq_libbpf::Receiver;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use crate::element::Shape;
+use crate::error::Error;
+use crate::printer::{Printer, Stream};
+
+/// How many elements of a queue in a row: others have something to say as well.
+const IN_A_ROW: u64 = 256;
+/// How long to wait, when nothing pushes any more, for a push that has begun.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The consumer of a queue.
+pub(crate) struct Tap {
+    receiver: Receiver<[u8]>,
+    stream: Stream,
+    capacity: u64,
+    is_shown: bool,
+    consumed: u64,
+    left: u64,
+    /// Whether a producer has not ended its push, when nothing pushed any more.
+    is_stuck: bool,
+}
+
+/// What became of the elements of a queue.
+#[derive(Clone, Debug, Serialize)]
+pub struct Account {
+    /// The queue.
+    pub queue: String,
+    /// `MPMC` or `MPSC`.
+    pub kind: &'static str,
+    /// How many elements it was made for.
+    pub capacity: u64,
+    /// What the programs have pushed, or tried to.
+    pub produced: u64,
+    /// What was handed over.
+    pub consumed: u64,
+    /// What was still in the queue.
+    pub left: u64,
+    /// What found no room, by the reason.
+    pub dropped: Drops,
+    /// Whether a program has begun a push and not ended it: what came behind it is not counted.
+    pub stuck: bool,
+}
+
+/// Elements that were not enqueued, by the reason.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Drops {
+    /// The queue was full.
+    pub full: u64,
+    /// Others were faster, every time.
+    pub contended: u64,
+    /// The queue was not there yet.
+    pub invalid: u64,
+    /// The queue was damaged.
+    pub corrupt: u64,
+}
+
+impl From<Dropped> for Drops {
+    fn from(Dropped { full, contended, invalid, corrupt }: Dropped) -> Drops {
+        Drops { full, contended, invalid, corrupt }
+    }
+}
+
+impl Drops {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.full.wrapping_add(self.contended).wrapping_add(self.invalid).wrapping_add(self.corrupt)
+    }
+}
+
+impl fmt::Display for Drops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            ("full", self.full),
+            ("contended", self.contended),
+            ("invalid", self.invalid),
+            ("corrupt", self.corrupt),
+        ];
+        let said: Vec<_> = all
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        f.write_str(&said.join(", "))
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Account { queue, kind, capacity, produced, consumed, left, dropped, stuck } = self;
+        write!(
+            f,
+            "{kind} queue {queue} of {capacity}: {produced} produced = {consumed} consumed + {} dropped",
+            dropped.total()
+        )?;
+        if dropped.total() > 0 {
+            write!(f, " ({dropped})")?;
+        }
+        write!(f, " + {left} left")?;
+        if *stuck {
+            f.write_str("; a producer has not ended its push, and what came behind it is not counted")?;
+        }
+        Ok(())
+    }
+}
+
+impl Tap {
+    /// A queue that was made for `capacity` elements; without a shape they are shown as bytes.
+    pub(crate) fn new(
+        name: String,
+        capacity: u64,
+        shape: Option<Shape>,
+        receiver: Receiver<[u8]>,
+        is_shown: bool,
+    ) -> Tap {
+        let shape = shape.unwrap_or(Shape::Opaque { size: receiver.element_size() });
+        let stream = Stream::new(name, shape);
+        Tap { receiver, stream, capacity, is_shown, consumed: 0, left: 0, is_stuck: false }
+    }
+
+    /// Hands up to `limit` elements to the printer. Returns how many, and why not more.
+    fn take(&mut self, limit: u64, printer: &mut Printer) -> Result<(u64, Option<PopError>), Error> {
+        let Tap { receiver, stream, .. } = self;
+        let mut taken = 0;
+        let end = loop {
+            if taken == limit || printer.is_gone() {
+                break None;
+            }
+            match receiver.pop_with(|element| printer.print(stream, element)) {
+                Ok(printed) => {
+                    taken += 1;
+                    printed?;
+                }
+                Err(error) => break Some(error),
+            }
+        };
+        self.consumed += taken;
+        match end {
+            Some(error @ (PopError::Corrupt | PopError::Invalid)) => {
+                Err(arenaq_libbpf::Error::Queue(error).into())
+            }
+            end => Ok((taken, end)),
+        }
+    }
+}
+
+/// All of them.
+pub(crate) struct Taps(Vec<Tap>);
+
+impl Taps {
+    pub(crate) fn new(taps: Vec<Tap>) -> Taps {
+        Taps(taps)
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.iter().map(|tap| tap.stream.name().to_owned()).collect()
+    }
+
+    fn consumed(&self) -> u64 {
+        self.0.iter().map(|tap| tap.consumed).sum()
+    }
+
+    pub(crate) fn has_reached(&self, limit: Option<u64>) -> bool {
+        limit.is_some_and(|limit| self.consumed() >= limit)
+    }
+
+    /// Prints some of what is there, of each queue that is shown. Whether there was something.
+    pub(crate) fn take(&mut self, limit: Option<u64>, printer: &mut Printer) -> Result<bool, Error> {
+        let mut found = false;
+        for i in 0..self.0.len() {
+            let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.consumed()));
+            let tap = &mut self.0[i];
+            if tap.is_shown {
+                found |= tap.take(left.min(IN_A_ROW), printer)?.0 > 0;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sleeps until something comes, for `longest` at most.
+    pub(crate) fn sleep(&mut self, longest: Duration) -> Result<(), Error> {
+        let mut all_sleep = true;
+        for tap in self.0.iter_mut().filter(|tap| tap.is_shown) {
+            all_sleep &= tap.receiver.arm();
+        }
+        let slept = if all_sleep {
+            let mut fds: Vec<_> = self
+                .0
+                .iter()
+                .filter(|tap| tap.is_shown)
+                .map(|tap| PollFd::from_borrowed_fd(tap.receiver.as_fd(), PollFlags::IN))
+                .collect();
+            let longest = Timespec::try_from(longest).ok();
+            poll(&mut fds, longest.as_ref()).map(drop)
+        } else {
+            // A producer is in the middle of a push.
+            thread::sleep(Duration::from_millis(1));
+            Ok(())
+        };
+        self.0.iter_mut().for_each(|tap| tap.receiver.disarm());
+        match slept {
+            Err(error) if error != Errno::INTR => Err(Error::system("waiting for an element")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing pushes any more: prints what is left, or counts it if it is not to be printed.
+    pub(crate) fn finish(&mut self, limit: Option<u64>, printer: &mut Printer) -> Result<(), Error> {
+        while self.take(limit, printer)? && !printer.is_gone() {}
+        let deadline = Instant::now() + PATIENCE;
+        for i in 0..self.0.len() {
+            loop {
+                let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.consumed()));
+                let tap = &mut self.0[i];
+                let is_printed = tap.is_shown && left > 0 && !printer.is_gone();
+                let end = if is_printed { tap.take(left, printer)?.1 } else { tap.count() };
+                match end {
+                    None => {}
+                    Some(PopError::Empty) => break,
+                    Some(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+                    Some(_) => {
+                        tap.is_stuck = true;
+                        break;
+                    }
+                }
+            }
+        }
+        printer.flush()
+    }
+
+    /// What became of each queue's elements.
+    pub(crate) fn account(&self, arena: &Arena<'_>) -> Vec<Account> {
+        let infos: Vec<QueueInfo> = arena.queues().collect();
+        let of = |tap: &Tap| {
+            let info = infos.iter().find(|info| info.name.as_str() == tap.stream.name())?;
+            let dropped = Drops::from(info.dropped.unwrap_or_default());
+            Some(Account {
+                queue: tap.stream.name().to_owned(),
+                kind: info.kind.name(),
+                capacity: tap.capacity,
+                produced: tap.consumed + tap.left + dropped.total(),
+                consumed: tap.consumed,
+                left: tap.left,
+                dropped,
+                stuck: tap.is_stuck,
+            })
+        };
+        self.0.iter().filter_map(of).collect()
+    }
+}
+
+impl Tap {
+    /// Counts what is there, and throws it away.
+    fn count(&mut self) -> Option<PopError> {
+        loop {
+            match self.receiver.pop_with(|_| ()) {
+                Ok(()) => self.left += 1,
+                Err(error) => return Some(error),
+            }
+        }
+    }
+}
