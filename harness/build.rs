@@ -37,6 +37,7 @@ fn build() -> Result<(), Box<dyn Error>> {
         ("SEEDS", "tests/seeds.bpf.c"),
         ("UNCOUNTED", "tests/uncounted.bpf.c"),
         ("ELEMENTS", "tests/elements.bpf.c"),
+        ("TYPED", "tests/typed.bpf.c"),
     ] {
         for (instructions, object) in pipeline.objects(bpf.join(program))? {
             println!("cargo::rustc-env=ARENAQ_{name}_{}={}", instructions.variable(), object.display());

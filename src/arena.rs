@@ -81,7 +81,7 @@ pub struct Arena<'m> {
 }
 
 impl<'m> Arena<'m> {
-    /// The event count on which the consumers of the arena sleep: of all queues.
+    /// The event count on which the consumers of the arena sleep: of all queues that have none of their own.
     ///
     /// # Errors
     ///
@@ -113,6 +113,6 @@ layouts! {
         "drops": drops,
         "consumer": consumer,
         "slots": slots,
-        "reserved": reserved,
+        "events": events,
     }
 }

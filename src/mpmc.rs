@@ -75,6 +75,7 @@ pub use self::takeover::TakenOver;
 use crate::claim::{Claim, Many};
 use crate::count::{CountPolicy, Counted};
 use crate::drops::Drops;
+use crate::eventcount::EventCount;
 use crate::layout::{CacheLine, layouts};
 use crate::ordering::{Load, Read, Site, Write};
 pub use crate::owned::Drain;
@@ -242,14 +243,25 @@ impl<P: Platform, T, C: CountPolicy> Head<P, T, C> {
 
 /// What is shared of a queue but for its cells: what a variable of a BPF program is made of, `struct arenaq_mpmc`.
 ///
-/// Layout: `head` 0x00, `drops` 0xc0; 256 bytes. All zero is a queue that was never initialised.
+/// Layout: `head` 0x000, `drops` 0x0c0, `events` 0x100; 320 bytes. All zero is a queue that was never initialised, and on
+/// which nobody sleeps.
 #[repr(C)]
-#[derive(Debug)]
 pub struct Control<P: Platform, T, C: CountPolicy> {
     /// The head.
     pub head: Head<P, T, C>,
     /// What was dropped.
     pub drops: Drops<P>,
+    /// What its consumers sleep on.
+    pub events: EventCount<P>,
+}
+
+impl<P: Platform, T, C: CountPolicy> core::fmt::Debug for Control<P, T, C> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Control")
+            .field("head", &self.head)
+            .field("drops", &self.drops)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The queue, as one process or program uses it: the shared head, and the geometry, which is its own.
@@ -713,7 +725,11 @@ layouts! {
         "buffer": buffer,
         "count": count,
     }
-    "arenaq_mpmc", Control<Native, KeyValue, Counted>, { "head": head, "drops": drops }
+    "arenaq_mpmc", Control<Native, KeyValue, Counted>, {
+        "head": head,
+        "drops": drops,
+        "events": events,
+    }
     "arenaq_slot", slots::Slot<Native>, { "owner": owner, "first": first, "length": length }
     "arenaq_slots", Slots<Native>, { "recoverer": recoverer, "slots": slots }
 }

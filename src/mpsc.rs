@@ -50,6 +50,7 @@ use core::marker::PhantomData;
 
 use crate::count::{CountPolicy, Counted};
 use crate::drops::Drops;
+use crate::eventcount::EventCount;
 use crate::layout::CacheLine;
 use crate::payload::Payload;
 use crate::platform::{Link, Plain, Platform, Word};
@@ -111,9 +112,9 @@ unsafe impl<P: Platform, T: Send, C: CountPolicy> Send for Head<P, T, C> {}
 
 /// What is shared of a queue but for its nodes: what a variable of a BPF program is made of, `struct arenaq_mpsc`.
 ///
-/// Layout: `pool` 0x000, `head` 0x280, `drops` 0x2c0; 768 bytes. All zero is a queue that was never initialised.
+/// Layout: `pool` 0x000, `head` 0x280, `drops` 0x2c0, `events` 0x300; 832 bytes. All zero is a queue that was never
+/// initialised, and on which nobody sleeps.
 #[repr(C)]
-#[derive(Debug)]
 pub struct Control<P: Platform, T, C: CountPolicy> {
     /// The pool of the nodes.
     pub pool: Pool<P, Node<P, T>>,
@@ -121,6 +122,17 @@ pub struct Control<P: Platform, T, C: CountPolicy> {
     pub head: CacheLine<Head<P, T, C>>,
     /// What was dropped.
     pub drops: Drops<P>,
+    /// What its consumer sleeps on.
+    pub events: EventCount<P>,
+}
+
+impl<P: Platform, T, C: CountPolicy> core::fmt::Debug for Control<P, T, C> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Control")
+            .field("head", &self.head)
+            .field("drops", &self.drops)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<P: Platform, T, C: CountPolicy> Head<P, T, C> {
@@ -201,5 +213,10 @@ impl<P: Platform, T, C: CountPolicy> core::fmt::Debug for Head<P, T, C> {
 crate::layout::layouts! {
     "ds_mpsc_node", Node<crate::platform::Native, crate::KeyValue>, { "next": next, "key": data }
     "ds_mpsc_head", Head<crate::platform::Native, crate::KeyValue>, { "head": head, "tail": tail, "count": count }
-    "arenaq_mpsc", Control<crate::platform::Native, crate::KeyValue, Counted>, { "pool": pool, "head": head, "drops": drops }
+    "arenaq_mpsc", Control<crate::platform::Native, crate::KeyValue, Counted>, {
+        "pool": pool,
+        "head": head,
+        "drops": drops,
+        "events": events,
+    }
 }

@@ -516,12 +516,19 @@ fn places_that_lie_on_each_other_are_refused_when_an_arena_is_formatted_and_when
 
     let mut arena = memory.format();
     let free = places.free.start;
-    let room = [Placed { head: free + 8192, pool: free + 12288, drops: Some(free + 16384) }];
+    let room = [Placed {
+        head: free + 8192,
+        pool: free + 12288,
+        drops: Some(free + 16384),
+        events: Some(free + 20480),
+    }];
     let wrong = [
         Placed { head: places.header, ..room[0] },
         Placed { head: room[0].pool, ..room[0] },
         Placed { drops: Some(room[0].pool + 64), ..room[0] },
         Placed { drops: places.event_count, ..room[0] },
+        Placed { events: places.event_count, ..room[0] },
+        Placed { events: room[0].drops, ..room[0] },
     ];
     for placed in wrong {
         let refused = arena.create(&Spec::mpsc::<u64>("list", 100).at(placed));
@@ -658,11 +665,12 @@ fn places_outside_of_the_region_are_refused() {
         assert!(matches!(refused, Some(ArenaError::OutOfBounds { .. })), "{places:x?}: {refused:?}");
     }
     let mut arena = memory.format();
-    let placed = Placed { head: free.end - 256, pool: free.end - 1024, drops: None };
+    let placed = Placed { head: free.end - 256, pool: free.end - 1024, ..Placed::default() };
     for placed in [
         Placed { head: other.base(), ..placed },
         Placed { pool: other.base(), ..placed },
         Placed { drops: Some(other.base()), ..placed },
+        Placed { events: Some(other.base()), ..placed },
     ] {
         let refused = arena.create(&Spec::mpsc::<u64>("list", 8).at(placed));
         let expected = matches!(refused, Err(CreateError::Arena(ArenaError::OutOfBounds { .. })));

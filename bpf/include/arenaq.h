@@ -143,12 +143,14 @@ struct arenaq_drops {
 struct arenaq_mpmc {
 	struct ds_vyukhov_head head;
 	struct arenaq_drops drops;
+	struct arenaq_event_count events; /* on which its consumers sleep */
 };
 
 struct arenaq_mpsc {
 	struct ds_pool pool;
 	struct ds_mpsc_head head __attribute__((aligned(64)));
 	struct arenaq_drops drops;
+	struct arenaq_event_count events;
 };
 
 /* What userspace checks before it uses the queues of an arena. */
@@ -175,7 +177,7 @@ struct arenaq_entry {
 	__u64 drops;
 	__u64 consumer;
 	__u64 slots;
-	__u64 reserved;
+	__u64 events;
 };
 
 /* What a consumer of an MPMC queue is about to claim. */
@@ -212,11 +214,13 @@ ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct ds_pool, magazines) == 0x80, "mag
 ARENAQ_STATIC_ASSERT(sizeof(struct ds_pool) == 640, "ds_pool");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_event_count) == 64, "arenaq_event_count");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_drops) == 64, "arenaq_drops");
-ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_mpmc) == 256, "arenaq_mpmc");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_mpmc) == 320, "arenaq_mpmc");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpmc, drops) == 0xc0, "drops");
-ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_mpsc) == 768, "arenaq_mpsc");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpmc, events) == 0x100, "events");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_mpsc) == 832, "arenaq_mpsc");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, head) == 0x280, "head");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, drops) == 0x2c0, "drops");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, events) == 0x300, "events");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_header) == 64, "arenaq_header");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_entry) == 128, "arenaq_entry");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_slot) == 64, "arenaq_slot");
@@ -455,6 +459,46 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
 		_Generic(&(from)->queue, struct arenaq_mpmc __arena *: arenaq_mpmc_pop_element)(         \
 			(__u64)&(from)->queue, (event), sizeof(*(event)),                                \
 			_Alignof(__typeof__(*(event))));                                                 \
+	})
+
+/*
+ * The doorbell: a map that wakes consumers who sleep. A program that calls arenaq_notify() writes
+ *
+ *	ARENAQ_DOORBELL;
+ *
+ * once, beside the arena. All queues of the object share it.
+ */
+#define ARENAQ_DOORBELL                                \
+	struct {                                       \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);    \
+		__uint(max_entries, 4096);             \
+	} doorbell SEC(".maps")
+
+/*
+ * Wakes the consumers of a queue that sleep. Call it after each arenaq_push() that succeeded: it costs one load if nobody
+ * sleeps. Without it a consumer looks for itself, every 10 ms.
+ */
+#define arenaq_notify(to)                                                                                \
+	({                                                                                               \
+		__u64 __record = 0;                                                                      \
+                                                                                                         \
+		if (arenaq_must_notify(&(to)->queue.events))                                             \
+			bpf_ringbuf_output(&doorbell, &__record, sizeof(__record), BPF_RB_FORCE_WAKEUP); \
+	})
+
+/*
+ * The same for every n-th push only: `every` is a constant, and the pushes that are counted are those of this call while
+ * somebody sleeps. For those that are fewer a consumer looks by itself, within 50 ms unless it says otherwise (`Wake` in
+ * Rust).
+ */
+#define arenaq_notify_every(to, every)                                                                \
+	({                                                                                            \
+		static __u64 __unrung;                                                                \
+                                                                                                      \
+		/* The low half is the number of those who sleep. */                                  \
+		if ((__u32) * (volatile __u64 __arena *)&(to)->queue.events.state &&                  \
+		    __sync_fetch_and_add(&__unrung, 1) % (every) == (every) - 1)                      \
+			arenaq_notify(to);                                                            \
 	})
 
 #endif /* __bpf__ */

@@ -9,8 +9,8 @@ use super::error::{ArenaError, CreateError};
 use super::header::{ArenaHeader, MAGIC, VERSION, site};
 use super::places::{Occupied, Places, check_number};
 use super::queues::{
-    Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, head_at, slots_at,
-    stride,
+    Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, events_at, head_at,
+    slots_at, stride,
 };
 use super::region::{Region, Space, Span};
 use super::spec::{Placed, Spec};
@@ -42,7 +42,8 @@ impl Making {
                 (space.take::<MpscHead>("the MPSC head", 1)?, space.take::<NodePool>("the node pool", 1)?)
             }
         };
-        Ok(Placed { head, pool, drops: Some(space.take::<Drops<Native>>("the counters of drops", 1)?) })
+        let drops = space.take::<Drops<Native>>("the counters of drops", 1)?;
+        Ok(Placed { head, pool, drops: Some(drops), events: None })
     }
 }
 
@@ -117,6 +118,10 @@ impl<'m> Arena<'m> {
             Some(address) => Some(drops_at(&region, address, &mut occupied)?),
             None => None,
         };
+        let events = match control.events {
+            Some(address) => Some(events_at(&region, address, &mut occupied)?),
+            None => None,
+        };
         let (parts, slots) = match spec.kind {
             Kind::Mpmc => make_ring(&region, spec, control, &mut space, &mut occupied)?,
             Kind::Mpsc => (make_list(&region, spec, control, &mut space, &mut occupied)?, 0),
@@ -130,6 +135,9 @@ impl<'m> Arena<'m> {
             if let Some(drops) = drops {
                 drops.reset();
             }
+            if let Some(events) = events {
+                events.state.0.init(0, &site::FORMAT);
+            }
             for (place, word) in entry.name.iter().zip(name.words()) {
                 place.write(word, &site::FORMAT);
             }
@@ -142,12 +150,20 @@ impl<'m> Arena<'m> {
             entry.drops.write(control.drops.unwrap_or(0) as u64, &site::FORMAT);
             entry.consumer.init(0, &site::FORMAT);
             entry.slots.write(slots as u64, &site::FORMAT);
-            entry.reserved.write(0, &site::FORMAT);
+            entry.events.write(control.events.unwrap_or(0) as u64, &site::FORMAT);
             self.header.queues.write(number as u64 + 1, &site::FORMAT);
         }
         making.free = space;
         making.occupied = occupied;
-        self.queues.push(Found { name, element: spec.element, counted: spec.counted, entry, drops, parts });
+        self.queues.push(Found {
+            name,
+            element: spec.element,
+            counted: spec.counted,
+            entry,
+            drops,
+            events,
+            parts,
+        });
         Ok(())
     }
 

@@ -33,7 +33,8 @@ pub struct Entry<P: Platform> {
     pub(crate) consumer: P::Word,
     /// The address of the slots for the consumers of an MPMC queue; 0 if the queue has none.
     pub(crate) slots: P::Plain<u64>,
-    pub(crate) reserved: P::Plain<u64>,
+    /// The address of the event count on which its consumers sleep; 0 if they sleep on the arena's.
+    pub(crate) events: P::Plain<u64>,
 }
 
 // SAFETY: the consumer is an atomic word. The rest is written only through the `Arena` that formats, exclusively
@@ -54,7 +55,7 @@ impl<P: Platform> Entry<P> {
             drops: P::Plain::new(0),
             consumer: P::Word::new(0),
             slots: P::Plain::new(0),
-            reserved: P::Plain::new(0),
+            events: P::Plain::new(0),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::header::site;
 use super::queues::{Found, Parts};
 use crate::count::{CountPolicy, Counted, Uncounted};
 use crate::drops::{Dropped, Drops};
+use crate::eventcount::EventCount;
 use crate::mpmc::{self, Ring, Slotted};
 use crate::mpsc;
 use crate::payload::{Element, ElementType, UNKNOWN};
@@ -243,6 +244,15 @@ impl<'m> Arena<'m> {
         owner: Owner,
     ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
         self.consumer_with(name, |entry| ConsumerClaim::take_over(&entry.consumer, owner))
+    }
+
+    /// The event count on which the consumers of the queue of that name sleep: its own, or the arena's.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::Absent`] if there is no such queue, [`ArenaError::NoEventCount`] if there is neither.
+    pub fn event_count_of(&self, name: &str) -> Result<&'m EventCount<Native>, ArenaError> {
+        self.find(name)?.events.map_or_else(|| self.event_count(), Ok)
     }
 
     /// Who has the right to consume from the queue of that name, which is an MPSC queue.

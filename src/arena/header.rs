@@ -52,7 +52,7 @@ pub mod site {
 pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
 
 /// The version of the shared layout.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 
 /// What the program that made the arena says about it.
 ///

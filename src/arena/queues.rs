@@ -7,6 +7,7 @@ use super::header::site;
 use super::places::Occupied;
 use super::region::Span;
 use crate::drops::Drops;
+use crate::eventcount::EventCount;
 use crate::mpmc::{self, Capacity, Ring, Slots};
 use crate::mpsc;
 use crate::payload::{ElementType, MAX_SIZE};
@@ -30,6 +31,8 @@ pub(super) struct Found<'m> {
     pub(super) counted: bool,
     pub(super) entry: &'m NativeEntry,
     pub(super) drops: Option<&'m Drops<Native>>,
+    /// Its own, if it has one.
+    pub(super) events: Option<&'m EventCount<Native>>,
     pub(super) parts: Parts<'m>,
 }
 
@@ -61,6 +64,7 @@ struct Said {
     pool: usize,
     drops: usize,
     slots: usize,
+    events: usize,
 }
 
 impl Said {
@@ -80,6 +84,7 @@ impl Said {
                 pool: entry.pool.read(&site::ATTACH) as usize,
                 drops: entry.drops.read(&site::ATTACH) as usize,
                 slots: entry.slots.read(&site::ATTACH) as usize,
+                events: entry.events.read(&site::ATTACH) as usize,
             }
         }
     }
@@ -104,12 +109,16 @@ impl<'m> Found<'m> {
             0 => None,
             address => Some(drops_at(region, address, occupied)?),
         };
+        let events = match said.events {
+            0 => None,
+            address => Some(events_at(region, address, occupied)?),
+        };
         let size = said.element.size;
         let parts = match kind {
             Kind::Mpmc => Parts::ring(region, (said.head, said.slots), size, occupied)?,
             Kind::Mpsc => Parts::list(region, (said.head, said.pool), size, occupied)?,
         };
-        Ok(Found { name, element: said.element, counted: said.counted == 1, entry, drops, parts })
+        Ok(Found { name, element: said.element, counted: said.counted == 1, entry, drops, events, parts })
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -130,6 +139,18 @@ pub(super) fn drops_at<'m>(
     occupied.add(WHAT, address, size_of::<Drops<Native>>());
     // SAFETY: counters are words, valid whatever the bytes.
     unsafe { region.reference::<Drops<Native>>(WHAT, address) }
+}
+
+/// What the consumers of one queue sleep on.
+pub(super) fn events_at<'m>(
+    region: &Span<'m>,
+    address: usize,
+    occupied: &mut Occupied,
+) -> Result<&'m EventCount<Native>, ArenaError> {
+    const WHAT: &str = "the event count of a queue";
+    occupied.add(WHAT, address, size_of::<EventCount<Native>>());
+    // SAFETY: an event count is a word, valid whatever the bytes.
+    unsafe { region.reference::<EventCount<Native>>(WHAT, address) }
 }
 
 /// Slots for consumers.

@@ -40,6 +40,8 @@ pub struct Placed {
     pub pool: usize,
     /// The counters of what is dropped, if there are some.
     pub drops: Option<usize>,
+    /// What the queue's consumers sleep on, if that is not the arena's.
+    pub events: Option<usize>,
 }
 
 impl<'n> Spec<'n> {

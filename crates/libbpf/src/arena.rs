@@ -155,7 +155,8 @@ impl Mapping {
             free,
         };
         let mut arena = Arena::format(region, places)?;
-        let at = |head: u64, pool: u64| Placed { head: head as usize, pool: pool as usize, drops: None };
+        let at =
+            |head: u64, pool: u64| Placed { head: head as usize, pool: pool as usize, ..Placed::default() };
         let spec = match queue {
             QueueKind::Mpmc => Spec::mpmc::<KeyValue>(MPMC, capacity).at(at(globals.mpmc, 0)),
             QueueKind::Mpsc => {

@@ -14,6 +14,7 @@ use rustix::fs::{
     statx, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::error::Error;
 use crate::log;
@@ -93,7 +94,23 @@ impl Folder {
                 "it is not on a BPF file system, and only there `arenaq pin` makes such a folder",
             ));
         }
-        Ok(Folder { path: path.to_owned(), directory })
+        let folder = Folder { path: path.to_owned(), directory };
+        folder.check_owner()?;
+        Ok(folder)
+    }
+
+    /// Whoever owns the folder may put anything into it, and programs and maps of others are believed only if they are root's
+    /// or ours.
+    fn check_owner(&self) -> Result<(), Error> {
+        let (owner, us) = (self.status()?.st_uid, geteuid().as_raw());
+        if owner == 0 || owner == us {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(self.refusal(format!(
+            "it belongs to user {owner}, who may have put anything there, and not to root or to user {us}, who runs this. If \
+             you trust what is in it, take it over (`chown {us} {path}`); if not, remove it (`rm -r {path}`)"
+        )))
     }
 
     /// Opens the folder, or that to which a symbolic link leads.

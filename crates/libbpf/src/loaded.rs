@@ -172,7 +172,7 @@ impl Loaded {
         let arena = shared.mapping.arena()?;
         let queue = Named::find(&shared.queues, name)?;
         let (ends, tally) = (&shared.ends[queue.number], shared.tally()?.of(queue)?);
-        let (events, doorbell) = (arena.event_count().ok(), Doorbell::of(&shared.object)?);
+        let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(&shared.object)?);
         let (end, teller, right) = ends.acquire::<T>(arena, queue, tally)?;
         let parts = Parts { end, events, doorbell, known: Some((teller, right)) };
         Ok(Receiver::of(parts, Keeper::new(kept)))

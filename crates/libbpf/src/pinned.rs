@@ -190,7 +190,7 @@ impl Pinned {
             Some(map) => Doorbell::new(map)?,
             None => Doorbell::silent()?,
         };
-        let (events, tally) = (arena.event_count().ok(), attached.tally.of(queue)?);
+        let (events, tally) = (arena.event_count_of(name).ok(), attached.tally.of(queue)?);
         let lock = &attached.locks[queue.number];
         let (end, teller, right) = right::acquire::<T>(lock, arena, queue, tally, wait, recovered)?;
         Ok(Parts { end, events, doorbell, known: Some((teller, right)) })

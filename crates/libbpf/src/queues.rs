@@ -60,11 +60,13 @@ impl Declared {
                 head: start + std::mem::offset_of!(Mpmc, head),
                 pool: 0,
                 drops: Some(start + std::mem::offset_of!(Mpmc, drops)),
+                events: Some(start + std::mem::offset_of!(Mpmc, events)),
             },
             Kind::Mpsc => Placed {
                 head: start + std::mem::offset_of!(Mpsc, head),
                 pool: start + std::mem::offset_of!(Mpsc, pool),
                 drops: Some(start + std::mem::offset_of!(Mpsc, drops)),
+                events: Some(start + std::mem::offset_of!(Mpsc, events)),
             },
         }
     }
@@ -318,7 +320,7 @@ impl Queues {
         let arena = self.attach(kept)?;
         let queues = Named::all(&arena);
         let queue = Named::find(&queues, name)?;
-        let (events, doorbell) = (arena.event_count().ok(), Doorbell::of(object)?);
+        let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(object)?);
         let end = T::of_this_process(&arena, queue)?;
         Ok(Receiver::of(Parts { end, events, doorbell, known: None }, object))
     }
@@ -334,8 +336,8 @@ impl Queues {
         Ok(unsafe { Region::new(ptr::with_exposed_provenance_mut(all.start), all.len()) }?)
     }
 
-    /// Where in the section the word lies that says how far the queues are: the last one of the first queue's line of
-    /// counters, which no counter is.
+    /// Where in the section the word lies that says how far the queues are: the last one of the first queue's last
+    /// line, of which only the first word is an event count.
     fn stage_offset(&self) -> usize {
         let first = &self.queues[0];
         first.offset + first.size() - size_of::<u64>()

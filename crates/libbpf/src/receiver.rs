@@ -7,6 +7,8 @@ pub(crate) mod right;
 pub(crate) mod sleeper;
 pub(crate) mod source;
 pub(crate) mod tally;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -57,7 +59,7 @@ pub type Borrowed<'a> = PhantomData<&'a ()>;
 ///
 /// Producers wake it with `arenaq_notify()` after their pushes; [`set_wake`](Self::set_wake) says what else does.
 ///
-/// In an event loop, such as epoll's, [`AsFd`] gives what becomes readable: [`arm`](Self::arm) first, and wait only if it
+/// In a task of tokio's, with the feature `tokio`, there is `recv_async`. In another event loop, such as epoll's, [`AsFd`] gives what becomes readable: [`arm`](Self::arm) first, and wait only if it
 /// is true; [`disarm`](Self::disarm) when the wait has ended.
 pub struct Receiver<T: Carried + ?Sized, K = Keeper> {
     // Dropped in this order: the right to consume behind the end that it is the right to, and last what all of it lies in.

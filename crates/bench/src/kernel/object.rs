@@ -126,7 +126,7 @@ impl Loaded {
         let placed = if queue.kind() == Kind::Mpmc {
             Placed { head: located.mpmc as usize, ..Placed::default() }
         } else {
-            Placed { head: located.mpsc as usize, pool: located.pool as usize, drops: None }
+            Placed { head: located.mpsc as usize, pool: located.pool as usize, ..Placed::default() }
         };
         // SAFETY: the object is borrowed for as long as the arena that is made here, and nobody else knows of
         // it: no program but `locate` has run.
