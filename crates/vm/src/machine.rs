@@ -20,6 +20,9 @@ const COMMAND_LINE: &str =
 /// The guest's memory beyond its files. A queue of the default capacity takes a few MiB of it.
 const MEMORY_MIB: u64 = 768;
 
+/// How an error of [`Machine::run`] begins if the guest's kernel gave up.
+pub(crate) const CRASHED: &str = "the guest's kernel crashed";
+
 const POLL: Duration = Duration::from_millis(50);
 
 /// What is booted, and how.
@@ -147,7 +150,7 @@ impl Finished {
                 return anyhow!("QEMU failed ({status}): {}", self.stderr.trim());
             }
             Ok(_) => match console::panic(console) {
-                Some(line) => format!("the guest's kernel crashed: {line}"),
+                Some(line) => format!("{CRASHED}: {line}"),
                 None => "the guest went off before the command ended".to_owned(),
             },
         };

@@ -12,7 +12,7 @@ use crate::files::{self, Summary};
 use crate::guest;
 use crate::kernels::outcome::Outcome;
 use crate::kernels::programs::{Programs, place};
-use crate::machine::{Ended, Machine, Output};
+use crate::machine::{CRASHED, Ended, Machine, Output};
 
 /// What is done on every kernel. Each step has a guest of its own, so that a crash spoils only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Examined {
                 words(&self.verifier, |costs| format!("{} programs", costs.len()))
             }
             Step::Files(queue) => {
-                let summary = files::run(machine, queue).map_err(|error| format!("{error:#}"));
+                let summary = self.twice(step, || files::run(machine, queue));
                 let said = words(&summary, Summary::to_string);
                 self.files.insert(queue, summary);
                 said
@@ -153,10 +153,26 @@ impl Examined {
     }
 
     fn command(&mut self, step: &Step, machine: &Machine, command: &[String]) -> Tried<Ended> {
-        let ended = machine.run(command, Output::Kept).map_err(|error| format!("{error:#}"))?;
+        let ended = self.twice(step, || machine.run(command, Output::Kept))?;
         let complaints = complaints(&ended.console);
         self.complaints.extend(complaints.into_iter().map(|line| format!("{step}: {line}")));
         Ok(ended)
+    }
+
+    /// Tries once more if the guest's kernel crashed, and remembers that it did.
+    ///
+    /// An emulator in several threads may run what a kernel is patching at that moment (a tracepoint that is switched on, in the
+    /// path of every system call): a crash that no second guest has is the emulator's.
+    fn twice<T>(&mut self, step: &Step, run: impl Fn() -> anyhow::Result<T>) -> Tried<T> {
+        let tried = run().map_err(|error| format!("{error:#}"));
+        match &tried {
+            Err(error) if error.starts_with(CRASHED) => {
+                let line = error.lines().next().unwrap_or_default();
+                self.complaints.push(format!("{step}: {line}; this was tried once more"));
+                run().map_err(|error| format!("{error:#}"))
+            }
+            _ => tried,
+        }
     }
 
     fn json<T: DeserializeOwned>(&mut self, step: &Step, machine: &Machine, command: &[String]) -> Tried<T> {
@@ -192,5 +208,38 @@ fn words<T>(tried: &Tried<T>, say: impl FnOnce(&T) -> String) -> String {
     match tried {
         Ok(result) => say(result),
         Err(error) => format!("FAILED: {}", error.lines().next().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use anyhow::anyhow;
+
+    use super::{Examined, Step};
+    use crate::machine::CRASHED;
+
+    #[test]
+    fn a_crash_of_the_guests_kernel_is_told_and_tried_once_more_and_no_other_failure_is() {
+        let mut examined = Examined::new("7.3.4".to_owned());
+        let tries = Cell::new(0);
+        let mut run = |crashes, message: &'static str| {
+            tries.set(0);
+            let tried = examined.twice(&Step::Doctor, || {
+                tries.set(tries.get() + 1);
+                if tries.get() <= crashes { Err(anyhow!(message)) } else { Ok(tries.get()) }
+            });
+            (tried, examined.complaints.len())
+        };
+        let crash = "the guest's kernel crashed: Kernel panic\nthe last lines";
+        assert!(crash.starts_with(CRASHED));
+        assert_eq!(run(1, crash), (Ok(2), 1));
+        assert_eq!(run(2, crash), (Err(crash.to_owned()), 2));
+        assert_eq!(run(1, "the guest did not end"), (Err("the guest did not end".to_owned()), 2));
+        assert_eq!(
+            examined.complaints[0],
+            "doctor: the guest's kernel crashed: Kernel panic; this was tried once more"
+        );
     }
 }
