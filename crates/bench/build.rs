@@ -24,8 +24,10 @@ fn build() -> Result<(), Box<dyn Error>> {
     }
     let pipeline =
         Pipeline::new(Toolchain::find()?, out.join("bpf"))?.include(out.join("include")).include("bpf");
-    for (instructions, object) in pipeline.objects("bpf/queues.bpf.c")? {
-        println!("cargo::rustc-env=ARENAQ_BENCH_{}={}", instructions.variable(), object.display());
+    for (name, program) in [("QUEUES", "bpf/queues.bpf.c"), ("TYPED", "bpf/typed.bpf.c")] {
+        for (instructions, object) in pipeline.objects(program)? {
+            println!("cargo::rustc-env=ARENAQ_{name}_{}={}", instructions.variable(), object.display());
+        }
     }
 
     let rustc =

@@ -18,6 +18,7 @@ struct {
 
 #define ARENAQ_NO_ALLOC
 #include "arenaq.h"
+#include "loop.h"
 
 struct arenaq_header __arena arenaq_header;
 struct ds_vyukhov_head __arena ds_vyukhov;
@@ -50,52 +51,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
 	__uint(max_entries, 4096);
 } user_ringbuf SEC(".maps");
-
-/* A run of a program; its Rust twin is in bench/src/kernel/object.rs. */
-struct run {
-	__u64 count;	 /* how many operations */
-	__u64 flags;	 /* for ring buffers: whether to wake the consumer */
-	__u64 is_paced;	 /* ends at the first refusal */
-	__u64 is_timed;	 /* elements carry the time */
-	__u64 done;	 /* how many succeeded */
-	__u64 refused;	 /* how many did not */
-	__u64 ns;	 /* how long the loop took */
-};
-
-/*
- * The loop around an operation, which is an expression that is true if it was refused. The loop is
- * the same for all, so that `empty_loop` is what it costs. `key` is the number of the pass.
- */
-#define LOOP(operation)                                                  \
-	for (; key < count && arenaq_can_loop(); key++) {                \
-		__u64 value = is_timed ? bpf_ktime_get_ns() : key;       \
-                                                                         \
-		(void)value;                                             \
-		if (operation) {                                         \
-			refused++;                                       \
-			if (is_paced) {                                  \
-				key++;                                   \
-				break;                                   \
-			}                                                \
-		}                                                        \
-	}
-
-#define PROGRAM(name, operation)                                         \
-	SEC("syscall")                                                   \
-	int name(struct run *run)                                        \
-	{                                                                \
-		__u64 count = run->count, flags = run->flags;            \
-		__u64 is_paced = run->is_paced, is_timed = run->is_timed; \
-		__u64 refused = arenaq_zero(), key = arenaq_zero();      \
-		__u64 start = bpf_ktime_get_ns();                        \
-                                                                         \
-		(void)flags;                                             \
-		LOOP(operation)                                          \
-		run->ns = bpf_ktime_get_ns() - start;                    \
-		run->done = key - refused;                               \
-		run->refused = refused;                                  \
-		return 0;                                                \
-	}
 
 /*
  * A program that can sleep, as `syscall` programs can, is refused the perf buffer. This one cannot,
@@ -159,18 +114,8 @@ PROGRAM(push_mpsc_notify, refused_or_ring(ds_mpsc_insert(&ds_mpsc, key, value)))
 
 /* ---- Peers ---- */
 
-/* An element of `bytes` bytes: the time, and the number of the pass in all other words. */
-#define PAYLOAD(bytes)                                                                               \
-	struct payload_##bytes {                                                                     \
-		__u64 words[(bytes) / 8];                                                            \
-	};                                                                                           \
-                                                                                                     \
-	static __always_inline void fill_##bytes(struct payload_##bytes *payload, __u64 key, __u64 value) \
-	{                                                                                            \
-		payload->words[0] = value;                                                           \
-		_Pragma("unroll") for (int word = 1; word < (bytes) / 8; word++)                     \
-			payload->words[word] = key;                                                  \
-	}                                                                                            \
+#define PEERS(bytes)                                                                                 \
+	PAYLOAD(bytes)                                                                               \
                                                                                                      \
 	static __always_inline _Bool reserve_submit_##bytes(__u64 key, __u64 value, __u64 flags)     \
 	{                                                                                            \
@@ -212,10 +157,10 @@ PROGRAM(push_mpsc_notify, refused_or_ring(ds_mpsc_insert(&ds_mpsc, key, value)))
 	RAW_PROGRAM(perf_output_##bytes, perf_event_##bytes(context, key, value))                    \
 	PROGRAM(queue_map_##bytes, push_queue_##bytes(key, value))
 
-PAYLOAD(8)
-PAYLOAD(16)
-PAYLOAD(64)
-PAYLOAD(256)
+PEERS(8)
+PEERS(16)
+PEERS(64)
+PEERS(256)
 
 /* ---- The way back: userspace pushes, these pop ---- */
 

@@ -45,6 +45,15 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// The day of the run, in UTC.
+    pub fn day(&self) -> String {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.time);
+        let day = humantime::format_rfc3339_seconds(time).to_string();
+        day.split('T').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// The processor's name, with the numbers that tell it from others that call themselves the same.
 fn processor(cpuinfo: &str) -> String {
     let field = |name: &str| {
@@ -62,7 +71,12 @@ fn processor(cpuinfo: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::processor;
+    use super::{Machine, processor};
+
+    #[test]
+    fn a_run_has_its_day() {
+        assert_eq!(Machine { time: 1_795_275_679, ..Machine::default() }.day(), "2026-11-21");
+    }
 
     #[test]
     fn the_processor_is_that_of_the_first_cpu() {

@@ -14,8 +14,14 @@ const LEGEND: u32 = 250;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(36, 41, 47);
 const GRID: RGBColor = RGBColor(208, 215, 222);
-const OURS: [RGBColor; 4] =
-    [RGBColor(9, 105, 218), RGBColor(26, 127, 55), RGBColor(84, 174, 255), RGBColor(74, 194, 107)];
+const OURS: [RGBColor; 6] = [
+    RGBColor(9, 105, 218),
+    RGBColor(26, 127, 55),
+    RGBColor(84, 174, 255),
+    RGBColor(74, 194, 107),
+    RGBColor(5, 80, 174),
+    RGBColor(17, 99, 41),
+];
 const PEERS: [RGBColor; 8] = [
     RGBColor(188, 76, 0),
     RGBColor(130, 80, 223),
@@ -148,7 +154,8 @@ fn series(results: &Results, prefix: &str) -> Vec<Series> {
     all
 }
 
-/// Ours in the same colours in all pictures: blue for the MPMC queue, green for the MPSC queue, light for variants.
+/// Ours in the same colours in all pictures: blue for the MPMC queue, green for the MPSC queue, light for
+/// variants, dark for those with names.
 /// Peers in the others, one after another.
 #[derive(Default)]
 struct Colours {
@@ -159,7 +166,10 @@ impl Colours {
     fn next(&mut self, role: Role, name: &str) -> RGBColor {
         match role {
             Role::Limit => GRID,
-            Role::Ours => OURS[usize::from(name.starts_with("mpsc")) + 2 * usize::from(name.contains('-'))],
+            Role::Ours => {
+                let shade = if name.ends_with("-typed") { 2 } else { usize::from(name.contains('-')) };
+                OURS[usize::from(name.starts_with("mpsc")) + 2 * shade]
+            }
             _ => {
                 self.peers += 1;
                 PEERS[(self.peers - 1) % PEERS.len()]

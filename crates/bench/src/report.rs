@@ -24,11 +24,28 @@ const METHOD: &str = "\
 - A result is also shown as a multiple of the *limit* that binds it, measured in the same rounds: on one CPU a
   locked read-modify-write, between two CPUs the transfer of a cache line.
 - Peers are used through their own libraries; for those of the kernel that is libbpf, as libbpf-rs wraps it.
-- *uncounted*: a queue that does not maintain the seeds' counter, with `arenaq::count::Uncounted` in Rust and
-  `ARENAQ_UNCOUNTED` in C.
 - From BPF, consumers of ours back off when they find less than 64 elements, for longer each time until they give the
   CPU away. The peers' look again at once, but for the one whose name says *backoff*.
 ";
+
+/// What the ends of our candidates' names say, for those that were measured.
+const NAMES: [(&str, &str); 3] = [
+    (
+        "-uncounted",
+        "a queue that does not maintain the seeds' counter, with `arenaq::count::Uncounted` in Rust and\n  \
+         `ARENAQ_UNCOUNTED` in C.",
+    ),
+    (
+        "-typed",
+        "a queue with a name, `ARENAQ_MPMC` or `ARENAQ_MPSC`, of elements of any type, through `arenaq_push`. It has no\n  \
+         counter: `Uncounted` is its default. The program builds each element on its stack.",
+    ),
+    (
+        "-owned",
+        "a queue in plain Rust, `mpmc::Queue` or `mpsc::queue`: without `unsafe`, of any `T: Send`. It has no counter\n  \
+         either.",
+    ),
+];
 
 const RUN: &str = "\
 ## To run it
@@ -96,6 +113,7 @@ pub fn document(results: &Results, plots: &[Plot]) -> Result<String, std::fmt::E
     promises(&mut text, &goals::seen(results))?;
     text.push('\n');
     text.push_str(METHOD);
+    names(&mut text, results)?;
     limits(&mut text, results)?;
     kernel(&mut text, results, plots)?;
     user(&mut text, results)?;
@@ -120,6 +138,7 @@ fn introduction(text: &mut String, results: &Results) -> std::fmt::Result {
         )?;
     }
     writeln!(text, "| | |\n|---|---|")?;
+    writeln!(text, "| measured | {} |", machine.day())?;
     writeln!(text, "| processor | {} |", machine.processor)?;
     let below = if machine.virtualised { ", in a virtual machine" } else { "" };
     writeln!(text, "| CPUs | {}{below} |", machine.cpus)?;
@@ -148,6 +167,16 @@ fn promises(text: &mut String, seen: &[Seen]) -> std::fmt::Result {
             seen.goal.bound,
             seen.verdict()
         )?;
+    }
+    Ok(())
+}
+
+fn names(text: &mut String, results: &Results) -> std::fmt::Result {
+    for (end, meaning) in NAMES {
+        let mut ours = results.groups.iter().flat_map(|group| &group.entries);
+        if ours.any(|entry| entry.role == Role::Ours && entry.candidate.ends_with(end)) {
+            writeln!(text, "- *{}*: {meaning}", end.trim_start_matches('-'))?;
+        }
     }
     Ok(())
 }
@@ -267,7 +296,7 @@ fn kernel(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Res
         .map(|(bytes, group)| (format!("{bytes} bytes"), group))
         .collect();
     if sizes.len() > 1 {
-        writeln!(text, "\nBy size, in nanoseconds. In C, arenaq's elements have 16 bytes.\n")?;
+        writeln!(text, "\nBy size, in nanoseconds. The seeds' elements have 16 bytes.\n")?;
         matrix(text, &sizes)?;
     }
     for (name, title) in KERNEL {
@@ -403,7 +432,7 @@ pub fn json(results: &Results) -> serde_json::Result<String> {
 mod tests {
     use super::document;
     use crate::results::tests::group;
-    use crate::results::{Results, Skipped, Unit};
+    use crate::results::{Results, Role, Skipped, Unit};
 
     fn results() -> Results {
         let mut push = group(Unit::Nanoseconds);
@@ -435,6 +464,19 @@ mod tests {
         assert!(document(&results(), &[]).expect("text").contains("> A quick run"));
         let full = Results { quick: false, ..results() };
         assert!(!document(&full, &[]).expect("text").contains("> A quick run"));
+    }
+
+    #[test]
+    fn a_name_is_explained_where_it_stands() {
+        let mut results = results();
+        assert!(!document(&results, &[]).expect("text").contains("- *typed*"));
+        results.groups[1].entries[1].candidate = "mpmc-typed".to_owned();
+        results.groups[1].entries[1].role = Role::Ours;
+        let text = document(&results, &[]).expect("text");
+        assert!(
+            text.contains("- *typed*: a queue with a name, `ARENAQ_MPMC`") && !text.contains("- *owned*"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffe
 use rustix::time::{ClockId, clock_gettime};
 
 use super::object::{Loaded, MapSize, Mapped, Program, Run};
+use super::typed::{Drain, Typed};
 use crate::results::Role;
 
 /// How events travel.
@@ -31,6 +32,10 @@ pub enum Via {
     MpmcUncounted,
     /// The unbounded queue without its counter.
     MpscUncounted,
+    /// The bounded queue with a name: `ARENAQ_MPMC` and `arenaq_push`.
+    MpmcTyped,
+    /// The unbounded queue with a name: `ARENAQ_MPSC` and `arenaq_push`.
+    MpscTyped,
     /// The bounded queue, whose consumer may sleep.
     MpmcNotify,
     /// The unbounded queue, whose consumer may sleep.
@@ -57,6 +62,8 @@ impl Via {
             Via::Mpsc => "mpsc",
             Via::MpmcUncounted => "mpmc-uncounted",
             Via::MpscUncounted => "mpsc-uncounted",
+            Via::MpmcTyped => "mpmc-typed",
+            Via::MpscTyped => "mpsc-typed",
             Via::MpmcNotify => "mpmc-notify",
             Via::MpscNotify => "mpsc-notify",
             Via::RingbufReserve => "ringbuf-reserve",
@@ -75,6 +82,8 @@ impl Via {
             | Via::Mpsc
             | Via::MpmcUncounted
             | Via::MpscUncounted
+            | Via::MpmcTyped
+            | Via::MpscTyped
             | Via::MpmcNotify
             | Via::MpscNotify => Role::Ours,
             // Ring buffer and queue map take a spin lock; the perf buffer is the CPU's own.
@@ -84,9 +93,18 @@ impl Via {
         }
     }
 
-    /// Whether it carries elements of so many bytes. In C, arenaq's have 16.
+    /// Whether it carries elements of so many bytes. Those of the seeds have 16.
     pub const fn carries(self, payload: usize) -> bool {
-        payload <= 16 || !matches!(self.role(), Role::Ours)
+        payload <= 16 || self.typed().is_some() || !matches!(self.role(), Role::Ours)
+    }
+
+    /// The kind of a queue with a name, as the object's names begin.
+    const fn typed(self) -> Option<&'static str> {
+        match self {
+            Via::MpmcTyped => Some("mpmc"),
+            Via::MpscTyped => Some("mpsc"),
+            _ => None,
+        }
     }
 
     fn program(self, payload: usize) -> String {
@@ -95,6 +113,8 @@ impl Via {
             Via::Mpsc => "push_mpsc".to_owned(),
             Via::MpmcUncounted => "push_mpmc_uncounted".to_owned(),
             Via::MpscUncounted => "push_mpsc_uncounted".to_owned(),
+            Via::MpmcTyped => Typed::program("mpmc", payload),
+            Via::MpscTyped => Typed::program("mpsc", payload),
             Via::MpmcNotify => "push_mpmc_notify".to_owned(),
             Via::MpscNotify => "push_mpsc_notify".to_owned(),
             Via::EmptyLoop => "empty_loop".to_owned(),
@@ -122,7 +142,8 @@ impl Via {
             // The number of CPUs, which libbpf knows.
             Via::PerfOutput => size("perf", 0, None),
             Via::QueueMap => size("queue", capacity, Some(payload as u32)),
-            Via::EmptyLoop | Via::LockedRmw => Vec::new(),
+            // The arena's size follows from the queues that it has.
+            Via::MpmcTyped | Via::MpscTyped | Via::EmptyLoop | Via::LockedRmw => Vec::new(),
         }
     }
 }
@@ -167,7 +188,18 @@ pub struct Channel {
     capacity: u32,
     flags: u64,
     loaded: Loaded,
-    mapped: Option<Mapped>,
+    memory: Memory,
+}
+
+/// Where the queue is.
+#[derive(Debug)]
+enum Memory {
+    /// In the kernel, or nowhere.
+    Kernel,
+    /// In an arena that was made here.
+    Made(Mapped),
+    /// Where the object declares it.
+    Declared(Typed),
 }
 
 impl Channel {
@@ -177,21 +209,22 @@ impl Channel {
     ///
     /// If the kernel refuses.
     pub fn load(via: Via, payload: usize, capacity: u32) -> anyhow::Result<Channel> {
+        let elements = u64::from(capacity);
+        if let Some(kind) = via.typed() {
+            let (loaded, typed) = Typed::load(kind, payload, elements)?;
+            return Ok(Channel { via, payload, capacity, flags: 0, loaded, memory: Memory::Declared(typed) });
+        }
         let program = via.program(payload);
         let loaded = Loaded::load(&[&program], &via.maps(payload, capacity))?;
-        let elements = u64::from(capacity);
-        let mapped = match via {
-            Via::Mpmc | Via::MpmcNotify => {
-                Some(loaded.make_arena(Spec::mpmc::<KeyValue>(QUEUE, elements).counted())?)
-            }
-            Via::MpmcUncounted => Some(loaded.make_arena(Spec::mpmc::<KeyValue>(QUEUE, elements))?),
-            Via::Mpsc | Via::MpscNotify => {
-                Some(loaded.make_arena(Spec::mpsc::<KeyValue>(QUEUE, elements).counted())?)
-            }
-            Via::MpscUncounted => Some(loaded.make_arena(Spec::mpsc::<KeyValue>(QUEUE, elements))?),
-            _ => None,
+        let made = |spec| loaded.make_arena(spec).map(Memory::Made);
+        let memory = match via {
+            Via::Mpmc | Via::MpmcNotify => made(Spec::mpmc::<KeyValue>(QUEUE, elements).counted())?,
+            Via::MpmcUncounted => made(Spec::mpmc::<KeyValue>(QUEUE, elements))?,
+            Via::Mpsc | Via::MpscNotify => made(Spec::mpsc::<KeyValue>(QUEUE, elements).counted())?,
+            Via::MpscUncounted => made(Spec::mpsc::<KeyValue>(QUEUE, elements))?,
+            _ => Memory::Kernel,
         };
-        Ok(Channel { via, payload, capacity, flags: 0, loaded, mapped })
+        Ok(Channel { via, payload, capacity, flags: 0, loaded, memory })
     }
 
     /// The flags of every push: `BPF_RB_NO_WAKEUP` and its like.
@@ -221,6 +254,7 @@ impl Channel {
             Via::Mpsc | Via::MpscNotify => Source::Mpsc(self.arena()?.mpsc_consumer(QUEUE)?),
             Via::MpmcUncounted => Source::MpmcUncounted(self.arena()?.mpmc(QUEUE)?),
             Via::MpscUncounted => Source::MpscUncounted(self.arena()?.mpsc_consumer(QUEUE)?),
+            Via::MpmcTyped | Via::MpscTyped => Source::Typed(self.typed()?.consumer(&self.loaded)?),
             Via::RingbufReserve | Via::RingbufOutput => Source::Ring(self.ring(Rc::clone(&seen))?),
             Via::PerfOutput => Source::Perf(self.perf(Rc::clone(&seen))?),
             Via::QueueMap => Source::Map(self.loaded.map("queue")?),
@@ -241,8 +275,14 @@ impl Channel {
     }
 
     fn arena(&self) -> anyhow::Result<Arena<'_>> {
+        let Memory::Made(mapped) = self.memory else { bail!("{} has no arena of its own", self.via.name()) };
         // SAFETY: `load` has made the arena in this object.
-        unsafe { self.mapped.context("no arena")?.attach(&self.loaded) }
+        unsafe { mapped.attach(&self.loaded) }
+    }
+
+    fn typed(&self) -> anyhow::Result<&Typed> {
+        let Memory::Declared(typed) = &self.memory else { bail!("{} has no name", self.via.name()) };
+        Ok(typed)
     }
 
     fn ring(&self, seen: Rc<Seen>) -> anyhow::Result<RingBuffer<'static>> {
@@ -290,7 +330,7 @@ impl Producer<'_> {
 
 /// What a consumer has seen.
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     events: Cell<u64>,
     latency: Option<RefCell<Histogram<u64>>>,
 }
@@ -302,8 +342,9 @@ impl Seen {
         Seen { events: Cell::new(0), latency: if timed { histogram() } else { None } }
     }
 
+    /// An element that carries this.
     #[inline(always)]
-    fn take(&self, value: u64) {
+    pub(super) fn take(&self, value: u64) {
         self.events.set(self.events.get() + 1);
         if let Some(latency) = &self.latency {
             latency.borrow_mut().saturating_record(now().saturating_sub(value).max(1));
@@ -322,6 +363,7 @@ enum Source<'a> {
     Mpsc(MpscConsumer<'a, KeyValue>),
     MpmcUncounted(Mpmc<'a, KeyValue, Uncounted>),
     MpscUncounted(MpscConsumer<'a, KeyValue, Uncounted>),
+    Typed(Box<dyn Drain + 'a>),
     Ring(RingBuffer<'static>),
     Perf(PerfBuffer<'static>),
     Map(Map<'a>),
@@ -388,6 +430,7 @@ impl Consumer<'_> {
             Source::Mpsc(queue) => ours(queue.drain(STEP, take)),
             Source::MpmcUncounted(queue) => ours(queue.drain(STEP, take)),
             Source::MpscUncounted(queue) => ours(queue.drain(STEP, take)),
+            Source::Typed(queue) => ours(queue.drain(STEP, &self.seen)),
             Source::Ring(ring) => succeeded(ring.consume_raw_n(STEP as usize)),
             Source::Perf(perf) => Ok(perf.consume()?),
             Source::Map(map) => take_from_map(map, &self.seen),

@@ -8,5 +8,6 @@ pub mod channel;
 pub mod deliver;
 pub mod object;
 pub mod push;
+mod typed;
 
 pub use channel::{Channel, Via, Waiting};

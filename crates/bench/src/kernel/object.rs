@@ -73,15 +73,27 @@ impl Loaded {
     ///
     /// If the kernel refuses.
     pub fn load(programs: &[&str], maps: &[MapSize]) -> anyhow::Result<Loaded> {
+        Loaded::by(&programs.join(", "), |instructions| Ok(open(instructions, programs, maps)?.load()?))
+    }
+
+    /// Loads the object that this kernel can run.
+    pub(super) fn by(
+        what: &str,
+        load: impl Fn(Instructions) -> anyhow::Result<Object>,
+    ) -> anyhow::Result<Loaded> {
         let mut instructions = Instructions::AcquireRelease;
-        let mut loaded = open(instructions, programs, maps)?.load();
+        let mut loaded = load(instructions);
         if loaded.is_err() {
             // Before Linux 6.15.
             instructions = Instructions::before_acquire_release(std::env::consts::ARCH);
-            loaded = open(instructions, programs, maps)?.load();
+            loaded = load(instructions);
         }
-        let what = || format!("loading {} ({})", programs.join(", "), instructions.name());
-        Ok(Loaded { object: loaded.with_context(what)? })
+        let object = loaded.with_context(|| format!("loading {what} ({})", instructions.name()))?;
+        Ok(Loaded { object })
+    }
+
+    pub(super) fn object(&self) -> &Object {
+        &self.object
     }
 
     /// A program, to be run.
@@ -229,9 +241,9 @@ impl Program<'_> {
 
 fn open(instructions: Instructions, programs: &[&str], maps: &[MapSize]) -> anyhow::Result<OpenObject> {
     let object: &[u8] = match instructions {
-        Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_BENCH_ACQUIRE_RELEASE")),
-        Instructions::Tso => include_bytes!(env!("ARENAQ_BENCH_TSO")),
-        Instructions::FullBarrier => include_bytes!(env!("ARENAQ_BENCH_FULL_BARRIER")),
+        Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_QUEUES_ACQUIRE_RELEASE")),
+        Instructions::Tso => include_bytes!(env!("ARENAQ_QUEUES_TSO")),
+        Instructions::FullBarrier => include_bytes!(env!("ARENAQ_QUEUES_FULL_BARRIER")),
     };
     let mut open = ObjectBuilder::default().name("arenaq_bench")?.open_memory(object)?;
     for mut program in open.progs_mut() {

@@ -4,6 +4,7 @@ use anyhow::Context;
 use arenaq::count::{Counted, Uncounted};
 
 use super::peers::arenaq::{ArenaqMpmc, ArenaqMpsc, ArenaqSingle};
+use super::peers::owned;
 use super::peers::{
     concurrent_queue, cordyceps, crossbeam, flume, heapless, kanal, rtrb, std_mpsc, thingbuf,
 };
@@ -92,6 +93,8 @@ pub const ALL: &[Contender] = &[
         .one_consumer(),
     Contender::of::<ArenaqMpsc<Counted>>("mpsc", Role::Ours).one_consumer(),
     Contender::of::<ArenaqMpsc<Uncounted>>("mpsc-uncounted", Role::Ours).one_consumer(),
+    Contender::of::<owned::Mpmc>("mpmc-owned", Role::Ours),
+    Contender::of::<owned::Mpsc>("mpsc-owned", Role::Ours).one_consumer(),
     Contender::of::<crossbeam::Array>("crossbeam-array", Role::Peer),
     Contender::of::<crossbeam::Segments>("crossbeam-seg", Role::Peer),
     Contender::of::<concurrent_queue::Bounded>("concurrent-queue-bounded", Role::Peer),

@@ -7,6 +7,7 @@ pub(super) mod crossbeam;
 pub(super) mod flume;
 pub(super) mod heapless;
 pub(super) mod kanal;
+pub(super) mod owned;
 pub(super) mod rtrb;
 pub(super) mod std_mpsc;
 pub(super) mod thingbuf;
