@@ -407,6 +407,11 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
  *
  * An element is any type of up to 4096 bytes. Userspace makes the queues when the object is loaded: it finds them, their
  * element and their capacity in the object's BTF. Until then a push is DS_ERROR_INVALID.
+ *
+ *	ARENAQ_DOORBELL;				// once, if consumers are to be woken
+ *
+ *	if (arenaq_push(&events, &event) == DS_SUCCESS)
+ *		arenaq_notify(&events);
  */
 #ifdef __bpf__
 

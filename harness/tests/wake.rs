@@ -121,6 +121,27 @@ fn an_event_loop_is_told_when_something_comes_and_only_if_it_has_asked() {
 }
 
 #[test]
+fn a_ring_that_one_consumer_has_answered_is_heard_by_the_others() {
+    let Some(_guard) = kernel("a ring for several") else { return };
+    let loaded = loaded(QueueKind::Mpmc);
+    let mut receivers = [(); 2].map(|()| loaded.receiver().expect("any number may consume"));
+    let [quick, slow] = &mut receivers;
+    quick.set_wake(ONLY_RUNG);
+    slow.set_wake(ONLY_RUNG);
+    // As often as the ring buffer has room for records, and some more.
+    for round in 0..300 {
+        assert!(quick.arm() && slow.arm(), "nothing is there");
+        loaded.drive(round, 1).expect("the program runs");
+        assert!(readable(quick, LOST));
+        assert_eq!(quick.try_recv().map(|event| event.key), Ok(round));
+        assert!(quick.arm(), "it has answered, and sleeps again");
+        assert!(readable(slow, LOST), "round {round}: it has woken the other too");
+        quick.disarm();
+        slow.disarm();
+    }
+}
+
+#[test]
 fn several_consumers_sleep_and_all_elements_are_received() {
     const CONSUMERS: usize = 3;
     const EVENTS: u64 = 3_000;

@@ -6,8 +6,10 @@
 //! struct event { __u64 time; __u32 pid, tid; char comm[16]; };
 //!
 //! ARENAQ_MPSC(events, struct event, 4096);
+//! ARENAQ_DOORBELL;
 //!
-//! arenaq_push(&events, &event);
+//! if (arenaq_push(&events, &event) == DS_SUCCESS)
+//!     arenaq_notify(&events);
 //! ```
 //!
 //! This crate loads it, makes the queue, and hands out its consuming end, which can go to any thread or task:

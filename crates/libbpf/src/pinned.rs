@@ -6,13 +6,14 @@
 //! | `arena` | the memory |
 //! | others | whatever else of the object was to be pinned |
 //! | `doorbell` | what wakes a consumer that sleeps |
-//! | `tally` | what consumers have been handed |
+//! | `tally` | what consumers have been handed, for each queue |
+//! | `queue_1` and on | folders of which nothing but the lock matters: that of each queue after the first |
 //! | `link_*` | the attached programs, which push for as long as these files are there |
 //!
-//! A process that consumes holds a lock on the folder, which the kernel gives up when the process ends, however
-//! it ends. So who gets the lock and finds that somebody has the right to consume knows that this somebody is
+//! A process that consumes holds a lock, which the kernel gives up when the process ends, however it ends: from the first queue
+//! a lock on the folder itself, from each further one on a folder in it. So who gets the lock and finds that somebody has the right to consume knows that this somebody is
 //! dead, and takes over ([`arenaq::recovery`] says what is lost then: no event). That is so for all ways to it:
-//! [`Pinned::consumer`], [`Loaded::receiver`](crate::Loaded::receiver) before and after [`Loaded::pin`](crate::Loaded::pin), and `arenaq consume`.
+//! [`Pinned::receiver`], [`Loaded::receiver`](crate::Loaded::receiver) before and after [`Loaded::pin`](crate::Loaded::pin), and `arenaq consume`.
 //!
 //! The record is pinned first and removed last, so that [`unpin()`] can tell what is ours also if `pin` was killed.
 

@@ -101,9 +101,11 @@ impl Declared {
 /// ```
 ///
 /// They are made from here once the object is loaded, before its programs are attached; nothing but the object is
-/// needed for it.
+/// needed for it. [`Loaded`](crate::Loaded) does it for who gives the object away; a skeleton keeps its own:
 ///
 /// ```no_run
+/// use std::time::Duration;
+///
 /// use arenaq::bytemuck::{Pod, Zeroable};
 /// use arenaq_libbpf::Queues;
 /// use libbpf_rs::ObjectBuilder;
@@ -118,14 +120,15 @@ impl Declared {
 /// }
 /// arenaq::element!(Event { time, pid, tid, comm });
 ///
-/// let open = ObjectBuilder::default().open_file("my.bpf.o")?;
+/// let mut open = ObjectBuilder::default().open_file("my.bpf.o")?;
 /// let mut queues = Queues::of(&open)?;
 /// queues.set_capacity("events", 8192)?;
-/// let object = queues.load(open)?;
-/// let arena = queues.create(&object)?;
-/// let mut events = arena.consumer::<Event>("events")?;
+/// queues.prepare(&mut open)?;
+/// let object = open.load()?;
+/// queues.create(&object)?;
+/// let mut events = queues.receiver::<Event>(&object, "events")?;
 /// let links = object.progs_mut().map(|program| program.attach()).collect::<Result<Vec<_>, _>>()?;
-/// while let Ok(event) = events.pop() {
+/// while let Some(event) = events.recv_timeout(Duration::from_secs(10))? {
 ///     println!("{} {}", event.time, event.pid);
 /// }
 /// # drop(links);
