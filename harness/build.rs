@@ -58,6 +58,11 @@ fn build() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-env={variable}={}", object.display());
     }
 
+    // For a test, whose program in C has a libbpf of its own.
+    if let Some(include) = env::var_os("DEP_BPF_INCLUDE").map(PathBuf::from) {
+        println!("cargo::rustc-env=ARENAQ_LIBBPF={}", include.parent().unwrap_or(&include).display());
+    }
+
     println!("cargo::rerun-if-changed=src/layout.c");
     cc::Build::new()
         .file("src/layout.c")

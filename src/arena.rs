@@ -53,7 +53,7 @@ mod spec;
 
 use alloc::vec::Vec;
 
-pub use self::bytes::ByteConsumer;
+pub use self::bytes::{ByteConsumer, ByteProducer};
 pub use self::consumer::Owner;
 pub use self::directory::{Entry, Name};
 pub use self::error::{ArenaError, CreateError};

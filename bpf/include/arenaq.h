@@ -22,8 +22,8 @@
  * names a variable in the arena, such as the head of a queue. If it has nothing but an address from
  * elsewhere, write ARENAQ_USES(arena).
  *
- * In userspace the header has the same layouts, for C from C11 and C++ from C++11 on; there it needs
- * no other.
+ * In userspace the header has the same layouts, for C from C11 and C++ from C++11 on, and the same names for the queues:
+ * see arenaq_user.h, which it includes. The functions there are those of libarenaq.
  */
 #ifndef ARENAQ_H
 #define ARENAQ_H
@@ -677,6 +677,11 @@ arenaq_insert_growing(void *map, struct ds_mpsc_head __arena *ctx, __u64 key, __
 
 #ifdef __cplusplus
 }
+#endif
+
+/* The queues in userspace, by the same names. */
+#if !defined(__bpf__) && !defined(__KERNEL__)
+#include "arenaq_user.h"
 #endif
 
 #endif /* ARENAQ_H */

@@ -2,6 +2,7 @@
 
 mod own {
     pub(crate) mod build;
+    pub(crate) mod dist;
     pub(crate) mod load;
     pub(crate) mod place;
 }

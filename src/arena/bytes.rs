@@ -1,4 +1,4 @@
-//! The consuming end of a queue whose elements this process does not know: it takes their bytes.
+//! The ends of a queue whose elements this process does not know: they move their bytes.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -9,11 +9,12 @@ use super::consumer::{ConsumerClaim, Owner};
 use super::error::ArenaError;
 use super::queues::{Found, Parts, stride};
 use crate::count::{CountPolicy, Counted, Uncounted};
+use crate::drops::Drops;
 use crate::mpmc::Ring;
 use crate::mpsc;
 use crate::payload::ElementType;
-use crate::platform::{Opaque, Untyped};
-use crate::status::PopError;
+use crate::platform::{Native, Opaque, Untyped};
+use crate::status::{PopError, PushError};
 
 type ByteRing<'m, C> = Ring<'m, Untyped, Opaque, C>;
 type ByteList<'m, C> = mpsc::List<'m, Untyped, Opaque, C>;
@@ -45,7 +46,97 @@ struct Claimed<'m, C: CountPolicy> {
     _claim: ConsumerClaim<'m>,
 }
 
+/// The producing end of a queue, for a process that knows the size of its elements and not their type, as one in C does. Any
+/// thread may push. Elements that find no room are counted.
+#[derive(Debug)]
+pub struct ByteProducer<'m> {
+    ends: Producing<'m>,
+    element: ElementType,
+    drops: Option<&'m Drops<Native>>,
+}
+
+#[derive(Debug)]
+enum Producing<'m> {
+    Mpmc(ByteRing<'m, Uncounted>),
+    MpmcCounted(ByteRing<'m, Counted>),
+    Mpsc(ByteList<'m, Uncounted>),
+    MpscCounted(ByteList<'m, Counted>),
+}
+
+impl ByteProducer<'_> {
+    /// What the queue carries.
+    pub fn element(&self) -> ElementType {
+        self.element
+    }
+
+    /// Enqueues an element, or counts it as dropped. What its size lacks to whole words is zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::push`](super::Queue::push), and [`PushError::Invalid`] if the queue carries elements of another size:
+    /// that is counted nowhere.
+    pub fn push(&self, element: &[u8]) -> Result<(), PushError> {
+        if element.len().next_multiple_of(size_of::<u64>()) as u64 != self.element.size {
+            return Err(PushError::Invalid);
+        }
+        let copy = |place: *const u8| {
+            let place = place.cast_mut();
+            let padding = self.element.size as usize - element.len();
+            // SAFETY: the cell or node is this push's alone, and has room for an element of the queue's size.
+            unsafe {
+                place.copy_from_nonoverlapping(element.as_ptr(), element.len());
+                place.add(element.len()).write_bytes(0, padding);
+            }
+        };
+        macro_rules! push {
+            ($($kind:ident),*) => {
+                match &self.ends {
+                    $(Producing::$kind(end) => {
+                        // SAFETY: the element is copied whole.
+                        unsafe { end.push_in_place(|place, _| copy(ptr::from_ref(place).cast())) }
+                    })*
+                }
+            };
+        }
+        let pushed = push!(Mpmc, MpmcCounted, Mpsc, MpscCounted);
+        if let (Err(error), Some(drops)) = (&pushed, self.drops) {
+            drops.count(*error, 1);
+        }
+        pushed
+    }
+}
+
 impl<'m> Arena<'m> {
+    /// The producing end of the queue of that name, whatever it carries.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::Absent`] if there is no such queue, [`ArenaError::Corrupt`] if it is damaged.
+    pub fn byte_producer(&self, name: &str) -> Result<ByteProducer<'m>, ArenaError> {
+        let found = self.find(name)?;
+        let stride = stride(found.element.size);
+        let ends = match (found.parts, found.counted) {
+            (Parts::Mpmc { ring, .. }, true) => Producing::MpmcCounted(ring),
+            (Parts::Mpmc { ring, .. }, false) => {
+                // SAFETY: the platform and the element are the same, and heads do not depend on the policy.
+                Producing::Mpmc(unsafe { ring.cast(stride) })
+            }
+            (Parts::Mpsc { head, nodes }, true) => {
+                // SAFETY: as above.
+                let list: ByteList<'m, Counted> = unsafe { mpsc::List::cast_from(head, nodes, stride) };
+                list.check_head()?;
+                Producing::MpscCounted(list)
+            }
+            (Parts::Mpsc { head, nodes }, false) => {
+                // SAFETY: as above.
+                let list: ByteList<'m, Uncounted> = unsafe { mpsc::List::cast_from(head, nodes, stride) };
+                list.check_head()?;
+                Producing::Mpsc(list)
+            }
+        };
+        Ok(ByteProducer { ends, element: found.element, drops: found.drops })
+    }
+
     /// The consuming end of the queue of that name, whatever it carries. It calls itself `owner`.
     ///
     /// # Errors

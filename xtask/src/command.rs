@@ -123,6 +123,32 @@ impl Compiled {
         let path = self.0.iter().filter(is_wanted).find_map(|message| message["executable"].as_str());
         path.map(PathBuf::from).with_context(|| format!("cargo did not say where the {kind} {name} is"))
     }
+
+    /// The library of a package whose file name ends so.
+    pub(crate) fn file(&self, package: &str, ends: &str) -> anyhow::Result<PathBuf> {
+        let files =
+            self.of(package, "compiler-artifact").filter_map(|message| message["filenames"].as_array());
+        let path = files.flatten().filter_map(Value::as_str).find(|path| path.ends_with(ends));
+        path.map(PathBuf::from).with_context(|| format!("cargo did not say where the {ends} of {package} is"))
+    }
+
+    /// A file of which the build script of a package has told the compiler.
+    pub(crate) fn variable(&self, package: &str, name: &str) -> anyhow::Result<PathBuf> {
+        let variables =
+            self.of(package, "build-script-executed").filter_map(|message| message["env"].as_array());
+        let value = variables.flatten().find(|pair| pair[0] == name).and_then(|pair| pair[1].as_str());
+        value
+            .map(PathBuf::from)
+            .with_context(|| format!("the build script of {package} says nothing of {name}"))
+    }
+
+    fn of(&self, package: &str, reason: &str) -> impl Iterator<Item = &Value> {
+        // .../crates/capi#arenaq-capi@0.1.0
+        let mark = format!("#{package}@");
+        self.0.iter().filter(move |message| {
+            message["reason"] == reason && message["package_id"].as_str().is_some_and(|id| id.contains(&mark))
+        })
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod bench;
 mod command;
 mod demo;
+mod dist;
 mod faults;
 mod hostile;
 mod instructions;
@@ -35,6 +36,8 @@ struct Cli {
 enum Command {
     /// Installs what building and testing need beyond Rust and gcc, or says what is missing.
     Setup,
+    /// Makes an archive for those who have no Rust: the command, headers, libraries for C, manual pages.
+    Dist(dist::DistArgs),
     /// Shows both queues at work, with BPF programs as producers where the kernel allows it.
     Demo,
     /// Runs everything that CI runs, and says how long each step took, the slowest first.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Setup => setup::setup()?,
+        Command::Dist(arguments) => dist::run(&arguments)?,
         Command::Demo => demo::demo()?,
         Command::Test(arguments) => {
             let steps = if arguments.only.is_empty() { Step::ALL } else { &arguments.only };

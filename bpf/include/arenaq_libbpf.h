@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * arenaq for userspace in C or C++ that loads its BPF object with libbpf, by itself or through a skeleton. libbpf is the
+ * program's own, 1.5 or newer; libarenaq has none, so that there are never two.
+ *
+ *	struct arenaq_queues *queues;
+ *	struct arenaq_arena *arena;
+ *	struct bpf_object *object = bpf_object__open_file("my.bpf.o", NULL);
+ *
+ *	arenaq_libbpf_queues(object, &queues);		// those that the object declares
+ *	arenaq_queues_set_capacity(queues, "events", 8192);
+ *	arenaq_libbpf_prepare(queues, object);		// before the load
+ *	bpf_object__load(object);
+ *	arenaq_libbpf_create(queues, object, &arena);	// before programs are attached
+ *
+ * Each returns a DS_* code. The arena lives as long as the object: close it, and the ends of its queues, before.
+ *
+ * Of an object of `arenaq build`, which has a variant for older kernels, libbpf loads the one for Linux 6.15 and newer.
+ */
+#ifndef ARENAQ_LIBBPF_H
+#define ARENAQ_LIBBPF_H
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "arenaq.h"
+
+/* BPF_MAP_TYPE_ARENA, which kernel headers before Linux 6.9 do not have. */
+#define ARENAQ_LIBBPF_ARENA ((enum bpf_map_type)33)
+
+/* Types whose fields are more are told apart by their size alone. */
+#define ARENAQ_LIBBPF_FIELDS 128
+
+static inline const struct btf_type *arenaq_libbpf_type(const struct btf *btf, __u32 id)
+{
+	const struct btf_type *type = btf__type_by_id(btf, id);
+
+	while (type && (btf_is_mod(type) || btf_is_typedef(type)))
+		type = btf__type_by_id(btf, type->type);
+	return type;
+}
+
+static inline __u64 arenaq_libbpf_hash(const struct btf *btf, __u32 id, size_t size)
+{
+	const struct btf_type *type = arenaq_libbpf_type(btf, id);
+	struct arenaq_field fields[ARENAQ_LIBBPF_FIELDS];
+	__u32 i, count = type && btf_is_struct(type) ? btf_vlen(type) : 0;
+
+	if (count > ARENAQ_LIBBPF_FIELDS)
+		return 0;
+	for (i = 0; i < count; i++) {
+		const struct btf_member *member = btf_members(type) + i;
+		__s64 bytes = btf__resolve_size(btf, member->type);
+
+		fields[i].name = btf__name_by_offset(btf, member->name_off);
+		fields[i].offset = btf_member_bit_offset(type, i) / 8;
+		fields[i].size = (size_t)bytes;
+		/* Such a field has no like in Rust. */
+		if (!fields[i].name || !*fields[i].name || bytes < 0 || btf_member_bitfield_size(type, i) ||
+		    btf_member_bit_offset(type, i) % 8)
+			return 0;
+	}
+	return arenaq_element_hash(size, fields, count);
+}
+
+/* The array that a member of this name is: its elements say what the queue carries, or how many. */
+static inline const struct btf_array *arenaq_libbpf_member(const struct btf *btf, const struct btf_type *type,
+							   const char *name)
+{
+	__u32 i;
+
+	for (i = 0; i < btf_vlen(type); i++) {
+		const struct btf_member *member = btf_members(type) + i;
+		const struct btf_type *array = arenaq_libbpf_type(btf, member->type);
+
+		if (!strcmp(btf__name_by_offset(btf, member->name_off), name) && array && btf_is_array(array))
+			return btf_array(array);
+	}
+	return NULL;
+}
+
+/* Of which kind a structure is: that of the member with which it begins. 0 if it is no queue. */
+static inline __u64 arenaq_libbpf_kind(const struct btf *btf, const struct btf_type *type)
+{
+	const struct btf_type *control;
+	const char *name;
+
+	if (!btf_is_struct(type) || !btf_vlen(type) ||
+	    strcmp(btf__name_by_offset(btf, btf_members(type)->name_off), "queue"))
+		return 0;
+	control = arenaq_libbpf_type(btf, btf_members(type)->type);
+	name = control ? btf__name_by_offset(btf, control->name_off) : "";
+	return !strcmp(name, "arenaq_mpmc") ? ARENAQ_KIND_MPMC : !strcmp(name, "arenaq_mpsc") ? ARENAQ_KIND_MPSC : 0;
+}
+
+/* Adds the queue that a variable is, or those of an array. */
+static inline int arenaq_libbpf_add(struct arenaq_queues *queues, const struct btf *btf, const char *name, __u32 id,
+				    size_t offset)
+{
+	const struct btf_type *type = arenaq_libbpf_type(btf, id);
+	const struct btf_array *element, *capacity;
+	struct arenaq_declaration declaration;
+	const struct btf_type *most;
+	__s64 size;
+
+	if (type && btf_is_array(type)) {
+		const struct btf_array *array = btf_array(type);
+		const struct btf_type *each = arenaq_libbpf_type(btf, array->type);
+		__s64 stride = btf__resolve_size(btf, array->type);
+		__u32 i;
+
+		for (i = 0; each && (btf_is_array(each) || arenaq_libbpf_kind(btf, each)) && i < array->nelems; i++) {
+			char own[64];
+			int status;
+
+			if (snprintf(own, sizeof(own), "%s[%u]", name, i) >= (int)sizeof(own) || stride <= 0)
+				return DS_ERROR_INVALID;
+			status = arenaq_libbpf_add(queues, btf, own, array->type, offset + i * (size_t)stride);
+			if (status != DS_SUCCESS)
+				return status;
+		}
+		return DS_SUCCESS;
+	}
+	memset(&declaration, 0, sizeof(declaration));
+	declaration.kind = type ? arenaq_libbpf_kind(btf, type) : 0;
+	if (!declaration.kind)
+		return DS_SUCCESS;
+	element = arenaq_libbpf_member(btf, type, "element");
+	capacity = arenaq_libbpf_member(btf, type, "capacity");
+	most = capacity ? arenaq_libbpf_type(btf, capacity->type) : NULL;
+	size = element ? btf__resolve_size(btf, element->type) : -1;
+	if (!most || !btf_is_array(most) || size <= 0)
+		return DS_ERROR_INVALID;
+	declaration.name = name;
+	declaration.element_size = (__u64)size;
+	declaration.element_hash = arenaq_libbpf_hash(btf, element->type, (size_t)size);
+	declaration.capacity = btf_array(most)->nelems;
+	declaration.offset = offset;
+	return arenaq_queues_add(queues, &declaration);
+}
+
+static inline struct bpf_map *arenaq_libbpf_map(const struct bpf_object *object)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object) {
+		if (bpf_map__type(map) == ARENAQ_LIBBPF_ARENA)
+			return map;
+	}
+	return NULL;
+}
+
+/*
+ * The queues that an object declares with ARENAQ_MPMC and ARENAQ_MPSC. NOT_FOUND if it has none, or no BTF. Free them with
+ * arenaq_queues_free().
+ */
+static inline int arenaq_libbpf_queues(const struct bpf_object *object, struct arenaq_queues **queues)
+{
+	const struct btf *btf = object ? bpf_object__btf(object) : NULL;
+	const struct btf_type *section;
+	int status = DS_ERROR_NOT_FOUND;
+	__s32 id;
+	__u32 i;
+
+	if (!object || !queues)
+		return DS_ERROR_INVALID;
+	*queues = NULL;
+	id = btf ? btf__find_by_name_kind(btf, ".addr_space.1", BTF_KIND_DATASEC) : -1;
+	section = id > 0 ? btf__type_by_id(btf, (__u32)id) : NULL;
+	if (!section || !arenaq_libbpf_map(object))
+		return DS_ERROR_NOT_FOUND;
+	*queues = arenaq_queues_new();
+	for (i = 0; i < btf_vlen(section); i++) {
+		const struct btf_var_secinfo *place = btf_var_secinfos(section) + i;
+		const struct btf_type *variable = btf__type_by_id(btf, place->type);
+
+		/* libbpf does not say where a static variable lies. */
+		if (!variable || !btf_is_var(variable) || btf_var(variable)->linkage == BTF_VAR_STATIC)
+			continue;
+		status = arenaq_libbpf_add(*queues, btf, btf__name_by_offset(btf, variable->name_off), variable->type,
+					   place->offset);
+		if (status != DS_SUCCESS)
+			break;
+	}
+	if (status != DS_SUCCESS) {
+		arenaq_queues_free(*queues);
+		*queues = NULL;
+	}
+	return status;
+}
+
+/* Makes the object ready to be loaded: its arena gets the pages that the queues need. */
+static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, struct bpf_object *object)
+{
+	struct bpf_map *map = object ? arenaq_libbpf_map(object) : NULL;
+	size_t room, size = 0, pages, page = (size_t)sysconf(_SC_PAGESIZE);
+	void *data = map ? bpf_map__initial_value(map, &size) : NULL;
+	int status = arenaq_queues_room(queues, &room);
+
+	if (status != DS_SUCCESS)
+		return status;
+	if (!data)
+		return DS_ERROR_INVALID;
+	pages = (size + page - 1) / page + (room + page - 1) / page;
+	/* The kernel has no larger arena. */
+	if (pages > (1ULL << 32) / page)
+		return DS_ERROR_NOMEM;
+	if (pages > bpf_map__max_entries(map) && bpf_map__set_max_entries(map, (__u32)pages))
+		return DS_ERROR_INVALID;
+	return arenaq_queues_mark(queues, data, size);
+}
+
+/*
+ * Makes the queues in the arena of the loaded object. Attach its programs after it: until then a push is DS_ERROR_INVALID.
+ * EXISTS if they were made already.
+ */
+static inline int arenaq_libbpf_create(const struct arenaq_queues *queues, const struct bpf_object *object,
+				       struct arenaq_arena **arena)
+{
+	struct bpf_map *map = object ? arenaq_libbpf_map(object) : NULL;
+	size_t size = 0, page = (size_t)sysconf(_SC_PAGESIZE);
+	void *base = map && bpf_map__fd(map) >= 0 ? bpf_map__initial_value(map, &size) : NULL;
+
+	if (!base)
+		return DS_ERROR_INVALID;
+	return arenaq_queues_create_loaded(queues, base, bpf_map__max_entries(map) * page, size, arena);
+}
+
+#endif /* ARENAQ_LIBBPF_H */
