@@ -1,6 +1,7 @@
 //! One consumer of a pinned queue, in a process of its own.
 
 mod account;
+pub mod elements;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

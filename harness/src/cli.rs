@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Build(BuildArgs),
     /// Loads an object, attaches its programs, and prints what they push, field by field.
     Load(LoadArgs),
+    /// Shows what is in a pinned arena: queues, how full they are, who consumes, and what stands still.
+    Stat(StatArgs),
     /// Detaches and frees what is pinned in a folder.
     Unpin {
         /// The folder.
@@ -232,9 +234,12 @@ pub(crate) struct PinArgs {
 
 #[derive(Args)]
 pub(crate) struct ConsumeArgs {
-    /// The folder in which the queue is pinned.
+    /// The folder in which the queues are pinned: by `arenaq pin`, or by `arenaq load --pin`.
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) folder: PathBuf,
+    /// Consumes from this queue only, of those that `arenaq load` has pinned; may be given several times.
+    #[arg(long = "queue", value_name = "NAME")]
+    pub(crate) queues: Vec<String>,
     /// Ends after so many events.
     #[arg(long, value_name = "N")]
     pub(crate) events: Option<u64>,
@@ -247,7 +252,8 @@ pub(crate) struct ConsumeArgs {
     /// Waits so long for the right to consume, if somebody else has it.
     #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "0")]
     pub(crate) wait: Duration,
-    /// Writes each event, as `KEY VALUE`, before it leaves the queue.
+    /// Writes each event of a queue of pairs, as `KEY VALUE`, before it leaves the queue. Elements of other types are always
+    /// written, as `arenaq load` writes them.
     #[arg(long)]
     pub(crate) print: bool,
     /// Prints the summary as one JSON object, to standard error if --print is given.
@@ -317,6 +323,25 @@ pub(crate) struct LoadArgs {
     /// What to run meanwhile, with its arguments: it starts when all is attached, and with its end this ends.
     #[arg(last = true, value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub(crate) struct StatArgs {
+    /// The folder in which the queues are pinned.
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) folder: PathBuf,
+    /// Looks twice, shows what was seen, and ends; so it is where standard output is no terminal.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The time between two looks.
+    #[arg(long, value_parser = seconds, default_value = "1", value_name = "TIME")]
+    pub(crate) interval: Duration,
+    /// Breaks lines after so many columns [default: as wide as the terminal is].
+    #[arg(long, value_name = "COLUMNS")]
+    pub(crate) width: Option<usize>,
+    /// Prints one JSON object, and ends.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -2,13 +2,15 @@
 //!
 //! libbpf-rs walks the BTF: it is the parser that every object has passed through already.
 
+mod btf;
 mod columns;
 mod find;
 mod json;
 mod shape;
 mod text;
 
+pub(crate) use self::btf::btf;
 pub use self::columns::{Columns, Row};
-pub(crate) use self::find::{btf, element, size_of};
+pub(crate) use self::find::{element, name};
 pub use self::json::Element;
 pub use self::shape::Shape;

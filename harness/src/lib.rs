@@ -46,6 +46,7 @@ pub mod report;
 pub mod run;
 mod screen;
 pub mod signals;
+pub mod stat;
 pub mod taps;
 pub mod tell;
 mod trace;

@@ -99,9 +99,12 @@ pub fn load(options: &Options, interrupted: &AtomicBool, printer: &mut Printer) 
 pub fn pin(options: &Options, folder: &Path) -> Result<Vec<String>, Error> {
     let prepared = Prepared::new(options)?;
     let (loaded, taps) = prepared.load(options, None)?;
+    let names = taps.names();
+    // Whoever consumes from here on has the lock on the folder.
+    drop(taps);
     attach(&loaded)?;
     loaded.pin(folder, &[])?;
-    Ok(taps.names())
+    Ok(names)
 }
 
 /// An object that was read and looked at.

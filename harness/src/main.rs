@@ -8,7 +8,7 @@ mod documents;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use arenaq::KeyValue;
+use arenaq_harness::attached::elements;
 use arenaq_harness::pinned::{Unpinned, unpin};
 use arenaq_harness::printer::{Format, Printer};
 use arenaq_harness::report::Report;
 use arenaq_harness::run::run;
+use arenaq_harness::stat::Watch;
 use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
@@ -28,7 +30,7 @@ use arenaq_harness::{
 };
 use serde::Serialize;
 
-use crate::cli::{BuildArgs, Cli, Command, ConsumeArgs, Internal, LoadArgs, PinArgs, RunArgs};
+use crate::cli::{BuildArgs, Cli, Command, ConsumeArgs, Internal, LoadArgs, PinArgs, RunArgs, StatArgs};
 
 /// Exit codes beyond those of `Error::exit_code`.
 const NOT_ACCOUNTED: u8 = 1;
@@ -93,6 +95,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => trace(arguments),
         Command::Pin(arguments) => pin(&arguments),
         Command::Consume(arguments) => consume(arguments),
+        Command::Stat(arguments) => stat(&arguments),
         Command::Build(arguments) => make(arguments),
         Command::Load(arguments) => load_object(arguments),
         Command::Unpin { folder, json } => {
@@ -280,9 +283,45 @@ fn command_failed(command: &[OsString], status: i32) -> ExitCode {
     ExitCode::from(COMMAND_FAILED)
 }
 
+fn stat(arguments: &StatArgs) -> anyhow::Result<ExitCode> {
+    let interrupted = interruption()?;
+    let screen = Screen::of(&io::stdout());
+    let screen = arguments.width.map_or(screen, |columns| screen.with_columns(columns));
+    let mut watch = Watch::new(&arguments.folder)?;
+    let mut report = watch.look()?;
+    let is_live = io::stdout().is_terminal() && !arguments.once && !arguments.json;
+    loop {
+        if is_live {
+            // From the first place of a terminal that is empty.
+            say(&format_args!("\x1b[H\x1b[J{}", report.on(screen)))?;
+        }
+        signals::sleep_unless(&interrupted, arguments.interval);
+        if interrupted.load(Ordering::Relaxed) || report.removed && is_live {
+            return Ok(ExitCode::SUCCESS);
+        }
+        report = watch.look()?;
+        if !is_live {
+            break;
+        }
+    }
+    if arguments.json {
+        say(&serde_json::to_string(&report)?)?;
+    } else {
+        say(&report.on(screen))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn consume(arguments: ConsumeArgs) -> anyhow::Result<ExitCode> {
     let interrupted = interruption()?;
-    let ConsumeArgs { folder, events, duration, until_empty, wait, print, json } = arguments;
+    if !elements::carries_pairs(&arguments.folder)? {
+        return consume_elements(arguments, &interrupted);
+    }
+    let ConsumeArgs { folder, events, duration, until_empty, wait, print, json, queues } = arguments;
+    if let Some(queue) = queues.first() {
+        let reason = format!("--queue {queue}: `arenaq pin` has pinned one queue only, so leave it out");
+        return Err(Error::Usage(reason).into());
+    }
     let options = attached::Options { folder, events, duration, until_empty, wait };
     let hand_over = |event: KeyValue| {
         if print {
@@ -299,17 +338,42 @@ fn consume(arguments: ConsumeArgs) -> anyhow::Result<ExitCode> {
     Ok(if consumed.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCOUNTED) })
 }
 
+/// The last line of JSON.
+#[derive(Serialize)]
+struct Accounts<'a> {
+    account: &'a [elements::Account],
+}
+
+/// The same for elements of any type.
+fn consume_elements(arguments: ConsumeArgs, interrupted: &AtomicBool) -> anyhow::Result<ExitCode> {
+    let ConsumeArgs { folder, events, duration, until_empty, wait, json, queues, .. } = arguments;
+    let options = elements::Options { folder, queues, events, duration, until_empty, wait };
+    let format = if json { Format::Json } else { Format::Table(Screen::of(&io::stdout())) };
+    let mut printer = Printer::new(format, io::stdout()).or_end(cannot_emit);
+    let account = elements::consume(&options, interrupted, &mut printer)?;
+    if json {
+        printer.say(&serde_json::to_string(&Accounts { account: &account })?)?;
+    } else {
+        account.iter().try_for_each(|account| printer.say(account))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Writes an event that is still in the queue. If that fails the process ends here, as if it were killed: the
 /// next consumer gets the event.
 fn emit(event: KeyValue) {
-    match writeln!(io::stdout(), "{} {}", event.key, event.value) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => {
-            tell(format_args!("writing an event: {error}"));
-            std::process::exit(3);
-        }
+    if let Err(error) = writeln!(io::stdout(), "{} {}", event.key, event.value) {
+        cannot_emit(&error);
     }
+}
+
+/// Ends the process.
+fn cannot_emit(error: &io::Error) -> ! {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    tell(format_args!("writing an event: {error}"));
+    std::process::exit(3);
 }
 
 /// Becomes true when somebody wants this process to end.

@@ -41,6 +41,8 @@ pub struct Printer {
     to: BufWriter<Box<dyn Write>>,
     /// Whose titles were printed last.
     titled: Option<String>,
+    /// What happens if an element cannot be written, where each has to be before it leaves its queue.
+    ends: Option<fn(&io::Error) -> !>,
     is_gone: bool,
 }
 
@@ -62,7 +64,20 @@ struct Line<'l> {
 impl Printer {
     /// One that prints to a stream.
     pub fn new(format: Format, to: impl Write + 'static) -> Printer {
-        Printer { format, to: BufWriter::with_capacity(1 << 16, Box::new(to)), titled: None, is_gone: false }
+        Printer {
+            format,
+            to: BufWriter::with_capacity(1 << 16, Box::new(to)),
+            titled: None,
+            ends: None,
+            is_gone: false,
+        }
+    }
+
+    /// One that has written each element when it returns, before the element leaves its queue. If it cannot be written,
+    /// `end` ends this process: then it has not left, and the next consumer is handed it.
+    #[must_use]
+    pub fn or_end(self, end: fn(&io::Error) -> !) -> Printer {
+        Printer { ends: Some(end), ..self }
     }
 
     /// Whether nobody reads any more, as behind `| head`.
@@ -81,7 +96,11 @@ impl Printer {
             }
             Format::Table(screen) => self.row(screen, stream, bytes),
         };
-        self.noticed(printed)
+        let Some(end) = self.ends else { return self.noticed(printed) };
+        match printed.and_then(|()| self.to.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) => end(&error),
+        }
     }
 
     fn row(&mut self, screen: Screen, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {

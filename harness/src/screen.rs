@@ -34,6 +34,17 @@ impl Screen {
         }
     }
 
+    /// The same with another number of columns.
+    #[must_use]
+    pub fn with_columns(self, columns: usize) -> Screen {
+        Screen { columns: Some(columns), ..self }
+    }
+
+    /// How many columns there are, or so many where lines may have any length.
+    pub(crate) fn columns_or(self, columns: usize) -> usize {
+        self.columns.unwrap_or(columns)
+    }
+
     /// Whether so many columns do not fit.
     pub(crate) fn is_narrower_than(self, columns: usize) -> bool {
         self.columns.is_some_and(|own| own < columns)

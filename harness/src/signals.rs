@@ -7,6 +7,9 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What arenaq waits for: the ends of its children, and to be told to end. Others stay as they are.
 const NEEDED: [i32; 3] = [libc::SIGCHLD, libc::SIGINT, libc::SIGTERM];
@@ -32,6 +35,19 @@ pub fn settle() -> io::Result<()> {
     mask(libc::SIG_UNBLOCK, NEEDED.into_iter().fold(0, |bits, signal| bits | bit(signal)))?;
     // Ignored, the kernel would forget how children have ended.
     act(libc::SIGCHLD, libc::SIG_DFL)
+}
+
+/// Sleeps, and not longer than until somebody wants this process to end.
+pub fn sleep_unless(interrupted: &AtomicBool, longest: Duration) {
+    /// How late the end may be noticed.
+    const LOOK: Duration = Duration::from_millis(20);
+    let start = Instant::now();
+    while !interrupted.load(Ordering::Relaxed) {
+        match longest.checked_sub(start.elapsed()) {
+            Some(left) if !left.is_zero() => thread::sleep(left.min(LOOK)),
+            _ => return,
+        }
+    }
 }
 
 /// What was found by [`settle`]; nothing blocked and nothing ignored if that was not called.

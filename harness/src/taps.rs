@@ -131,6 +131,10 @@ impl Tap {
         Tap { receiver, stream, capacity, is_shown, consumed: 0, left: 0, is_stuck: false }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        self.stream.name()
+    }
+
     /// Hands up to `limit` elements to the printer. Returns how many, and why not more.
     fn take(&mut self, limit: u64, printer: &mut Printer) -> Result<(u64, Option<PopError>), Error> {
         let Tap { receiver, stream, .. } = self;
@@ -167,6 +171,11 @@ impl Taps {
 
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.iter().map(|tap| tap.stream.name().to_owned()).collect()
+    }
+
+    /// How much was handed over of each.
+    pub(crate) fn consumed_by_queue(&self) -> Vec<(String, u64)> {
+        self.0.iter().map(|tap| (tap.name().to_owned(), tap.consumed)).collect()
     }
 
     fn consumed(&self) -> u64 {

@@ -4,6 +4,7 @@ mod own {
     pub(crate) mod build;
     pub(crate) mod dist;
     pub(crate) mod load;
+    pub(crate) mod pinned;
     pub(crate) mod place;
 }
 mod support;

@@ -574,6 +574,11 @@ fn a_producer_frozen_between_swap_and_link_is_reported_until_it_goes_on() {
 
     // While it stands still, the kernel goes on behind it.
     loaded.drive(8, 5).expect("the program runs");
+    let seen = Outcome::of(&mut arenaq(&["stat", text(&folder), "--json", "--interval", "300ms"])).json();
+    let queue = &seen["queues"][0];
+    assert_eq!(queue["stuck"]["who"], "producer", "{seen}");
+    assert!(queue["stuck"]["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.3), "{seen}");
+    assert_eq!(number(queue, "len"), 6, "what it has swapped in, and what waits behind it: {seen}");
     let consumer = arenaq(&["consume", text(&folder), "--print", "--json", "--events", "7"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -240,18 +240,31 @@ impl Folder {
         if FileType::from_raw_mode(file.stx_mode.into()) == FileType::Directory {
             return Ok(Pin::Folder);
         }
-        let object = self.object(name).map_err(|error| error.to_string())?;
-        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))
-            .map_err(|error| format!("/proc/self/fdinfo: {error}"))?;
-        let id = |key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(key));
-            line.and_then(|value| value.trim().parse().ok())
-        };
-        Ok(match (id("link_id:"), id("map_id:")) {
+        let [link, map] = self.numbers(name, ["link_id:", "map_id:"])?;
+        Ok(match (link, map) {
             (Some(link), _) => Pin::Link(link),
             (None, Some(map)) => Pin::Map(map),
             (None, None) => Pin::Other,
         })
+    }
+
+    /// The id of the program that is attached by a pinned link.
+    pub(crate) fn program_of(&self, name: &str) -> Result<u32, Error> {
+        let [program] = self
+            .numbers(name.as_ref(), ["prog_id:"])
+            .map_err(|why| self.refusal(format!("opening {name}: {why}")))?;
+        program.ok_or_else(|| self.refusal(format!("{name} is no attached program")))
+    }
+
+    /// What the kernel says of the object behind a file, by keys that stand before numbers.
+    fn numbers<const N: usize>(&self, name: &OsStr, keys: [&str; N]) -> Result<[Option<u32>; N], String> {
+        let object = self.object(name).map_err(|error| error.to_string())?;
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))
+            .map_err(|error| format!("/proc/self/fdinfo: {error}"))?;
+        Ok(keys.map(|key| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|value| value.trim().parse().ok())
+        }))
     }
 
     fn object(&self, name: &OsStr) -> io::Result<OwnedFd> {

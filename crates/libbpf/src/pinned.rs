@@ -43,6 +43,7 @@ use crate::queue::Named;
 use crate::receiver::carried::{Carried, Recovered};
 use crate::receiver::doorbell::Doorbell;
 pub use crate::receiver::lock::Wait;
+use crate::receiver::lock::holder_ids;
 use crate::receiver::right;
 pub use crate::receiver::tally::Count;
 use crate::receiver::tally::Tally;
@@ -133,6 +134,27 @@ impl Pinned {
     /// [`Error::Arena`] if there is no queue of that name.
     pub fn total(&self, queue: &str) -> Result<Count, Error> {
         Ok(self.0.tally.of(Named::find(&self.0.queues, queue)?)?.total())
+    }
+
+    /// The processes that consume from a queue, or wait for the right to, as `/proc/locks` shows them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Arena`] if there is no queue of that name, [`Error::System`] if the folder cannot be looked at.
+    pub fn consumers(&self, queue: &str) -> Result<Vec<u32>, Error> {
+        let queue = Named::find(&self.0.queues, queue)?;
+        let ids = holder_ids(&self.0.locks[queue.number])?;
+        Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
+    }
+
+    /// The ids of the programs that are attached. Their BTF says what the queues carry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pinned`] if one was removed.
+    pub fn programs(&self) -> Result<Vec<u32>, Error> {
+        let Attached { folder, record, .. } = &*self.0;
+        record.links().map(|link| folder.program_of(&link)).collect()
     }
 
     /// Whether nothing pushes any more, because the folder or a pinned program in it was removed.

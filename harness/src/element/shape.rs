@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use libbpf_rs::btf::types::{Array, Composite, Enum, Enum64, Float, Int, IntEncoding, MemberAttr, Ptr};
 use libbpf_rs::btf::{Btf, BtfType, HasSize};
 
-use super::size_of;
+use super::btf::size_of;
 
 /// A type in C.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ fn assert_adds_up(account: &Value) {
 }
 
 /// Folders with names that are hard to print, to be listed by `ls -R tree`.
-fn plant_tree(place: &Place, folders: usize) {
+pub(super) fn plant_tree(place: &Place, folders: usize) {
     for i in 0..folders {
         let name = match i % 4 {
             0 => format!("plain {i}"),
@@ -70,7 +70,7 @@ fn plant_tree(place: &Place, folders: usize) {
 }
 
 /// What strace sees a command open, in order; `None`, loudly, where it is not there or may not.
-fn truth(place: &Place, command: &[&str], test: &str) -> Option<Vec<(String, i64)>> {
+pub(super) fn truth(place: &Place, command: &[&str], test: &str) -> Option<Vec<(String, i64)>> {
     let mut strace = place.program("/usr/bin/strace");
     strace.args(["-f", "-qq", "-xx", "-s", "300", "-e", "trace=openat", "-e", "signal=none", "-o", "truth"]);
     strace.args(command).env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
@@ -160,7 +160,7 @@ fn what_finds_no_room_is_said_by_queue_and_by_reason() {
 }
 
 /// An event of every kind of type, for one exec.
-const EVERYTHING: &str = r#"
+pub(super) const EVERYTHING: &str = r#"
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 struct {

@@ -169,8 +169,8 @@ impl Lock {
 }
 
 /// The processes that hold a lock on a folder, or wait for it.
-fn holders(folder: &Folder) -> String {
-    let Ok(status) = folder.status() else { return "somebody".to_owned() };
+pub(crate) fn holder_ids(folder: &Folder) -> Result<Vec<i32>, Error> {
+    let status = folder.status()?;
     let device = (major(status.st_dev), minor(status.st_dev));
     let mut holders: Vec<i32> = locks()
         .unwrap_or_default()
@@ -181,6 +181,11 @@ fn holders(folder: &Folder) -> String {
         .collect();
     holders.sort_unstable();
     holders.dedup();
+    Ok(holders)
+}
+
+fn holders(folder: &Folder) -> String {
+    let Ok(holders) = holder_ids(folder) else { return "somebody".to_owned() };
     if holders.is_empty() {
         return "a process that /proc/locks does not show (of another PID namespace, or there is no /proc)"
             .to_owned();

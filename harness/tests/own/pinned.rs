@@ -1,0 +1,236 @@
+//! `arenaq load --pin`, and `consume` and `stat` of what it has pinned.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::load::{EVERYTHING, load, place, plant_tree, truth};
+use super::place::{OPENSNOOP, Place};
+use crate::support::bpffs::Bpffs;
+use crate::support::{Outcome, kernel, number};
+
+/// How many elements the queue is made for.
+const CAPACITY: u64 = 64;
+
+/// An object that is pinned, and a command that waits until it may list a tree. Its opens go into the queue.
+struct Pinned {
+    place: Place,
+    folder: PathBuf,
+    lister: Child,
+    /// How many files it opens.
+    opens: u64,
+    _bpffs: Bpffs,
+}
+
+impl Pinned {
+    fn new(test: &str) -> Option<Pinned> {
+        let place = place(OPENSNOOP);
+        plant_tree(&place, 400);
+        let opens = truth(&place, &["ls", "-R", "tree"], test)?.len() as u64;
+        let bpffs = Bpffs::mount();
+        let folder = bpffs.path("opens");
+        let mut lister = place.program("/bin/sh");
+        lister.args(["-c", "read go; exec ls -R tree"]).env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        let lister = lister.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+        let (set, capacity) = (format!("tgid={}", lister.id()), format!("opens={CAPACITY}"));
+        let arguments = ["--set", &set, "--capacity", &capacity, "--json", "--pin", text(&folder)];
+        let outcome = Outcome::of(&mut load(&place, &arguments));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert_eq!(outcome.json()["queues"], serde_json::json!(["opens"]));
+        Some(Pinned { place, folder, lister, opens, _bpffs: bpffs })
+    }
+
+    fn list(&mut self) {
+        let mut stdin = self.lister.stdin.take().expect("it is asked once");
+        stdin.write_all(b"go\n").expect("it waits");
+        assert!(self.lister.wait().expect("it ends").success());
+    }
+
+    fn arenaq(&self, command: &str, arguments: &[&str]) -> Command {
+        self.place.arenaq(&[&[command, text(&self.folder)], arguments].concat())
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Outcome {
+        Outcome::within(Duration::from_secs(60), &mut self.arenaq(command, arguments))
+    }
+
+    /// What `arenaq stat` says of the queue.
+    fn stat(&self) -> Value {
+        let outcome = self.run("stat", &["--json", "--interval", "200ms"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        outcome.json()["queues"][0].clone()
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = self.lister.kill();
+        let _ = self.lister.wait();
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("it is text")
+}
+
+fn account(outcome: &Outcome) -> Value {
+    let last = outcome.stdout.lines().last().unwrap_or_else(|| panic!("{outcome:?}"));
+    let last: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {last}"));
+    last["account"][0].clone()
+}
+
+#[test]
+fn what_one_consumer_of_a_pinned_object_leaves_the_next_one_prints() {
+    let test = "a pinned object";
+    let Some(_guard) = kernel(test) else { return };
+    let Some(mut pinned) = Pinned::new(test) else { return };
+    pinned.list();
+    let first = pinned.run("consume", &["--json", "--events", "3"]);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    assert_eq!(first.stdout.lines().count(), 4, "{first:?}");
+    assert!(first.stdout.starts_with("{\"queue\":\"opens\",\"element\":{\"time\":"), "{first:?}");
+    assert_eq!(number(&account(&first), "consumed"), 3);
+
+    let table = pinned.run("consume", &["--events", "2", "--queue", "opens"]);
+    let lines: Vec<_> = table.stdout.lines().collect();
+    assert_eq!((table.code, lines[0]), (Some(0), "opens:"), "{table:?}");
+    assert!(
+        lines[1].ends_with("comm  file") && lines[4].starts_with("MPSC queue opens: 2 consumed, 5 by all, "),
+        "{table:?}"
+    );
+
+    let last = pinned.run("consume", &["--json", "--until-empty"]);
+    let account = account(&last);
+    assert_eq!(number(&account, "consumed") + 5, number(&account, "consumed_by_all"), "{account}");
+    assert_eq!(number(&account, "left"), 0, "{account}");
+    let dropped = number(&account, "dropped.full");
+    assert!(dropped > 0, "{account}");
+    assert_eq!(number(&account, "consumed_by_all") + dropped, pinned.opens, "{account}");
+
+    let unknown = pinned.run("consume", &["--queue", "none"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stderr.contains("there is no such queue. There is: opens"), "{unknown:?}");
+
+    // One that waits ends with what it consumes from.
+    let mut waiting = pinned.arenaq("consume", &["--json"]);
+    let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    crate::support::wait_for("the consumer", || {
+        !pinned.stat()["consumers"].as_array().is_some_and(Vec::is_empty)
+    });
+    assert_eq!(pinned.run("unpin", &[]).code, Some(0));
+    let ended = Outcome::from(&waiting.wait_with_output().expect("it ends"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("was removed: this consumes what is left"), "{ended:?}");
+}
+
+#[test]
+fn a_full_queue_nobody_who_consumes_and_a_consumer_that_is_stopped_are_seen_at_a_glance() {
+    let test = "a glance";
+    let Some(_guard) = kernel(test) else { return };
+    let Some(mut pinned) = Pinned::new(test) else { return };
+    let empty = pinned.stat();
+    assert_eq!(
+        (empty["type"].as_str(), number(&empty, "capacity")),
+        (Some("struct event"), CAPACITY),
+        "{empty}"
+    );
+    assert_eq!((number(&empty, "len"), empty["full"].as_bool()), (0, Some(false)), "{empty}");
+
+    pinned.list();
+    let full = pinned.stat();
+    let (len, dropped) = (number(&full, "len"), number(&full, "dropped.full"));
+    assert!(len >= CAPACITY && dropped > 0 && full["full"] == true, "{full}");
+    assert_eq!(len + dropped, pinned.opens, "{full}");
+    assert_eq!(full["consumers"], serde_json::json!([]), "{full}");
+    assert_eq!(full["stuck"], Value::Null, "{full}");
+    for width in ["80", "40"] {
+        let shown = pinned.run("stat", &["--once", "--interval", "50ms", "--width", width]).stdout;
+        for seen in [" FULL", "dropped (full ", "nobody consumes", "struct event", "/s"] {
+            assert!(shown.contains(seen), "{seen}, {width}:\n{shown}");
+        }
+        let width: usize = width.parse().expect("a number");
+        // A path is one word.
+        let lines = shown.lines().skip_while(|line| !line.starts_with("MPSC"));
+        let longest = lines.map(|line| line.chars().count()).max();
+        assert!(longest.is_some_and(|longest| longest <= width), "{width}:\n{shown}");
+    }
+
+    let mut consumer = pinned.arenaq("consume", &["--json"]);
+    let mut consumer = consumer.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(consumer.stdout.take().expect("a pipe")).read_line(&mut line).expect("an element");
+    kill_process(Pid::from_child(&consumer), Signal::STOP).expect("it runs");
+    let stopped = pinned.stat();
+    let who = &stopped["consumers"][0];
+    assert_eq!(
+        (who["pid"].as_u64(), who["name"].as_str()),
+        (Some(consumer.id().into()), Some("arenaq")),
+        "{stopped}"
+    );
+    assert!(who["stopped_seconds"].as_f64().is_some_and(|seconds| seconds >= 0.1), "{stopped}");
+    let shown = pinned.run("stat", &["--once", "--interval", "200ms"]).stdout;
+    assert!(shown.contains(&format!("consumer {} (arenaq) is STOPPED, 0.", consumer.id())), "{shown}");
+    consumer.kill().expect("it is ours");
+    consumer.wait().expect("it is ours");
+    assert_eq!(pinned.stat()["consumers"], serde_json::json!([]));
+}
+
+#[test]
+fn an_object_with_queues_of_both_kinds_is_pinned_and_only_its_ring_needs_who_knows_the_type() {
+    let Some(_guard) = kernel("both kinds") else { return };
+    let place = place(EVERYTHING);
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("everything");
+    let pinned = Outcome::of(&mut load(&place, &["--json", "--set", "tgid=0", "--pin", text(&folder)]));
+    assert_eq!(pinned.code, Some(0), "{pinned:?}");
+    let mut queues: Vec<Value> = pinned.json()["queues"].as_array().expect("names").clone();
+    queues.sort_by_key(Value::to_string);
+    assert_eq!(queues, ["all[0]", "all[1]", "numbers"]);
+
+    let stat =
+        Outcome::of(&mut place.arenaq(&["stat", text(&folder), "--json", "--interval", "50ms"])).json();
+    let mut types: Vec<_> = stat["queues"]
+        .as_array()
+        .expect("queues")
+        .iter()
+        .map(|queue| {
+            (queue["queue"].as_str(), queue["kind"].as_str(), queue["type"].as_str(), queue["len"].as_u64())
+        })
+        .collect();
+    types.sort_unstable();
+    let ring = (Some("MPMC"), Some("struct everything"), Some(0));
+    assert_eq!(
+        types,
+        [
+            (Some("all[0]"), ring.0, ring.1, ring.2),
+            (Some("all[1]"), ring.0, ring.1, ring.2),
+            (Some("numbers"), Some("MPSC"), Some("__u32"), Some(0)),
+        ]
+    );
+    let consume = |arguments: &[&str]| {
+        let mut command = place.arenaq(&[&["consume", text(&folder), "--until-empty"], arguments].concat());
+        Outcome::within(Duration::from_secs(60), &mut command)
+    };
+    assert_eq!(consume(&["--queue", "numbers"]).code, Some(0));
+    let refused = consume(&[]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("--queue NAME leaves it out"), "{refused:?}");
+}
+
+#[test]
+fn what_is_not_pinned_cannot_be_looked_at() {
+    let Some(_guard) = kernel("nothing pinned") else { return };
+    let place = Place::new();
+    let bpffs = Bpffs::mount();
+    for (folder, says) in
+        [(bpffs.path("none"), "there is no such folder"), (place.path(""), "not on a BPF file system")]
+    {
+        let outcome = Outcome::of(&mut place.arenaq(&["stat", text(&folder)]));
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(3), ""), "{outcome:?}");
+        assert!(outcome.stderr.contains(says), "{outcome:?}");
+    }
+}
