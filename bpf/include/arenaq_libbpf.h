@@ -230,4 +230,51 @@ static inline int arenaq_libbpf_create(const struct arenaq_queues *queues, const
 	return arenaq_queues_create_loaded(queues, base, bpf_map__max_entries(map) * page, size, arena);
 }
 
+static inline int arenaq_libbpf_ring(void *context, void *data, size_t size)
+{
+	(void)context;
+	(void)data;
+	(void)size;
+	return 0;
+}
+
+/*
+ * What the programs of a loaded object ring that has an ARENAQ_DOORBELL; free it with ring_buffer__free(). NULL if the object
+ * has none. For an event loop, ring_buffer__epoll_fd() is a file descriptor: between arenaq_consumer_sleep() and
+ * arenaq_consumer_wake() it becomes readable when an element comes; let ring_buffer__consume() empty it before.
+ */
+static inline struct ring_buffer *arenaq_libbpf_doorbell(const struct bpf_object *object)
+{
+	struct bpf_map *map = object ? bpf_object__find_map_by_name(object, "doorbell") : NULL;
+
+	return map ? ring_buffer__new(bpf_map__fd(map), arenaq_libbpf_ring, NULL, NULL) : NULL;
+}
+
+/* For so many milliseconds a consumer sleeps at most: a ring may have been another one's. */
+#define ARENAQ_LIBBPF_SLICE 50
+
+/*
+ * Sleeps until an element comes, `milliseconds` are over, or the slice is; or not at all, if an element is there. Pop after it,
+ * and wait again if there was none. INVALID if the consumer is not open.
+ */
+static inline int arenaq_libbpf_wait(const struct arenaq_consumer *consumer, struct ring_buffer *doorbell,
+				     int milliseconds)
+{
+	int slice = milliseconds < 0 || milliseconds > ARENAQ_LIBBPF_SLICE ? ARENAQ_LIBBPF_SLICE : milliseconds;
+	int status;
+
+	if (!doorbell)
+		return DS_ERROR_INVALID;
+	/* What rings from now on counts. */
+	ring_buffer__consume(doorbell);
+	status = arenaq_consumer_sleep(consumer);
+	if (status == DS_ERROR_BUSY)
+		return DS_SUCCESS;
+	if (status != DS_SUCCESS)
+		return status;
+	ring_buffer__poll(doorbell, slice);
+	arenaq_consumer_wake(consumer);
+	return DS_SUCCESS;
+}
+
 #endif /* ARENAQ_LIBBPF_H */

@@ -137,6 +137,13 @@ int arenaq_consumer_open(const struct arenaq_arena *arena, const char *name, siz
  * this end.
  */
 int arenaq_consumer_pop(const struct arenaq_consumer *consumer, void *element, size_t size);
+/*
+ * Says that the caller is about to sleep until a program calls arenaq_notify(). BUSY if an element is there or on its way, and
+ * then nothing was said. arenaq_libbpf_wait() is all of it.
+ */
+int arenaq_consumer_sleep(const struct arenaq_consumer *consumer);
+/* After the sleep, whatever ended it. */
+void arenaq_consumer_wake(const struct arenaq_consumer *consumer);
 void arenaq_consumer_close(struct arenaq_consumer *consumer);
 
 /* ---- The same, of elements of one type ---- */

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use queues::arena::{ByteConsumer, ByteProducer, Owner};
+use queues::eventcount::{EventCount, Ticket};
+use queues::platform::Native;
 use queues::{PopError, PushError, Status};
 
 use crate::arena::{Attached, Shared};
@@ -29,7 +31,32 @@ pub struct Consumer {
     end: UnsafeCell<ByteConsumer<'static>>,
     /// Whether somebody pops: of two threads at once one is refused.
     is_used: AtomicBool,
+    /// What it sleeps on, and that it has said so.
+    events: Option<&'static EventCount<Native>>,
+    ticket: UnsafeCell<Option<Ticket>>,
     _arena: Arc<Shared>,
+}
+
+impl Consumer {
+    /// Runs an operation that one thread at a time may run.
+    fn alone<R>(
+        &self,
+        operation: impl FnOnce(&mut ByteConsumer<'static>, &mut Option<Ticket>) -> R,
+    ) -> Option<R> {
+        if self.is_used.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        // SAFETY: the flag is ours.
+        let result = unsafe { operation(&mut *self.end.get(), &mut *self.ticket.get()) };
+        self.is_used.store(false, Ordering::Release);
+        Some(result)
+    }
+
+    fn withdraw(&self, ticket: &mut Option<Ticket>) {
+        if let (Some(ticket), Some(events)) = (ticket.take(), self.events) {
+            events.cancel(ticket);
+        }
+    }
 }
 
 fn check_size(element: u64, size: usize, name: &str) -> Result<(), Failure> {
@@ -120,7 +147,10 @@ pub unsafe extern "C" fn arenaq_consumer_open(
         let end = arena.shared.arena.byte_consumer(name, owner)?;
         check_size(end.element().size, size, name)?;
         let end = UnsafeCell::new(end);
-        let consumer = Consumer { end, is_used: AtomicBool::new(false), _arena: arena.shared.clone() };
+        let events = arena.shared.arena.event_count_of(name).ok();
+        let is_used = AtomicBool::new(false);
+        let ticket = UnsafeCell::new(None);
+        let consumer = Consumer { end, is_used, events, ticket, _arena: arena.shared.clone() };
         *place = Box::into_raw(Box::new(consumer));
         Ok(())
     })())
@@ -141,22 +171,55 @@ pub unsafe extern "C" fn arenaq_consumer_pop(
     let Some(consumer) = (unsafe { consumer.as_ref() }).filter(|_| !element.is_null()) else {
         return Status::Invalid.code();
     };
-    if consumer.is_used.swap(true, Ordering::Acquire) {
-        return Status::Invalid.code();
+    let popped: Option<Result<(), PopError>> = consumer.alone(|end, _| {
+        if (size as u64).checked_next_multiple_of(8) != Some(end.element().size) {
+            return Err(PopError::Invalid);
+        }
+        end.pop_with(|bytes| {
+            // SAFETY: the caller's promise; the element has at least `size` bytes.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), element.cast::<u8>(), size) };
+        })
+    });
+    popped.map_or(Status::Invalid, Status::from).code()
+}
+
+/// See the header.
+///
+/// # Safety
+///
+/// `consumer` is open or null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_consumer_sleep(consumer: *const Consumer) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(consumer) = (unsafe { consumer.as_ref() }) else { return Status::Invalid.code() };
+    let slept = consumer.alone(|end, ticket| {
+        if let Some(events) = consumer.events {
+            *ticket = ticket.take().filter(|ticket| !events.is_notified(ticket));
+            if ticket.is_none() {
+                *ticket = events.prepare();
+            }
+        }
+        // Announced, then looked at: a push that this does not see sees the announcement.
+        if end.is_drained() {
+            return Status::Success;
+        }
+        consumer.withdraw(ticket);
+        Status::Busy
+    });
+    slept.unwrap_or(Status::Invalid).code()
+}
+
+/// See the header.
+///
+/// # Safety
+///
+/// `consumer` is open or null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_consumer_wake(consumer: *const Consumer) {
+    // SAFETY: the caller's promise.
+    if let Some(consumer) = unsafe { consumer.as_ref() } {
+        consumer.alone(|_, ticket| consumer.withdraw(ticket));
     }
-    // SAFETY: the flag is ours.
-    let end = unsafe { &mut *consumer.end.get() };
-    let popped: Result<(), PopError> =
-        if (size as u64).checked_next_multiple_of(8) == Some(end.element().size) {
-            end.pop_with(|bytes| {
-                // SAFETY: the caller's promise; the element has at least `size` bytes.
-                unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), element.cast::<u8>(), size) };
-            })
-        } else {
-            Err(PopError::Invalid)
-        };
-    consumer.is_used.store(false, Ordering::Release);
-    Status::from(popped).code()
 }
 
 /// See the header.
@@ -168,6 +231,7 @@ pub unsafe extern "C" fn arenaq_consumer_pop(
 pub unsafe extern "C" fn arenaq_consumer_close(consumer: *mut Consumer) {
     if !consumer.is_null() {
         // SAFETY: the caller's promise.
-        drop(unsafe { Box::from_raw(consumer) });
+        let consumer = unsafe { Box::from_raw(consumer) };
+        consumer.alone(|_, ticket| consumer.withdraw(ticket));
     }
 }

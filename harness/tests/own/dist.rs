@@ -65,6 +65,7 @@ fn the_archive_is_enough_for_programs_in_c_and_in_cpp_and_each_event_is_accounte
         assert_eq!(times("1000 popped, 0 dropped"), 2, "{made:?}");
         assert_eq!(times("1000 popped and dropped, some dropped: 1"), 2, "{made:?}");
         assert_eq!(times("5000050000"), 2, "{made:?}");
+        assert_eq!(times("3 popped after a sleep: 1"), 2, "{made:?}");
     }
 
     // The types of the elements are checked in both languages.

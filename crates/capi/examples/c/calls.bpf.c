@@ -13,6 +13,8 @@ struct {
 #include "arenaq.h"
 #include "calls.h"
 
+ARENAQ_DOORBELL;
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u32 tgid = 0;
@@ -28,6 +30,7 @@ int on_call(__u64 *context)
 		return 0;
 	call.number = number++;
 	bpf_get_current_comm(call.comm, sizeof(call.comm));
-	arenaq_push(&calls, &call); /* one that finds no room counts itself */
+	if (arenaq_push(&calls, &call) == DS_SUCCESS) /* one that finds no room counts itself */
+		arenaq_notify(&calls);
 	return 0;
 }

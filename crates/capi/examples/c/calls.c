@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Loads an object of calls.bpf.c, makes some calls of getppid(), and accounts for each. It is C11 and C++17. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,18 @@ static unsigned run(unsigned every)
 	return popped;
 }
 
+/* Three calls, some time apart. */
+static void *call_later(void *unused)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		usleep(120000);
+		syscall(SYS_getppid);
+	}
+	return unused;
+}
+
 int main(int count, char **arguments)
 {
 	struct bpf_object *object = bpf_object__open_file(arguments[count - 1], NULL);
@@ -51,7 +64,10 @@ int main(int count, char **arguments)
 	struct arenaq_stat stat;
 	struct bpf_program *program;
 	struct bpf_link *link;
-	unsigned popped;
+	struct ring_buffer *doorbell;
+	unsigned popped, waits = 0;
+	struct call call;
+	pthread_t thread;
 
 	if (!object)
 		return 2;
@@ -81,6 +97,19 @@ int main(int count, char **arguments)
 	popped = run(500);
 	must(arenaq_arena_stat(arena, "calls", &stat), "the account");
 	printf("%u popped and dropped, some dropped: %d\n", popped + (unsigned)stat.full, stat.full > 0);
+
+	doorbell = arenaq_libbpf_doorbell(object);
+	if (!doorbell || pthread_create(&thread, NULL, call_later, NULL))
+		return 8;
+	for (popped = 0; popped < 3;) {
+		must(arenaq_libbpf_wait(calls.ends.consumer, doorbell, -1), "waiting");
+		waits++;
+		while (arenaq_pop(&calls, &call) == DS_SUCCESS)
+			popped++;
+	}
+	pthread_join(thread, NULL);
+	ring_buffer__free(doorbell);
+	printf("%u popped after a sleep: %d\n", popped, waits > 3);
 
 	bpf_link__destroy(link);
 	arenaq_close(&calls);
