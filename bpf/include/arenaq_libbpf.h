@@ -22,6 +22,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <bpf/btf.h>
@@ -228,6 +229,24 @@ static inline int arenaq_libbpf_create(const struct arenaq_queues *queues, const
 	if (!base)
 		return DS_ERROR_INVALID;
 	return arenaq_queues_create_loaded(queues, base, bpf_map__max_entries(map) * page, size, arena);
+}
+
+/*
+ * The queues that another process has made in a BPF arena, of which this one has the map: inherited, or pinned and opened with
+ * bpf_obj_get(). That process has to tell where the arena lies (bpf_map__initial_value()), its pages (bpf_map__max_entries()),
+ * and arenaq_arena_header(). INVALID if something else is mapped there.
+ */
+static inline int arenaq_libbpf_attach(int map, void *base, size_t length, uintptr_t header, struct arenaq_arena **arena)
+{
+	void *mapped = mmap(base, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, map, 0);
+	int status;
+
+	if (mapped == MAP_FAILED)
+		return DS_ERROR_INVALID;
+	status = mapped == base ? arenaq_arena_attach(base, length, header, arena) : DS_ERROR_INVALID;
+	if (status != DS_SUCCESS)
+		munmap(mapped, length);
+	return status;
 }
 
 static inline int arenaq_libbpf_ring(void *context, void *data, size_t size)

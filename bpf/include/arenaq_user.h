@@ -133,6 +133,12 @@ void arenaq_producer_close(struct arenaq_producer *producer);
 int arenaq_consumer_open(const struct arenaq_arena *arena, const char *name, size_t size,
 			 struct arenaq_consumer **consumer);
 /*
+ * The same in the place of a process that consumed from an MPSC queue and is known to have died: its process id is in the text
+ * of the BUSY. Nothing is lost; nodes that it held stay lost to the queue.
+ */
+int arenaq_consumer_take_over(const struct arenaq_arena *arena, const char *name, size_t size,
+			      struct arenaq_consumer **consumer);
+/*
  * NOT_FOUND if the queue is empty, BUSY if somebody is in the middle of an operation, INVALID if another thread pops from
  * this end.
  */

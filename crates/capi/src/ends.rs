@@ -8,7 +8,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use queues::arena::{ByteConsumer, ByteProducer, Owner};
+use queues::arena::{Arena, ArenaError, ByteConsumer, ByteProducer, Owner};
 use queues::eventcount::{EventCount, Ticket};
 use queues::platform::Native;
 use queues::{PopError, PushError, Status};
@@ -138,22 +138,58 @@ pub unsafe extern "C" fn arenaq_consumer_open(
     size: usize,
     consumer: *mut *mut Consumer,
 ) -> c_int {
-    code((|| {
-        // SAFETY: the caller's promise.
-        let (arena, place) = unsafe { (shared("arena", arena)?, exclusive("consumer", consumer)?) };
-        // SAFETY: the caller's promise.
-        let name = unsafe { text("the name of the queue", name) }?;
-        let owner = NonZero::new(std::process::id()).map_or(Owner::ANONYMOUS, Owner::process);
-        let end = arena.shared.arena.byte_consumer(name, owner)?;
-        check_size(end.element().size, size, name)?;
-        let end = UnsafeCell::new(end);
-        let events = arena.shared.arena.event_count_of(name).ok();
-        let is_used = AtomicBool::new(false);
-        let ticket = UnsafeCell::new(None);
-        let consumer = Consumer { end, is_used, events, ticket, _arena: arena.shared.clone() };
-        *place = Box::into_raw(Box::new(consumer));
-        Ok(())
-    })())
+    // SAFETY: the caller's promise.
+    code(unsafe { open(arena, name, size, consumer, Arena::byte_consumer) })
+}
+
+/// See the header.
+///
+/// # Safety
+///
+/// As [`arenaq_producer_open`]; whoever consumed from the queue, if it is an MPSC queue, has died, and what it did happened
+/// before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_consumer_take_over(
+    arena: *const Attached,
+    name: *const c_char,
+    size: usize,
+    consumer: *mut *mut Consumer,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let take_over =
+        |arena: &Arena<'static>, name: &str, owner| unsafe { arena.byte_consumer_after_death(name, owner) };
+    // SAFETY: the caller's promise.
+    code(unsafe { open(arena, name, size, consumer, take_over) })
+}
+
+/// Opens a consumer.
+///
+/// # Safety
+///
+/// As [`arenaq_producer_open`].
+unsafe fn open(
+    arena: *const Attached,
+    name: *const c_char,
+    size: usize,
+    consumer: *mut *mut Consumer,
+    end: impl FnOnce(&Arena<'static>, &str, Owner) -> Result<ByteConsumer<'static>, ArenaError>,
+) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    let (arena, place) = unsafe { (shared("arena", arena)?, exclusive("consumer", consumer)?) };
+    // SAFETY: the caller's promise.
+    let name = unsafe { text("the name of the queue", name) }?;
+    let owner = NonZero::new(std::process::id()).map_or(Owner::ANONYMOUS, Owner::process);
+    let end = end(&arena.shared.arena, name, owner)?;
+    check_size(end.element().size, size, name)?;
+    let consumer = Consumer {
+        end: UnsafeCell::new(end),
+        is_used: AtomicBool::new(false),
+        events: arena.shared.arena.event_count_of(name).ok(),
+        ticket: UnsafeCell::new(None),
+        _arena: arena.shared.clone(),
+    };
+    *place = Box::into_raw(Box::new(consumer));
+    Ok(())
 }
 
 /// See the header.

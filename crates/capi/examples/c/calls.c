@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "arenaq_libbpf.h"
@@ -65,6 +66,12 @@ int main(int count, char **arguments)
 	struct bpf_program *program;
 	struct bpf_link *link;
 	struct ring_buffer *doorbell;
+	struct bpf_map *map;
+	uintptr_t header;
+	size_t size;
+	void *base;
+	pid_t child;
+	int ended;
 	unsigned popped, waits = 0;
 	struct call call;
 	pthread_t thread;
@@ -112,6 +119,26 @@ int main(int count, char **arguments)
 	printf("%u popped after a sleep: %d\n", popped, waits > 3);
 
 	bpf_link__destroy(link);
+	arenaq_close(&calls);
+
+	/* Another process has no arena, and maps it. */
+	map = arenaq_libbpf_map(object);
+	base = bpf_map__initial_value(map, &size);
+	header = arenaq_arena_header(arena);
+	child = fork();
+	if (child == 0) {
+		must(arenaq_libbpf_attach(bpf_map__fd(map), base, bpf_map__max_entries(map) * (size_t)getpagesize(), header,
+					  &arena),
+		     "attaching");
+		must(arenaq_open_consumer(arena, "calls", &calls), "opening the queue in a child");
+		_exit(arenaq_pop(&calls, &call) == DS_ERROR_NOT_FOUND ? 0 : 9);
+	}
+	if (waitpid(child, &ended, 0) != child || ended)
+		return 9;
+	/* It died without closing its end. */
+	if (arenaq_open_consumer(arena, "calls", &calls) != DS_ERROR_BUSY)
+		return 10;
+	must(arenaq_consumer_take_over(arena, "calls", sizeof(call), &calls.ends.consumer), "taking over");
 	arenaq_close(&calls);
 	must(arenaq_open_consumer(arena, "calls", &calls), "opening the queue again");
 	arenaq_close(&calls);
