@@ -3,12 +3,13 @@
 mod account;
 pub mod elements;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arenaq::KeyValue;
+use arenaq::arena::ArenaError;
 
 pub use self::account::Consumed;
 use self::account::{Course, add_up};
@@ -48,13 +49,15 @@ pub fn consume(
     interrupted: &AtomicBool,
     hand_over: impl Fn(KeyValue) + Sync,
 ) -> Result<Consumed, Error> {
-    let pinned = Pinned::attach(&options.folder)?;
+    let pinned =
+        Pinned::attach(&options.folder).map_err(|error| without_its_queue(error, &options.folder))?;
     let mut course = Course::default();
     let wait = Wait { longest: options.wait, interrupted };
-    let mut consumer = pinned.wait_for_consumer(wait, |event| {
+    let consumer = pinned.wait_for_consumer(wait, |event| {
         course.recovered += 1;
         hand_over(event);
-    })?;
+    });
+    let mut consumer = consumer.map_err(|error| without_its_queue(error.into(), &options.folder))?;
 
     let control = Control::new(options.events);
     control.no_more.store(options.until_empty, Ordering::Relaxed);
@@ -95,4 +98,20 @@ fn has_more_than_was_pushed(pinned: &Pinned) -> bool {
     // In this order: what has come out by now was counted, or is in flight, when the counters are read.
     let Ok(total) = pinned.total() else { return false };
     pinned.counters().is_ok_and(|counters| total.consumed > counters.pushed + counters.in_flight())
+}
+
+/// Nobody has named the queue that is missing: it was there when the arena was pinned, and somebody has written over its name.
+fn without_its_queue(error: Error, folder: &Path) -> Error {
+    use arenaq_libbpf::Error as Library;
+    match error {
+        Error::Library(Library::Arena(absent @ ArenaError::Absent { .. })) => {
+            Error::Library(Library::Pinned {
+                folder: folder.to_owned(),
+                reason: format!(
+                    "{absent}: somebody has written over it. `arenaq unpin` the folder, and pin it anew"
+                ),
+            })
+        }
+        other => other,
+    }
 }
