@@ -57,7 +57,7 @@ pub fn consume(
         course.recovered += 1;
         hand_over(event);
     });
-    let mut consumer = consumer.map_err(|error| without_its_queue(error.into(), &options.folder))?;
+    let mut consumer = consumer.map_err(|error| without_its_queue(error, &options.folder))?;
 
     let control = Control::new(options.events);
     control.no_more.store(options.until_empty, Ordering::Relaxed);
