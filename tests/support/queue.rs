@@ -134,14 +134,14 @@ impl<C: CountPolicy> Producer for RingProducer<'_, C> {
     fn push(&mut self, value: KeyValue) -> Result<(), PushError> {
         match self {
             RingProducer::OfMany(queue) => queue.push(value),
-            RingProducer::Single(producer) => alone(producer.push(value), PushError::Contended),
+            RingProducer::Single(producer) => alone(producer.push(value), &PushError::Contended),
         }
     }
 
     fn push_many(&mut self, values: &[KeyValue]) -> Result<usize, PushError> {
         match self {
             RingProducer::OfMany(queue) => queue.push_many(values),
-            RingProducer::Single(producer) => alone(producer.push_many(values), PushError::Contended),
+            RingProducer::Single(producer) => alone(producer.push_many(values), &PushError::Contended),
         }
     }
 }
@@ -159,21 +159,21 @@ impl<C: CountPolicy> Consumer for RingConsumer<'_, C> {
     fn pop(&mut self) -> Result<KeyValue, PopError> {
         match self {
             RingConsumer::OfMany(queue) => queue.pop(),
-            RingConsumer::Single(consumer) => alone(consumer.pop(), PopError::Contended),
+            RingConsumer::Single(consumer) => alone(consumer.pop(), &PopError::Contended),
         }
     }
 
     fn pop_with<R>(&mut self, hand_over: impl FnOnce(KeyValue) -> R) -> Result<R, PopError> {
         match self {
             RingConsumer::OfMany(queue) => queue.pop_with(hand_over),
-            RingConsumer::Single(consumer) => alone(consumer.pop_with(hand_over), PopError::Contended),
+            RingConsumer::Single(consumer) => alone(consumer.pop_with(hand_over), &PopError::Contended),
         }
     }
 
     fn drain(&mut self, limit: u64, hand_over: impl FnMut(KeyValue)) -> Result<u64, PopError> {
         match self {
             RingConsumer::OfMany(queue) => queue.drain(limit, hand_over),
-            RingConsumer::Single(consumer) => alone(consumer.drain(limit, hand_over), PopError::Contended),
+            RingConsumer::Single(consumer) => alone(consumer.drain(limit, hand_over), &PopError::Contended),
         }
     }
 
@@ -204,8 +204,8 @@ impl<C: CountPolicy> Consumer for RingConsumer<'_, C> {
 }
 
 /// Nobody else claims positions, so a single end loses none.
-fn alone<R, E: PartialEq + std::fmt::Debug>(result: Result<R, E>, lost: E) -> Result<R, E> {
-    assert!(!matches!(&result, Err(error) if *error == lost), "a single end lost a claim: {lost:?}");
+fn alone<R, E: PartialEq + std::fmt::Debug>(result: Result<R, E>, lost: &E) -> Result<R, E> {
+    assert!(!matches!(&result, Err(error) if error == lost), "a single end lost a claim: {lost:?}");
     result
 }
 
