@@ -47,6 +47,8 @@ mod error;
 mod handles;
 mod header;
 mod look;
+mod name;
+mod owner;
 mod places;
 mod queues;
 mod region;
@@ -55,13 +57,14 @@ mod spec;
 use alloc::vec::Vec;
 
 pub use self::bytes::{ByteConsumer, ByteProducer};
-pub use self::consumer::Owner;
-pub use self::directory::{Entry, Name};
+pub use self::directory::Entry;
 pub use self::error::{ArenaError, CreateError};
 pub use self::handles::{Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Queue, QueueInfo};
-pub use self::header::{ArenaHeader, MAGIC, VERSION, site};
+pub use self::header::{ArenaHeader, MAGIC, MAX_QUEUES, VERSION, site};
 pub use self::look::{Front, Look};
-pub use self::places::{MAX_QUEUES, Places};
+pub use self::name::Name;
+pub use self::owner::Owner;
+pub use self::places::Places;
 pub use self::region::Region;
 pub use self::spec::{Placed, Spec};
 

@@ -5,8 +5,9 @@ use alloc::vec;
 use core::ptr;
 
 use super::Arena;
-use super::consumer::{ConsumerClaim, Owner};
+use super::consumer::ConsumerClaim;
 use super::error::ArenaError;
+use super::owner::Owner;
 use super::queues::{Found, Parts, stride};
 use crate::count::{CountPolicy, Counted, Uncounted};
 use crate::drops::Drops;

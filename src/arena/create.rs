@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use core::num::NonZero;
 
 use super::Arena;
-use super::directory::{Name, NativeEntry};
+use super::directory::NativeEntry;
 use super::error::{ArenaError, CreateError};
 use super::header::{ArenaHeader, MAGIC, VERSION, site};
+use super::name::Name;
 use super::places::{Occupied, Places, check_number};
 use super::queues::{
     Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, events_at, head_at,
@@ -102,7 +103,7 @@ impl<'m> Arena<'m> {
     /// [`CreateError`] if there is one of that name, what is asked for cannot be, or there is no room. Nothing has changed
     /// then.
     pub fn create(&mut self, spec: &Spec<'_>) -> Result<(), CreateError> {
-        let name = Name::new(spec.name)?;
+        let name = Name::new(spec.name).ok_or_else(|| ArenaError::Name(spec.name.into()))?;
         check_size(spec.element.size)?;
         if self.queues.iter().any(|queue| queue.name == name) {
             return Err(ArenaError::Exists(name).into());

@@ -4,10 +4,9 @@ use core::ops::Range;
 
 use thiserror::Error;
 
-use super::consumer::Owner;
-use super::directory::Name;
-use super::header::{MAGIC, VERSION};
-use super::places::MAX_QUEUES;
+use super::header::{MAGIC, MAX_QUEUES, VERSION};
+use super::name::Name;
+use super::owner::Owner;
 use crate::mpmc;
 use crate::payload::MAX_SIZE;
 use crate::pool::{GrowError, MAX_ELEMENTS};

@@ -4,10 +4,12 @@ use core::num::NonZero;
 use core::ops::Range;
 
 use super::Arena;
-use super::consumer::{ConsumerClaim, Owner};
-use super::directory::{Name, NativeEntry};
+use super::consumer::ConsumerClaim;
+use super::directory::NativeEntry;
 use super::error::ArenaError;
 use super::header::site;
+use super::name::Name;
+use super::owner::Owner;
 use super::queues::{Found, Parts};
 use crate::count::{CountPolicy, Counted, Uncounted};
 use crate::drops::{Dropped, Drops};

@@ -54,6 +54,9 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
 /// The version of the shared layout.
 pub const VERSION: u64 = 6;
 
+/// The largest number of queues in an arena. Whoever attaches looks at them all.
+pub const MAX_QUEUES: usize = 1 << 16;
+
 /// What the program that made the arena says about it.
 ///
 /// Layout: eight 64-bit words, in the order of the fields; 64 bytes. All zero is memory in which nothing has

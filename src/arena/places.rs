@@ -5,16 +5,13 @@ use core::ops::Range;
 
 use super::directory::NativeEntry;
 use super::error::ArenaError;
-use super::header::ArenaHeader;
+use super::header::{ArenaHeader, MAX_QUEUES};
 use super::region::{CACHE_LINE, Region, Space};
 use crate::eventcount::EventCount;
 use crate::platform::Native;
 
 /// How many queues the directory of an arena in plain memory has room for.
 const QUEUES: usize = 16;
-
-/// The largest number of queues in an arena. Whoever attaches looks at them all.
-pub const MAX_QUEUES: usize = 1 << 16;
 
 /// # Errors
 ///

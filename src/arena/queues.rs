@@ -1,9 +1,10 @@
 //! The parts of a queue, found in an arena and checked: they are copied out of shared memory once, and the copy is what
 //! everybody uses from then on.
 
-use super::directory::{Name, NativeEntry};
+use super::directory::NativeEntry;
 use super::error::ArenaError;
 use super::header::site;
+use super::name::Name;
 use super::places::Occupied;
 use super::region::Span;
 use crate::drops::Drops;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{mem, ptr, slice};
 
 use queues::Status;
-use queues::arena::{Arena, MAX_QUEUES, Name, Placed, Places, Region, Spec};
+use queues::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region, Spec};
 use queues::count::Uncounted;
 use queues::payload::{ElementType, FieldLayout, UNKNOWN, hash};
 use queues::platform::{Opaque, Untyped};
@@ -169,7 +169,8 @@ pub unsafe extern "C" fn arenaq_queues_add(queues: *mut Queues, declaration: *co
         let (queues, declaration) =
             unsafe { (exclusive("queues", queues)?, shared("declaration", declaration)?) };
         // SAFETY: the caller's promise.
-        let name = Name::new(unsafe { text("the name of the queue", declaration.name) }?)?;
+        let name = unsafe { text("the name of the queue", declaration.name) }?;
+        let name = Name::new(name).ok_or_else(|| ArenaError::Name(name.into()))?;
         let kind = Kind::from_code(declaration.kind)
             .ok_or_else(|| Failure::invalid("a queue is ARENAQ_KIND_MPMC or ARENAQ_KIND_MPSC"))?;
         if queues.0.iter().any(|queue| queue.name == name) {

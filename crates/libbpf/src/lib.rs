@@ -44,7 +44,7 @@
 //!
 //! | you want to | take |
 //! |---|---|
-//! | load the object that this kernel can run | [`choose`]; of a file that has several, [`select`] |
+//! | load the object that this kernel can run | [`choose`]; of a file that has several, [`select()`] |
 //! | load an object with its queues, attach it, and consume | [`Loaded`] |
 //! | set capacities before the load, or keep the object yourself, as in a skeleton | [`Queues`] |
 //! | wait for elements, in threads, tasks and event loops | [`Receiver`] |

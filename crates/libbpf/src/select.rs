@@ -8,7 +8,7 @@ use object::{Object, ObjectSection};
 use crate::error::Error;
 use crate::instructions::{Instructions, acquire_release, choose};
 
-/// What [`select`] has found.
+/// What [`select()`] has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selected<'f> {
     /// Its instructions, if the file says which.

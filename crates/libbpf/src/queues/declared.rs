@@ -84,7 +84,7 @@ impl Found<'_> {
         let element = element_type(btf, element)
             .ok_or_else(|| declaration(variable, "the BTF does not say how large an element is"))?;
         queues.push(Declared {
-            name: Name::new(name)?,
+            name: Name::new(name).ok_or_else(|| ArenaError::Name(name.into()))?,
             kind,
             element,
             capacity: capacity.capacity() as u64,
