@@ -50,6 +50,8 @@ impl Pipeline {
         let sections = others.iter().map(|(other, object)| (other.section(), object));
         for (section, file) in [(Instructions::SECTION, &name)].into_iter().chain(sections) {
             objcopy.arg(format!("--add-section={section}={}", file.display()));
+            // SHT_STRTAB: libbpf tells people of each section that it skips, but for these.
+            objcopy.arg(format!("--set-section-type={section}=3"));
         }
         run(objcopy.arg(object).arg(bundle)).map(drop)
     }
