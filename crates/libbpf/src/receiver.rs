@@ -265,6 +265,23 @@ impl<T: Element, K> Receiver<T, K> {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, Error> {
         self.wait_for(timeout, Self::try_recv)
     }
+
+    /// Waits for an element, and not longer than `timeout`, and hands it over before it leaves the queue: an element that
+    /// [`recv`](Self::recv) has returned is lost if this process is killed, and this one comes again.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_timeout_with<R>(
+        &mut self,
+        timeout: Duration,
+        mut hand_over: impl FnMut(T) -> R,
+    ) -> Result<Option<R>, Error> {
+        self.wait_for(timeout, |receiver| match receiver.recovered.pop_front() {
+            Some(element) => Ok(hand_over(*element)),
+            None => receiver.pop_with(&mut hand_over),
+        })
+    }
 }
 
 impl<K> Receiver<[u8], K> {
