@@ -2,6 +2,7 @@
 
 pub(crate) mod carried;
 pub(crate) mod doorbell;
+mod end;
 pub(crate) mod lock;
 pub(crate) mod right;
 pub(crate) mod sleeper;
@@ -24,8 +25,9 @@ use arenaq::payload::Element;
 use arenaq::platform::Native;
 use crossbeam_utils::Backoff;
 
-use self::carried::{Carried, End};
+use self::carried::Carried;
 use self::doorbell::Doorbell;
+use self::end::End;
 use self::right::Right;
 use self::sleeper::{Sleeper, Wake};
 use self::source::Source;

@@ -5,6 +5,7 @@ use arenaq::mpmc::TakenOver;
 use arenaq::payload::Element;
 use arenaq::{KeyValue, PopError};
 
+use super::end::End;
 use super::source::{self, Source, this_process};
 use crate::checksum::fingerprint;
 use crate::error::Error;
@@ -15,24 +16,6 @@ use crate::queue::{Named, QueueKind};
 pub trait Carried: Sealed {}
 
 impl<T: Sealed + ?Sized> Carried for T {}
-
-/// The consuming end of a queue.
-pub trait End {
-    /// What is handed over.
-    type Handed<'e>;
-    /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
-    fn pop_with<R>(&mut self, hand_over: impl FnOnce(Self::Handed<'_>) -> R) -> Result<R, PopError>;
-    /// Dequeues up to `limit` elements.
-    fn drain(&mut self, limit: u64, hand_over: impl FnMut(Self::Handed<'_>)) -> Result<u64, PopError>;
-    /// The pair by which the tally knows an element.
-    fn fingerprint(element: &Self::Handed<'_>) -> KeyValue;
-    /// The number of the slot of a consumer that has one.
-    fn slot(&self) -> Option<usize>;
-    /// Whether a consumer keeps producers of an MPMC queue from pushing: maybe one that is dead.
-    fn is_held_up(&self) -> bool;
-    /// Whether nothing is there, and nothing on its way; see [`arenaq::eventcount`].
-    fn may_sleep(&self) -> bool;
-}
 
 /// Whether the consumer with a slot is dead.
 pub(crate) type IsDead<'f> = &'f mut dyn FnMut(usize) -> bool;

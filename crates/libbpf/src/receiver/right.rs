@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use arenaq::arena::Arena;
 use arenaq::mpmc::{SLOTS, TakenOver};
 
-use super::carried::{Carried, End, IsDead, Recovered};
+use super::carried::{Carried, IsDead, Recovered};
+use super::end::End;
 use super::lock::{Hold, Lock, Wait};
 use super::source::{has_unknown_consumer, reserve, unreserve};
 use super::tally::{Table, Teller};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use arenaq::eventcount::{EventCount, Ticket};
 use arenaq::platform::Native;
 
-use super::carried::End;
 use super::doorbell::Doorbell;
+use super::end::End;
 use crate::error::Error;
 
 /// How long a sleeper sleeps at most before it looks by itself, unless it is told otherwise.

@@ -8,7 +8,7 @@ use arenaq::mpmc::{SLOTS, SlotError, TakenOver};
 use arenaq::payload::Element;
 use arenaq::{Corruption, KeyValue, PopError};
 
-use super::carried::End;
+use super::end::End;
 use crate::checksum::fingerprint;
 use crate::error::Error;
 use crate::queue::{Named, QueueKind};
