@@ -211,13 +211,24 @@ fn the_readmes_program_is_built_elsewhere_and_pops_what_the_kernel_pushed() {
 fn the_readmes_own_event_is_built_elsewhere_and_comes_by_the_name_of_its_queue() {
     let _alone = alone();
     let kernel = support::kernel("the_readmes_own_event_is_built_elsewhere");
-    let outside = readmes_crate("ARENAQ_MPSC(events", "Queues::of");
+    let outside = Outside::with_manifest(&format!(
+        "[dependencies]\narenaq = {{ path = {:?} }}\narenaq-libbpf = {{ path = {:?} }}\nlibbpf-rs = \"0.27\"\n\
+         bytemuck = {{ version = \"1.25\", features = [\"derive\"] }}\n",
+        root().display().to_string(),
+        root().join("crates/libbpf").display().to_string(),
+    ));
+    outside.write("execs.bpf.c", &readme("c\n", "ARENAQ_MPSC(execs"));
+    outside.write("src/main.rs", &readme("rust,ignore\n", "Loaded::load"));
+    let mut build = support::arenaq(&["build", "execs.bpf.c"]);
+    let built = build.current_dir(outside.path("")).output().expect("it starts");
+    assert!(built.status.success(), "{built:?}");
+    outside.succeed(&["build"]);
     if kernel.is_some() {
         let said = outside.succeed(&["run", "--quiet"]);
         let is_event = |line: &str| line.starts_with("process ") && line.contains(" became true at ");
         assert!(said.lines().any(is_event), "{said}");
         assert!(
-            said.contains("events: Some(Dropped { full: 0, contended: 0, invalid: 0, corrupt: 0 })"),
+            said.contains("execs: Some(Dropped { full: 0, contended: 0, invalid: 0, corrupt: 0 })"),
             "{said}"
         );
     }
