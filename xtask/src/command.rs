@@ -1,11 +1,13 @@
 //! Runs other programs.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use duct::{Expression, cmd};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde_json::Value;
 
 /// The folder of the workspace.
@@ -63,6 +65,23 @@ pub(crate) fn check(expression: &Expression) -> anyhow::Result<Vec<String>> {
         Some(0) => Ok(ended.lines),
         Some(code) => bail!("{} ended with exit code {code}", describe(expression)),
         None => bail!("{} was ended by a signal", describe(expression)),
+    }
+}
+
+/// Ends all that this process has started, and what that has started, as far as /proc shows it.
+pub(crate) fn end_descendants() {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        if let Ok(stat) = process.stat() {
+            children.entry(stat.ppid).or_default().push(process.pid());
+        }
+    }
+    let mut found = children.remove(&getpid().as_raw_pid()).unwrap_or_default();
+    while let Some(process) = found.pop() {
+        found.extend(children.remove(&process).unwrap_or_default());
+        if let Some(process) = Pid::from_raw(process) {
+            let _ = kill_process(process, Signal::KILL);
+        }
     }
 }
 

@@ -1,18 +1,22 @@
 //! Everything that CI runs, step by step.
 
 use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use duct::Expression;
 
-use crate::command::{cargo, check};
+use crate::command::{cargo, check, end_descendants};
 use crate::{faults, instructions, layouts, links, orderings, servers, setup, vm};
 
 /// The tests write a line with this when the kernel cannot run them.
 const SKIPPED: &str = "SKIPPED";
 /// Lets those tests fail instead.
 const REQUIRE_KERNEL: &str = "ARENAQ_REQUIRE_KERNEL";
+/// No step takes as long, on the slowest machine; CI as a whole has three times as long.
+const HANGS: Duration = Duration::from_secs(30 * 60);
 /// What makes the model checkers go further: loom without bounds, shuttle with twenty times the schedules.
 const DEEP: [(&str, &str); 2] = [("ARENAQ_LOOM_DEEP", "1"), ("ARENAQ_SHUTTLE_ITERATIONS", "200000")];
 
@@ -200,7 +204,9 @@ pub(crate) fn run(steps: &[Step], options: Options) -> ExitCode {
 }
 
 fn attempt(step: Step, options: &Options, ci: bool) -> (Outcome, Vec<String>) {
-    match step.run(options) {
+    let limit = (!options.deep).then_some(HANGS);
+    let result = within(limit, || step.run(options));
+    match result {
         Ok(skipped) if skipped.is_empty() || !ci => (Outcome::Passed, skipped),
         Ok(skipped) => {
             eprintln!("error: CI skips no test, and {} said {SKIPPED}", skipped.len());
@@ -211,6 +217,25 @@ fn attempt(step: Step, options: &Options, ci: bool) -> (Outcome, Vec<String>) {
             (Outcome::Failed, Vec::new())
         }
     }
+}
+
+/// Runs a step. When it has not ended in time, what it has started is ended, and so it fails.
+fn within<T>(limit: Option<Duration>, step: impl FnOnce() -> T) -> T {
+    let Some(limit) = limit else { return step() };
+    let (ended, end) = channel::<()>();
+    let watch = thread::spawn(move || {
+        let mut patience = limit;
+        while end.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("error: the step has not ended within {limit:?}: ends all that it has started");
+            end_descendants();
+            // It may start something else.
+            patience = Duration::from_secs(1);
+        }
+    });
+    let result = step();
+    drop(ended);
+    let _ = watch.join();
+    result
 }
 
 fn summarise(mut reports: Vec<Report>) -> ExitCode {
@@ -241,4 +266,34 @@ fn summarise(mut reports: Vec<Report>) -> ExitCode {
     let failed = reports.len() - passed;
     println!("\n{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use duct::cmd;
+
+    use super::within;
+    use crate::command::run;
+
+    // A process of its own: it ends all that its process has started, other tests' commands too.
+    #[test]
+    #[ignore = "run by the test after it"]
+    fn child_with_a_step_that_hangs() {
+        // A child of a child, which keeps the pipe open.
+        let hangs = cmd!("sh", "-c", "sleep 3600 & wait");
+        let ended = within(Some(Duration::from_millis(300)), || run(&hangs)).expect("it started");
+        assert_ne!(ended.code, Some(0));
+        let limit = Some(Duration::from_secs(60));
+        assert_eq!(within(limit, || run(&cmd!("true"))).expect("it started").code, Some(0));
+    }
+
+    #[test]
+    fn a_step_that_hangs_is_ended_with_what_it_has_started_and_fails() {
+        let this = std::env::current_exe().expect("this test");
+        let child = cmd!(this, "--exact", "test::tests::child_with_a_step_that_hangs", "--ignored");
+        let said = child.stderr_to_stdout().unchecked().read().expect("it starts");
+        assert!(said.contains("1 passed; 0 failed"), "{said}");
+    }
 }

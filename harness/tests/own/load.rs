@@ -306,32 +306,33 @@ fn a_limit_a_signal_and_a_reader_that_goes_away_end_it_with_the_account() {
     assert_eq!(number(&account["account"][0], "consumed"), 5);
     assert_adds_up(&account["account"][0]);
 
-    let outcome = run(&place, &["--json", "--set", "tgid=1", "--duration", "200ms"]);
+    let outcome = run(&place, &["--json", "--set", "tgid=4294967295", "--duration", "200ms"]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_adds_up(&lines(&outcome).1["account"][0]);
 
-    // Every open of everybody: there is always one.
-    let mut command = load(&place, &["--json"]);
+    // A shell that opens a file in each round, without end.
+    let endless = ["--json", "--set", "tgid={pid}", "--", "sh", "-c", "while :; do : </dev/null; done"];
+    let mut command = load(&place, &endless);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut first = String::new();
-    let opener = fs::File::open(place.path("my.bpf.o"));
-    while reader.read_line(&mut first).expect("a line") == 0 {}
-    drop(opener);
+    assert!(reader.read_line(&mut String::new()).expect("text") > 0, "an element");
     kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
     let rest: Vec<String> = reader.lines().map(|line| line.expect("text")).collect();
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     let account: Value = serde_json::from_str(rest.last().expect("the account")).expect("JSON");
     assert_adds_up(&account["account"][0]);
+    assert_eq!(account["command_cut_short"], true, "{account}");
 
-    let script =
-        format!("'{}' load my.bpf.o --json -- ls -R tree 2>&1 >/dev/full", env!("CARGO_BIN_EXE_arenaq"));
+    let script = format!(
+        "'{}' load my.bpf.o --json --set tgid={{pid}} -- ls -R tree 2>&1 >/dev/full",
+        env!("CARGO_BIN_EXE_arenaq")
+    );
     let mut shell = place.program("/bin/sh");
     let full = Outcome::of(shell.env("PATH", "/usr/bin:/bin").args(["-c", &script]));
     assert_eq!(full.code, Some(3), "{full:?}");
     assert!(full.stdout.contains("writing an element: No space left on device"), "{full:?}");
     let script = format!(
-        "'{}' load my.bpf.o --json -- ls -R tree 2>/dev/null | head -n 1",
+        "'{}' load my.bpf.o --json --set tgid={{pid}} -- ls -R tree 2>/dev/null | head -n 1",
         env!("CARGO_BIN_EXE_arenaq")
     );
     let mut shell = place.program("/bin/sh");

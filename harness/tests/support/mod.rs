@@ -5,24 +5,62 @@
 pub(crate) mod bpffs;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arenaq_harness::doctor::Verdict;
 use arenaq_harness::{Hook, Instructions, QueueKind, doctor};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Tests of the kernel run one at a time: two cores are soon busy, and counters of the machine are compared.
 static KERNEL: Mutex<()> = Mutex::new(());
+/// No test takes as long, on the slowest machine.
+const HANGS: Duration = Duration::from_secs(300);
+
+/// The right to use the kernel. A test that keeps it for too long waits for what never comes: it is named, and what
+/// it has started is ended with this process.
+pub(crate) struct KernelGuard {
+    _ends_the_watch: Sender<()>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl KernelGuard {
+    fn new(test: &str) -> KernelGuard {
+        let alone = KERNEL.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ends_the_watch, watch) = channel();
+        let test = test.to_owned();
+        std::thread::spawn(move || {
+            if watch.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout) {
+                // Past the capture of the test harness.
+                let _ = writeln!(io::stderr().lock(), "the test of {test} has not ended within {HANGS:?}");
+                end_children();
+                std::process::exit(101);
+            }
+        });
+        KernelGuard { _ends_the_watch: ends_the_watch, _alone: alone }
+    }
+}
+
+/// Ends what this process has started, as far as /proc shows it.
+fn end_children() {
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        let is_ours = process.stat().is_ok_and(|stat| stat.ppid.cast_unsigned() == std::process::id());
+        if let (true, Some(child)) = (is_ours, Pid::from_raw(process.pid())) {
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
+}
 
 /// The right to use the kernel, or `None`, loudly, if this machine does not let us. With
 /// `ARENAQ_REQUIRE_KERNEL=1` that is a failure.
-pub(crate) fn kernel(test: &str) -> Option<MutexGuard<'static, ()>> {
-    let guard = KERNEL.lock().unwrap_or_else(PoisonError::into_inner);
+pub(crate) fn kernel(test: &str) -> Option<KernelGuard> {
+    let guard = KernelGuard::new(test);
     let report = doctor::examine();
     if report.can_run {
         return Some(guard);
@@ -32,7 +70,7 @@ pub(crate) fn kernel(test: &str) -> Option<MutexGuard<'static, ()>> {
 }
 
 /// As [`kernel`], for a test that needs a hook.
-pub(crate) fn kernel_with(hook: Hook, test: &str) -> Option<MutexGuard<'static, ()>> {
+pub(crate) fn kernel_with(hook: Hook, test: &str) -> Option<KernelGuard> {
     let guard = kernel(test)?;
     match hook.allowed() {
         Ok(()) => Some(guard),
@@ -47,8 +85,7 @@ pub(crate) fn kernel_with(hook: Hook, test: &str) -> Option<MutexGuard<'static, 
 pub(crate) fn skip(test: &str, why: &str) {
     assert!(std::env::var_os("ARENAQ_REQUIRE_KERNEL").is_none(), "{test} must not be skipped here: {why}");
     // Past the capture of the test harness.
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {why}");
+    let _ = writeln!(io::stderr().lock(), "SKIPPED {test}: {why}");
 }
 
 /// A folder on the file system of the build, or `None`, loudly, if that is not ext4.
@@ -101,11 +138,11 @@ impl Outcome {
         let what = format!("{command:?}");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let child = command.spawn().expect("the command starts");
-        let group = rustix::process::Pid::from_child(&child);
+        let group = Pid::from_child(&child);
         let (ended, end) = std::sync::mpsc::channel();
         std::thread::spawn(move || ended.send(child.wait_with_output()));
         let Ok(output) = end.recv_timeout(limit) else {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
             panic!("{what} has not ended within {limit:?}");
         };
         Outcome::from(&output.expect("its output can be read"))
