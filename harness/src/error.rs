@@ -117,7 +117,7 @@ pub enum Error {
 
 /// What the library says, with what the options of the command can do about it.
 fn in_the_commands_words(error: &arenaq_libbpf::Error) -> String {
-    use arenaq_libbpf::Error::{Held, NoBtf, NotMounted, Privileges, TooLarge, Untyped, UserNamespace};
+    use arenaq_libbpf::Error::{Held, NoBtf, NotMounted, Privileges, TooLarge, UserNamespace};
     const INSTEAD: &str = "`arenaq run --backend threads` shows the same queues with threads as producers.";
     match error {
         Privileges { .. } => format!("{error}\nWithout them, {INSTEAD}"),
@@ -136,9 +136,6 @@ fn in_the_commands_words(error: &arenaq_libbpf::Error) -> String {
             "{}: {holders} consumes from it, and an MPSC queue has one consumer. Wait for its end (`--wait 1h`), or end it",
             folder.display()
         ),
-        Untyped { .. } => {
-            format!("{error}. `arenaq load` prints it without --pin, and --queue NAME leaves it out")
-        }
         Held { queue: QueueKind::Mpmc, .. } => format!("{error} (`--wait 1h`)"),
         _ => error.to_string(),
     }

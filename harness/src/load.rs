@@ -15,9 +15,9 @@ use libbpf_rs::{ObjectBuilder, OpenObject};
 
 use self::attach::{attach, detach};
 pub use self::set::Setting;
-use crate::element;
+use crate::element::{self, Shape};
 use crate::error::Error;
-use crate::printer::Printer;
+use crate::printer::{Printer, Stream};
 use crate::taps::{Account, Tap, Taps};
 use crate::tracee::{self, Outcome, Tracee};
 
@@ -157,7 +157,9 @@ impl Prepared {
         let mut taps = Vec::with_capacity(wanted.len());
         for ((queue, is_shown), shape) in wanted.into_iter().zip(shapes) {
             let receiver = loaded.receiver_bytes(queue.name.as_str())?;
-            taps.push(Tap::new(queue.name.to_string(), queue.capacity, shape, receiver, is_shown));
+            let shape = shape.unwrap_or(Shape::Opaque { size: receiver.element_size() });
+            let stream = Stream::new(queue.name.to_string(), shape);
+            taps.push(Tap::new(stream, queue.capacity, receiver, 0).shown_if(is_shown));
         }
         Ok((loaded, Taps::new(taps)))
     }

@@ -13,7 +13,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use crate::element::Shape;
 use crate::error::Error;
 use crate::printer::{Printer, Stream};
 
@@ -118,17 +117,14 @@ impl fmt::Display for Account {
 }
 
 impl Tap {
-    /// A queue that was made for `capacity` elements; without a shape they are shown as bytes.
-    pub(crate) fn new(
-        name: String,
-        capacity: u64,
-        shape: Option<Shape>,
-        receiver: Receiver<[u8]>,
-        is_shown: bool,
-    ) -> Tap {
-        let shape = shape.unwrap_or(Shape::Opaque { size: receiver.element_size() });
-        let stream = Stream::new(name, shape);
-        Tap { receiver, stream, capacity, is_shown, consumed: 0, left: 0, is_stuck: false }
+    /// A queue that was made for `capacity` elements, of which so many were printed already.
+    pub(crate) fn new(stream: Stream, capacity: u64, receiver: Receiver<[u8]>, consumed: u64) -> Tap {
+        Tap { receiver, stream, capacity, is_shown: true, consumed, left: 0, is_stuck: false }
+    }
+
+    /// One whose elements are counted only, if they are not wanted.
+    pub(crate) fn shown_if(self, is_shown: bool) -> Tap {
+        Tap { is_shown, ..self }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -151,6 +147,12 @@ impl Tap {
                 Err(error) => break Some(error),
             }
         };
+        if end.is_some() && taken == 0 {
+            // What the consumers of a pinned queue have left that died.
+            let mut printed = Ok(());
+            taken = receiver.take_over(1, |element| printed = printer.print(stream, element));
+            printed?;
+        }
         self.consumed += taken;
         match end {
             Some(error @ (PopError::Corrupt | PopError::Invalid)) => {

@@ -322,7 +322,7 @@ impl Found<'_> {
         }
     }
 
-    fn is_not(&self, expected: Kind) -> ArenaError {
+    pub(super) fn is_not(&self, expected: Kind) -> ArenaError {
         ArenaError::Kind { queue: self.name, found: self.kind(), expected }
     }
 }

@@ -6,6 +6,7 @@ use core::num::NonZero;
 use super::slots::{Announcing, Slot};
 use super::{PUBLISHED, Ring, Run, Slotted, TakenOver, site};
 use crate::count::{CountPolicy, Counted};
+use crate::ordering::{Read, Site};
 use crate::payload::Payload;
 use crate::platform::{Plain, Platform};
 use crate::status::PopError;
@@ -65,6 +66,73 @@ impl<'a, P: Platform, T, C: CountPolicy> Consumer<'a, P, T, C> {
             }
         }
     }
+
+    /// Dequeues the oldest element, which `read` takes out of its cell: what [`pop_with`](Self::pop_with) does, for
+    /// elements of which the caller knows more than their type says. The element leaves the queue after `read` has
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::pop`]; `read` is not called then.
+    ///
+    /// # Panics
+    ///
+    /// If `read` does. The element is handed to the next operation again then.
+    ///
+    /// # Safety
+    ///
+    /// `read` reads the element out of the cell, with that site. It is a copy: the same element may be read again, by
+    /// another consumer.
+    #[inline(always)]
+    pub unsafe fn pop_in_place<R>(
+        &mut self,
+        read: impl FnOnce(&P::Plain<T>, &'static Site<Read>) -> R,
+    ) -> Result<R, PopError> {
+        self.claim(1)?;
+        let result = self.take(read);
+        self.end(1);
+        Ok(result)
+    }
+
+    /// Lets `read` take the first element that is held out of its cell, and frees that.
+    #[inline(always)]
+    fn take<R>(&mut self, read: impl FnOnce(&P::Plain<T>, &'static Site<Read>) -> R) -> R {
+        let result = self.queue.ring.take(self.held.first, &site::TAKE, read);
+        self.held.first = self.held.first.wrapping_add(1);
+        self.held.length -= 1;
+        result
+    }
+
+    /// So many elements were taken.
+    #[inline(always)]
+    fn end(&mut self, elements: u64) {
+        if self.held.length == 0 {
+            self.slot().end();
+        }
+        C::decrement(&self.queue.ring.head.count, elements, &site::TAKE.decrement_count);
+    }
+
+    /// Takes over from the consumers that died, as [`take_over`](Self::take_over) does, up to `limit` elements, which
+    /// `read` takes out of their cells.
+    ///
+    /// # Panics
+    ///
+    /// As [`Slotted::take_over_in_place`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn take_over_in_place(
+        &mut self,
+        limit: u64,
+        mut is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
+        read: impl FnMut(&P::Plain<T>, &'static Site<Read>),
+    ) -> Option<TakenOver> {
+        let own = self.number;
+        let is_dead = |slot, owner| slot != own && is_dead(slot, owner);
+        // SAFETY: passed on to the caller, and the slot is ours: nobody else takes over in its name.
+        unsafe { self.queue.take_over_in_place(own, limit, is_dead, read) }
+    }
 }
 
 impl<P: Platform, T: Payload, C: CountPolicy> Consumer<'_, P, T, C> {
@@ -90,10 +158,9 @@ impl<P: Platform, T: Payload, C: CountPolicy> Consumer<'_, P, T, C> {
     /// If `hand_over` does. The element is handed over again by the next operation then.
     #[inline(always)]
     pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
-        self.claim(1)?;
-        let result = self.take(hand_over);
-        self.end(1);
-        Ok(result)
+        // SAFETY: the sequence said that the cell is published, so a `T` is there, and the claim that it is ours: no
+        // other consumer has this position, and no producer writes the cell before its sequence is a lap further.
+        unsafe { self.pop_in_place(|data, site| hand_over(data.read(site))) }
     }
 
     /// Dequeues up to `limit` elements and hands them over in their order; see [`Ring::drain`]. Each leaves the queue
@@ -114,31 +181,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> Consumer<'_, P, T, C> {
         self.claim(limit)?;
         let length = self.held.length.min(limit);
         for _ in 0..length {
-            self.take(&mut hand_over);
+            // SAFETY: as in a pop.
+            self.take(|data, site| hand_over(unsafe { data.read(site) }));
         }
         self.end(length);
         Ok(length)
-    }
-
-    /// Hands over the first element that is held, and frees its cell.
-    #[inline(always)]
-    fn take<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> R {
-        // SAFETY: the sequence said that the cell is published, so a `T` is there, and the claim that it is ours: no
-        // other consumer has this position, and no producer writes the cell before its sequence is a lap further.
-        let read = |data: &P::Plain<T>, site| hand_over(unsafe { data.read(site) });
-        let result = self.queue.ring.take(self.held.first, &site::TAKE, read);
-        self.held.first = self.held.first.wrapping_add(1);
-        self.held.length -= 1;
-        result
-    }
-
-    /// So many elements were taken.
-    #[inline(always)]
-    fn end(&mut self, elements: u64) {
-        if self.held.length == 0 {
-            self.slot().end();
-        }
-        C::decrement(&self.queue.ring.head.count, elements, &site::TAKE.decrement_count);
     }
 
     /// Takes over from the consumers that died: hands over what they had claimed and not freed, and frees their slots.
@@ -153,12 +200,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> Consumer<'_, P, T, C> {
     /// As there.
     pub unsafe fn take_over(
         &mut self,
-        mut is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
-        hand_over: impl FnMut(T),
+        is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
+        mut hand_over: impl FnMut(T),
     ) -> Option<TakenOver> {
-        let own = self.number;
-        // SAFETY: passed on to the caller, and the slot is ours: nobody else takes over in its name.
-        unsafe { self.queue.take_over(own, |slot, owner| slot != own && is_dead(slot, owner), hand_over) }
+        // SAFETY: passed on to the caller; and a cell that is handed over has a `T`, as in `Slotted::take_over`.
+        unsafe { self.take_over_in_place(u64::MAX, is_dead, |data, site| hand_over(data.read(site))) }
     }
 }
 

@@ -5,6 +5,7 @@ use core::num::NonZero;
 use super::slots::{Turn, reaches, site};
 use super::{PUBLISHED, Slotted};
 use crate::count::CountPolicy;
+use crate::ordering::{Read, Site};
 use crate::payload::Payload;
 use crate::platform::{Plain, Platform, Word};
 
@@ -15,7 +16,8 @@ pub struct TakenOver {
     pub elements: u64,
     /// Dead consumers from whom nothing is left to take over. Their slots are free.
     pub consumers: usize,
-    /// Dead consumers that may have left something which a living one may hold as well: a later call decides.
+    /// Dead consumers that may have left something which a living one may hold as well, or which was more than the caller
+    /// wanted: a later call decides.
     pub undecided: usize,
 }
 
@@ -42,8 +44,31 @@ impl<P: Platform, T: Payload, C: CountPolicy> Slotted<'_, P, T, C> {
     pub unsafe fn take_over(
         &self,
         slot: usize,
-        mut is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
+        is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
         mut hand_over: impl FnMut(T),
+    ) -> Option<TakenOver> {
+        // SAFETY: passed on to the caller. A cell that is handed over is published, so a `T` is there.
+        unsafe { self.take_over_in_place(slot, u64::MAX, is_dead, |data, site| hand_over(data.read(site))) }
+    }
+}
+
+impl<P: Platform, T, C: CountPolicy> Slotted<'_, P, T, C> {
+    /// Takes over up to `limit` elements, which `read` takes out of their cells: what [`take_over`](Self::take_over) does,
+    /// for elements of which the caller knows more than their type says. What is beyond the limit is left to a later call.
+    ///
+    /// # Panics
+    ///
+    /// If `read` does. The element stays where it is for the next one who takes over.
+    ///
+    /// # Safety
+    ///
+    /// As [`take_over`](Self::take_over), and `read` reads the element out of the cell, with that site.
+    pub unsafe fn take_over_in_place(
+        &self,
+        slot: usize,
+        limit: u64,
+        mut is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
+        mut read: impl FnMut(&P::Plain<T>, &'static Site<Read>),
     ) -> Option<TakenOver> {
         let _turn = Turn::take(self.slots, slot, &mut is_dead)?;
         let mut taken = TakenOver::default();
@@ -74,11 +99,11 @@ impl<P: Platform, T: Payload, C: CountPolicy> Slotted<'_, P, T, C> {
                     // Nobody has claimed that.
                     break;
                 }
-                if oldest.is_some_and(|oldest| reaches(position, oldest)) {
+                if oldest.is_some_and(|oldest| reaches(position, oldest)) || taken.elements == limit {
                     decided = false;
                     break;
                 }
-                taken.elements += u64::from(self.take_over_cell(position, &mut hand_over));
+                taken.elements += u64::from(self.take_over_cell(position, &mut read));
             }
             if decided {
                 slot.free();
@@ -91,15 +116,19 @@ impl<P: Platform, T: Payload, C: CountPolicy> Slotted<'_, P, T, C> {
     }
 
     /// Takes over a cell that was claimed by nobody who lives. Whether it was not freed.
-    fn take_over_cell(&self, position: u64, hand_over: &mut impl FnMut(T)) -> bool {
+    fn take_over_cell(
+        &self,
+        position: u64,
+        read: &mut impl FnMut(&P::Plain<T>, &'static Site<Read>),
+    ) -> bool {
         let cell = self.ring.cell(position);
         if cell.sequence.load(&site::LOAD_SEQUENCE) != position.wrapping_add(PUBLISHED) {
             return false;
         }
-        // SAFETY: the cell is published, and its position was claimed and not freed, by somebody dead: who lives and has
-        // claimed it would announce it. So it is ours; nobody else takes over at the same time. The dead consumer had
-        // acquired the data, and its end happens before this.
-        hand_over(unsafe { cell.data.read(&site::READ_DATA) });
+        // The cell is published, and its position was claimed and not freed, by somebody dead: who lives and has claimed it
+        // would announce it. So it is ours; nobody else takes over at the same time. The dead consumer had acquired the
+        // data, and its end happens before this.
+        read(&cell.data, &site::READ_DATA);
         cell.sequence.store(position.wrapping_add(self.ring.capacity()), &site::FREE_CELL);
         C::decrement(&self.ring.head.count, 1, &site::DECREMENT_COUNT);
         true

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use arenaq::arena::{ArenaError, CreateError, Name};
+use arenaq::arena::{ArenaError, CreateError};
 use rustix::io::Errno;
 
 use crate::queue::QueueKind;
@@ -163,15 +163,6 @@ pub enum Error {
         queue: QueueKind,
         /// The processes that have it.
         holders: String,
-    },
-    /// A pinned MPMC queue would have a consumer of which nobody can take over.
-    #[error(
-        "the pinned MPMC queue `{queue}` is consumed by those who know the type of its elements (`receiver`): nobody could take \
-         over from one that takes bytes (`receiver_bytes`) and dies"
-    )]
-    Untyped {
-        /// The queue.
-        queue: Name,
     },
     /// A fork of the process that has mapped an arena: the kernel does not hand the mapping down.
     #[error(

@@ -159,7 +159,7 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// As [`receiver`](Self::receiver), and [`Error::Untyped`] if it is an MPMC queue that is pinned.
+    /// As [`receiver`](Self::receiver).
     pub fn receiver_bytes(&self, name: &str) -> Result<Receiver<[u8]>, Error> {
         self.receive(name)
     }

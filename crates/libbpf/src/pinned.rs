@@ -183,7 +183,7 @@ impl Pinned {
     ///
     /// As there, and [`Error::Pinned`] if the wait was interrupted.
     pub fn receiver_within<T: Element>(&self, name: &str, wait: Wait<'_>) -> Result<Receiver<T>, Error> {
-        let parts = self.acquire(name, wait, None)?;
+        let parts = self.acquire(name, wait, 0, &mut |_| ())?;
         Ok(Receiver::of(parts, Keeper::new(Arc::clone(&self.0))))
     }
 
@@ -191,9 +191,28 @@ impl Pinned {
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::Untyped`] if it is an MPMC queue.
+    /// As there.
     pub fn receiver_bytes(&self, name: &str, wait: Wait<'_>) -> Result<Receiver<[u8]>, Error> {
-        let parts = self.acquire(name, wait, None)?;
+        let parts = self.acquire(name, wait, 0, &mut |_| ())?;
+        Ok(Receiver::of(parts, Keeper::new(Arc::clone(&self.0))))
+    }
+
+    /// As [`receiver_within`](Self::receiver_within), or with `T` as `[u8]` [`receiver_bytes`](Self::receiver_bytes), and hands
+    /// up to `limit` elements of what dead consumers of an MPMC queue have left to `recovered` at once. Whoever wants a
+    /// place, however many have died, takes one at least: if the dead have all slots, and each has left something, there is
+    /// room only when that is taken over.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn receiver_taking_over<T: Carried + ?Sized>(
+        &self,
+        name: &str,
+        wait: Wait<'_>,
+        limit: u64,
+        mut recovered: impl for<'e> FnMut(T::Handed<'e>),
+    ) -> Result<Receiver<T>, Error> {
+        let parts = self.acquire(name, wait, limit, &mut recovered)?;
         Ok(Receiver::of(parts, Keeper::new(Arc::clone(&self.0))))
     }
 
@@ -202,7 +221,8 @@ impl Pinned {
         &self,
         name: &str,
         wait: Wait<'_>,
-        recovered: Option<Recovered<'_, T>>,
+        limit: u64,
+        recovered: Recovered<'_, T>,
     ) -> Result<Parts<T>, Error> {
         // SAFETY: it lies there until the last clone of the `Arc` is gone. The receiver keeps one, or a borrow of `self`,
         // drops it behind all that is made of this, and gives nothing of it away.
@@ -215,7 +235,7 @@ impl Pinned {
         };
         let (events, tally) = (arena.event_count_of(name).ok(), attached.tally.of(queue)?);
         let lock = &attached.locks[queue.number];
-        let (end, teller, right) = right::acquire::<T>(lock, arena, queue, tally, wait, recovered)?;
+        let (end, teller, right) = right::acquire::<T>(lock, arena, queue, tally, wait, limit, recovered)?;
         Ok(Parts { end, events, doorbell, known: Some((teller, right)) })
     }
 
@@ -233,8 +253,7 @@ impl Pinned {
         wait: Wait<'_>,
         mut recovered: impl FnMut(KeyValue),
     ) -> Result<Consumer<'_>, Error> {
-        let mut recovered = |event: Box<KeyValue>| recovered(*event);
-        let parts = self.acquire(queue, wait, Some(&mut recovered))?;
+        let parts = self.acquire::<KeyValue>(queue, wait, u64::MAX, &mut recovered)?;
         let receiver = Receiver::of(parts, PhantomData);
         let kind = Named::find(&self.0.queues, queue)?.kind;
         Ok(Consumer::new(receiver, &self.0.folder, kind))

@@ -12,7 +12,6 @@ pub(crate) mod tally;
 mod tasks;
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -69,8 +68,6 @@ pub struct Receiver<T: Carried + ?Sized, K = Keeper> {
     sleeper: Sleeper,
     teller: Option<Teller<'static>>,
     right: Option<Right<'static>>,
-    /// What this has taken over from dead consumers, and not handed over yet.
-    recovered: VecDeque<Box<T>>,
     keeper: K,
 }
 
@@ -112,7 +109,7 @@ impl<T: Carried + ?Sized, K> Receiver<T, K> {
         let Parts { end, events, doorbell, known } = parts;
         let (teller, right) = known.unzip();
         let sleeper = Sleeper::new(events, doorbell);
-        Receiver { end, sleeper, teller, right, recovered: VecDeque::new(), keeper }
+        Receiver { end, sleeper, teller, right, keeper }
     }
 
     /// What else belongs to this consumer, if it is counted.
@@ -134,10 +131,7 @@ impl<T: Carried + ?Sized, K> Receiver<T, K> {
     /// # Errors
     ///
     /// [`PopError`] says why there is none.
-    pub fn pop_with<R>(
-        &mut self,
-        hand_over: impl for<'e> FnOnce(<T::End<'static> as End>::Handed<'e>) -> R,
-    ) -> Result<R, PopError> {
+    pub fn pop_with<R>(&mut self, hand_over: impl for<'e> FnOnce(T::Handed<'e>) -> R) -> Result<R, PopError> {
         let Receiver { end, teller, .. } = self;
         let Some(teller) = teller else { return end.pop_with(hand_over) };
         end.pop_with(|element| {
@@ -159,7 +153,7 @@ impl<T: Carried + ?Sized, K> Receiver<T, K> {
     pub fn drain(
         &mut self,
         limit: u64,
-        mut hand_over: impl for<'e> FnMut(<T::End<'static> as End>::Handed<'e>),
+        mut hand_over: impl for<'e> FnMut(T::Handed<'e>),
     ) -> Result<u64, PopError> {
         if self.teller.is_none() {
             return self.end.drain(limit, hand_over);
@@ -175,16 +169,16 @@ impl<T: Carried + ?Sized, K> Receiver<T, K> {
         Ok(drained)
     }
 
-    /// Waits for what `attempt` finds, and not longer than `timeout`.
+    /// Waits for an element, and not longer than `timeout`, and hands it over before it leaves the queue.
     fn wait_for<R>(
         &mut self,
         timeout: Duration,
-        mut attempt: impl FnMut(&mut Self) -> Result<R, PopError>,
+        mut hand_over: impl for<'e> FnMut(T::Handed<'e>) -> R,
     ) -> Result<Option<R>, Error> {
         let start = Instant::now();
         let backoff = Backoff::new();
         loop {
-            match attempt(self) {
+            match self.pop_with(&mut hand_over) {
                 Ok(found) => return Ok(Some(found)),
                 Err(PopError::Empty | PopError::Busy | PopError::Contended) => {}
                 Err(error @ (PopError::Corrupt | PopError::Invalid)) => return Err(Error::Queue(error)),
@@ -194,19 +188,34 @@ impl<T: Carried + ?Sized, K> Receiver<T, K> {
             };
             if !backoff.is_completed() {
                 backoff.snooze();
-            } else if !self.recover() {
-                self.sleep(left)?;
+                continue;
+            }
+            match self.take_over_one(&mut hand_over) {
+                Some(found) => return Ok(Some(found)),
+                None => self.sleep(left)?,
             }
         }
     }
 
-    /// Takes over from dead consumers of a pinned MPMC queue. Whether there is something to hand over.
-    fn recover(&mut self) -> bool {
-        let Receiver { end, teller, right, recovered, .. } = self;
-        if let (Some(teller), Some(right)) = (teller, right) {
-            right.take_over::<T>(end, teller, &mut |element| recovered.push_back(element));
+    /// Takes over from dead consumers of a pinned MPMC queue: hands up to `limit` elements over that they had claimed, and
+    /// each leaves the queue when `hand_over` has returned. Returns how many there were.
+    ///
+    /// To be called now and then by those who [`pop_with`](Self::pop_with) and [`drain`](Self::drain), and when the queue
+    /// seems empty: an element that a dead consumer has claimed keeps producers from the cells behind it a lap later. What
+    /// waits for an element does so by itself. While nobody is dead it costs a system call for each other consumer.
+    pub fn take_over(&mut self, limit: u64, mut hand_over: impl for<'e> FnMut(T::Handed<'e>)) -> u64 {
+        let Receiver { end, teller, right, .. } = self;
+        match (teller, right) {
+            (Some(teller), Some(right)) => right.take_over::<T>(end, limit, teller, &mut hand_over),
+            _ => 0,
         }
-        !recovered.is_empty()
+    }
+
+    /// Takes over one element, if there is one.
+    fn take_over_one<R>(&mut self, mut hand_over: impl for<'e> FnMut(T::Handed<'e>) -> R) -> Option<R> {
+        let mut result = None;
+        self.take_over(1, |element| result = Some(hand_over(element)));
+        result
     }
 
     /// Blocks until a producer rings, or for a while, if the queue is empty.
@@ -238,10 +247,7 @@ impl<T: Element, K> Receiver<T, K> {
     ///
     /// [`PopError`] says why there is none.
     pub fn try_recv(&mut self) -> Result<T, PopError> {
-        match self.recovered.pop_front() {
-            Some(element) => Ok(*element),
-            None => self.pop_with(|element| element),
-        }
+        self.pop_with(|element| element)
     }
 
     /// Waits for an element.
@@ -265,7 +271,7 @@ impl<T: Element, K> Receiver<T, K> {
     ///
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, Error> {
-        self.wait_for(timeout, Self::try_recv)
+        self.wait_for(timeout, |element| element)
     }
 
     /// Waits for an element, and not longer than `timeout`, and hands it over before it leaves the queue: an element that
@@ -277,12 +283,9 @@ impl<T: Element, K> Receiver<T, K> {
     pub fn recv_timeout_with<R>(
         &mut self,
         timeout: Duration,
-        mut hand_over: impl FnMut(T) -> R,
+        hand_over: impl FnMut(T) -> R,
     ) -> Result<Option<R>, Error> {
-        self.wait_for(timeout, |receiver| match receiver.recovered.pop_front() {
-            Some(element) => Ok(hand_over(*element)),
-            None => receiver.pop_with(&mut hand_over),
-        })
+        self.wait_for(timeout, hand_over)
     }
 }
 
@@ -294,15 +297,17 @@ impl<K> Receiver<[u8], K> {
 
     /// Waits for an element, and not longer than `timeout`, and hands its bytes over before it leaves the queue.
     ///
+    /// What a consumer of a pinned MPMC queue has left that died comes as well: nobody else need take over.
+    ///
     /// # Errors
     ///
     /// [`Error::Queue`] if the queue is damaged, [`Error::System`] if the kernel does not let this thread wait.
     pub fn recv_timeout_with<R>(
         &mut self,
         timeout: Duration,
-        mut hand_over: impl FnMut(&[u8]) -> R,
+        hand_over: impl FnMut(&[u8]) -> R,
     ) -> Result<Option<R>, Error> {
-        self.wait_for(timeout, |receiver| receiver.pop_with(&mut hand_over))
+        self.wait_for(timeout, hand_over)
     }
 }
 

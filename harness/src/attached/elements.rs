@@ -9,10 +9,10 @@ use libbpf_rs::MapType;
 use libbpf_rs::btf::Btf;
 use serde::Serialize;
 
-use crate::element;
+use crate::element::{self, Shape};
 use crate::error::Error;
 use crate::object::COUNTERS;
-use crate::printer::Printer;
+use crate::printer::{Printer, Stream};
 use crate::taps::{Drops, Tap, Taps};
 use crate::tell::tell;
 
@@ -89,14 +89,25 @@ pub fn consume(
     let pinned = Pinned::attach(&options.folder)?;
     let arena = pinned.arena()?;
     let btf = pinned.programs()?.first().and_then(|program| Btf::from_prog_id(*program).ok());
-    let mut taps = Vec::new();
+    let (mut taps, mut recovered) = (Vec::new(), 0);
     for info in arena.queues() {
         let name = info.name.as_str();
         if options.queues.is_empty() || options.queues.iter().any(|wanted| wanted == name) {
             let shape = btf.as_ref().and_then(|btf| element::element(btf, name));
+            let mut stream = Stream::new(
+                name.to_owned(),
+                shape.unwrap_or(Shape::Opaque { size: info.element.size as usize }),
+            );
             let wait = Wait { longest: options.wait, interrupted };
-            let receiver = pinned.receiver_bytes(name, wait)?;
-            taps.push(Tap::new(name.to_owned(), info.capacity, shape, receiver, true));
+            // One makes room, if those that died have all slots.
+            let limit = options.events.map_or(1, |events| events.saturating_sub(recovered).min(1));
+            let (before, mut printed) = (recovered, Ok(()));
+            let receiver = pinned.receiver_taking_over::<[u8]>(name, wait, limit, |element| {
+                recovered += 1;
+                printed = printer.print(&mut stream, element);
+            })?;
+            printed?;
+            taps.push(Tap::new(stream, info.capacity, receiver, recovered - before));
         }
     }
     for wanted in &options.queues {

@@ -1,6 +1,8 @@
 //! `arenaq load --pin`, and `consume` and `stat` of what it has pinned.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -28,7 +30,18 @@ struct Pinned {
 
 impl Pinned {
     fn new(test: &str) -> Option<Pinned> {
-        let place = place(OPENSNOOP);
+        Pinned::of(OPENSNOOP, test)
+    }
+
+    /// Of the program with a ring instead of a list.
+    fn ring(test: &str) -> Option<Pinned> {
+        let program = OPENSNOOP.replace("ARENAQ_MPSC(", "ARENAQ_MPMC(");
+        assert_ne!(program, OPENSNOOP);
+        Pinned::of(&program, test)
+    }
+
+    fn of(program: &str, test: &str) -> Option<Pinned> {
+        let place = place(program);
         plant_tree(&place, 400);
         let opens = truth(&place, &["ls", "-R", "tree"], test)?.len() as u64;
         let bpffs = Bpffs::mount();
@@ -180,7 +193,7 @@ fn a_full_queue_nobody_who_consumes_and_a_consumer_that_is_stopped_are_seen_at_a
 }
 
 #[test]
-fn an_object_with_queues_of_both_kinds_is_pinned_and_only_its_ring_needs_who_knows_the_type() {
+fn an_object_with_queues_of_both_kinds_is_pinned_and_consumed() {
     let Some(_guard) = kernel("both kinds") else { return };
     let place = place(EVERYTHING);
     let bpffs = Bpffs::mount();
@@ -216,9 +229,67 @@ fn an_object_with_queues_of_both_kinds_is_pinned_and_only_its_ring_needs_who_kno
         Outcome::within(Duration::from_secs(60), &mut command)
     };
     assert_eq!(consume(&["--queue", "numbers"]).code, Some(0));
-    let refused = consume(&[]);
-    assert_eq!(refused.code, Some(3), "{refused:?}");
-    assert!(refused.stderr.contains("--queue NAME leaves it out"), "{refused:?}");
+    let all = consume(&["--json"]);
+    assert_eq!(all.code, Some(0), "{all:?}");
+    let accounts: Value = serde_json::from_str(all.stdout.trim_end()).expect("the account");
+    let kinds = accounts["account"].as_array().expect("one for each queue");
+    let mut kinds: Vec<_> = kinds.iter().map(|queue| queue["kind"].as_str()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, [Some("MPMC"), Some("MPMC"), Some("MPSC")], "{all:?}");
+}
+
+/// A socket that takes nothing more, and the end of it that nobody reads.
+fn full_socket() -> (UnixStream, UnixStream) {
+    let (reader, mut writer) = UnixStream::pair().expect("two sockets");
+    writer.set_nonblocking(true).expect("it is ours");
+    for size in [4096, 1] {
+        while writer.write(&vec![b'\n'; size]).is_ok() {}
+    }
+    writer.set_nonblocking(false).expect("it is ours");
+    (reader, writer)
+}
+
+#[test]
+fn what_killed_consumers_of_a_ring_hold_the_next_one_prints_even_if_they_have_all_places() {
+    const PLACES: u64 = arenaq::mpmc::SLOTS as u64;
+    let test = "a ring whose consumers are killed";
+    let Some(_guard) = kernel(test) else { return };
+    let Some(mut pinned) = Pinned::ring(test) else { return };
+    pinned.list();
+    assert_eq!(number(&pinned.stat(), "len"), CAPACITY);
+
+    // Each claims an element and waits until it can print it.
+    let (_reader, writer) = full_socket();
+    let mut consumers: Vec<Child> = (0..PLACES)
+        .map(|_| {
+            let mut consumer = pinned.arenaq("consume", &["--json"]);
+            let stdout = OwnedFd::from(writer.try_clone().expect("a descriptor"));
+            consumer.stdout(stdout).stderr(Stdio::null()).spawn().expect("it starts")
+        })
+        .collect();
+    crate::support::wait_for("each has an element", || number(&pinned.stat(), "len") == CAPACITY - PLACES);
+    assert_eq!(pinned.stat()["consumers"].as_array().map(Vec::len), Some(PLACES as usize));
+    let one_more = pinned.run("consume", &["--json", "--until-empty"]);
+    assert_eq!((one_more.code, one_more.stdout.as_str()), (Some(3), ""), "{one_more:?}");
+    assert!(one_more.stderr.contains("all 16 slots for its consumers are taken: end one"), "{one_more:?}");
+
+    for consumer in &mut consumers {
+        consumer.kill().expect("it is ours");
+        consumer.wait().expect("it is ours");
+    }
+    let next = pinned.run("consume", &["--json", "--until-empty"]);
+    assert_eq!(next.code, Some(0), "{next:?}");
+    let account = account(&next);
+    assert_eq!(number(&account, "consumed"), CAPACITY, "{account}");
+    assert_eq!((number(&account, "consumed_by_all"), number(&account, "left")), (CAPACITY, 0), "{account}");
+    assert_eq!(CAPACITY + number(&account, "dropped.full"), pinned.opens, "{account}");
+    let times = next.stdout.lines().take(CAPACITY as usize).map(|line| {
+        let line: Value = serde_json::from_str(line).expect("an element");
+        (number(&line, "element.time"), line["element"]["file"].to_string())
+    });
+    let different: std::collections::BTreeSet<_> = times.collect();
+    assert_eq!(different.len() as u64, CAPACITY, "each once: {next:?}");
+    assert_eq!(pinned.stat()["consumers"], serde_json::json!([]));
 }
 
 #[test]

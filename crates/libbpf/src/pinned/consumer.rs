@@ -65,12 +65,7 @@ impl<'a> Consumer<'a> {
     /// To be called now and then, and when the queue seems empty: an element that a dead consumer has claimed keeps
     /// producers from the cells behind it a lap later. While nobody is dead it costs a system call for each other consumer.
     pub fn take_over(&mut self, mut recovered: impl FnMut(KeyValue)) -> u64 {
-        match self.receiver.parts() {
-            (source, Some(teller), Some(right)) => {
-                right.take_over::<KeyValue>(source, teller, &mut |event| recovered(*event))
-            }
-            _ => 0,
-        }
+        self.receiver.take_over(u64::MAX, &mut recovered)
     }
 
     /// This consumer, if no other lives, and none that died has left anything. For one who has ended to pop: if it is
@@ -92,7 +87,7 @@ impl<'a> Consumer<'a> {
         if self.queue == QueueKind::Mpmc {
             if right.has_dead::<KeyValue>(source) {
                 let Some(mut recovered) = recovered else { return Ok(None) };
-                right.take_over::<KeyValue>(source, teller, &mut |event| recovered(*event));
+                right.take_over::<KeyValue>(source, u64::MAX, teller, &mut recovered);
             }
             // Those also that died when nothing was left of theirs but this.
             teller.find_dead(QueueKind::Mpmc);

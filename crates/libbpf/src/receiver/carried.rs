@@ -1,6 +1,6 @@
 //! What a receiver hands over: elements of a type, or bytes.
 
-use arenaq::arena::{Arena, ByteConsumer};
+use arenaq::arena::{Arena, ArenaError, ByteConsumer};
 use arenaq::mpmc::TakenOver;
 use arenaq::payload::Element;
 use arenaq::{KeyValue, PopError};
@@ -9,7 +9,7 @@ use super::end::End;
 use super::source::{self, Source, this_process};
 use crate::checksum::fingerprint;
 use crate::error::Error;
-use crate::queue::{Named, QueueKind};
+use crate::queue::Named;
 
 /// What a [`Receiver`](crate::Receiver) hands over: elements of a type ([`Element`]), or, as `[u8]`, the bytes of
 /// elements whose type this program does not know.
@@ -20,12 +20,14 @@ impl<T: Sealed + ?Sized> Carried for T {}
 /// Whether the consumer with a slot is dead.
 pub(crate) type IsDead<'f> = &'f mut dyn FnMut(usize) -> bool;
 /// To whom what dead consumers have left goes.
-pub(crate) type Recovered<'f, T> = &'f mut dyn FnMut(Box<T>);
+pub(crate) type Recovered<'f, T> = &'f mut dyn for<'e> FnMut(<T as Sealed>::Handed<'e>);
 
 /// How to get at the ends of a queue.
-pub trait Sealed {
+pub trait Sealed: 'static {
+    /// What is handed over.
+    type Handed<'e>;
     /// The consuming one.
-    type End<'a>: End;
+    type End<'a>: for<'e> End<Handed<'e> = Self::Handed<'e>>;
 
     /// A consuming end that is known to be of this process.
     fn of_this_process<'a>(arena: &Arena<'a>, queue: &Named) -> Result<Self::End<'a>, Error>;
@@ -55,6 +57,7 @@ pub trait Sealed {
     /// As there.
     unsafe fn take_over(
         end: &mut Self::End<'_>,
+        limit: u64,
         is_dead: IsDead<'_>,
         recovered: Recovered<'_, Self>,
     ) -> Option<TakenOver>;
@@ -68,15 +71,14 @@ pub trait Sealed {
         arena: &Arena<'_>,
         queue: &Named,
         slot: usize,
+        limit: u64,
         is_dead: IsDead<'_>,
         recovered: Recovered<'_, Self>,
     ) -> Result<Option<TakenOver>, Error>;
-
-    /// The pair by which the tally knows an element.
-    fn fingerprint(&self) -> KeyValue;
 }
 
 impl<T: Element> Sealed for T {
+    type Handed<'e> = T;
     type End<'a> = Source<'a, T>;
 
     fn of_this_process<'a>(arena: &Arena<'a>, queue: &Named) -> Result<Source<'a, T>, Error> {
@@ -103,33 +105,29 @@ impl<T: Element> Sealed for T {
 
     unsafe fn take_over(
         end: &mut Source<'_, T>,
+        limit: u64,
         is_dead: IsDead<'_>,
         recovered: Recovered<'_, T>,
     ) -> Option<TakenOver> {
         // SAFETY: passed on to the caller.
-        unsafe { end.take_over(is_dead, |element| recovered(Box::new(element))) }
+        unsafe { end.take_over(limit, is_dead, recovered) }
     }
 
     unsafe fn take_over_as(
         arena: &Arena<'_>,
         queue: &Named,
         slot: usize,
+        limit: u64,
         is_dead: IsDead<'_>,
         recovered: Recovered<'_, T>,
     ) -> Result<Option<TakenOver>, Error> {
         // SAFETY: passed on to the caller.
-        unsafe {
-            source::take_over_as(arena, queue, slot, is_dead, |element: T| recovered(Box::new(element)))
-        }
-    }
-
-    fn fingerprint(&self) -> KeyValue {
-        fingerprint(arenaq::bytemuck::bytes_of(self))
+        unsafe { source::take_over_as(arena, queue, slot, limit, is_dead, recovered) }
     }
 }
 
-/// Nobody can take over from a consumer of an MPMC queue that does not know its elements, so a pinned one has none.
 impl Sealed for [u8] {
+    type Handed<'e> = &'e [u8];
     type End<'a> = ByteConsumer<'a>;
 
     fn of_this_process<'a>(arena: &Arena<'a>, queue: &Named) -> Result<ByteConsumer<'a>, Error> {
@@ -142,39 +140,43 @@ impl Sealed for [u8] {
     }
 
     fn with_slot<'a>(
-        _arena: &Arena<'a>,
+        arena: &Arena<'a>,
         queue: &Named,
-        _announce: impl Fn(usize) -> Result<(), Error>,
-        _withdraw: impl Fn(usize),
+        announce: impl Fn(usize) -> Result<(), Error>,
+        withdraw: impl Fn(usize),
     ) -> Result<ByteConsumer<'a>, Error> {
-        debug_assert_eq!(queue.kind, QueueKind::Mpmc, "other queues have no slots");
-        Err(Error::Untyped { queue: queue.name })
+        let occupy = |slot| match arena.byte_consumer_at(queue.as_str(), slot, this_process()) {
+            Ok(consumer) => Ok(Some(consumer)),
+            Err(ArenaError::NoSlot { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        source::first_slot(queue, announce, withdraw, occupy)
     }
 
-    fn has_dead(_end: &ByteConsumer<'_>, _is_dead: impl Fn(usize) -> bool) -> bool {
-        false
+    fn has_dead(end: &ByteConsumer<'_>, is_dead: impl Fn(usize) -> bool) -> bool {
+        end.has_dead(|slot, _| is_dead(slot))
     }
 
     unsafe fn take_over(
-        _end: &mut ByteConsumer<'_>,
-        _is_dead: IsDead<'_>,
-        _recovered: Recovered<'_, [u8]>,
+        end: &mut ByteConsumer<'_>,
+        limit: u64,
+        is_dead: IsDead<'_>,
+        recovered: Recovered<'_, [u8]>,
     ) -> Option<TakenOver> {
-        Some(TakenOver::default())
+        // SAFETY: passed on to the caller.
+        unsafe { end.take_over(limit, |slot, _| is_dead(slot), recovered) }
     }
 
     unsafe fn take_over_as(
-        _arena: &Arena<'_>,
-        _queue: &Named,
-        _slot: usize,
-        _is_dead: IsDead<'_>,
-        _recovered: Recovered<'_, [u8]>,
+        arena: &Arena<'_>,
+        queue: &Named,
+        slot: usize,
+        limit: u64,
+        is_dead: IsDead<'_>,
+        recovered: Recovered<'_, [u8]>,
     ) -> Result<Option<TakenOver>, Error> {
-        Ok(None)
-    }
-
-    fn fingerprint(&self) -> KeyValue {
-        fingerprint(self)
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { arena.take_over_bytes(queue.as_str(), slot, limit, |slot, _| is_dead(slot), recovered) }?)
     }
 }
 
@@ -202,11 +204,11 @@ impl End for ByteConsumer<'_> {
     }
 
     fn slot(&self) -> Option<usize> {
-        None
+        ByteConsumer::slot(self)
     }
 
     fn is_held_up(&self) -> bool {
-        false
+        ByteConsumer::is_held_up(self)
     }
 
     fn may_sleep(&self) -> bool {

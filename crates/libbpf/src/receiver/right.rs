@@ -49,16 +49,17 @@ impl Right<'_> {
         }
     }
 
-    /// Takes over from the dead consumers of an MPMC queue, if it is pinned. Returns how many elements that were.
+    /// Takes over up to `limit` elements from the dead consumers of an MPMC queue, if it is pinned. Returns how many that were.
     pub(crate) fn take_over<T: Carried + ?Sized>(
         &self,
         end: &mut T::End<'_>,
+        limit: u64,
         teller: &mut Teller<'_>,
         recovered: Recovered<'_, T>,
     ) -> u64 {
         match &self.0 {
             Kind::Locked { lock, .. } if self.has_dead::<T>(end) => {
-                take_over::<T>(lock, end, teller, recovered)
+                take_over::<T>(lock, end, limit, teller, recovered)
             }
             Kind::Locked { .. } | Kind::Early { .. } => 0,
         }
@@ -78,15 +79,16 @@ impl Drop for Right<'_> {
     }
 }
 
-/// The right to consume from a pinned queue, and the end that it is the right to. What dead consumers of an MPMC queue have
-/// left goes to `recovered`; without it, it stays.
+/// The right to consume from a pinned queue, and the end that it is the right to. Of what dead consumers of an MPMC queue have
+/// left, up to `limit` elements go to `recovered`; the others stay.
 pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     folder: &Folder,
     arena: Arena<'a>,
     queue: &Named,
     tally: &'a Table,
     wait: Wait<'_>,
-    recovered: Option<Recovered<'_, T>>,
+    mut limit: u64,
+    recovered: Recovered<'_, T>,
 ) -> Result<(T::End<'a>, Teller<'a>, Right<'a>), Error> {
     let (lock, hold) = Lock::to_consume(folder, queue.kind, wait)?;
     let locked = |arena, lock| Right(Kind::Locked { arena, queue: *queue, lock });
@@ -99,16 +101,16 @@ pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     let announce = |slot| lock.announce(folder, slot);
     let withdraw = |slot| lock.withdraw(slot);
     let with_slot = || T::with_slot(&arena, queue, announce, withdraw);
-    let (mut end, recovered) = match (with_slot(), recovered) {
-        (Err(Error::Arena(_)), Some(recovered)) if hold == Hold::Alone => {
-            make_room::<T>(&lock, &arena, queue, tally, recovered)?;
-            (with_slot()?, Some(recovered))
+    let mut end = match with_slot() {
+        Err(Error::Arena(_)) if hold == Hold::Alone => {
+            limit -= make_room::<T>(&lock, &arena, queue, tally, limit, &mut *recovered)?;
+            with_slot()?
         }
-        (end, recovered) => (end?, recovered),
+        end => end?,
     };
     let mut teller = tally.teller_at(end.slot().unwrap_or(SLOTS))?;
-    if let Some(recovered) = recovered {
-        take_over::<T>(&lock, &mut end, &mut teller, recovered);
+    if limit > 0 {
+        take_over::<T>(&lock, &mut end, limit, &mut teller, recovered);
     }
     if hold == Hold::Alone {
         lock.share(folder, wait)?;
@@ -116,10 +118,11 @@ pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     Ok((end, teller, locked(arena, lock)))
 }
 
-/// Takes over from the dead consumers of an MPMC queue. Returns how many elements that were.
+/// Takes over up to `limit` elements from the dead consumers of an MPMC queue. Returns how many that were.
 fn take_over<T: Carried + ?Sized>(
     lock: &Lock,
     end: &mut T::End<'_>,
+    limit: u64,
     teller: &mut Teller<'_>,
     recovered: Recovered<'_, T>,
 ) -> u64 {
@@ -127,28 +130,29 @@ fn take_over<T: Carried + ?Sized>(
         // SAFETY: every consumer of a pinned queue has a slot, and says with a lock that it lives, from before it takes the
         // slot until it is gone; the kernel orders its end before that of the lock. Who takes a slot says so first, so a
         // dead owner's is nobody else's.
-        Ok(unsafe { T::take_over(end, is_dead, hand_over) })
+        Ok(unsafe { T::take_over(end, limit, is_dead, hand_over) })
     });
     taken.unwrap_or(0)
 }
 
-/// Takes over from the dead when they have all slots. The lock is held alone, so nobody lives who could.
+/// Takes over up to `limit` elements from the dead when they have all slots, and returns how many that were. The lock is held
+/// alone, so nobody lives who could.
 fn make_room<T: Carried + ?Sized>(
     lock: &Lock,
     arena: &Arena<'_>,
     queue: &Named,
     tally: &Table,
+    limit: u64,
     recovered: Recovered<'_, T>,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     // Beyond those of consumers that have a slot.
     let mut teller = tally.teller_at(SLOTS)?;
-    let Some(slot) = (0..SLOTS).find(|slot| lock.is_dead(*slot)) else { return Ok(()) };
+    let Some(slot) = (0..SLOTS).find(|slot| lock.is_dead(*slot)) else { return Ok(0) };
     counted::<T>(lock, &mut teller, recovered, |is_dead, hand_over| {
         // SAFETY: as in `take_over`; and nobody else takes over in the name of a dead consumer's slot, for that is done only
         // by who holds the lock on the folder alone.
-        unsafe { T::take_over_as(arena, queue, slot, is_dead, hand_over) }
-    })?;
-    Ok(())
+        unsafe { T::take_over_as(arena, queue, slot, limit, is_dead, hand_over) }
+    })
 }
 
 /// Counts what somebody takes over, and the deaths.
@@ -166,8 +170,8 @@ fn counted<T: Carried + ?Sized>(
         }
         is_dead
     };
-    let mut hand_over = |element: Box<T>| {
-        let known_by = element.fingerprint();
+    let mut hand_over = |element: T::Handed<'_>| {
+        let known_by = T::End::<'static>::fingerprint(&element);
         recovered(element);
         shared.borrow_mut().count(known_by);
     };
@@ -209,8 +213,6 @@ struct State {
     early: usize,
     /// The slots of those of an MPMC queue.
     slots: Vec<usize>,
-    /// How many of those of an MPMC queue have none.
-    unknown: usize,
     /// Their lock since.
     lock: Option<Lock>,
 }
@@ -230,14 +232,13 @@ impl Ends {
         let mut state = self.state();
         if let Some(folder) = &state.folder {
             // What dead consumers of an MPMC queue have left is for those who say where it is to go.
-            return acquire::<T>(folder, arena, queue, tally, Wait::none(), None);
+            return acquire::<T>(folder, arena, queue, tally, Wait::none(), 0, &mut |_| ());
         }
         let end = T::of_this_process(&arena, queue)?;
         let slot = end.slot();
         let teller = slot.map_or_else(|| tally.teller(), |slot| tally.teller_at(slot))?;
         state.early += 1;
         state.slots.extend(slot);
-        state.unknown += usize::from(queue.kind == QueueKind::Mpmc && slot.is_none());
         Ok((end, teller, Right(Kind::Early { arena, queue: *queue, ends: self, slot })))
     }
 
@@ -245,7 +246,6 @@ impl Ends {
         let mut state = self.state();
         state.early -= 1;
         state.slots.retain(|early| Some(*early) != slot);
-        state.unknown -= usize::from(queue.kind == QueueKind::Mpmc && slot.is_none());
         if let (Some(lock), Some(slot)) = (&state.lock, slot) {
             lock.withdraw(slot);
         }
@@ -311,9 +311,6 @@ impl<'p, 'a> Locking<'p, 'a> {
                 "the queue is pinned in {} already, and the right to consume is the lock on one folder",
                 before.path().display()
             )));
-        }
-        if state.unknown > 0 {
-            return Err(Error::Untyped { queue: queue.name });
         }
         let has_consumers = state.early > 0;
         // A lock that was held alone would be given up for a moment when it becomes shared.

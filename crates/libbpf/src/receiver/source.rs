@@ -6,6 +6,7 @@ use arenaq::arena::{Arena, ArenaError, Mpmc, MpmcConsumer, MpscConsumer, Owner};
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::mpmc::{SLOTS, SlotError, TakenOver};
 use arenaq::payload::Element;
+use arenaq::platform::Plain;
 use arenaq::{Corruption, KeyValue, PopError};
 
 use super::end::End;
@@ -145,22 +146,25 @@ impl<'a, T: Element> Source<'a, T> {
             alone _consumer => false)
     }
 
-    /// Takes over from the consumers of an MPMC queue that have died, and hands over what they had claimed. `None` if
-    /// another one takes over at the moment.
+    /// Takes over from the consumers of an MPMC queue that have died, and hands over up to `limit` elements that they had
+    /// claimed. `None` if another one takes over at the moment.
     ///
     /// # Safety
     ///
     /// See [`arenaq::mpmc::Consumer::take_over`].
     pub(crate) unsafe fn take_over(
         &mut self,
+        limit: u64,
         mut is_dead: impl FnMut(usize) -> bool,
-        hand_over: impl FnMut(T),
+        mut hand_over: impl FnMut(T),
     ) -> Option<TakenOver> {
         by_way!(&mut self.0,
             shared _queue => Some(TakenOver::default()),
             slotted consumer => {
-                // SAFETY: as the caller has promised.
-                unsafe { consumer.take_over(|slot, _| is_dead(slot), hand_over) }
+                // SAFETY: as the caller has promised; a cell that is handed over has a `T`.
+                unsafe {
+                    consumer.take_over_in_place(limit, |slot, _| is_dead(slot), |data, site| hand_over(data.read(site)))
+                }
             },
             alone _consumer => Some(TakenOver::default()))
     }
@@ -245,11 +249,26 @@ fn slot_of<'a, T: Element, C: CountPolicy>(
     withdraw: impl Fn(usize),
 ) -> Result<MpmcConsumer<'a, T, C>, Error> {
     let slotted = arena.mpmc_with_slots::<T, C>(queue.as_str())?;
+    first_slot(queue, announce, withdraw, |slot| Ok(slotted.consumer_at(slot, this_process().get()).ok()))
+}
+
+/// The consumer with the first slot that `occupy` gets. `announce` is called before, and says that the slot's owner lives;
+/// `withdraw` if somebody else has it.
+pub(super) fn first_slot<C>(
+    queue: &Named,
+    announce: impl Fn(usize) -> Result<(), Error>,
+    withdraw: impl Fn(usize),
+    occupy: impl Fn(usize) -> Result<Option<C>, Error>,
+) -> Result<C, Error> {
     for slot in 0..SLOTS {
         announce(slot)?;
-        match slotted.consumer_at(slot, this_process().get()) {
-            Ok(consumer) => return Ok(consumer),
-            Err(_) => withdraw(slot),
+        match occupy(slot) {
+            Ok(Some(consumer)) => return Ok(consumer),
+            Ok(None) => withdraw(slot),
+            Err(error) => {
+                withdraw(slot);
+                return Err(error);
+            }
         }
     }
     Err(ArenaError::NoSlot { queue: queue.name, reason: SlotError::AllTaken(SLOTS) }.into())
@@ -265,18 +284,29 @@ pub(super) unsafe fn take_over_as<T: Element>(
     arena: &Arena<'_>,
     queue: &Named,
     slot: usize,
+    limit: u64,
     mut is_dead: impl FnMut(usize) -> bool,
-    hand_over: impl FnMut(T),
+    mut hand_over: impl FnMut(T),
 ) -> Result<Option<TakenOver>, Error> {
     let name = queue.as_str();
-    // SAFETY: as the caller has promised.
+    // SAFETY: as the caller has promised; a cell that is handed over has a `T`.
     Ok(unsafe {
         if queue.counted {
             let slotted = arena.mpmc_with_slots::<T, Counted>(name)?;
-            slotted.take_over(slot, |slot, _| is_dead(slot), hand_over)
+            slotted.take_over_in_place(
+                slot,
+                limit,
+                |slot, _| is_dead(slot),
+                |data, site| hand_over(data.read(site)),
+            )
         } else {
             let slotted = arena.mpmc_with_slots::<T, Uncounted>(name)?;
-            slotted.take_over(slot, |slot, _| is_dead(slot), hand_over)
+            slotted.take_over_in_place(
+                slot,
+                limit,
+                |slot, _| is_dead(slot),
+                |data, site| hand_over(data.read(site)),
+            )
         }
     })
 }

@@ -32,8 +32,8 @@ impl<T: Element, K> Receiver<T, K> {
                 Err(PopError::Empty | PopError::Busy | PopError::Contended) => {}
                 Err(error @ (PopError::Corrupt | PopError::Invalid)) => return Err(Error::Queue(error)),
             }
-            if self.recover() {
-                continue;
+            if let Some(element) = self.take_over_one(|element| element) {
+                return Ok(element);
             }
             match Armed::new(self) {
                 Some(mut armed) => armed.readable().await?,
