@@ -19,7 +19,7 @@ pub(crate) struct BenchArgs {
     /// Prints every figure and every ratio, by name.
     #[arg(long)]
     json: bool,
-    /// Measures nothing, and makes docs/benchmarks.md of docs/benchmarks.json.
+    /// Measures nothing, and makes docs/benchmarks.md and the pages of docs/benchmarks/ of the JSON there.
     #[arg(long, conflicts_with_all = ["quick", "only", "json"])]
     render: bool,
 }

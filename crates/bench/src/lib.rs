@@ -12,7 +12,8 @@
 //! | [`child`] | measurements in a process of their own, which can be ended |
 //! | [`plan`] | what is measured, and for how long |
 //! | [`goals`] | the ratios that are promised |
-//! | [`report`], [`plot`] | `docs/benchmarks.md` and its pictures |
+//! | [`overview`] | `docs/benchmarks.md`, of all processors that were measured |
+//! | [`report`], [`plot`] | the page of one processor, and its pictures |
 //!
 //! # Why neither criterion nor divan
 //!
@@ -26,6 +27,7 @@ pub mod goals;
 pub mod kernel;
 pub mod limits;
 pub mod machine;
+pub mod overview;
 pub mod plan;
 pub mod plot;
 pub mod report;

@@ -52,6 +52,16 @@ impl Machine {
         let day = humantime::format_rfc3339_seconds(time).to_string();
         day.split('T').next().unwrap_or_default().to_owned()
     }
+
+    /// The processor's name as that of a file: small letters, digits and hyphens, and one for each processor.
+    pub fn file_name(&self) -> String {
+        let name = self.processor.replace("(R)", "").replace("(TM)", "").to_ascii_lowercase();
+        let words: Vec<_> = name
+            .split(|letter: char| !letter.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect();
+        if words.is_empty() { "unknown".to_owned() } else { words.join("-") }
+    }
 }
 
 /// The processor's name, with the numbers that tell it from others that call themselves the same.
@@ -76,6 +86,17 @@ mod tests {
     #[test]
     fn a_run_has_its_day() {
         assert_eq!(Machine { time: 1_795_275_679, ..Machine::default() }.day(), "2026-11-21");
+    }
+
+    #[test]
+    fn a_processor_has_a_file_of_its_own() {
+        let file_name = |name: &str| Machine { processor: name.to_owned(), ..Machine::default() }.file_name();
+        assert_eq!(file_name("AMD EPYC (family 25, model 17)"), "amd-epyc-family-25-model-17");
+        assert_eq!(
+            file_name("Intel(R) Xeon(R) Processor (family 6, model 207)"),
+            "intel-xeon-processor-family-6-model-207"
+        );
+        assert_eq!(file_name("../.."), "unknown");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::Context;
 use arenaq_bench::child::{self, Job};
 use arenaq_bench::plan::{self, Part};
 use arenaq_bench::results::Results;
-use arenaq_bench::{goals, plot, report};
+use arenaq_bench::{goals, overview, plot, report};
 use clap::{Args, Parser, Subcommand};
 
 /// Measures arenaq's queues against their peers.
@@ -24,9 +24,9 @@ struct Cli {
 enum Command {
     /// Measures, and writes what was measured: as JSON, as a document, and as pictures.
     Measure(Measure),
-    /// Writes document and pictures once more, from the JSON of an earlier run.
+    /// Writes documents and pictures once more, from the JSON of earlier runs.
     Render {
-        /// Where the JSON is and the document goes.
+        /// Where the documents go; the JSON is in its folder `benchmarks`, a file for each processor.
         #[arg(long)]
         folder: PathBuf,
     },
@@ -65,10 +65,10 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Measure(arguments) => measure(&arguments),
         Command::Render { folder } => {
-            let file = folder.join(JSON);
-            let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            let results = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
-            write_document(&results, &folder)
+            for results in measured(&folder)? {
+                write_page(&results, &folder)?;
+            }
+            write_overview(&folder)
         }
         Command::Child(job) => {
             child::end_with_parent()?;
@@ -78,17 +78,20 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     }
 }
 
-const JSON: &str = "benchmarks.json";
+/// In it, a JSON, a page and a folder of pictures for each processor.
+const PROCESSORS: &str = "benchmarks";
 const DOCUMENT: &str = "benchmarks.md";
 
 fn measure(arguments: &Measure) -> anyhow::Result<()> {
     // Before the run, which takes minutes.
-    fs::create_dir_all(arguments.folder.join("images"))
-        .with_context(|| arguments.folder.display().to_string())?;
+    let processors = arguments.folder.join(PROCESSORS);
+    fs::create_dir_all(&processors).with_context(|| processors.display().to_string())?;
     let parts = if arguments.only.is_empty() { &Part::ALL[..] } else { &arguments.only };
     let results = plan::run(parts, arguments.quick);
-    write(&arguments.folder.join(JSON), &(serde_json::to_string_pretty(&results)? + "\n"))?;
-    write_document(&results, &arguments.folder)?;
+    let file = processors.join(results.machine.file_name() + ".json");
+    write(&file, &(serde_json::to_string_pretty(&results)? + "\n"))?;
+    write_page(&results, &arguments.folder)?;
+    write_overview(&arguments.folder)?;
     for skipped in &results.skipped {
         eprintln!("!! SKIPPED: {}: {}", skipped.what, skipped.why);
     }
@@ -103,12 +106,40 @@ fn measure(arguments: &Measure) -> anyhow::Result<()> {
     print(&summary)
 }
 
-fn write_document(results: &Results, folder: &Path) -> anyhow::Result<()> {
+/// The results of every processor, in the order of their files' names.
+fn measured(folder: &Path) -> anyhow::Result<Vec<Results>> {
+    let processors = folder.join(PROCESSORS);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&processors).with_context(|| processors.display().to_string())? {
+        let file = entry.with_context(|| processors.display().to_string())?.path();
+        if file.extension().is_some_and(|extension| extension == "json") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    let read = |file: &PathBuf| {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| file.display().to_string())
+    };
+    files.iter().map(read).collect()
+}
+
+/// The page of one processor, and its pictures.
+fn write_page(results: &Results, folder: &Path) -> anyhow::Result<()> {
+    let processors = folder.join(PROCESSORS);
+    let name = results.machine.file_name();
+    let pictures = processors.join(&name);
+    fs::create_dir_all(&pictures).with_context(|| pictures.display().to_string())?;
     let plots = plot::all(results)?;
     for plot in &plots {
-        write(&folder.join("images").join(plot.file), &plot.svg)?;
+        write(&pictures.join(plot.file), &plot.svg)?;
     }
-    write(&folder.join(DOCUMENT), &report::document(results, &plots)?)?;
+    write(&processors.join(name + ".md"), &report::document(results, &plots)?)
+}
+
+/// The page about all processors.
+fn write_overview(folder: &Path) -> anyhow::Result<()> {
+    write(&folder.join(DOCUMENT), &overview::document(&measured(folder)?)?)?;
     eprintln!("{}", folder.join(DOCUMENT).display());
     Ok(())
 }

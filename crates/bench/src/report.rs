@@ -1,32 +1,11 @@
-//! `docs/benchmarks.md`.
+//! The page of one processor, `docs/benchmarks/PROCESSOR.md`: every table and every picture.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::goals::{self, Seen};
 use crate::plot::{Plot, figure};
 use crate::results::{Entry, Group, Results, Role, Unit};
 use crate::statistics::Summary;
-
-const METHOD: &str = "\
-## How it is measured
-
-- Candidates take turns. In each round every candidate of a table runs once, in an order that changes from round
-  to round. What disturbs the machine then disturbs all, and a ratio is the median of the rounds' ratios.
-- A number is the median over the rounds, with the distance between the quartiles in percent of it. A difference
-  smaller than that says nothing.
-- Threads are pinned: producers from the first CPU on, consumers from the last one back. Where there are more
-  threads than CPUs they share them evenly.
-- What one thread does alone is timed by the CPU time that it had, everything else by the clock.
-- Each run of a queue of userspace is a process of its own, so one that hangs or crashes is ended and said to.
-  Every element is accounted for: a queue that loses one has failed.
-- In the kernel nothing is attached: programs run because userspace runs them, on the CPU of the thread that does.
-- A result is also shown as a multiple of the *limit* that binds it, measured in the same rounds: on one CPU a
-  locked read-modify-write, between two CPUs the transfer of a cache line.
-- Peers are used through their own libraries; for those of the kernel that is libbpf, as libbpf-rs wraps it.
-- From BPF, consumers of ours back off when they find less than 64 elements, for longer each time until they give the
-  CPU away. The peers' look again at once, but for the one whose name says *backoff*.
-";
 
 /// What the ends of our candidates' names say, for those that were measured.
 const NAMES: [(&str, &str); 3] = [
@@ -46,18 +25,6 @@ const NAMES: [(&str, &str); 3] = [
          either.",
     ),
 ];
-
-const RUN: &str = "\
-## To run it
-
-```console
-$ cargo xtask bench                  # everything; writes this file, its pictures, and docs/benchmarks.json
-$ cargo xtask bench --quick          # under 3 minutes; writes to target/bench
-$ cargo xtask bench --only kernel    # one part of limits, user, kernel, growth; writes to target/bench
-$ cargo xtask bench --json           # every figure and every ratio, by name
-$ cargo xtask instructions           # what noise hides: the instructions of each operation
-```
-";
 
 /// What a picture shows, and why.
 const PICTURES: [(&str, &str); 6] = [
@@ -102,7 +69,7 @@ const PICTURES: [(&str, &str); 6] = [
     ),
 ];
 
-/// The whole document.
+/// The whole page; its pictures are in the folder beside it that has its name.
 ///
 /// # Errors
 ///
@@ -110,26 +77,22 @@ const PICTURES: [(&str, &str); 6] = [
 pub fn document(results: &Results, plots: &[Plot]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     introduction(&mut text, results)?;
-    promises(&mut text, &goals::seen(results))?;
-    text.push('\n');
-    text.push_str(METHOD);
     names(&mut text, results)?;
     limits(&mut text, results)?;
     kernel(&mut text, results, plots)?;
     user(&mut text, results)?;
-    growth(&mut text, plots)?;
+    growth(&mut text, results, plots)?;
     missing(&mut text, results)?;
-    text.push('\n');
-    text.push_str(RUN);
     Ok(text)
 }
 
 fn introduction(text: &mut String, results: &Results) -> std::fmt::Result {
     let machine = &results.machine;
-    writeln!(text, "# Benchmarks\n")?;
+    writeln!(text, "# Benchmarks: {}\n", machine.processor)?;
     writeln!(
         text,
-        "arenaq against its peers, and against what the machine allows. `cargo xtask bench` writes this file.\n"
+        "What [`cargo xtask bench`](../benchmarks.md) measured on this processor, and writes here. How it measures, \
+         and what is promised, is said [there](../benchmarks.md).\n"
     )?;
     if results.quick {
         writeln!(
@@ -149,34 +112,17 @@ fn introduction(text: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(text, "| rounds | {} |\n", rounds.unwrap_or(0))
 }
 
-fn promises(text: &mut String, seen: &[Seen]) -> std::fmt::Result {
-    if seen.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "## What is promised, and what was seen\n")?;
-    writeln!(text, "A ratio says how many times as good as the peer ours is.\n")?;
-    writeln!(text, "| promise | must be | is | quartiles | kept |\n|---|---|---:|---:|---|")?;
-    for seen in seen {
-        let (is, quartiles) = seen.value.map_or(("–".to_owned(), "–".to_owned()), |value| {
-            (figure(value.median), format!("{} to {}", figure(value.low), figure(value.high)))
-        });
-        writeln!(
-            text,
-            "| {} | {} | {is} | {quartiles} | {} |",
-            seen.goal.what,
-            seen.goal.bound,
-            seen.verdict()
-        )?;
-    }
-    Ok(())
-}
-
 fn names(text: &mut String, results: &Results) -> std::fmt::Result {
-    for (end, meaning) in NAMES {
-        let mut ours = results.groups.iter().flat_map(|group| &group.entries);
-        if ours.any(|entry| entry.role == Role::Ours && entry.candidate.ends_with(end)) {
-            writeln!(text, "- *{}*: {meaning}", end.trim_start_matches('-'))?;
-        }
+    let measured = |end: &str| {
+        let mut all = results.groups.iter().flat_map(|group| &group.entries);
+        all.any(|entry| entry.role == Role::Ours && entry.candidate.ends_with(end))
+    };
+    let names: Vec<_> = NAMES.into_iter().filter(|(end, _)| measured(end)).collect();
+    if !names.is_empty() {
+        writeln!(text, "## What the names of ours end with\n")?;
+    }
+    for (end, meaning) in names {
+        writeln!(text, "- *{}*: {meaning}", end.trim_start_matches('-'))?;
     }
     Ok(())
 }
@@ -287,7 +233,7 @@ fn kernel(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Res
             "A program pushes 4096 times in a loop, and nothing reads meanwhile. The loop is part of each number, and \
              of the limit.\n"
         )?;
-        picture(text, plots, "bench-push.svg")?;
+        picture(text, results, plots, "bench-push.svg")?;
         table(text, group)?;
         without_loop(text, group)?;
     }
@@ -303,8 +249,8 @@ fn kernel(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Res
         let Some(group) = results.group(name) else { continue };
         writeln!(text, "\n### {title}\n")?;
         match name {
-            "kernel.lossless.1-1.rate" => picture(text, plots, "bench-lossless.svg")?,
-            "kernel.lossless.2-1.rate" => picture(text, plots, "bench-lossless-2.svg")?,
+            "kernel.lossless.1-1.rate" => picture(text, results, plots, "bench-lossless.svg")?,
+            "kernel.lossless.2-1.rate" => picture(text, results, plots, "bench-lossless-2.svg")?,
             _ => {}
         }
         table(text, group)?;
@@ -359,8 +305,8 @@ fn user(text: &mut String, results: &Results) -> std::fmt::Result {
         "Nanoseconds for each element that was pushed and popped, through queues of 1024. *n-m* is n producing and m \
          consuming threads. In bursts of 64, a queue that has operations for many elements uses them.\n\n\
          *mpmc-single-uncounted* is the MPMC queue whose one producer and one consumer know that they are alone \
-         (`arenaq::single`): it has no locked instruction, like rtrb, which has no other kind of end. What rtrb is \
-         still ahead by in bursts, and between two threads with small elements, is the sequence of each cell. Both \
+         (`arenaq::single`): it has no locked instruction, like rtrb, which has no other kind of end. Where rtrb is \
+         still ahead, it is so by the sequence of each cell. Both \
          sides load and store it for every element, where rtrb stores one position for a burst, and with it a cell \
          for 16 bytes has 24: half as many lines again go from one CPU to the other.\n"
     )?;
@@ -378,21 +324,21 @@ fn user(text: &mut String, results: &Results) -> std::fmt::Result {
     Ok(())
 }
 
-fn growth(text: &mut String, plots: &[Plot]) -> std::fmt::Result {
+fn growth(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Result {
     let wanted = ["bench-producers.svg", "bench-capacity.svg", "bench-bpf-producers.svg"];
     if !plots.iter().any(|plot| wanted.contains(&plot.file)) {
         return Ok(());
     }
     writeln!(text, "## How cost grows\n")?;
     for file in wanted {
-        picture(text, plots, file)?;
+        picture(text, results, plots, file)?;
     }
     Ok(())
 }
 
-fn picture(text: &mut String, plots: &[Plot], file: &str) -> std::fmt::Result {
+fn picture(text: &mut String, results: &Results, plots: &[Plot], file: &str) -> std::fmt::Result {
     let Some(plot) = plots.iter().find(|plot| plot.file == file) else { return Ok(()) };
-    writeln!(text, "![{}](images/{file})\n", plot.title)?;
+    writeln!(text, "![{}]({}/{file})\n", plot.title, results.machine.file_name())?;
     match PICTURES.iter().find(|(name, _)| *name == file) {
         Some((_, why)) => writeln!(text, "{why}\n"),
         None => Ok(()),
