@@ -255,6 +255,9 @@ fn load_object(mut arguments: LoadArgs) -> anyhow::Result<ExitCode> {
     } else {
         summary.account.iter().try_for_each(|account| printer.say(account))?;
     }
+    if summary.account.iter().any(|account| account.inexact) {
+        return Ok(ExitCode::from(NOT_ACCOUNTED));
+    }
     let status = summary.command_status.filter(|&status| status != 0 && !summary.command_cut_short);
     Ok(status.map_or(ExitCode::SUCCESS, |status| command_failed(&options.command, status)))
 }

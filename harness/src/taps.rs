@@ -42,8 +42,11 @@ pub struct Account {
     pub kind: &'static str,
     /// How many elements it was made for.
     pub capacity: u64,
-    /// What the programs have pushed, or tried to.
+    /// What the programs have pushed, or tried to. Of an MPSC queue, which has no count of its pushes, this is the sum of what
+    /// follows.
     pub produced: u64,
+    /// What they have pushed, as an MPMC queue counts it itself; `null` for an MPSC queue.
+    pub pushed: Option<u64>,
     /// What was handed over.
     pub consumed: u64,
     /// What was still in the queue.
@@ -52,6 +55,8 @@ pub struct Account {
     pub dropped: Drops,
     /// Whether a program has begun a push and not ended it: what came behind it is not counted.
     pub stuck: bool,
+    /// Whether what was pushed is not what was consumed and left.
+    pub inexact: bool,
 }
 
 /// Elements that were not enqueued, by the reason.
@@ -99,10 +104,12 @@ impl fmt::Display for Drops {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account { queue, kind, capacity, produced, consumed, left, dropped, stuck } = self;
+        let Account { queue, kind, capacity, produced, pushed: _, consumed, left, dropped, stuck, inexact } =
+            self;
+        let equals = if *inexact || *stuck { "produced," } else { "produced =" };
         write!(
             f,
-            "{kind} queue {queue} of {capacity}: {produced} produced = {consumed} consumed + {} dropped",
+            "{kind} queue {queue} of {capacity}: {produced} {equals} {consumed} consumed + {} dropped",
             dropped.total()
         )?;
         if dropped.total() > 0 {
@@ -111,6 +118,12 @@ impl fmt::Display for Account {
         write!(f, " + {left} left")?;
         if *stuck {
             f.write_str("; a producer has not ended its push, and what came behind it is not counted")?;
+        }
+        if *inexact {
+            f.write_str(
+                "; INEXACT: the queue's own count of pushes says otherwise, so something else consumes from it or has written \
+                 to the arena",
+            )?;
         }
         Ok(())
     }
@@ -258,19 +271,28 @@ impl Taps {
         let of = |tap: &Tap| {
             let info = infos.iter().find(|info| info.name.as_str() == tap.stream.name())?;
             let dropped = Drops::from(info.dropped.unwrap_or_default());
+            let found = tap.consumed + tap.left;
+            let pushed = arena.pushed(tap.stream.name()).ok().flatten();
             Some(Account {
                 queue: tap.stream.name().to_owned(),
                 kind: info.kind.name(),
                 capacity: tap.capacity,
-                produced: tap.consumed + tap.left + dropped.total(),
+                produced: pushed.unwrap_or(found).wrapping_add(dropped.total()),
+                pushed,
                 consumed: tap.consumed,
                 left: tap.left,
                 dropped,
                 stuck: tap.is_stuck,
+                inexact: is_inexact(pushed, found, tap.is_stuck),
             })
         };
         self.0.iter().filter_map(of).collect()
     }
+}
+
+/// Whether a queue counts other pushes than elements were found; those behind a push that has not ended are not found.
+fn is_inexact(pushed: Option<u64>, found: u64, is_stuck: bool) -> bool {
+    pushed.is_some_and(|pushed| if is_stuck { pushed < found } else { pushed != found })
 }
 
 impl Tap {
@@ -282,5 +304,35 @@ impl Tap {
                 Err(error) => return Some(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, Drops, is_inexact};
+
+    #[test]
+    fn an_account_that_the_queues_own_count_contradicts_says_so() {
+        assert!(!is_inexact(None, 7, false), "nothing to compare with");
+        assert!(!is_inexact(Some(7), 7, false));
+        assert!(is_inexact(Some(8), 7, false) && is_inexact(Some(6), 7, false));
+        assert!(
+            !is_inexact(Some(8), 7, true) && is_inexact(Some(6), 7, true),
+            "some are behind a push that is stuck"
+        );
+        let account = Account {
+            queue: "jobs".to_owned(),
+            kind: "MPMC",
+            capacity: 16,
+            produced: 8,
+            pushed: Some(8),
+            consumed: 7,
+            left: 0,
+            dropped: Drops::default(),
+            stuck: false,
+            inexact: true,
+        };
+        let said = account.to_string();
+        assert!(said.contains("8 produced, 7 consumed") && said.contains("INEXACT"), "{said}");
     }
 }

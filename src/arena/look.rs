@@ -53,6 +53,19 @@ impl Arena<'_> {
             Parts::Mpsc { head, nodes } => look_at_list(head, &nodes),
         })
     }
+
+    /// How many elements were pushed into the queue of that name since it was made: the enqueue position of an MPMC queue. Those
+    /// count that are in the middle of their push. `None` for an MPSC queue, which counts nothing that it does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::Absent`] if there is no such queue.
+    pub fn pushed(&self, name: &str) -> Result<Option<u64>, ArenaError> {
+        Ok(match self.find(name)?.parts {
+            Parts::Mpmc { ring, .. } => Some(ring.head.enqueue_pos.0.load(&mpmc::site::INSPECT_POSITION)),
+            Parts::Mpsc { .. } => None,
+        })
+    }
 }
 
 fn look_at_ring(ring: &Ring<'_, Untyped, Opaque>) -> Look {

@@ -54,6 +54,12 @@ fn assert_adds_up(account: &Value) {
     let sum = number(account, "consumed") + number(account, "left") + dropped;
     assert_eq!(number(account, "produced"), sum, "{account}");
     assert_eq!(account["stuck"], false, "{account}");
+    assert_eq!(account["inexact"], false, "{account}");
+    // A ring counts what was pushed; a list has no such count.
+    match account["pushed"].as_u64() {
+        Some(pushed) => assert_eq!((pushed, &account["kind"]), (sum - dropped, &json!("MPMC")), "{account}"),
+        None => assert_eq!(account["kind"], "MPSC", "{account}"),
+    }
 }
 
 /// Folders with names that are hard to print, to be listed by `ls -R tree`.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::Outcome;
 
 /// Every file that a process opens.
-pub(crate) const OPENSNOOP: &str = include_str!("opensnoop.bpf.c");
+pub(crate) const OPENSNOOP: &str = include_str!("../../../examples/opensnoop/src/opensnoop.bpf.c");
 
 pub(crate) struct Place {
     folder: TempDir,
