@@ -6,9 +6,16 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use arenaq_vm::arch::Arch;
 use duct::{Expression, cmd};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use serde_json::Value;
+
+use crate::cross::compiling;
+
+/// What to do where the harness does not compile.
+const HINT: &str =
+    "the harness does not compile; if the reason above is a missing tool, run `cargo xtask setup`";
 
 /// The folder of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -101,13 +108,22 @@ fn describe(expression: &Expression) -> String {
 
 /// Compiles the harness and returns the path of its command `arenaq`.
 pub(crate) fn build_harness(release: bool) -> anyhow::Result<PathBuf> {
-    build("arenaq-harness", "arenaq", release).context(
-        "the harness does not compile; if the reason above is a missing tool, run `cargo xtask setup`",
-    )
+    build("arenaq-harness", "arenaq", release).context(HINT)
+}
+
+/// [`build_harness`], for an architecture.
+pub(crate) fn build_harness_for(arch: Arch, release: bool) -> anyhow::Result<PathBuf> {
+    let (package, program) = ("arenaq-harness", "arenaq");
+    let command = compiling(cargo(arguments(package, program, release)), arch)?;
+    Compiled::from(&command, package).context(HINT)?.executable("bin", program)
 }
 
 /// Compiles a program of a package and returns its path.
 pub(crate) fn build(package: &str, program: &str, release: bool) -> anyhow::Result<PathBuf> {
+    Compiled::by(&arguments(package, program, release), package)?.executable("bin", program)
+}
+
+fn arguments(package: &str, program: &str, release: bool) -> Vec<String> {
     let mut arguments = vec![
         "build".to_owned(),
         "--locked".to_owned(),
@@ -118,7 +134,7 @@ pub(crate) fn build(package: &str, program: &str, release: bool) -> anyhow::Resu
     if release {
         arguments.push("--release".to_owned());
     }
-    Compiled::by(&arguments, package)?.executable("bin", program)
+    arguments
 }
 
 /// What cargo says of the programs that it has compiled.
@@ -127,7 +143,12 @@ pub(crate) struct Compiled(Vec<Value>);
 impl Compiled {
     /// Runs a command of cargo that compiles the package and tells as JSON what it has done.
     pub(crate) fn by(arguments: &[String], package: &str) -> anyhow::Result<Compiled> {
-        let messages = cargo(arguments).read().with_context(|| format!("compiling {package}"))?;
+        Compiled::from(&cargo(arguments), package)
+    }
+
+    /// [`by`](Self::by), for the whole command.
+    pub(crate) fn from(command: &Expression, package: &str) -> anyhow::Result<Compiled> {
+        let messages = command.read().with_context(|| format!("compiling {package}"))?;
         Ok(Compiled(messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
     }
 

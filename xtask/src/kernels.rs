@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use arenaq_vm::accelerator::Accelerator;
+use arenaq_vm::arch::Arch;
 use arenaq_vm::image::Image;
 use arenaq_vm::kernels::examine::Step;
 use arenaq_vm::kernels::list::{Entry, List};
@@ -14,7 +15,8 @@ use arenaq_vm::kernels::programs::Programs;
 use arenaq_vm::kernels::report;
 use clap::Args;
 
-use crate::command::{Compiled, root};
+use crate::command::{Compiled, cargo, root};
+use crate::cross::{Name, chosen, compiling};
 use crate::vm::Wish;
 
 /// Where the result is, in the workspace.
@@ -29,15 +31,19 @@ pub(crate) struct KernelsArgs {
     /// Runs only this program of harness/tests, and writes no file; may be given several times.
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
+    /// The guests' architecture; with it, writes no file [default: this machine's].
+    #[arg(long, value_enum)]
+    arch: Option<Name>,
     /// How the guests' instructions are run [default: KVM where it works].
     #[arg(long, value_enum)]
     accelerator: Option<Wish>,
 }
 
 pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
+    let arch = chosen(arguments.arch)?;
     let mut list = List::read(&root().join(LIST))?;
     let kernels = if arguments.only.is_empty() {
-        list.kernels(&Image::newest()?)
+        list.kernels(&Image::newest(arch)?)
     } else {
         let entry = |version: &String| Entry { version: version.clone(), why: String::new() };
         arguments.only.iter().map(entry).collect()
@@ -45,12 +51,13 @@ pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
     if !arguments.test.is_empty() {
         list.tests.clone_from(&arguments.test);
     }
-    let is_whole = arguments.only.is_empty() && arguments.test.is_empty();
-    let accelerator = Accelerator::choose(arguments.accelerator.map(Wish::into))?;
-    let images: Vec<_> = kernels.iter().map(|entry| Image::find(&entry.version)).collect::<Result<_, _>>()?;
+    let is_whole = arguments.only.is_empty() && arguments.test.is_empty() && arguments.arch.is_none();
+    let accelerator = Accelerator::choose(arguments.accelerator.map(Wish::into), arch)?;
+    let images: Vec<_> =
+        kernels.iter().map(|entry| Image::find(&entry.version, arch)).collect::<Result<_, _>>()?;
     println!("compiling the harness and its tests");
-    let (arenaq, tests) = compile(&list.tests)?;
-    let programs = Programs::new(&arenaq, &tests, &list.skips)?;
+    let (arenaq, tests) = compile(&list.tests, arch)?;
+    let programs = Programs::new(&arenaq, &tests, &list.skips, arch)?;
 
     let start = Instant::now();
     let steps = if arguments.test.is_empty() { Step::all(&programs) } else { Step::tests(&programs) };
@@ -75,7 +82,7 @@ pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The command `arenaq`, and these test programs of the harness.
-fn compile(tests: &[String]) -> anyhow::Result<(PathBuf, Vec<(String, PathBuf)>)> {
+fn compile(tests: &[String], arch: Arch) -> anyhow::Result<(PathBuf, Vec<(String, PathBuf)>)> {
     let arguments = [
         "test",
         "--locked",
@@ -86,7 +93,8 @@ fn compile(tests: &[String]) -> anyhow::Result<(PathBuf, Vec<(String, PathBuf)>)
     // Only these: each of them is linked for seconds. The command comes with any of them.
     let tested = tests.iter().map(|name| format!("--test={name}"));
     let arguments: Vec<_> = arguments.map(str::to_owned).into_iter().chain(tested).collect();
-    let compiled = Compiled::by(&arguments, "arenaq-harness").context(
+    let command = compiling(cargo(&arguments), arch)?;
+    let compiled = Compiled::from(&command, "arenaq-harness").context(
         "the harness does not compile; if the reason above is a missing tool, run `cargo xtask setup`",
     )?;
     let arenaq = compiled.executable("bin", "arenaq")?;

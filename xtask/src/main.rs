@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod cross;
 mod demo;
 mod dist;
 mod faults;
@@ -35,7 +36,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Installs what building and testing need beyond Rust and gcc, or says what is missing.
-    Setup,
+    Setup(setup::SetupArgs),
     /// Makes an archive for those who have no Rust: the command, headers, libraries for C, manual pages.
     Dist(dist::DistArgs),
     /// Shows both queues at work, with BPF programs as producers where the kernel allows it.
@@ -101,7 +102,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Setup => setup::setup()?,
+        Command::Setup(arguments) => setup::run(&arguments)?,
         Command::Dist(arguments) => dist::run(&arguments)?,
         Command::Demo => demo::demo()?,
         Command::Test(arguments) => {

@@ -2,10 +2,14 @@
 
 use anyhow::{Context, bail};
 use arenaq_bpf_build::{PACKAGES, Toolchain};
+use arenaq_vm::arch::Arch;
 use arenaq_vm::archive::{Archive, codename};
+use arenaq_vm::sysroot::Sysroot;
+use clap::Args;
 use duct::cmd;
 
 use crate::command::{cargo, check};
+use crate::cross::has_target;
 
 /// The Debian packages that are needed beyond those that compile BPF: the benchmark counts instructions with valgrind,
 /// virtual machines are QEMU's, with busybox for a userspace, and tests include the C header in C++.
@@ -27,6 +31,52 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Debian bookworm's own QEMU emulates in one thread only, and slowly; its backports have a newer one.
 const OLD: &str = "bookworm";
 const BACKPORTS: &str = "bookworm-backports";
+
+/// What compiling for arm64 and its guests need: the C library's headers are only a recommendation of the compiler's.
+const ARM64_PACKAGES: &[&str] = &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-system-arm"];
+
+#[derive(Args)]
+pub(crate) struct SetupArgs {
+    /// Brings also what `cargo xtask vm --arch arm64` needs: Rust's target, a cross-compiler, libraries and QEMU.
+    #[arg(long)]
+    arm64: bool,
+}
+
+pub(crate) fn run(arguments: &SetupArgs) -> anyhow::Result<()> {
+    setup()?;
+    if arguments.arm64 { arm64() } else { Ok(()) }
+}
+
+/// Brings what guests with arm64 need, or fails and says what to do.
+fn arm64() -> anyhow::Result<()> {
+    let arch = Arch::Arm64;
+    if arch.is_host() {
+        println!("setup: this machine is {arch}; nothing more is needed");
+        return Ok(());
+    }
+    if !has_target(arch) {
+        let target = arch.target();
+        if which::which("rustup").is_err() {
+            bail!(
+                "Rust's target {target} is missing, and there is no rustup to fetch it. Install the target with what installed \
+                 Rust here, or install rustup"
+            );
+        }
+        check(&cmd!("rustup", "target", "add", &target)).with_context(|| {
+            format!(
+                "rustup cannot fetch {target} from where it is set to fetch from (RUSTUP_DIST_SERVER, else its own default): \
+                 make that reachable, and run this again"
+            )
+        })?;
+    }
+    let missing = not_installed(ARM64_PACKAGES)?;
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    let sysroot = Sysroot::fetch(arch)?;
+    println!("setup: {arch} is there; its libraries are in {}", sysroot.folder().display());
+    Ok(())
+}
 
 /// Brings everything that is missing, or fails and says what to do.
 pub(crate) fn setup() -> anyhow::Result<()> {
@@ -77,12 +127,15 @@ fn wanted() -> Vec<&'static str> {
 }
 
 fn missing_packages() -> anyhow::Result<Vec<&'static str>> {
-    let wanted = wanted();
+    not_installed(&wanted())
+}
+
+fn not_installed(wanted: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
     let format = ["-W", "-f=${Package} ${db:Status-Status}\\n"];
     // It fails if it knows nothing of a package, and still lists the others.
-    let listing = cmd("dpkg-query", format.iter().chain(&wanted)).stderr_null().unchecked().read()?;
+    let listing = cmd("dpkg-query", format.iter().chain(wanted)).stderr_null().unchecked().read()?;
     let is_installed = |package: &str| listing.lines().any(|line| line == format!("{package} installed"));
-    Ok(wanted.into_iter().filter(|package| !is_installed(package)).collect())
+    Ok(wanted.iter().copied().filter(|package| !is_installed(package)).collect())
 }
 
 /// By the programs and libraries themselves.
@@ -110,8 +163,9 @@ fn install(missing: &[&str]) -> anyhow::Result<()> {
             missing.join(", ")
         );
     }
-    if missing.contains(&QEMU) && has_old_qemu() {
-        install_newer_qemu()?;
+    let emulators: Vec<_> = missing.iter().copied().filter(|package| package.starts_with("qemu-")).collect();
+    if !emulators.is_empty() && has_old_qemu() {
+        install_newer(&emulators)?;
     }
     let install: Vec<&str> = arguments.iter().chain(missing).copied().collect();
     println!("setup: {command}");
@@ -137,7 +191,8 @@ fn has_old_qemu() -> bool {
 
 /// From bookworm's backports, of which the machine's own sources need not know. Without them bookworm's own QEMU does,
 /// so a failure is only told.
-fn install_newer_qemu() -> anyhow::Result<()> {
+fn install_newer(emulators: &[&str]) -> anyhow::Result<()> {
+    let names = emulators.join(" ");
     let folder = tempfile::tempdir()?;
     let place = folder.path().display();
     std::fs::create_dir_all(folder.path().join("lists/partial"))?;
@@ -149,8 +204,8 @@ fn install_newer_qemu() -> anyhow::Result<()> {
     ];
     let settings: Vec<_> = settings.iter().flat_map(|setting| ["-o", setting]).collect();
     let with = |arguments: &[&str]| apt(&[&settings, arguments].concat());
-    println!("setup: {QEMU} from {BACKPORTS}");
-    let install = ["install", "-y", "--no-install-recommends", "-t", BACKPORTS, QEMU];
+    println!("setup: {names} from {BACKPORTS}");
+    let install = [&["install", "-y", "--no-install-recommends", "-t", BACKPORTS], emulators].concat();
     let installed = Archive::all().and_then(|archives| {
         let mut installed = Ok(());
         for archive in archives {
@@ -163,7 +218,7 @@ fn install_newer_qemu() -> anyhow::Result<()> {
         installed
     });
     if let Err(error) = installed {
-        println!("setup: {OLD}'s own {QEMU} is taken: {error:#}");
+        println!("setup: {OLD}'s own {names} is taken: {error:#}");
     }
     Ok(())
 }

@@ -3,13 +3,17 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use arenaq_vm::accelerator::{self, Accelerator};
+use arenaq_vm::boot::Boot;
 use arenaq_vm::image::Image;
 use arenaq_vm::machine::{Machine, Output};
+use arenaq_vm::preempt::Preempt;
 use arenaq_vm::{console, files, guest};
 use clap::{Args, ValueEnum};
 
-use crate::command::build_harness;
+use crate::command::build_harness_for;
+use crate::cross::{Name, chosen};
 
 #[derive(Args)]
 pub(crate) struct VmArgs {
@@ -17,8 +21,17 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "VERSION|PATH")]
     kernel: String,
     /// How many processors the guest has.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=255))]
     cpus: u32,
+    /// So many of them, the last ones, come online while the command runs.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    late_cpus: u32,
+    /// The guest's architecture [default: this machine's].
+    #[arg(long, value_enum)]
+    arch: Option<Name>,
+    /// When the guest's kernel takes the processor away [default: as it was built].
+    #[arg(long, value_enum, value_name = "MODE")]
+    preempt: Option<Model>,
     /// After so many seconds the guest is killed.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     time_limit: u64,
@@ -51,18 +64,53 @@ impl From<Wish> for accelerator::Wish {
     }
 }
 
+/// A model of preemption, as a user asks for it.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Model {
+    /// Only where the kernel gives the processor up, or goes back to userspace.
+    None,
+    /// Also where the kernel offers to.
+    Voluntary,
+    /// Anywhere outside critical sections, at once.
+    Full,
+    /// Anywhere, and of ordinary tasks only at the next tick.
+    Lazy,
+}
+
+impl From<Model> for Preempt {
+    fn from(model: Model) -> Preempt {
+        match model {
+            Model::None => Preempt::None,
+            Model::Voluntary => Preempt::Voluntary,
+            Model::Full => Preempt::Full,
+            Model::Lazy => Preempt::Lazy,
+        }
+    }
+}
+
 /// Runs `arenaq` in a guest, and ends as it does.
 pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
+    let arch = chosen(arguments.arch)?;
+    let VmArgs { cpus, late_cpus, .. } = *arguments;
+    ensure!(
+        late_cpus < cpus,
+        "a guest of {cpus} processors boots on one of them at least: --late-cpus is at most {}",
+        cpus - 1
+    );
     let machine = Machine {
-        accelerator: Accelerator::choose(arguments.accelerator.map(Wish::into))?,
-        image: Image::find(&arguments.kernel)?,
-        root: guest::root(&build_harness(true)?)?,
-        cpus: arguments.cpus,
+        accelerator: Accelerator::choose(arguments.accelerator.map(Wish::into), arch)?,
+        image: Image::find(&arguments.kernel, arch)?,
+        root: guest::root(&build_harness_for(arch, true)?, arch)?,
+        cpus,
+        boot: Boot { preempt: arguments.preempt.map(Model::into), late_cpus },
         time_limit: Duration::from_secs(arguments.time_limit),
     };
     let command = guest::command(arguments.arguments.iter().map(String::as_str));
 
-    eprintln!("vm: Linux {}, {} processors, {}", machine.image.release, machine.cpus, machine.accelerator);
+    eprintln!(
+        "vm: Linux {}, {arch}, {} processors, {}",
+        machine.image.release, machine.cpus, machine.accelerator
+    );
     let start = Instant::now();
     let ended = machine.run(&command, Output::Shown)?;
     if arguments.console {
@@ -77,7 +125,8 @@ pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
 
 /// Fails if the files that are created in a guest with the newest kernel are not all accounted for.
 pub(crate) fn check() -> anyhow::Result<()> {
-    files::check(&Image::newest()?.to_string(), &build_harness(false)?)
+    let arch = chosen(None)?;
+    files::check(&Image::newest(arch)?.to_string(), arch, &build_harness_for(arch, false)?)
 }
 
 #[cfg(test)]
@@ -97,6 +146,15 @@ mod tests {
             .expect("it parses")
             .arguments
             .arguments
+    }
+
+    #[test]
+    fn more_late_processors_than_the_guest_can_have_are_refused() {
+        let arguments = Cli::try_parse_from(["vm", "--kernel", "7.2", "--cpus", "2", "--late-cpus", "2"])
+            .expect("it parses")
+            .arguments;
+        let error = super::run(&arguments).expect_err("refused").to_string();
+        assert!(error.contains("--late-cpus is at most 1"), "{error}");
     }
 
     #[test]

@@ -4,11 +4,10 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use duct::cmd;
 
-/// The command of QEMU.
-pub const QEMU: &str = "qemu-system-x86_64";
+use crate::arch::Arch;
 
 /// From this version on, emulation in several threads was seen to be right; 7.2 breaks cmpxchg16b in it, which the
 /// kernel's allocator of arena pages needs.
@@ -40,17 +39,23 @@ impl Accelerator {
     ///
     /// # Errors
     ///
-    /// QEMU cannot be started, or does not say its version.
-    pub fn choose(wish: Option<Wish>) -> anyhow::Result<Accelerator> {
-        let version = cmd!(QEMU, "--version").read().with_context(|| {
+    /// QEMU cannot be started, or does not say its version; or KVM is wanted for another architecture than this machine's.
+    pub fn choose(wish: Option<Wish>, arch: Arch) -> anyhow::Result<Accelerator> {
+        if wish == Some(Wish::Kvm) && !arch.is_host() {
+            bail!("this machine's processor runs no instructions of {arch}: leave out `--accelerator kvm`");
+        }
+        let qemu = arch.qemu();
+        let version = cmd!(&qemu, "--version").read().with_context(|| {
+            let option = if arch.is_host() { String::new() } else { format!(" --{arch}") };
             format!(
-                "{QEMU} cannot be started: `cargo xtask setup` installs it (Debian's package qemu-system-x86)"
+                "{qemu} cannot be started: `cargo xtask setup{option}` installs it (Debian's package {})",
+                arch.qemu_package()
             )
         })?;
         let major = major(&version).with_context(|| format!("no version in `{version}`"))?;
         let kvm = match wish {
             Some(wish) => wish == Wish::Kvm,
-            None => kvm_works(),
+            None => arch.is_host() && kvm_works(),
         };
         Ok(if kvm { Accelerator::Kvm } else { Accelerator::Emulation { threads: major >= THREADS_WORK } })
     }
@@ -96,7 +101,8 @@ fn major(version: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_virtualisation, major};
+    use super::{Accelerator, Wish, has_virtualisation, major};
+    use crate::arch::Arch;
 
     #[test]
     fn the_version_is_found() {
@@ -106,6 +112,13 @@ mod tests {
         );
         assert_eq!(major("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)"), Some(10));
         assert_eq!(major("something else"), None);
+    }
+
+    #[test]
+    fn virtualisation_of_another_architecture_is_refused() {
+        let other = Arch::ALL.into_iter().find(|arch| !arch.is_host()).expect("there are two");
+        let error = Accelerator::choose(Some(Wish::Kvm), other).expect_err("refused").to_string();
+        assert!(error.contains("leave out `--accelerator kvm`"), "{error}");
     }
 
     #[test]

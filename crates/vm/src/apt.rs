@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use duct::cmd;
 
+use crate::arch::Arch;
 use crate::archive::Archive;
-
-/// Where kernels are. Debian keeps several versions of the kernel in its backports.
-const SUITES: &[&str] = &["trixie", "trixie-backports"];
 
 /// The folder of its sources, in its folder.
 const SOURCES: &str = "sources";
@@ -16,14 +14,15 @@ const SOURCES: &str = "sources";
 /// An apt of our own: its lists and its sources are in a folder, and it installs nothing.
 pub(crate) struct Apt {
     folder: PathBuf,
+    arch: Arch,
 }
 
 impl Apt {
-    /// Fetches the lists of packages.
-    pub(crate) fn update(folder: PathBuf) -> anyhow::Result<Apt> {
+    /// Fetches the lists of the packages of an architecture, from these suites.
+    pub(crate) fn update(folder: PathBuf, arch: Arch, suites: &[&str]) -> anyhow::Result<Apt> {
         for program in ["apt-get", "apt-cache", "dpkg-deb"] {
             which::which(program).with_context(|| {
-                format!("{program} is missing: kernels by version come from Debian's packages; give the path of a kernel image instead")
+                format!("{program} is missing: kernels by version and libraries come from Debian's packages; of a kernel you can give the path of an image instead")
             })?;
         }
         let archives = Archive::all().context(
@@ -31,27 +30,27 @@ impl Apt {
         )?;
         let lists = folder.join("lists/partial");
         std::fs::create_dir_all(&lists).with_context(|| format!("cannot make {}", lists.display()))?;
-        let apt = Apt { folder };
+        let apt = Apt { folder, arch };
         // One that has not these suites may stand beside one that has.
         let mut updated = Err(anyhow!("no archive"));
         for archive in &archives {
-            updated = apt.update_from(archive);
+            updated = apt.update_from(archive, suites);
             if updated.is_ok() {
                 break;
             }
         }
         updated.with_context(|| {
             format!(
-                "cannot fetch the lists of {}, which hold the kernels, from Debian's archive as this machine's package sources have it: is it \
+                "cannot fetch the lists of {}, for {arch}, from Debian's archive as this machine's package sources have it: is it \
                  reachable (`apt-get update`), and does the mirror have these suites? Else give the path of a kernel image",
-                SUITES.join(" and ")
+                suites.join(" and ")
             )
         })?;
         Ok(apt)
     }
 
-    fn update_from(&self, archive: &Archive) -> anyhow::Result<()> {
-        archive.write_sources(&self.folder.join(SOURCES), SUITES)?;
+    fn update_from(&self, archive: &Archive, suites: &[&str]) -> anyhow::Result<()> {
+        archive.write_sources(&self.folder.join(SOURCES), suites)?;
         let update = self.command("apt-get", ["update", "--quiet=2", "--error-on=any"]);
         update.stdout_to_stderr().run()?;
         Ok(())
@@ -93,7 +92,9 @@ impl Apt {
             "Dir::Etc::sourcelist=/dev/null".to_owned(),
             format!("Dir::Etc::sourceparts={folder}/{SOURCES}"),
             "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
+            format!("APT::Architecture={}", self.arch.debian()),
+            // Beside what the host has set.
+            format!("APT::Architectures={}", self.arch.debian()),
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
         ];

@@ -8,6 +8,8 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use crate::accelerator::Accelerator;
+use crate::arch::Arch;
+use crate::boot::Boot;
 use crate::guest;
 use crate::image::Image;
 use crate::machine::{Machine, Output};
@@ -52,12 +54,13 @@ struct Dropped {
 /// # Errors
 ///
 /// There is no such kernel, the guest does not get to the end, or an account does not add up.
-pub fn check(kernel: &str, arenaq: &Path) -> anyhow::Result<()> {
+pub fn check(kernel: &str, arch: Arch, arenaq: &Path) -> anyhow::Result<()> {
     let machine = Machine {
-        image: Image::find(kernel)?,
-        root: guest::root(arenaq)?,
-        accelerator: Accelerator::choose(None)?,
+        image: Image::find(kernel, arch)?,
+        root: guest::root(arenaq, arch)?,
+        accelerator: Accelerator::choose(None, arch)?,
         cpus: CPUS,
+        boot: Boot::default(),
         time_limit: TIME_LIMIT,
     };
     println!("Linux {}, {} processors, {}", machine.image.release, machine.cpus, machine.accelerator);

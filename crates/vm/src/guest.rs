@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::arch::Arch;
 use crate::initramfs::Root;
 
 /// Where the guest has the command.
@@ -11,9 +12,9 @@ pub const ARENAQ: &str = "/bin/arenaq";
 ///
 /// # Errors
 ///
-/// busybox is missing, or the program cannot be read.
-pub fn root(arenaq: &Path) -> anyhow::Result<Root> {
-    let mut root = Root::new()?;
+/// busybox or the architecture's libraries are missing, or the program cannot be read.
+pub fn root(arenaq: &Path, arch: Arch) -> anyhow::Result<Root> {
+    let mut root = Root::new(arch)?;
     root.program(arenaq, ARENAQ)?;
     Ok(root)
 }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use crate::apt::Apt;
-use crate::version::{FLAVOUR, Version};
+use crate::arch::Arch;
+use crate::version::Version;
 
-const PATTERN: &str = "^linux-(image|binary)-[0-9].*-cloud-amd64$";
+/// Where kernels are. Debian keeps several versions of the kernel in its backports.
+const SUITES: &[&str] = &["trixie", "trixie-backports"];
 /// The packages that can hold the image, the first before the second: where both are there, the second is empty.
 const PREFIXES: [&str; 2] = ["linux-binary-", "linux-image-"];
 const IMAGE: &str = "vmlinuz";
@@ -19,6 +21,8 @@ pub struct Image {
     pub release: String,
     /// The file that QEMU is given.
     pub path: PathBuf,
+    /// What processors it is for.
+    pub arch: Arch,
 }
 
 impl Image {
@@ -28,18 +32,18 @@ impl Image {
     ///
     /// It is neither a file nor a version; there is no place for a cache; or Debian's packages cannot be fetched, or have
     /// no such version.
-    pub fn find(kernel: &str) -> anyhow::Result<Image> {
+    pub fn find(kernel: &str, arch: Arch) -> anyhow::Result<Image> {
         let path = Path::new(kernel);
         if path.is_file() {
-            return Ok(Image { release: kernel.to_owned(), path: path.to_owned() });
+            return Ok(Image { release: kernel.to_owned(), path: path.to_owned(), arch });
         }
         let version = Version::parse(kernel).with_context(|| {
             format!("{kernel} is neither a kernel image nor a version such as 6.18 or 6.18.15")
         })?;
         let cache = cache()?;
-        match cached(&cache, &version)? {
+        match cached(&cache, &version, arch)? {
             Some(image) => Ok(image),
-            None => fetch(&cache, &version),
+            None => fetch(&cache, &version, arch),
         }
     }
 
@@ -49,14 +53,15 @@ impl Image {
     /// # Errors
     ///
     /// There is no place for a cache; or the lists cannot be fetched, and the cache is empty.
-    pub fn newest() -> anyhow::Result<Version> {
+    pub fn newest(arch: Arch) -> anyhow::Result<Version> {
         let cache = cache()?;
-        let packages = Apt::update(cache.join("apt")).and_then(|apt| apt.names(PATTERN));
+        let packages = lists(&cache, arch).and_then(|apt| apt.names(&pattern(arch)));
         let packages =
-            packages.map(|names| newest(names.iter().filter_map(|name| release(name)).map(str::to_owned)));
-        match (packages, newest(cached_releases(&cache)?.into_iter())) {
+            packages.map(|names| newest(names.iter().filter_map(|name| release(name, arch)), arch));
+        let in_cache = newest(cached_releases(&cache)?.iter().map(String::as_str), arch);
+        match (packages, in_cache) {
             (Ok(Some(version)), _) => Ok(version.series()),
-            (Ok(None), _) => bail!("Debian has no kernel for virtual machines: name one"),
+            (Ok(None), _) => bail!("Debian has no kernel for virtual machines of {arch}: name one"),
             (Err(error), Some(version)) => {
                 eprintln!(
                     "vm: Linux {} is the newest in the cache, and there may be newer ones: {error:#}",
@@ -70,7 +75,7 @@ impl Image {
 }
 
 /// Where images are kept.
-fn cache() -> anyhow::Result<PathBuf> {
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = variable("ARENAQ_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME"))
@@ -80,10 +85,10 @@ fn cache() -> anyhow::Result<PathBuf> {
 }
 
 /// The newest image of a version that was fetched before.
-fn cached(cache: &Path, version: &Version) -> anyhow::Result<Option<Image>> {
+fn cached(cache: &Path, version: &Version, arch: Arch) -> anyhow::Result<Option<Image>> {
     let releases = cached_releases(cache)?;
-    let newest = newest_of(releases.iter().map(String::as_str), version);
-    Ok(newest.map(|release| image(cache, release)))
+    let newest = newest_of(releases.iter().map(String::as_str), version, arch);
+    Ok(newest.map(|release| image(cache, release, arch)))
 }
 
 /// The kernels that were fetched before.
@@ -101,16 +106,33 @@ fn cached_releases(cache: &Path) -> anyhow::Result<Vec<String>> {
     Ok(releases)
 }
 
-fn image(cache: &Path, release: &str) -> Image {
-    Image { release: release.to_owned(), path: cache.join(release).join(IMAGE) }
+fn image(cache: &Path, release: &str, arch: Arch) -> Image {
+    Image { release: release.to_owned(), path: cache.join(release).join(IMAGE), arch }
 }
 
-fn fetch(cache: &Path, version: &Version) -> anyhow::Result<Image> {
-    eprintln!("vm: looking for Linux {version} in Debian's packages");
-    let apt = Apt::update(cache.join("apt"))?;
-    let packages = apt.names(PATTERN)?;
-    let Some((package, release)) = choose(&packages, version) else {
-        bail!("Debian has no kernel {version} for virtual machines; it has\n  {}", offered(&packages));
+/// Debian's lists of the packages that hold kernels.
+fn lists(cache: &Path, arch: Arch) -> anyhow::Result<Apt> {
+    let folder = match arch {
+        Arch::X86_64 => "apt".to_owned(),
+        Arch::Arm64 => format!("apt-{}", arch.debian()),
+    };
+    Apt::update(cache.join(folder), arch, SUITES)
+}
+
+/// The names of these packages.
+fn pattern(arch: Arch) -> String {
+    format!("^linux-(image|binary)-[0-9].*{}$", arch.flavour())
+}
+
+fn fetch(cache: &Path, version: &Version, arch: Arch) -> anyhow::Result<Image> {
+    eprintln!("vm: looking for Linux {version} for {arch} in Debian's packages");
+    let apt = lists(cache, arch)?;
+    let packages = apt.names(&pattern(arch))?;
+    let Some((package, release)) = choose(&packages, version, arch) else {
+        bail!(
+            "Debian has no kernel {version} for virtual machines of {arch}; it has\n  {}",
+            offered(&packages, arch)
+        );
     };
     eprintln!("vm: fetching {package}");
     let place = tempfile::tempdir_in(cache)?;
@@ -124,7 +146,7 @@ fn fetch(cache: &Path, version: &Version) -> anyhow::Result<Image> {
     std::fs::rename(unpacked, folder.join(IMAGE))?;
     std::fs::rename(&folder, cache.join(release))
         .with_context(|| format!("cannot put the image into {}", cache.display()))?;
-    Ok(image(cache, release))
+    Ok(image(cache, release, arch))
 }
 
 fn find_image(content: &Path, release: &str) -> Option<PathBuf> {
@@ -135,8 +157,8 @@ fn find_image(content: &Path, release: &str) -> Option<PathBuf> {
 }
 
 /// The package with the newest kernel of a version, and the kernel's release.
-fn choose<'a>(packages: &'a [String], version: &Version) -> Option<(&'a str, &'a str)> {
-    let release = newest_of(packages.iter().filter_map(|package| release(package)), version)?;
+fn choose<'a>(packages: &'a [String], version: &Version, arch: Arch) -> Option<(&'a str, &'a str)> {
+    let release = newest_of(packages.iter().filter_map(|package| release(package, arch)), version, arch)?;
     let package = PREFIXES
         .iter()
         .map(|prefix| format!("{prefix}{release}"))
@@ -145,29 +167,30 @@ fn choose<'a>(packages: &'a [String], version: &Version) -> Option<(&'a str, &'a
 }
 
 /// The kernel's release, from the name of its package.
-fn release(package: &str) -> Option<&str> {
+fn release(package: &str, arch: Arch) -> Option<&str> {
     let release = PREFIXES.iter().find_map(|prefix| package.strip_prefix(prefix))?;
     // Not linux-image-unsigned-..., and not ...-dbg.
-    (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(FLAVOUR)).then_some(release)
+    (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(&*arch.flavour()))
+        .then_some(release)
 }
 
-fn newest(releases: impl Iterator<Item = String>) -> Option<Version> {
-    releases.filter_map(|release| Version::of_release(&release)).max()
+fn newest<'a>(releases: impl Iterator<Item = &'a str>, arch: Arch) -> Option<Version> {
+    releases.filter_map(|release| Version::of_release(release, arch)).max()
 }
 
-fn newest_of<'a>(releases: impl Iterator<Item = &'a str>, version: &Version) -> Option<&'a str> {
+fn newest_of<'a>(releases: impl Iterator<Item = &'a str>, version: &Version, arch: Arch) -> Option<&'a str> {
     releases
-        .filter_map(|release| Some((Version::of_release(release)?, release)))
+        .filter_map(|release| Some((Version::of_release(release, arch)?, release)))
         .filter(|(candidate, _)| candidate.is_of(version))
         .max_by(|(a, _), (b, _)| a.cmp(b))
         .map(|(_, release)| release)
 }
 
 /// The versions that there are, each once, for a message.
-fn offered(packages: &[String]) -> String {
+fn offered(packages: &[String], arch: Arch) -> String {
     let mut versions: Vec<_> = packages
         .iter()
-        .filter_map(|package| Version::of_release(release(package)?))
+        .filter_map(|package| Version::of_release(release(package, arch)?, arch))
         .map(|version| version.point())
         .collect();
     versions.sort();
@@ -178,6 +201,7 @@ fn offered(packages: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Image, Version, cached, choose, offered};
+    use crate::arch::Arch;
 
     fn packages() -> Vec<String> {
         [
@@ -188,6 +212,7 @@ mod tests {
             "linux-image-6.18.15+deb13-cloud-amd64-dbg",
             "linux-image-7.2.12+deb13-cloud-amd64",
             "linux-binary-7.2.12+deb13-cloud-amd64",
+            "linux-image-6.18.16+deb13-cloud-arm64",
             "linux-binary-unsigned-7.3.4+deb13-cloud-amd64",
         ]
         .map(str::to_owned)
@@ -196,7 +221,7 @@ mod tests {
 
     fn chosen(version: &str) -> Option<String> {
         let version = Version::parse(version).expect("a version");
-        choose(&packages(), &version).map(|(package, _)| package.to_owned())
+        choose(&packages(), &version, Arch::X86_64).map(|(package, _)| package.to_owned())
     }
 
     #[test]
@@ -216,13 +241,16 @@ mod tests {
         for version in ["6.1", "6.12.91", "7.3", "8"] {
             assert_eq!(chosen(version), None, "{version}");
         }
-        assert_eq!(offered(&packages()), "6.12.9 6.12.90 6.18.15 7.2.12");
+        let version = Version::parse("6.18").expect("a version");
+        let arm64 = choose(&packages(), &version, Arch::Arm64).map(|(_, release)| release.to_owned());
+        assert_eq!(arm64.as_deref(), Some("6.18.16+deb13-cloud-arm64"));
+        assert_eq!(offered(&packages(), Arch::X86_64), "6.12.9 6.12.90 6.18.15 7.2.12");
     }
 
     #[test]
     fn what_is_neither_a_file_nor_a_version_is_refused() {
         for kernel in ["", "6.x", "/no/such/vmlinuz", "newest", "6..1"] {
-            let error = Image::find(kernel).expect_err(kernel).to_string();
+            let error = Image::find(kernel, Arch::X86_64).expect_err(kernel).to_string();
             assert!(error.contains("neither a kernel image nor a version"), "{error}");
         }
     }
@@ -237,9 +265,10 @@ mod tests {
             folder
         };
         folder("6.18.16+deb13-cloud-amd64");
-        assert!(cached(cache.path(), &version).expect("it can be read").is_none());
+        assert!(cached(cache.path(), &version, Arch::X86_64).expect("it can be read").is_none());
         std::fs::write(folder("6.18.15+deb13-cloud-amd64").join("vmlinuz"), "").expect("a file");
-        let image = cached(cache.path(), &version).expect("it can be read").expect("an image");
-        assert_eq!(image.release, "6.18.15+deb13-cloud-amd64");
+        let find = |arch| cached(cache.path(), &version, arch).expect("it can be read");
+        assert_eq!(find(Arch::X86_64).expect("an image").release, "6.18.15+deb13-cloud-amd64");
+        assert!(find(Arch::Arm64).is_none(), "it is of another architecture");
     }
 }

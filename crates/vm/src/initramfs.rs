@@ -11,6 +11,10 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use duct::cmd;
 use tempfile::TempDir;
 
+use crate::arch::Arch;
+use crate::boot::Boot;
+use crate::sysroot::Sysroot;
+
 /// The folders on which [`script`] mounts something, and those that programs expect.
 const FOLDERS: [&str; 7] = ["/bin", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp"];
 
@@ -25,6 +29,9 @@ pub struct Root {
     files: BTreeMap<String, PathBuf>,
     /// Where programs are without what only a debugger reads: most of their size.
     stripped: Arc<TempDir>,
+    /// Where another architecture's libraries are.
+    sysroot: Option<Sysroot>,
+    strip: String,
 }
 
 impl Root {
@@ -32,20 +39,31 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// busybox is missing, or cannot be read.
-    pub fn new() -> anyhow::Result<Root> {
+    /// busybox is missing, or cannot be read; or the libraries of another architecture are missing.
+    pub fn new(arch: Arch) -> anyhow::Result<Root> {
         let mut root = Root::empty()?;
         root.folders.extend(FOLDERS.map(str::to_owned));
-        let busybox = which::which("busybox").context(
-            "busybox is missing: `cargo xtask setup` installs it (Debian's package busybox-static)",
-        )?;
+        let busybox = if arch.is_host() {
+            which::which("busybox").context(
+                "busybox is missing: `cargo xtask setup` installs it (Debian's package busybox-static)",
+            )?
+        } else {
+            root.strip = format!("{}-strip", arch.multiarch());
+            root.sysroot.insert(Sysroot::find(arch)?).busybox()
+        };
         root.program(&busybox, "/bin/busybox")?;
         Ok(root)
     }
 
     fn empty() -> anyhow::Result<Root> {
         let stripped = TempDir::new().context("cannot make a folder for the guest's programs")?;
-        Ok(Root { folders: BTreeSet::new(), files: BTreeMap::new(), stripped: Arc::new(stripped) })
+        Ok(Root {
+            folders: BTreeSet::new(),
+            files: BTreeMap::new(),
+            stripped: Arc::new(stripped),
+            sysroot: None,
+            strip: "strip".to_owned(),
+        })
     }
 
     /// Puts a program of the host at a place in the guest, with the libraries that it names.
@@ -54,15 +72,18 @@ impl Root {
     ///
     /// One of its libraries is missing, or ldd or strip cannot be run on it.
     pub fn program(&mut self, program: &Path, place: &str) -> anyhow::Result<()> {
-        for library in libraries(program)? {
-            let path = library.to_str().context("a library whose path is no text")?.to_owned();
-            self.file(library, path);
+        let libraries = match &self.sysroot {
+            None => libraries(program)?,
+            Some(sysroot) => sysroot.needed(program)?,
+        };
+        for (place, library) in libraries {
+            self.file(library, place);
         }
         let stripped = self.stripped.path().join(self.files.len().to_string());
         // Symbols stay: uprobes are attached to them.
-        cmd!("strip", "--strip-debug", "-o", &stripped, program)
+        cmd!(&self.strip, "--strip-debug", "-o", &stripped, program)
             .run()
-            .with_context(|| format!("cannot strip {}; strip comes with gcc", program.display()))?;
+            .with_context(|| format!("cannot strip {}; {} comes with gcc", program.display(), self.strip))?;
         self.file(stripped, place.to_owned());
         Ok(())
     }
@@ -85,7 +106,7 @@ impl Root {
     /// # Errors
     ///
     /// The archive cannot be written, or a file cannot be read or is too large for an initramfs.
-    pub fn write(&self, archive: &Path, command: &[String]) -> anyhow::Result<u64> {
+    pub fn write(&self, archive: &Path, command: &[String], boot: Boot, cpus: u32) -> anyhow::Result<u64> {
         let mut writer = BufWriter::new(File::create(archive)?);
         let mut inode = 0;
         let mut entry = |place: &str, kind| {
@@ -104,7 +125,7 @@ impl Root {
             io::copy(&mut source, &mut target).with_context(|| format!("cannot copy {}", file.display()))?;
             target.finish()?;
         }
-        let init = script(command);
+        let init = script(command, boot, cpus);
         let size = u32::try_from(init.len()).context("a command that is too long")?;
         let mut target = entry("/init", ModeFileType::Regular).write(&mut writer, size);
         target.write_all(init.as_bytes())?;
@@ -114,8 +135,8 @@ impl Root {
     }
 }
 
-/// The files of the libraries that a program names; none if it is linked statically.
-fn libraries(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The libraries that a program names, which have the same place in the guest; none if it is linked statically.
+fn libraries(program: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let output = cmd!("ldd", program)
         .stdout_capture()
         .stderr_capture()
@@ -123,7 +144,11 @@ fn libraries(program: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .run()
         .context("cannot start ldd, which says what libraries a program needs")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    parse_libraries(&text).with_context(|| format!("the program {}", program.display()))
+    let libraries = parse_libraries(&text).with_context(|| format!("the program {}", program.display()))?;
+    libraries
+        .into_iter()
+        .map(|library| Ok((library.to_str().context("a library whose path is no text")?.to_owned(), library)))
+        .collect()
 }
 
 /// Reads lines such as `libc.so.6 => /lib/libc.so.6 (0x7f)` and `/lib64/ld-linux-x86-64.so.2 (0x7f)`.
@@ -138,9 +163,11 @@ fn parse_libraries(text: &str) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// The guest's init: mounts what programs expect, runs the command, and hands back how it ended.
-fn script(command: &[String]) -> String {
+fn script(command: &[String], boot: Boot, cpus: u32) -> String {
     let command = command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
     let [stdout, stderr, status] = [1, 2, 3].map(|port| format!("/dev/vport0p{port}"));
+    let before = boot.before(cpus, &status);
+    let after = boot.after();
     format!(
         "#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -156,8 +183,9 @@ mount -t debugfs debugfs /sys/kernel/debug
 ip link set lo up
 echo 'root:x:0:0:root:/:/bin/sh' >/etc/passwd
 echo 'nobody:x:65534:65534:nobody:/:/bin/false' >>/etc/passwd
-{command} </dev/null >{stdout} 2>{stderr}
-echo $? >{status}
+{before}{command} </dev/null >{stdout} 2>{stderr}
+code=$?
+{after}echo $code >{status}
 poweroff -f
 "
     )
@@ -173,6 +201,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::{Root, parse_libraries, quote, script};
+    use crate::boot::Boot;
 
     #[test]
     fn libraries_are_read_from_what_ldd_says() {
@@ -188,7 +217,8 @@ mod tests {
     #[test]
     fn a_command_reaches_the_guest_as_it_was_written() {
         assert_eq!(quote("it's"), r"'it'\''s'");
-        let script = script(&["arenaq", "run", "--", "sh", "-c", "a; b"].map(str::to_owned));
+        let script =
+            script(&["arenaq", "run", "--", "sh", "-c", "a; b"].map(str::to_owned), Boot::default(), 1);
         assert!(script.contains("\n'arenaq' 'run' '--' 'sh' '-c' 'a; b' </dev/null"), "{script}");
     }
 
@@ -202,7 +232,7 @@ mod tests {
         root.file(source, "/a/b/file".to_owned());
 
         let archive = place.path().join("archive");
-        let size = root.write(&archive, &["true".to_owned()]).expect("it is written");
+        let size = root.write(&archive, &["true".to_owned()], Boot::default(), 1).expect("it is written");
         let bytes = std::fs::read(&archive).expect("it is there");
         assert_eq!(bytes.len() as u64, size);
 

@@ -7,6 +7,10 @@
 //! |---|---|
 //! | [`machine`] | a virtual machine that is booted for one command |
 //! | [`accelerator`] | how QEMU runs the guest's instructions |
+//! | [`arch`] | the architectures of guests |
+//! | [`boot`] | what a guest's kernel and its init are asked for |
+//! | [`preempt`] | when a guest's kernel takes the processor from what runs in it |
+//! | [`sysroot`] | libraries for a guest whose architecture is not this machine's |
 //! | [`image`] | kernel images: a file, or one of Debian's packages by version |
 //! | [`version`] | the versions of kernels |
 //! | [`initramfs`] | what a guest has for a file system |
@@ -23,7 +27,9 @@
 
 pub mod accelerator;
 mod apt;
+pub mod arch;
 pub mod archive;
+pub mod boot;
 pub mod console;
 pub mod files;
 pub mod guest;
@@ -32,4 +38,6 @@ pub mod initramfs;
 pub mod interrupt;
 pub mod kernels;
 pub mod machine;
+pub mod preempt;
+pub mod sysroot;
 pub mod version;

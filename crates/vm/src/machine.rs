@@ -6,7 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::accelerator::{Accelerator, QEMU};
+use crate::accelerator::Accelerator;
+use crate::boot::Boot;
 use crate::console;
 use crate::image::Image;
 use crate::initramfs::{PORTS, Root};
@@ -14,11 +15,15 @@ use crate::interrupt::{is_interrupted, watch};
 use anyhow::{Context, anyhow, bail};
 
 /// An oops ends the guest, and a panic ends QEMU. The list of LSMs is the same on every kernel, with bpf in it.
-const COMMAND_LINE: &str =
-    "console=ttyS0 loglevel=5 oops=panic panic=-1 lsm=landlock,lockdown,yama,integrity,apparmor,bpf";
+const COMMAND_LINE: &str = "loglevel=5 oops=panic panic=-1 lsm=landlock,lockdown,yama,integrity,apparmor,bpf";
 
 /// The guest's memory beyond its files. A queue of the default capacity takes a few MiB of it.
 const MEMORY_MIB: u64 = 768;
+/// More for each processor: what the kernel, and a pool, have for each of them.
+const MEMORY_FOR_CPU_MIB: u64 = 8;
+
+/// How a line of the guest's status begins that is no exit code.
+const CANNOT: &str = "cannot ";
 
 /// How an error of [`Machine::run`] begins if the guest's kernel gave up.
 pub(crate) const CRASHED: &str = "the guest's kernel crashed";
@@ -36,6 +41,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// How many processors it has.
     pub cpus: u32,
+    /// What the kernel and init are asked for.
+    pub boot: Boot,
     /// A guest that has not ended by then is killed.
     pub time_limit: Duration,
 }
@@ -74,27 +81,31 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// QEMU fails; or the guest does not get to the command's end: its kernel crashes, its time is over, or the user
+    /// QEMU fails; or the guest cannot do what [`boot`](Self::boot) asks for; or it does not get to the command's end: its kernel crashes, its time is over, or the user
     /// interrupts it.
     pub fn run(&self, command: &[String], output: Output) -> anyhow::Result<Ended> {
         let folder = tempfile::tempdir().context("cannot make a folder for the guest's files")?;
         let size = self
             .root
-            .write(&folder.path().join("initramfs"), command)
+            .write(&folder.path().join("initramfs"), command, self.boot, self.cpus)
             .context("cannot write the guest's file system")?;
         let read = |name: &str| {
             let bytes = std::fs::read(folder.path().join(name)).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        let finished = self.boot(folder.path(), size, output)?;
+        let finished = self.start(folder.path(), size, output)?;
         let console = read("console");
-        match read("status").trim().parse() {
+        let status = read("status");
+        if let Some(line) = status.lines().find(|line| line.starts_with(CANNOT)) {
+            bail!("the guest {}", line.trim());
+        }
+        match status.trim().parse() {
             Ok(code) => Ok(Ended { code, stdout: finished.stdout, stderr: finished.stderr, console }),
             Err(_) => Err(finished.without_result(&console, output)),
         }
     }
 
-    fn boot(&self, folder: &Path, initramfs: u64, output: Output) -> anyhow::Result<Finished> {
+    fn start(&self, folder: &Path, initramfs: u64, output: Output) -> anyhow::Result<Finished> {
         let mut qemu = Qemu::start(self.command(folder, initramfs))?;
         let streams = (qemu.0.stdout.take(), qemu.0.stderr.take());
         let (Some(stdout), Some(stderr)) = streams else {
@@ -116,17 +127,20 @@ impl Machine {
 
     fn command(&self, folder: &Path, initramfs: u64) -> Command {
         // The archive and what is unpacked from it are there at the same time.
-        let memory = MEMORY_MIB + 2 * initramfs.div_ceil(1 << 20);
-        let mut command = Command::new(QEMU);
+        let memory = MEMORY_MIB + MEMORY_FOR_CPU_MIB * u64::from(self.cpus) + 2 * initramfs.div_ceil(1 << 20);
+        let arch = self.image.arch;
+        let parameters = self.boot.parameters(self.cpus);
+        let mut command = Command::new(arch.qemu());
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-            .args(["-accel", self.accelerator.option(), "-cpu", "max"])
+            .args(arch.machine())
+            .args(["-accel", self.accelerator.option()])
             .args(["-smp", &self.cpus.to_string(), "-m", &memory.to_string()])
             .arg("-kernel")
             .arg(&self.image.path)
             .arg("-initrd")
             .arg(folder.join("initramfs"))
-            .args(["-append", COMMAND_LINE])
+            .args(["-append", &format!("console={} {COMMAND_LINE}{parameters}", arch.console())])
             .args(["-chardev", "file,id=console,path=console", "-serial", "chardev:console"])
             .args(["-device", "virtio-serial-pci"]);
         // A character device of the kind stdio also reads, and is closed where the input ends.
@@ -171,7 +185,8 @@ impl Qemu {
     fn start(mut command: Command) -> anyhow::Result<Qemu> {
         // Before there is something to kill.
         watch();
-        command.spawn().map(Qemu).with_context(|| format!("cannot start {QEMU}"))
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.spawn().map(Qemu).with_context(|| format!("cannot start {name}"))
     }
 
     fn wait(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {

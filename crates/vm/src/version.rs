@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// Debian's kernels for virtual machines: what a guest without a disk needs is built in.
-pub(crate) const FLAVOUR: &str = "-cloud-amd64";
+use crate::arch::Arch;
 
 /// The numbers of a version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,8 +15,8 @@ impl Version {
     }
 
     /// `6.12.90+deb12.1-cloud-amd64`: the numbers of Debian's own revision count too.
-    pub(crate) fn of_release(release: &str) -> Option<Version> {
-        let numbers = release.strip_suffix(FLAVOUR)?.split(|c: char| !c.is_ascii_digit());
+    pub(crate) fn of_release(release: &str, arch: Arch) -> Option<Version> {
+        let numbers = release.strip_suffix(&*arch.flavour())?.split(|c: char| !c.is_ascii_digit());
         numbers
             .filter(|number| !number.is_empty())
             .map(|number| number.parse().ok())
@@ -55,17 +54,29 @@ impl fmt::Display for Version {
 #[cfg(test)]
 mod tests {
     use super::Version;
+    use crate::arch::Arch;
 
     #[test]
     fn the_numbers_of_a_release_are_compared_as_numbers() {
         let mut releases = ["7.10.1+deb13", "7.3.12+deb13", "7.3.4+deb13.1", "7.3.4+deb13", "6.18.15+deb13"]
-            .map(|release| Version::of_release(&format!("{release}-cloud-amd64")).expect("numbers"));
+            .map(|release| {
+                Version::of_release(&format!("{release}-cloud-amd64"), Arch::X86_64).expect("numbers")
+            });
         releases.sort();
         assert_eq!(
             releases.map(|version| version.point().to_string()),
             ["6.18.15", "7.3.4", "7.3.4", "7.3.12", "7.10.1"]
         );
-        assert_eq!(Version::of_release("7.3.4+deb13-amd64"), None, "no kernel for virtual machines");
+        assert_eq!(
+            Version::of_release("7.3.4+deb13-amd64", Arch::X86_64),
+            None,
+            "no kernel for virtual machines"
+        );
+        assert_eq!(
+            Version::of_release("7.3.4+deb13-cloud-arm64", Arch::X86_64),
+            None,
+            "not this architecture's"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::accelerator::Accelerator;
+use crate::boot::Boot;
 use crate::files::CPUS;
 use crate::image::Image;
 use crate::interrupt::is_interrupted;
@@ -51,6 +52,7 @@ impl Matrix<'_> {
             root: self.programs.root.clone(),
             accelerator: self.accelerator,
             cpus: CPUS,
+            boot: Boot::default(),
             time_limit: TIME_LIMIT,
         };
         let mut examined = Examined::new(image.release.clone());

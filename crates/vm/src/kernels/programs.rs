@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::arch::Arch;
 use crate::guest;
 use crate::initramfs::Root;
 use crate::kernels::list::Skip;
@@ -23,9 +24,14 @@ impl Programs {
     ///
     /// # Errors
     ///
-    /// busybox is missing, or a program cannot be read.
-    pub fn new(arenaq: &Path, tests: &[(String, PathBuf)], skips: &[Skip]) -> anyhow::Result<Programs> {
-        let mut root = guest::root(arenaq)?;
+    /// busybox or the architecture's libraries are missing, or a program cannot be read.
+    pub fn new(
+        arenaq: &Path,
+        tests: &[(String, PathBuf)],
+        skips: &[Skip],
+        arch: Arch,
+    ) -> anyhow::Result<Programs> {
+        let mut root = guest::root(arenaq, arch)?;
         // The tests know the command, and a folder for their files, by what cargo said at compile time.
         root.program(arenaq, text(arenaq)?)?;
         let target = arenaq.ancestors().nth(2).context("the command arenaq is in no target folder")?;
