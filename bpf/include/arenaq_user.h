@@ -128,7 +128,8 @@ void arenaq_producer_close(struct arenaq_producer *producer);
 
 /*
  * As arenaq_producer_open(), and BUSY if it is an MPSC queue and somebody consumes from it. One thread uses it at a time:
- * threads that consume from an MPMC queue open one each.
+ * threads that consume from an MPMC queue open one each, 16 at most. One that dies without arenaq_consumer_close() keeps its
+ * place, and what it was taking, until a consumer in Rust takes over from it: nothing here does.
  */
 int arenaq_consumer_open(const struct arenaq_arena *arena, const char *name, size_t size,
 			 struct arenaq_consumer **consumer);
