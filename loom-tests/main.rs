@@ -11,6 +11,7 @@
 //! | `mpsc` | the list: producers and the consumer, with the pool roomy enough |
 //! | `pool` | the free list: owners that follow each other, growth |
 //! | `composition` | list and pool together: nodes freed, reused and made while producers allocate |
+//! | `records` | lanes of records: owners and consumers that follow each other, laps, deaths; the ring of two threads |
 //! | `order` | who comes first: operations that follow each other in time |
 //! | `inspection` | search, verify and len while others go on |
 //! | `count` | the counter |
@@ -42,4 +43,5 @@ mod order;
 mod owned;
 mod paths;
 mod pool;
+mod records;
 mod ring;

@@ -5,7 +5,7 @@
 //!
 //! | you want | take |
 //! |---|---|
-//! | a queue between threads, without BPF and without `unsafe` | this crate: [`mpmc::Queue`], [`mpsc::queue()`](mpsc::queue()) |
+//! | a queue between threads, without BPF and without `unsafe` | this crate: [`mpmc::Queue`], [`mpsc::queue()`](mpsc::queue()), [`spsc::ring()`](spsc::ring()); of records that differ in size, [`records::Log`] |
 //! | a queue between processes, in memory that both map | this crate: [`arena`] |
 //! | a queue from BPF programs in C to userspace in Rust | [`arenaq-libbpf`](https://docs.rs/arenaq-libbpf) in the program, [`arenaq-bpf-build`](https://docs.rs/arenaq-bpf-build) in its `build.rs` |
 //! | to see which memory orderings your own loom models need | [`weaken`](https://docs.rs/weaken) and [`cargo-weaken`](https://docs.rs/cargo-weaken), which know nothing of queues |
@@ -19,6 +19,8 @@
 //! | [`mpmc`] | Vyukov's bounded queue: many producers, many consumers, a ring of cells |
 //! | [`mpsc`] | Vyukov's unbounded intrusive queue: many producers, one consumer, a list of nodes |
 //! | [`pool`] | the nodes of the second: blocks of them on a free list with an ABA tag, and a magazine for each processor |
+//! | [`records`] | records of any size, without a lock: what the BPF ring buffer is used for |
+//! | [`spsc`] | one lane of them: a ring of one producer and one consumer |
 //! | [`eventcount`] | how a consumer sleeps until there is something, and a producer knows that it must wake it |
 //! | [`arena`] | queues by their names, in memory that is shared with others whom nobody trusts |
 //! | [`drops`] | what found no room, counted by its reason |
@@ -86,8 +88,10 @@ pub mod paths;
 pub mod payload;
 pub mod platform;
 pub mod pool;
+pub mod records;
 pub mod recovery;
 pub mod single;
+pub mod spsc;
 pub mod status;
 pub mod structures;
 #[cfg(feature = "trace")]

@@ -85,6 +85,8 @@ pub enum Field {
     Created,
     /// Where nodes and links of the pool are, and how many there is room for.
     Room,
+    /// The consumer's position, as a producer has seen it.
+    Seen,
     /// Who sleeps on an event count.
     Sleepers,
     /// How many elements were dropped.

@@ -8,6 +8,7 @@
 //! three rows; the fourth, `m00 -> RETURN_INVALID`, is a head that has no [ring](crate::mpmc::Head::ring).
 
 use crate::pool::MAGAZINES;
+use crate::records::LANES;
 
 /// One way in which an operation can end.
 #[derive(Clone, Copy, Debug)]
@@ -232,6 +233,28 @@ pub const PATHS: &[Path] = &[
          (load_top (store_link push_chain! )*(store_link push_chain )?)?(decrement_count )?",
         "",
     ),
+    path("records.push", "contended", "(claim_owner! )+", ""),
+    path(
+        "records.push",
+        "full",
+        "(claim_owner! )*claim_owner load_position read_seen load_consumed write_seen release_owner ",
+        "",
+    ),
+    path(
+        "records.push",
+        "pushed",
+        "(claim_owner! )*claim_owner load_position read_seen (load_consumed write_seen )?(write_padding )?\
+         (write_data )*write_header write_header publish release_owner ",
+        "",
+    ),
+    path("records.drain", "empty", "(load_published )+", ""),
+    // Of each lane: padding, the header, and the words of each record, and one store for all of them.
+    path(
+        "records.drain",
+        "drained",
+        "(((load_published )?(read_header )?read_header read_header (read_data )*)*(load_published )?(free_words )?)+",
+        "",
+    ),
 ];
 
 /// The largest batch for which [`BOUNDS`] has a bound.
@@ -270,4 +293,7 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("eventcount.notify", 2 + 1, 1),
     ("pool.reserve", 1, 1),
     ("pool.cancel", 1, 0),
+    // No attempt is repeated: the other lanes, and at most that many words.
+    ("records.push", LANES as u64 + 9 + BATCH, 0),
+    ("records.drain", LANES as u64 * 2 + BATCH * (4 + BATCH), 0),
 ];

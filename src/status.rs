@@ -134,6 +134,14 @@ pub enum Corruption {
         /// The dequeue position.
         dequeue: u64,
     },
+    /// The header of a record is none that fits there.
+    #[error("the record at position {position} has the header {header:#x}, which no producer writes there")]
+    Header {
+        /// The position, in words.
+        position: u64,
+        /// The header.
+        header: u64,
+    },
     /// The counter of a resting queue is not its length.
     #[error("the counter says {count}, the queue holds {length}")]
     Count {

@@ -18,8 +18,8 @@ macro_rules! structures {
 }
 
 structures! {
-    sites: mpmc, claim, mpsc, pool, arena, recovery, eventcount, drops;
-    layouts: payload, mpmc, mpsc, pool, eventcount, drops, arena,
+    sites: mpmc, claim, mpsc, pool, arena, recovery, eventcount, drops, records;
+    layouts: payload, mpmc, mpsc, pool, eventcount, drops, arena, records,
 }
 
 /// What kind of queue an entry of the directory is.

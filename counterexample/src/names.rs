@@ -19,6 +19,7 @@ pub(crate) struct Names {
 pub(crate) fn name(field: Field) -> &'static str {
     match field {
         Field::EnqueuePosition => "enqueue position",
+        Field::Seen => "seen",
         Field::DequeuePosition => "dequeue position",
         Field::Position => "position",
         Field::Ring => "ring",

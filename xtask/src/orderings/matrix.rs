@@ -268,7 +268,11 @@ pub(crate) fn uses(model: &str, structure: &str) -> bool {
     let has = |word| has_word(model, word);
     // Only the ring has positions that are claimed.
     let has_ring = has("mpmc") || has("claim");
+    // A lane of the records is the ring of two threads as well, and shares nothing with the queues.
+    let has_lane = has("records") || has("spsc");
     match structure {
+        "records" | "spsc" => has_lane,
+        "mpmc" | "claim" | "mpsc" | "pool" if has_lane => false,
         "mpmc" | "claim" => !has("mpsc") && !has("pool") && !has("composition") || has_ring,
         "mpsc" => !has_ring && !has("pool") || has("mpsc"),
         // The list takes its nodes from the pool.

@@ -1,0 +1,350 @@
+//! The one consumer of a shard.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+use core::num::NonZero;
+
+use bytemuck::AnyBitPattern;
+use thiserror::Error;
+
+use super::{HEADER, LANES, LaneRing, PADDING, RECORD, Records, site, words};
+use crate::payload::MAX_SIZE;
+use crate::platform::{Native, Plain, Platform, Word};
+use crate::status::Corruption;
+
+/// The consumer of a shard. Several of them share the shards between them.
+///
+/// What it has handed over is free for producers when an operation ends. If its process dies before, whoever consumes the
+/// shard next gets those records again: each comes at least once, and exactly once if nobody dies.
+pub struct Consumer<'a, P: Platform> {
+    shard: usize,
+    right: &'a P::Word,
+    pub(super) lanes: [Option<LaneReader<'a, P>>; LANES],
+}
+
+/// Somebody else consumes the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("another one, {owner}, consumes the shard")]
+pub struct ConsumerTaken {
+    /// What it has said who it is.
+    pub owner: u64,
+}
+
+impl<'a, P: Platform> Records<'a, P> {
+    /// The consumer of a shard, which nobody else is.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerTaken`] says who is.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    pub fn consumer(&self, shard: usize) -> Result<Consumer<'a, P>, ConsumerTaken> {
+        let right = self.right(shard);
+        match right.compare_exchange(0, self.owner.get(), &site::CLAIM_CONSUMER) {
+            Ok(_) => Ok(self.resume(shard, right)),
+            Err(owner) => Err(ConsumerTaken { owner }),
+        }
+    }
+
+    /// The consumer of a shard whose consumer, `dead`, has died.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerTaken`] if that is not, or not any more, the shard's consumer.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    ///
+    /// # Safety
+    ///
+    /// The consumer that calls itself `dead` will never go on, and all that it did happens before this call.
+    pub unsafe fn consumer_after_death(
+        &self,
+        shard: usize,
+        dead: NonZero<u64>,
+    ) -> Result<Consumer<'a, P>, ConsumerTaken> {
+        let right = self.right(shard);
+        match right.compare_exchange(dead.get(), self.owner.get(), &site::TAKE_OVER) {
+            Ok(_) => Ok(self.resume(shard, right)),
+            Err(owner) => Err(ConsumerTaken { owner }),
+        }
+    }
+
+    fn right(&self, shard: usize) -> &'a P::Word {
+        assert!(shard < self.geometry.shards(), "there is no shard {shard} of {}", self.geometry.shards());
+        &self.lanes[shard * self.geometry.lanes_each()].back.consumer
+    }
+
+    /// Goes on where the last consumer has stopped.
+    fn resume(&self, shard: usize, right: &'a P::Word) -> Consumer<'a, P> {
+        let mut rings = self.shard(shard);
+        let lanes = core::array::from_fn(|_| rings.next().map(LaneReader::resume));
+        Consumer { shard, right, lanes }
+    }
+}
+
+impl<P: Platform> Consumer<'_, P> {
+    /// The shard.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Hands over up to `limit` records, in place: those of the first lane, then those of the next, each lane's in their
+    /// order. Returns how many; their words are free then, with one store for each lane.
+    ///
+    /// # Errors
+    ///
+    /// [`Corruption`] if a lane has what no producer writes. Nothing comes out of it any more; what was before it, and in
+    /// other lanes, was handed over.
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. That record is handed over again by the next operation then.
+    #[inline]
+    pub fn drain_in_place(
+        &mut self,
+        limit: u64,
+        mut hand_over: impl FnMut(Record<'_, P>),
+    ) -> Result<u64, Corruption> {
+        let mut left = limit;
+        let mut damaged = None;
+        for reader in self.lanes.iter_mut().flatten() {
+            let mut batch = Batch::begin(reader);
+            while left > 0 {
+                let Some(record) = batch.look_past(&mut damaged) else { break };
+                let end = record.end();
+                hand_over(record);
+                batch.taken_to(end);
+                left -= 1;
+            }
+        }
+        damaged.map_or(Ok(limit - left), Err)
+    }
+
+    /// Walks over everything that is published: each header is one that a producer writes.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn verify(&mut self) -> Result<(), Corruption> {
+        for reader in self.lanes.iter_mut().flatten() {
+            let mut ahead =
+                LaneReader { ring: reader.ring, position: reader.position, published: reader.published };
+            while let Some(record) = ahead.look()? {
+                ahead.position = record.end();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<P: Platform> Drop for Consumer<'_, P> {
+    fn drop(&mut self) {
+        self.right.store(0, &site::RELEASE_CONSUMER);
+    }
+}
+
+impl<P: Platform> fmt::Debug for Consumer<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("records::Consumer").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+/// One lane, as its consumer sees it.
+pub(super) struct LaneReader<'a, P: Platform> {
+    ring: LaneRing<'a, P>,
+    /// The next word to be read: the consumer's own, which nobody else can change.
+    position: u64,
+    /// What was published when it looked last.
+    published: u64,
+}
+
+impl<'a, P: Platform> LaneReader<'a, P> {
+    fn resume(ring: LaneRing<'a, P>) -> Self {
+        let position = ring.lane.back.consumed.load(&site::RESUME);
+        LaneReader { ring, position, published: position }
+    }
+
+    /// The next record, if there is one. It stays the next one until the position is moved behind it.
+    #[inline(always)]
+    fn look(&mut self) -> Result<Option<Record<'a, P>>, Corruption> {
+        loop {
+            if self.position == self.published {
+                self.published = self.ring.lane.published();
+            }
+            let available = self.published.wrapping_sub(self.position);
+            if available == 0 {
+                return Ok(None);
+            }
+            if available > self.ring.capacity() {
+                return Err(Corruption::Positions { enqueue: self.published, dequeue: self.position });
+            }
+            let piece = available.min(self.ring.before_end(self.position));
+            // SAFETY: it was published, and its producer's writes happen before the load that has told us so; until we free
+            // it nobody writes there.
+            let header = unsafe { self.ring.word(self.position).read(&site::READ_HEADER) };
+            if header == PADDING && piece < available {
+                self.position = self.position.wrapping_add(piece);
+                continue;
+            }
+            let size = header ^ RECORD;
+            // The first comparison keeps the second from overflowing.
+            if size > self.ring.largest || words(size) > piece {
+                return Err(Corruption::Header { position: self.position, header });
+            }
+            // SAFETY: as above, and before the end of the ring.
+            let stamp = unsafe { self.ring.word(self.position.wrapping_add(1)).read(&site::READ_HEADER) };
+            return Ok(Some(Record {
+                ring: self.ring,
+                position: self.position,
+                size,
+                stamp,
+                borrowed: PhantomData,
+            }));
+        }
+    }
+}
+
+/// What is read of a lane between two stores of its consumer's position.
+pub(super) struct Batch<'r, 'a, P: Platform> {
+    reader: &'r mut LaneReader<'a, P>,
+    first: u64,
+}
+
+impl<'r, 'a, P: Platform> Batch<'r, 'a, P> {
+    #[inline(always)]
+    pub(super) fn begin(reader: &'r mut LaneReader<'a, P>) -> Self {
+        let first = reader.position;
+        Batch { reader, first }
+    }
+
+    /// The next record of the lane. There is none behind what is damaged.
+    #[inline(always)]
+    pub(super) fn look_past(&mut self, damaged: &mut Option<Corruption>) -> Option<Record<'a, P>> {
+        self.reader.look().unwrap_or_else(|corruption| {
+            *damaged = Some(corruption);
+            None
+        })
+    }
+
+    /// The records before that position have been handed over.
+    #[inline(always)]
+    pub(super) fn taken_to(&mut self, position: u64) {
+        self.reader.position = position;
+    }
+}
+
+impl<P: Platform> Drop for Batch<'_, '_, P> {
+    /// Also if somebody to whom a record is handed over panics.
+    #[inline(always)]
+    fn drop(&mut self) {
+        let LaneReader { ring, position, .. } = *self.reader;
+        if position != self.first {
+            // SAFETY: we are the consumer, and the records before the position have been handed over, and are borrowed no
+            // longer than that took.
+            unsafe { ring.lane.free(position) };
+        }
+    }
+}
+
+/// A record, in place.
+pub struct Record<'r, P: Platform = Native> {
+    ring: LaneRing<'r, P>,
+    position: u64,
+    size: u64,
+    stamp: u64,
+    borrowed: PhantomData<&'r [u8]>,
+}
+
+impl<P: Platform> Record<'_, P> {
+    /// Where the next one is.
+    #[inline(always)]
+    pub(super) fn end(&self) -> u64 {
+        self.position.wrapping_add(words(self.size))
+    }
+
+    /// How many bytes it has.
+    #[inline(always)]
+    pub fn size(&self) -> usize {
+        // 4096 at most.
+        self.size as usize
+    }
+
+    /// What its producer has given it to be told from others, and put in order.
+    #[inline(always)]
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// The record's 64-bit words, as they come. What is behind the record's last byte is anything.
+    #[inline(always)]
+    pub fn words(&self) -> impl Iterator<Item = u64> + use<'_, P> {
+        (0..self.size.div_ceil(8)).map(|index| {
+            let position = self.position.wrapping_add(HEADER).wrapping_add(index);
+            // SAFETY: the record is published, and not freed as long as it is borrowed; all its words are before the end
+            // of the ring.
+            unsafe { self.ring.word(position).read(&site::READ_DATA) }
+        })
+    }
+}
+
+impl Record<'_, Native> {
+    /// Copies the record's bytes, behind what `to` has already.
+    #[inline]
+    pub fn copy_to(&self, to: &mut Vec<u8>) {
+        let before = to.len();
+        to.reserve(8 * self.size().div_ceil(8));
+        self.words().for_each(|word| to.extend_from_slice(&word.to_ne_bytes()));
+        to.truncate(before + self.size());
+    }
+
+    /// The value at the beginning of the record, or `None` if the record is too small for one.
+    ///
+    /// It is copied, each word once, so what has been checked does not change.
+    #[inline]
+    pub fn read<T: AnyBitPattern>(&self) -> Option<T> {
+        const { assert!(size_of::<T>() <= MAX_SIZE, "no record is so large") };
+        if size_of::<T>() > self.size() {
+            return None;
+        }
+        let mut value = T::zeroed();
+        let mut to = (&raw mut value).cast::<u8>();
+        let mut left = size_of::<T>();
+        for word in self.words() {
+            let length = left.min(size_of::<u64>());
+            // SAFETY: there is room for what is left of the value, of which any bytes are one.
+            unsafe {
+                to.copy_from_nonoverlapping(word.to_ne_bytes().as_ptr(), length);
+                to = to.add(length);
+            }
+            left -= length;
+            if left == 0 {
+                break;
+            }
+        }
+        Some(value)
+    }
+
+    /// The record's bytes, in place.
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes there as long as they are borrowed: no producer does, and nobody else who has the memory.
+    #[inline(always)]
+    pub unsafe fn bytes(&self) -> &[u8] {
+        let first = self.ring.word(self.position.wrapping_add(HEADER));
+        // SAFETY: the record's words lie in a row before the end of the ring, and do not change by the caller's promise.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(first).cast(), self.size()) }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Record<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Record { size, stamp, .. } = self;
+        f.debug_struct("Record").field("size", size).field("stamp", stamp).finish_non_exhaustive()
+    }
+}

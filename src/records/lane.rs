@@ -1,0 +1,134 @@
+//! A lane: two positions, and who may move the first.
+
+use core::fmt;
+use core::num::NonZero;
+
+use super::site;
+use crate::platform::{Plain, Platform, Word};
+
+/// What is shared of a lane but for its words.
+///
+/// Layout: `owner` 0x00, `published` 0x08, `seen` 0x10, `consumed` 0x40, `consumer` 0x48; 128 bytes, a line for the
+/// producers and one for the consumer. All zero is an empty lane that nobody has.
+#[repr(C, align(64))]
+pub struct Lane<P: Platform> {
+    /// Who has the lane: 0 for nobody.
+    pub(crate) owner: P::Word,
+    /// How many words were published since the beginning.
+    pub(crate) published: P::Word,
+    /// What `consumed` was when an owner looked last. The owner's alone.
+    pub(crate) seen: P::Plain<u64>,
+    pub(crate) back: Back<P>,
+}
+
+/// The consumer's line of a lane.
+#[repr(C, align(64))]
+pub(crate) struct Back<P: Platform> {
+    /// How many words the consumer has given back.
+    pub(crate) consumed: P::Word,
+    /// In the first lane of a shard: who consumes; 0 for nobody.
+    pub(crate) consumer: P::Word,
+}
+
+// SAFETY: atomic words, but for `seen`, which only the owner touches: the one thread that has swapped `owner` from 0
+// (acquire) and has not stored 0 there (release).
+unsafe impl<P: Platform> Sync for Lane<P> {}
+// SAFETY: as above; nothing in it is tied to a thread.
+unsafe impl<P: Platform> Send for Lane<P> {}
+
+impl<P: Platform> Lane<P> {
+    /// An empty lane that nobody has, as zeroed memory is one.
+    pub fn empty() -> Self {
+        Lane::starting_at(0)
+    }
+
+    /// [`empty`](Self::empty), as if so many words had come and gone. Positions wrap around at 2^64, which nobody waits
+    /// for; a start just below it shows what happens there.
+    pub fn starting_at(position: u64) -> Self {
+        Lane {
+            owner: P::Word::new(0),
+            published: P::Word::new(position),
+            seen: P::Plain::new(position),
+            back: Back { consumed: P::Word::new(position), consumer: P::Word::new(0) },
+        }
+    }
+
+    /// Makes this thread the lane's owner, if nobody is. Whether it did.
+    #[inline(always)]
+    pub(super) fn claim(&self, owner: NonZero<u64>) -> bool {
+        self.owner.compare_exchange(0, owner.get(), &site::CLAIM_OWNER).is_ok()
+    }
+
+    /// The owner gives the lane up.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner.
+    #[inline(always)]
+    pub(super) unsafe fn give_up(&self) {
+        self.owner.store(0, &site::RELEASE_OWNER);
+    }
+
+    /// Where the owner goes on.
+    #[inline(always)]
+    pub(super) fn position(&self) -> u64 {
+        self.published.load(&site::LOAD_POSITION)
+    }
+
+    /// Whether `need` of a ring's `capacity` words from the owner's position on are free.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner.
+    #[inline(always)]
+    pub(crate) unsafe fn has_room(&self, position: u64, need: u64, capacity: u64) -> bool {
+        let end = position.wrapping_add(need);
+        // SAFETY: `seen` is the owner's alone.
+        let seen = unsafe { self.seen.read(&site::READ_SEEN) };
+        if end.wrapping_sub(seen) <= capacity {
+            return true;
+        }
+        let consumed = self.back.consumed.load(&site::LOAD_CONSUMED);
+        // SAFETY: as above.
+        unsafe { self.seen.write(consumed, &site::WRITE_SEEN) };
+        end.wrapping_sub(consumed) <= capacity
+    }
+
+    /// Everything before that position can be consumed.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner, and has written whole records up to there.
+    #[inline(always)]
+    pub(crate) unsafe fn publish(&self, end: u64) {
+        self.published.store(end, &site::PUBLISH);
+    }
+
+    /// How far the consumer can read.
+    #[inline(always)]
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(&site::LOAD_PUBLISHED)
+    }
+
+    /// The words before that position are free.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the consumer, and reads none of them any more.
+    #[inline(always)]
+    pub(crate) unsafe fn free(&self, position: u64) {
+        self.back.consumed.store(position, &site::FREE_WORDS);
+    }
+
+    /// Both positions, the consumer's first, for who looks at them, or is alone with them.
+    pub(crate) fn between(&self) -> (u64, u64) {
+        let consumed = self.back.consumed.load(&site::INSPECT_POSITION);
+        (consumed, self.published.load(&site::INSPECT_POSITION))
+    }
+}
+
+impl<P: Platform> fmt::Debug for Lane<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! Records in plain Rust: they own their memory.
+
+use core::fmt;
+use core::num::NonZero;
+use core::panic::{RefUnwindSafe, UnwindSafe};
+use core::slice;
+
+use super::{Consumer, ConsumerTaken, Geometry, Lane, Records, Reservation};
+use crate::owned::Array;
+use crate::platform::{Heap, Native, Plain};
+use crate::status::{Corruption, PushError};
+
+/// Records of any size between threads: any number of producers, and a consumer for each shard.
+///
+/// ```
+/// use arenaq::records::{Geometry, Log};
+///
+/// // One shard of 64 KiB, for records of 256 bytes at most.
+/// let log = Log::new(Geometry::new(1, 1 << 16, 256)?);
+/// std::thread::scope(|scope| {
+///     for name in ["x", "yy", "zzz"] {
+///         let log = &log;
+///         scope.spawn(move || log.push(name.as_bytes(), 0).expect("room"));
+///     }
+/// });
+///
+/// let mut lengths = Vec::new();
+/// let mut consumer = log.consumer(0)?;
+/// consumer.drain(10, |record, _stamp| lengths.push(record.len()));
+/// lengths.sort();
+/// assert_eq!(lengths, [1, 2, 3]);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+pub struct Log<P: Heap = Native> {
+    lanes: Array<Lane<P>>,
+    words: Array<P::Plain<u64>>,
+    geometry: Geometry,
+}
+
+// SAFETY: it owns its memory, which threads use as `Records` has it.
+unsafe impl<P: Heap> Send for Log<P> {}
+// SAFETY: as above.
+unsafe impl<P: Heap> Sync for Log<P> {}
+
+// No code of the user's runs in the middle of a push, and a panic in a drain leaves the record where it is.
+impl<P: Heap> UnwindSafe for Log<P> {}
+impl<P: Heap> RefUnwindSafe for Log<P> {}
+
+impl Log {
+    /// Makes room for records.
+    pub fn new(geometry: Geometry) -> Self {
+        Log::new_on(geometry, 0)
+    }
+
+    /// Pushes a record. It has the shard of the processor that this thread is on, if there are so many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Records::reserve`].
+    #[inline]
+    pub fn push(&self, data: &[u8], stamp: u64) -> Result<(), PushError> {
+        self.records().push(data, stamp)
+    }
+}
+
+impl<P: Heap> Log<P> {
+    /// [`new`](Log::new) on another platform, with the positions of all lanes at `start`.
+    pub fn new_on(geometry: Geometry, start: u64) -> Self {
+        let lanes = Array::new(geometry.lanes() as u64, || Lane::starting_at(start));
+        let words = Array::new(geometry.words(), || P::Plain::new(0));
+        Log { lanes, words, geometry }
+    }
+
+    /// The records, for all that can be done with them.
+    pub fn records(&self) -> Records<'_, P> {
+        // SAFETY: the lanes live as long as the log, and change through shared references only.
+        let lanes = unsafe { slice::from_raw_parts(self.lanes.first(), self.geometry.lanes()) };
+        // SAFETY: as many lanes and words as the geometry says, which are the log's alone and live as long as it.
+        unsafe { Records::new(lanes, self.words.first(), self.geometry, NonZero::<u64>::MIN) }
+    }
+
+    /// Reserves room for a record.
+    ///
+    /// # Errors
+    ///
+    /// As [`Records::reserve`].
+    #[inline]
+    pub fn reserve(&self, size: u64) -> Result<Reservation<'_, P>, PushError> {
+        self.records().reserve(size)
+    }
+
+    /// The consumer of a shard, which nobody else is.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerTaken`] if somebody is.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    pub fn consumer(&self, shard: usize) -> Result<LogConsumer<'_, P>, ConsumerTaken> {
+        self.records().consumer(shard).map(LogConsumer)
+    }
+}
+
+impl<P: Heap> fmt::Debug for Log<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("geometry", &self.geometry).finish_non_exhaustive()
+    }
+}
+
+/// The consumer of a shard of a [`Log`].
+#[derive(Debug)]
+pub struct LogConsumer<'a, P: Heap = Native>(Consumer<'a, P>);
+
+impl LogConsumer<'_> {
+    /// Hands over up to `limit` records, each with its stamp, in place. Returns how many.
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. That record is handed over again by the next operation then.
+    #[inline]
+    pub fn drain(&mut self, limit: u64, mut hand_over: impl FnMut(&[u8], u64)) -> u64 {
+        let drained = self.0.drain_in_place(limit, |record| {
+            // SAFETY: the log's memory is its own, and safe code reaches it through its algorithm only.
+            hand_over(unsafe { record.bytes() }, record.stamp());
+        });
+        intact(drained)
+    }
+}
+
+impl<'a, P: Heap> LogConsumer<'a, P> {
+    /// The consumer, with records as any memory has them: to read them word by word, or to merge it with others.
+    pub fn into_inner(self) -> Consumer<'a, P> {
+        self.0
+    }
+}
+
+/// Memory that is the log's own is not damaged.
+fn intact(drained: Result<u64, Corruption>) -> u64 {
+    match drained {
+        Ok(records) => records,
+        Err(corruption) => unreachable!("{corruption}"),
+    }
+}

@@ -1,0 +1,85 @@
+//! Records of many lanes in one order: that of their stamps.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::consumer::Batch;
+use super::{Consumer, Record};
+use crate::platform::Platform;
+use crate::status::Corruption;
+
+/// The consumers of some shards, or of all, who hand over their records in the order of the stamps.
+///
+/// A record can come late: it has got its stamp, and is pushed after one with a later stamp was handed over. How late is
+/// for the caller to bound: it chooses a *horizon*, and no record with a later stamp is handed over. With stamps that are
+/// times, a horizon of now less the time that the slowest push takes puts everything in order that is pushed within that
+/// time; what comes later still is handed over when it comes, and counted.
+pub struct Merge<'a, P: Platform> {
+    consumers: Vec<Consumer<'a, P>>,
+    /// The latest stamp that was handed over.
+    last: u64,
+    late: u64,
+}
+
+impl<'a, P: Platform> Merge<'a, P> {
+    /// Merges what these consume.
+    pub fn new(consumers: Vec<Consumer<'a, P>>) -> Self {
+        Merge { consumers, last: 0, late: 0 }
+    }
+
+    /// How many records came after one with a later stamp.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Hands over up to `limit` records whose stamps are `horizon` at most, each time the one with the earliest stamp
+    /// that there is. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::drain_in_place`].
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. That record is handed over again by the next operation then.
+    pub fn drain_in_place(
+        &mut self,
+        horizon: u64,
+        limit: u64,
+        mut hand_over: impl FnMut(Record<'_, P>),
+    ) -> Result<u64, Corruption> {
+        let lanes = self.consumers.iter_mut().flat_map(|consumer| consumer.lanes.iter_mut().flatten());
+        let mut batches: Vec<_> = lanes.map(Batch::begin).collect();
+        let mut damaged = None;
+        let mut handed_over = 0;
+        while handed_over < limit {
+            let mut first: Option<(usize, Record<'_, P>)> = None;
+            for (number, batch) in batches.iter_mut().enumerate() {
+                let Some(record) = batch.look_past(&mut damaged) else { continue };
+                let is_first = first.as_ref().is_none_or(|(_, first)| record.stamp() < first.stamp());
+                if record.stamp() <= horizon && is_first {
+                    first = Some((number, record));
+                }
+            }
+            let Some((number, record)) = first else { break };
+            let (stamp, end) = (record.stamp(), record.end());
+            hand_over(record);
+            batches[number].taken_to(end);
+            self.late += u64::from(stamp < self.last);
+            self.last = self.last.max(stamp);
+            handed_over += 1;
+        }
+        damaged.map_or(Ok(handed_over), Err)
+    }
+
+    /// The consumers, each for itself.
+    pub fn into_consumers(self) -> Vec<Consumer<'a, P>> {
+        self.consumers
+    }
+}
+
+impl<P: Platform> fmt::Debug for Merge<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Merge").field("consumers", &self.consumers).field("late", &self.late).finish()
+    }
+}

@@ -1,0 +1,271 @@
+//! The ring of one producer and one consumer, in plain Rust: a lane of the [records](crate::records) without its owner
+//! word, whose elements are values of one type.
+//!
+//! No instruction of it is a locked one, and no element has a sequence: each side has its own position, and looks at that
+//! of the other only when it finds no room, or nothing, up to where it saw that last.
+//!
+//! ```
+//! let (mut producer, mut consumer) = arenaq::spsc::ring(2);
+//! assert_eq!(producer.push("a".to_owned()), Ok(()));
+//! assert_eq!(producer.push("b".to_owned()), Ok(()));
+//! assert_eq!(producer.push("c".to_owned()), Err("c".to_owned()));
+//! assert_eq!(consumer.pop().as_deref(), Some("a"));
+//!
+//! std::thread::spawn(move || producer.push("d".to_owned()).expect("room")).join().unwrap();
+//! assert_eq!(consumer.pop().as_deref(), Some("b"));
+//! assert_eq!(consumer.pop().as_deref(), Some("d"));
+//! assert_eq!(consumer.pop(), None);
+//! ```
+
+use core::fmt;
+use core::panic::{RefUnwindSafe, UnwindSafe};
+
+use crate::mpmc::Capacity;
+use crate::owned::Array;
+use crate::platform::{Heap, Native, Plain};
+use crate::records::Lane;
+use crate::records::site;
+
+/// A ring for `capacity` elements, or for as many more as make a power of two, and for 2 at least: its ends.
+///
+/// # Panics
+///
+/// If `capacity` is more than 2^31.
+pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    ring_on(capacity, 0)
+}
+
+/// [`ring()`] on another platform, with the positions at `start`.
+///
+/// # Panics
+///
+/// As there.
+pub fn ring_on<T, P: Heap>(capacity: usize, start: u64) -> (Producer<T, P>, Consumer<T, P>) {
+    let capacity = match Capacity::at_least(capacity as u64) {
+        Ok(capacity) => capacity.get(),
+        Err(error) => panic!("{error}"),
+    };
+    let cells = Array::new(capacity, P::Plain::uninit);
+    let ring = P::share(Ring { lane: Lane::starting_at(start), cells, mask: capacity - 1 });
+    (Producer { ring: ring.clone(), position: start }, Consumer { ring, position: start, published: start })
+}
+
+/// What the ends share.
+struct Ring<T, P: Heap> {
+    lane: Lane<P>,
+    cells: Array<P::Plain<T>>,
+    mask: u64,
+}
+
+// SAFETY: a cell is touched by the producer alone from when the consumer has freed it to its publication, and by the
+// consumer alone from there until it frees it; the positions order the one after the other. Elements change threads, so
+// they must be `Send`; nobody gets a reference to one.
+unsafe impl<T: Send, P: Heap> Send for Ring<T, P> {}
+// SAFETY: as above.
+unsafe impl<T: Send, P: Heap> Sync for Ring<T, P> {}
+
+impl<T, P: Heap> Ring<T, P> {
+    #[inline(always)]
+    fn cell(&self, position: u64) -> &P::Plain<T> {
+        // SAFETY: the array has mask + 1 cells, 2^31 at most, which change through shared references only.
+        unsafe { &*self.cells.first().add((position & self.mask) as usize) }
+    }
+
+    #[inline(always)]
+    fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+}
+
+impl<T, P: Heap> Drop for Ring<T, P> {
+    /// Both ends are gone, and what they did happens before this. What was not popped is dropped.
+    fn drop(&mut self) {
+        let (mut position, end) = self.lane.between();
+        while position != end {
+            // SAFETY: the cells between the positions are published, so a `T` is there, and each is passed once.
+            drop(unsafe { self.cell(position).read(&site::READ_DATA) });
+            position = position.wrapping_add(1);
+        }
+    }
+}
+
+/// The producing end.
+pub struct Producer<T, P: Heap = Native> {
+    ring: P::Shared<Ring<T, P>>,
+    position: u64,
+}
+
+// SAFETY: the ring is made for two threads, and elements that are `Send` may be dropped by any.
+unsafe impl<T: Send, P: Heap> Send for Producer<T, P> {}
+// SAFETY: a shared reference to it can do nothing to an element.
+unsafe impl<T: Send, P: Heap> Sync for Producer<T, P> {}
+impl<T, P: Heap> UnwindSafe for Producer<T, P> {}
+impl<T, P: Heap> RefUnwindSafe for Producer<T, P> {}
+
+impl<T, P: Heap> Producer<T, P> {
+    /// For how many elements there is room.
+    pub fn capacity(&self) -> usize {
+        // 2^31 at most.
+        self.ring.capacity() as usize
+    }
+
+    /// Enqueues `value`. Wait-free.
+    ///
+    /// # Errors
+    ///
+    /// The value, if the ring is full.
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<(), T> {
+        let Ring { lane, mask, .. } = &*self.ring;
+        // SAFETY: without an owner word the only producer is the owner.
+        if !unsafe { lane.has_room(self.position, 1, mask + 1) } {
+            return Err(value);
+        }
+        // SAFETY: the cell is free, so that the consumer does not read it, and nobody else pushes.
+        unsafe { self.ring.cell(self.position).write(value, &site::WRITE_DATA) };
+        self.position = self.position.wrapping_add(1);
+        // SAFETY: as above, and the cell is written.
+        unsafe { lane.publish(self.position) };
+        Ok(())
+    }
+
+    /// Enqueues elements until there is no room, or no element, and publishes all of them with one store. Returns how
+    /// many; those that `values` gives are not asked for when there is no room for them.
+    ///
+    /// If `values` panics, those before are leaked, and none is dropped twice.
+    #[inline]
+    pub fn push_from(&mut self, values: &mut impl Iterator<Item = T>) -> usize {
+        let mut end = self.position;
+        let mut pushed = 0;
+        // SAFETY: as in `push`.
+        while unsafe { self.ring.lane.has_room(end, 1, self.ring.capacity()) } {
+            let Some(value) = values.next() else { break };
+            // SAFETY: as in `push`.
+            unsafe { self.ring.cell(end).write(value, &site::WRITE_DATA) };
+            end = end.wrapping_add(1);
+            pushed += 1;
+        }
+        if pushed > 0 {
+            self.position = end;
+            // SAFETY: as in `push`, and all cells up to there are written.
+            unsafe { self.ring.lane.publish(end) };
+        }
+        pushed
+    }
+}
+
+impl<T, P: Heap> fmt::Debug for Producer<T, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("spsc::Producer").field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+/// The consuming end.
+pub struct Consumer<T, P: Heap = Native> {
+    ring: P::Shared<Ring<T, P>>,
+    position: u64,
+    /// What was published when it looked last.
+    published: u64,
+}
+
+// SAFETY: as for the producer.
+unsafe impl<T: Send, P: Heap> Send for Consumer<T, P> {}
+// SAFETY: as for the producer.
+unsafe impl<T: Send, P: Heap> Sync for Consumer<T, P> {}
+impl<T, P: Heap> UnwindSafe for Consumer<T, P> {}
+impl<T, P: Heap> RefUnwindSafe for Consumer<T, P> {}
+
+impl<T, P: Heap> Consumer<T, P> {
+    /// For how many elements there is room.
+    pub fn capacity(&self) -> usize {
+        // 2^31 at most.
+        self.ring.capacity() as usize
+    }
+
+    /// How many elements can be popped at least.
+    #[inline]
+    pub fn len(&mut self) -> usize {
+        self.published = self.ring.lane.published();
+        self.published.wrapping_sub(self.position) as usize
+    }
+
+    /// Whether nothing can be popped.
+    #[inline]
+    pub fn is_empty(&mut self) -> bool {
+        self.available() == 0
+    }
+
+    /// How many elements are there as far as we know, after a look if we know of none.
+    #[inline(always)]
+    fn available(&mut self) -> u64 {
+        if self.position == self.published {
+            self.published = self.ring.lane.published();
+        }
+        self.published.wrapping_sub(self.position)
+    }
+
+    /// Dequeues the oldest element, or returns `None` if there is none. Wait-free.
+    #[inline]
+    pub fn pop(&mut self) -> Option<T> {
+        if self.available() == 0 {
+            return None;
+        }
+        // SAFETY: the cell is published, so a `T` is there, and its write happens before the load that has told us so;
+        // nobody else pops.
+        let value = unsafe { self.ring.cell(self.position).read(&site::READ_DATA) };
+        self.position = self.position.wrapping_add(1);
+        // SAFETY: we are the consumer, and have moved the element out.
+        unsafe { self.ring.lane.free(self.position) };
+        Some(value)
+    }
+
+    /// Dequeues up to `limit` elements, hands them over in their order, and frees their cells with one store. Returns how
+    /// many.
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. It has that element; those behind it stay in the ring.
+    #[inline]
+    pub fn drain(&mut self, limit: usize, mut hand_over: impl FnMut(T)) -> usize {
+        let length = self.available().min(limit as u64);
+        let mut batch = Batch { consumer: self, moved: 0 };
+        while batch.moved < length {
+            hand_over(batch.next());
+        }
+        // No more than the limit.
+        length as usize
+    }
+}
+
+impl<T, P: Heap> fmt::Debug for Consumer<T, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("spsc::Consumer").field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+/// Elements that leave the ring together, also if somebody to whom one is handed over panics.
+struct Batch<'a, T, P: Heap> {
+    consumer: &'a mut Consumer<T, P>,
+    moved: u64,
+}
+
+impl<T, P: Heap> Batch<'_, T, P> {
+    #[inline(always)]
+    fn next(&mut self) -> T {
+        let position = self.consumer.position.wrapping_add(self.moved);
+        self.moved += 1;
+        // SAFETY: as in `pop`; `drain` takes no more than there are.
+        unsafe { self.consumer.ring.cell(position).read(&site::READ_DATA) }
+    }
+}
+
+impl<T, P: Heap> Drop for Batch<'_, T, P> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.moved > 0 {
+            self.consumer.position = self.consumer.position.wrapping_add(self.moved);
+            // SAFETY: we are the consumer, and have moved the elements out.
+            unsafe { self.consumer.ring.lane.free(self.consumer.position) };
+        }
+    }
+}
