@@ -1,10 +1,11 @@
 //! The queues in plain Rust: more threads, elements and laps than loom can exhaust. Each element is dropped once, also if an
 //! end leaves early and if half of a batch is not taken.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use arenaq::platform::Traced;
-use arenaq::{mpmc, mpsc};
+use arenaq::{mpmc, mpsc, spsc};
 use shuttle::sync::Arc;
 use shuttle::thread;
 
@@ -45,7 +46,12 @@ impl Tally {
 
     /// Everybody is gone.
     fn account(&self) {
-        for (number, dropped) in self.0.iter().enumerate() {
+        self.account_of(PRODUCERS);
+    }
+
+    /// The same with so many producers.
+    fn account_of(&self, producers: usize) {
+        for (number, dropped) in self.0.iter().take(producers * PUSHES).enumerate() {
             assert_eq!(dropped.load(Ordering::Relaxed), 1, "element {number} is leaked");
         }
     }
@@ -73,17 +79,19 @@ fn produce(
 }
 
 /// Single elements and batches of up to three, of which one is taken.
-fn consume(
+fn consume<D: IntoIterator<Item = Box<Element>>>(
     run: &Run,
     mut pop: impl FnMut() -> Option<Box<Element>>,
-    mut drain: impl FnMut(usize) -> mpmc::Drain<Box<Element>>,
-) {
+    mut drain: impl FnMut(usize) -> D,
+) where
+    D::IntoIter: ExactSizeIterator,
+{
     let mut last = [None; PRODUCERS];
     for step in 0..POPS {
         let popped = if step % 3 < 2 {
             pop()
         } else {
-            let mut drained = drain(3);
+            let mut drained = drain(3).into_iter();
             let first = drained.next();
             if drained.len() > 0 {
                 run.saw("half taken");
@@ -145,7 +153,7 @@ fn mpsc(test: &str, schedules: Schedules) {
         let consumer = {
             let run = run.clone();
             thread::spawn(move || {
-                let consumer = std::cell::RefCell::new(&mut consumer);
+                let consumer = RefCell::new(&mut consumer);
                 let pop = || consumer.borrow_mut().pop();
                 consume(&run, pop, |limit| consumer.borrow_mut().drain(limit));
             })
@@ -176,4 +184,58 @@ fn boxes_in_an_mpsc_queue_are_dropped_once_in_random_schedules() {
 #[test]
 fn boxes_in_an_mpsc_queue_are_dropped_once_with_few_preemptions() {
     mpsc(test_name!(), Schedules::Pct);
+}
+
+fn spsc(test: &str, schedules: Schedules) {
+    check(test, schedules, MAIN / 4, &EXPECTED, |run| {
+        let tally = Tally::default();
+        let (mut producer, mut consumer) = spsc::ring_on::<Box<Element>, Shuttle>(2, u64::MAX - 2);
+        let producing = {
+            let (run, elements) = (run.clone(), elements(&tally, 0));
+            thread::spawn(move || {
+                let producer = RefCell::new(&mut producer);
+                produce(
+                    &run,
+                    elements,
+                    |one| producer.borrow_mut().push(one),
+                    |many| {
+                        let room = producer.borrow().capacity().min(many.len());
+                        let mut batch = many.drain(..room);
+                        let pushed = producer.borrow_mut().push_from(&mut batch);
+                        // What was not asked for stays.
+                        let rest: Vec<_> = batch.collect();
+                        many.splice(0..0, rest);
+                        pushed
+                    },
+                );
+            })
+        };
+        let consuming = {
+            let run = run.clone();
+            thread::spawn(move || {
+                let consumer = RefCell::new(&mut consumer);
+                consume(
+                    &run,
+                    || consumer.borrow_mut().pop(),
+                    |limit| {
+                        let mut drained = Vec::new();
+                        consumer.borrow_mut().drain(limit, |element| drained.push(element));
+                        drained
+                    },
+                );
+            })
+        };
+        [producing, consuming].into_iter().for_each(|thread| thread.join().expect("a thread of the model"));
+        tally.account_of(1);
+    });
+}
+
+#[test]
+fn boxes_in_the_ring_of_two_threads_are_dropped_once_in_random_schedules() {
+    spsc(test_name!(), Schedules::Random);
+}
+
+#[test]
+fn boxes_in_the_ring_of_two_threads_are_dropped_once_with_few_preemptions() {
+    spsc(test_name!(), Schedules::Pct);
 }

@@ -69,8 +69,7 @@ pub use self::lane::Lane;
 pub use self::log::{Log, LogConsumer};
 pub use self::merge::Merge;
 pub use self::producer::Reservation;
-use crate::layout::layouts;
-use crate::platform::{Native, Platform, Stride};
+use crate::platform::{Platform, Stride};
 
 /// The most lanes of a shard: a task, and three that interrupt it and each other.
 pub const LANES: usize = 4;
@@ -203,15 +202,5 @@ impl<'a, P: Platform> LaneRing<'a, P> {
     #[inline(always)]
     fn before_end(&self, position: u64) -> u64 {
         self.capacity() - (position & self.mask)
-    }
-}
-
-layouts! {
-    "arenaq_lane", Lane<Native>, {
-        "owner": owner,
-        "published": published,
-        "seen": seen,
-        "consumed": back.consumed,
-        "consumer": back.consumer,
     }
 }

@@ -19,7 +19,7 @@ macro_rules! structures {
 
 structures! {
     sites: mpmc, claim, mpsc, pool, arena, recovery, eventcount, drops, records;
-    layouts: payload, mpmc, mpsc, pool, eventcount, drops, arena, records,
+    layouts: payload, mpmc, mpsc, pool, eventcount, drops, arena,
 }
 
 /// What kind of queue an entry of the directory is.

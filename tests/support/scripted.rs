@@ -25,6 +25,8 @@ thread_local! {
     static LOSES: Cell<Option<&'static str>> = const { Cell::new(None) };
     static LOST: Cell<u64> = const { Cell::new(0) };
     static LIFE: Cell<Option<u64>> = const { Cell::new(None) };
+    static INTERRUPT: Cell<Option<u64>> = const { Cell::new(None) };
+    static INTERRUPTION: Cell<Option<&'static dyn Fn()>> = const { Cell::new(None) };
     static PROCESSOR: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -70,6 +72,26 @@ pub(crate) fn stalled<R: Send>(
     })
 }
 
+/// Runs `operation`, and in the middle of it, before the access with that number, `interruption`, in the same thread, as an
+/// interrupt comes. Returns whether the operation has made so many accesses. Interruptions can be interrupted.
+pub(crate) fn interrupted(access: u64, operation: impl FnOnce(), interruption: impl FnOnce()) -> bool {
+    let outer = INTERRUPT.replace(Some(access));
+    let interruption = Cell::new(Some(interruption));
+    let act = || {
+        if let Some(interruption) = interruption.take() {
+            interruption();
+        }
+    };
+    let act: &dyn Fn() = &act;
+    // SAFETY: only the lifetime changes, and whoever is interrupted while it is there is `operation`, below.
+    let act = unsafe { std::mem::transmute::<&dyn Fn(), &'static dyn Fn()>(act) };
+    let outer_act = INTERRUPTION.replace(Some(act));
+    operation();
+    let came = INTERRUPT.replace(outer).is_none();
+    INTERRUPTION.set(outer_act);
+    came
+}
+
 /// Runs `operation` while every compare-exchange at `site` fails. Returns how many there were.
 pub(crate) fn losing<R>(site: &SiteInfo, operation: impl FnOnce() -> R) -> (R, u64) {
     LOSES.set(Some(site.name));
@@ -92,6 +114,16 @@ fn come_to(site: &SiteInfo) {
         // Past the panic hook, which would print.
         Some(0) => panic::resume_unwind(Box::new(Death)),
         Some(left) => LIFE.set(Some(left - 1)),
+        None => {}
+    }
+    match INTERRUPT.get() {
+        Some(0) => {
+            INTERRUPT.set(None);
+            if let Some(interruption) = INTERRUPTION.get() {
+                interruption();
+            }
+        }
+        Some(left) => INTERRUPT.set(Some(left - 1)),
         None => {}
     }
     let stall = STALL.with_borrow_mut(|stall| stall.take_if(|stall| stall.site == site.name));
@@ -143,6 +175,10 @@ impl Word for ScriptedWord {
     }
 
     fn store(&self, value: u64, site: &'static Site<Store>) {
+        // Destructors run when a thread is unwound, and do not when it is killed: they reach nothing.
+        if LIFE.get() == Some(0) && thread::panicking() {
+            return;
+        }
         come_to(site.info());
         self.0.store(value, site);
     }
