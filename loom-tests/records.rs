@@ -180,6 +180,31 @@ fn a_producer_laps_a_consumer_that_reads() {
     });
 }
 
+/// Two words before the end of the ring, with four free ones: a record of three words has no room, for it would lie behind
+/// padding of two, and its last word where one is still to be read.
+#[test]
+fn padding_needs_room_as_well() {
+    Model {
+        name: "records, 1 lane, half full, before the end: 1 producer x 1, 1 consumer x 1",
+        preemption_bound: None,
+        at_least: 16,
+        outcomes: &["pushed", "full", "2 drained"],
+    }
+    .check(|outcomes| {
+        let log = Log::<Loom>::new(1);
+        for _ in 0..2 {
+            assert!(log.consume(1, 2, &Outcomes::default()).is_empty());
+            for _ in 0..2 {
+                log.records(1).push_words(&[], 0).expect("room for two words");
+            }
+        }
+        let producer = spawn(&log, outcomes, |log, outcomes| log.push(2, outcomes));
+        let consumer = spawn(&log, outcomes, |log, outcomes| log.consume(1, 2, outcomes));
+        let ([pushed], [seen]) = (join([producer]), join([consumer]));
+        log.account(pushed, seen);
+    });
+}
+
 #[test]
 fn whoever_finds_a_lane_taken_takes_the_next() {
     Model {
@@ -258,6 +283,33 @@ fn the_lane_of_an_owner_that_died_is_repaired_beside_producers() {
         let seen = log.consume(1, 3, &Outcomes::default());
         let dead = seen.contains(&2).then_some(2);
         log.account(pushed.into_iter().chain(dead), seen);
+    });
+}
+
+#[test]
+fn the_lanes_of_the_living_stay_theirs_when_one_is_repaired() {
+    type Mortals = Mortal<platform::Loom>;
+    Model {
+        name: "records, 2 lanes: 1 producer died with one, 1 repairs, 2 producers x 1",
+        preemption_bound: Some(2),
+        at_least: 800,
+        outcomes: &["pushed", "all lanes taken", "repaired"],
+    }
+    .check(|outcomes| {
+        let log = Log::<Mortals>::new(2);
+        let ended = dying::<platform::Loom, _>(2, || log.push_as(DEAD, 9, &Outcomes::default()));
+        assert!(ended.is_none(), "it has the first lane");
+        let repairer = spawn(&log, outcomes, |log, outcomes| {
+            log.turn.take();
+            // SAFETY: it died before this thread began, and nobody else repairs.
+            let repaired = unsafe { log.records(1).repair(|owner| owner.get() == DEAD) };
+            assert_eq!(repaired, 1);
+            outcomes.saw("repaired");
+        });
+        let producers =
+            [1, 2].map(|value| spawn(&log, outcomes, move |log, outcomes| log.push(value, outcomes)));
+        join([repairer]);
+        log.account(join(producers).into_iter().flatten(), []);
     });
 }
 

@@ -135,22 +135,25 @@ impl<T, P: Heap> Producer<T, P> {
     /// If `values` panics, those before are leaked, and none is dropped twice.
     #[inline]
     pub fn push_from(&mut self, values: &mut impl Iterator<Item = T>) -> usize {
-        let mut end = self.position;
-        let mut pushed = 0;
-        // SAFETY: as in `push`.
-        while unsafe { self.ring.lane.has_room(end, 1, self.ring.capacity()) } {
+        let first = self.position;
+        let wanted = (values.size_hint().0 as u64).clamp(1, self.ring.capacity());
+        // SAFETY: without an owner word the only producer is the owner, and the lane is the ring's own.
+        let room = unsafe { self.ring.lane.room(first, wanted, self.ring.capacity()) };
+        let limit = first.wrapping_add(room);
+        let mut end = first;
+        while end != limit {
             let Some(value) = values.next() else { break };
             // SAFETY: as in `push`.
             unsafe { self.ring.cell(end).write(value, &site::WRITE_DATA) };
             end = end.wrapping_add(1);
-            pushed += 1;
         }
-        if pushed > 0 {
+        if end != first {
             self.position = end;
             // SAFETY: as in `push`, and all cells up to there are written.
             unsafe { self.ring.lane.publish(end) };
         }
-        pushed
+        // No more than the capacity.
+        end.wrapping_sub(first) as usize
     }
 }
 

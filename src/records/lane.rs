@@ -94,6 +94,25 @@ impl<P: Platform> Lane<P> {
         end.wrapping_sub(consumed) <= capacity
     }
 
+    /// How many of a ring's cells from the owner's position on are free: at least `wanted`, if there are so many.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner, and the positions are no further apart than the capacity: nobody else can write there.
+    #[inline(always)]
+    pub(crate) unsafe fn room(&self, position: u64, wanted: u64, capacity: u64) -> u64 {
+        // SAFETY: `seen` is the owner's alone.
+        let seen = unsafe { self.seen.read(&site::READ_SEEN) };
+        let free = capacity - position.wrapping_sub(seen);
+        if free >= wanted {
+            return free;
+        }
+        let consumed = self.back.consumed.load(&site::LOAD_CONSUMED);
+        // SAFETY: as above.
+        unsafe { self.seen.write(consumed, &site::WRITE_SEEN) };
+        capacity - position.wrapping_sub(consumed)
+    }
+
     /// Everything before that position can be consumed.
     ///
     /// # Safety

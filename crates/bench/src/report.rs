@@ -310,6 +310,13 @@ fn user(text: &mut String, results: &Results) -> std::fmt::Result {
          sides load and store it for every element, where rtrb stores one position for a burst, and with it a cell \
          for 16 bytes has 24: half as many lines again go from one CPU to the other.\n"
     )?;
+    if all.iter().flat_map(|(_, group)| &group.entries).any(|entry| entry.candidate == "spsc-owned") {
+        writeln!(
+            text,
+            "*spsc-owned* (`arenaq::spsc`) is what rtrb is: two positions, each stored once for a burst, and nothing in \
+             a cell but the element.\n"
+        )?;
+    }
     for payload in ["16", "64"] {
         let columns: Vec<_> = all
             .iter()

@@ -6,7 +6,7 @@ use arenaq::count::{Counted, Uncounted};
 use super::peers::arenaq::{ArenaqMpmc, ArenaqMpsc, ArenaqSingle};
 use super::peers::owned;
 use super::peers::{
-    concurrent_queue, cordyceps, crossbeam, flume, heapless, kanal, rtrb, std_mpsc, thingbuf,
+    concurrent_queue, cordyceps, crossbeam, flume, heapless, kanal, rtrb, spsc, std_mpsc, thingbuf,
 };
 use super::queue::Queue;
 use super::shape::{self, Shape, Work};
@@ -95,6 +95,7 @@ pub const ALL: &[Contender] = &[
     Contender::of::<ArenaqMpsc<Uncounted>>("mpsc-uncounted", Role::Ours).one_consumer(),
     Contender::of::<owned::Mpmc>("mpmc-owned", Role::Ours),
     Contender::of::<owned::Mpsc>("mpsc-owned", Role::Ours).one_consumer(),
+    Contender::of::<spsc::Spsc>("spsc-owned", Role::Ours).one_producer().one_consumer(),
     Contender::of::<crossbeam::Array>("crossbeam-array", Role::Peer),
     Contender::of::<crossbeam::Segments>("crossbeam-seg", Role::Peer),
     Contender::of::<concurrent_queue::Bounded>("concurrent-queue-bounded", Role::Peer),

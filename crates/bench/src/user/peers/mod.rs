@@ -9,5 +9,6 @@ pub(super) mod heapless;
 pub(super) mod kanal;
 pub(super) mod owned;
 pub(super) mod rtrb;
+pub(super) mod spsc;
 pub(super) mod std_mpsc;
 pub(super) mod thingbuf;

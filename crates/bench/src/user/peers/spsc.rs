@@ -1,0 +1,47 @@
+//! `arenaq::spsc`: a lane of the records without its owner word.
+
+use anyhow::ensure;
+use arenaq::spsc::{Consumer, Producer, ring};
+
+use crate::user::queue::{Element, Ends, Pop, Push, Queue};
+
+/// The ring.
+pub(crate) struct Spsc;
+
+impl<T: Element> Queue<T> for Spsc {
+    type Producer<'q> = Producer<T>;
+    type Consumer<'q> = Consumer<T>;
+
+    fn with<R>(
+        ends: Ends,
+        body: impl for<'q> FnOnce(Vec<Producer<T>>, Vec<Consumer<T>>) -> R,
+    ) -> anyhow::Result<R> {
+        ensure!((ends.producers, ends.consumers) == (1, 1), "it has one producer and one consumer");
+        let (producer, consumer) = ring(ends.capacity);
+        Ok(body(vec![producer], vec![consumer]))
+    }
+}
+
+impl<T: Element> Push<T> for Producer<T> {
+    #[inline]
+    fn push(&mut self, value: T) -> bool {
+        Producer::push(self, value).is_ok()
+    }
+
+    #[inline]
+    fn push_many(&mut self, values: &[T]) -> usize {
+        self.push_from(&mut values.iter().copied())
+    }
+}
+
+impl<T: Element> Pop<T> for Consumer<T> {
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        Consumer::pop(self)
+    }
+
+    #[inline]
+    fn pop_many(&mut self, limit: usize, take: impl FnMut(T)) -> usize {
+        self.drain(limit, take)
+    }
+}
