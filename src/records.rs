@@ -48,7 +48,7 @@
 //!
 //! Nobody. The geometry and the consumer's position are each side's own; what a position leads to goes through the ring's
 //! mask; each header is read once, and must fit what is published, the end of the ring, and the largest record. Whatever
-//! is written there, a consumer gets wrong bytes or a [`Corruption`], and a producer never leaves its ring.
+//! is written there, a consumer gets wrong bytes or a [`Corruption`](crate::Corruption), and a producer never leaves its ring.
 
 mod consumer;
 mod geometry;
