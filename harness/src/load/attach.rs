@@ -1,5 +1,7 @@
 //! Attaching programs to where their sections say, and the end of it.
 
+use std::path::Path;
+
 use arenaq_libbpf::{Loaded, log};
 
 use crate::error::Error;
@@ -19,6 +21,12 @@ pub(super) fn attach(loaded: &Loaded) -> Result<(), Error> {
                      in SEC(\"fentry/do_unlinkat\"), or leave the program out with SEC(\"?{section}\")"
                 )));
             }
+            Err(error) if is_tracepoint(&section) && !has_tracefs() => {
+                return Err(Error::bpf(format!(
+                    "attaching the program {name}: its section `{section}` needs tracefs, which is not mounted. As root, \
+                     `mount -t tracefs tracefs /sys/kernel/tracing`"
+                ))(error));
+            }
             Err(error) => {
                 return Err(Error::bpf(format!("attaching the program {name} (section {section})"))(error));
             }
@@ -28,6 +36,18 @@ pub(super) fn attach(loaded: &Loaded) -> Result<(), Error> {
         return Err(Error::Usage("the object has no program that could be attached".to_owned()));
     }
     Ok(())
+}
+
+/// Whether libbpf attaches a program of this section through tracefs.
+fn is_tracepoint(section: &str) -> bool {
+    ["tracepoint/", "tp/"].iter().any(|prefix| section.starts_with(prefix))
+}
+
+/// Whether tracefs is mounted where libbpf looks: by itself, or below debugfs.
+fn has_tracefs() -> bool {
+    ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
+        .iter()
+        .any(|folder| Path::new(folder).is_dir())
 }
 
 /// Detaches all programs. None of them runs any more when this returns, but for those that sleep.

@@ -461,6 +461,20 @@ fn what_cannot_be_loaded_is_refused_with_what_to_do_and_leaves_nothing_attached(
 }
 
 #[test]
+fn a_tracepoint_where_tracefs_is_not_mounted_is_refused_with_how_to_mount_it() {
+    let Some(_guard) = kernel("tracefs") else { return };
+    let place =
+        place(&EVERYTHING.replace("raw_tp/sched_process_exec", "tracepoint/sched/sched_process_exec"));
+    // In mounts of its own: those of others stay.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "umount -a -t tracefs,debugfs; exec \"$@\"", "sh"]);
+    command.args([env!("CARGO_BIN_EXE_arenaq"), "load"]).arg(place.path("my.bpf.o"));
+    let outcome = Outcome::of(command.args(["--duration", "1s"]));
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(3), ""), "{outcome:?}");
+    assert!(outcome.stderr.contains("`mount -t tracefs tracefs /sys/kernel/tracing`"), "{outcome:?}");
+}
+
+#[test]
 fn each_object_of_the_file_can_be_loaded_alone() {
     let Some(_guard) = kernel("each object") else { return };
     let place = place(EVERYTHING);
