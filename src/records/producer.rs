@@ -58,39 +58,25 @@ impl<'a, P: Platform> Records<'a, P> {
     #[inline]
     pub fn push(&self, data: &[u8], stamp: u64) -> Result<(), PushError> {
         let mut reservation = self.reserve(data.len() as u64)?;
-        let (whole, rest) = data.as_chunks_of_words();
-        for (index, word) in whole.enumerate() {
+        for (index, word) in words_of(data).enumerate() {
             reservation.write(index, word);
-        }
-        if let Some(last) = rest {
-            reservation.write(data.len() / 8, last);
         }
         reservation.commit(stamp);
         Ok(())
     }
 }
 
-/// Bytes as words.
-trait AsWords {
-    /// The whole words, and what is behind them, with zeros to a word.
-    fn as_chunks_of_words(&self) -> (impl Iterator<Item = u64>, Option<u64>);
-}
-
-impl AsWords for [u8] {
-    #[inline(always)]
-    fn as_chunks_of_words(&self) -> (impl Iterator<Item = u64>, Option<u64>) {
-        let chunks = self.chunks_exact(8);
-        let rest = chunks.remainder();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let last = (!rest.is_empty()).then(|| u64::from_ne_bytes(last));
-        let word = |chunk: &[u8]| {
-            let mut word = [0; 8];
-            word.copy_from_slice(chunk);
-            u64::from_ne_bytes(word)
-        };
-        (chunks.map(word), last)
-    }
+/// Bytes as words; the last one ends with zeros if it must.
+#[inline(always)]
+fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let word = |chunk: &[u8]| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_ne_bytes(word)
+    };
+    let chunks = bytes.chunks_exact(8);
+    let rest = chunks.remainder();
+    chunks.map(word).chain((!rest.is_empty()).then(|| word(rest)))
 }
 
 impl<P: Platform> LaneRing<'_, P> {

@@ -1,10 +1,13 @@
 //! Everything that CI runs, step by step.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::ValueEnum;
 use duct::Expression;
 
@@ -117,6 +120,9 @@ impl Step {
             Step::Instructions => instructions::check().map(|()| Vec::new()),
             Step::Orderings => orderings::check().map(|()| Vec::new()),
             _ => {
+                if self == Step::Packages {
+                    forget_packages()?;
+                }
                 let mut command = self.command();
                 if options.require_kernel {
                     command = command.env(REQUIRE_KERNEL, "1");
@@ -160,6 +166,26 @@ impl Step {
             _ => words("build --locked --workspace --all-targets"),
         }
     }
+}
+
+/// Cargo compiles packages that depend on each other from a registry in the target folder, and unpacks what is there into
+/// its home, once for each version: what an earlier run of this checkout has left there would be compiled again.
+fn forget_packages() -> anyhow::Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).context("there is no home")?;
+    for registry in fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten() {
+        // Only a registry in a folder has no host in its name.
+        if !registry.file_name().as_encoded_bytes().starts_with(b"-") {
+            continue;
+        }
+        for package in PUBLISHED {
+            let unpacked = registry.path().join(format!("{package}-{}", env!("CARGO_PKG_VERSION")));
+            if unpacked.exists() {
+                fs::remove_dir_all(&unpacked).with_context(|| format!("removing {}", unpacked.display()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 enum Outcome {
