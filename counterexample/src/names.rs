@@ -227,6 +227,19 @@ mod tests {
             let [structure, operation, access] =
                 site.name.split('.').collect::<Vec<_>>().try_into().expect("three parts");
             let shown = name(site.field);
+            if structure == "records" {
+                // Two positions of a lane, and its words, by what is done to them.
+                let expected = match (operation, access) {
+                    ("inspect", "load_position") => "position",
+                    ("reserve", "load_position") | (_, "publish" | "load_published") => "enqueue position",
+                    (_, "load_consumed" | "free_words") => "dequeue position",
+                    (_, "read_seen" | "write_seen") => "seen",
+                    (_, access) if access.starts_with("write_") || access.starts_with("read_") => "data",
+                    _ => "owner",
+                };
+                assert_eq!(shown, expected, "{}", site.name);
+                continue;
+            }
             if site.access == Access::Fence || operation == "init" {
                 assert_eq!(shown, "memory", "{}", site.name);
             } else if structure == "arena" {
