@@ -18,8 +18,8 @@ use crate::{faults, instructions, layouts, links, orderings, servers, setup, vm}
 const SKIPPED: &str = "SKIPPED";
 /// Lets those tests fail instead.
 const REQUIRE_KERNEL: &str = "ARENAQ_REQUIRE_KERNEL";
-/// No step takes as long, on the slowest machine; CI as a whole has three times as long.
-const HANGS: Duration = Duration::from_secs(30 * 60);
+/// No step takes as long, on the slowest machine; CI as a whole has twice as long.
+const HANGS: Duration = Duration::from_secs(45 * 60);
 /// What makes the model checkers go further: loom without bounds, shuttle with twenty times the schedules.
 const DEEP: [(&str, &str); 2] = [("ARENAQ_LOOM_DEEP", "1"), ("ARENAQ_SHUTTLE_ITERATIONS", "200000")];
 
