@@ -128,6 +128,15 @@ fn push<T: Numbered>(object: &Object, first: u64, count: u64) {
     assert_eq!(push_with(object, "push", (T::NUMBER, first, count)), count, "{}: there is room", T::QUEUE);
 }
 
+/// The same beside a consumer, which may be slower.
+fn push_when_there_is_room<T: Numbered>(object: &Object, first: u64, count: u64) {
+    let mut pushed = 0;
+    support::wait_for("room", || {
+        pushed += push_with(object, "push", (T::NUMBER, first + pushed, count - pushed));
+        pushed == count
+    });
+}
+
 /// Longer than anything here takes, and never waited for.
 const LOST: Duration = Duration::from_secs(30);
 
@@ -161,15 +170,9 @@ fn receivers_of_three_types_go_to_threads_and_outlive_what_handed_them_out() {
     let loaded = loaded();
     let consumers = (consumer::<Event>(&loaded), consumer::<Open>(&loaded), consumer::<Job>(&loaded));
     for first in (0..EACH).step_by(10) {
-        push::<Event>(loaded.object(), first, 10);
-        push::<Open>(loaded.object(), first, 10);
-        // These have room for 64.
-        support::wait_for("room for jobs", || {
-            push_with(loaded.object(), "push", (Job::NUMBER, first, 0)) == 0
-        });
-        for number in first..first + 10 {
-            support::wait_for("room", || push_with(loaded.object(), "push", (Job::NUMBER, number, 1)) == 1);
-        }
+        push_when_there_is_room::<Event>(loaded.object(), first, 10);
+        push_when_there_is_room::<Open>(loaded.object(), first, 10);
+        push_when_there_is_room::<Job>(loaded.object(), first, 10);
     }
     let mut jobs = consumers.2.join().expect("each in its order");
     consumers.1.join().expect("each in its order");
@@ -194,7 +197,7 @@ fn no_wakeup_of_a_typed_queue_is_lost_whenever_the_push_comes() {
         for number in 0..EVENTS {
             // From no time at all to long enough for the consumer to fall asleep.
             thread::sleep(Duration::from_micros(fastrand::u64(0..200)));
-            support::wait_for("room", || push_with(loaded.object(), "push", (T::NUMBER, number, 1)) == 1);
+            push_when_there_is_room::<T>(loaded.object(), number, 1);
         }
         consumer.join().expect("each has woken it");
     }
@@ -363,9 +366,9 @@ fn receivers_wait_in_tasks_of_any_runtime_and_lose_nothing_when_they_are_dropped
         );
         for number in 0..EACH {
             thread::sleep(Duration::from_micros(fastrand::u64(0..200)));
-            push::<Event>(loaded.object(), number, 1);
-            push::<Open>(loaded.object(), number, 1);
-            support::wait_for("room", || push_with(loaded.object(), "push", (Job::NUMBER, number, 1)) == 1);
+            push_when_there_is_room::<Event>(loaded.object(), number, 1);
+            push_when_there_is_room::<Open>(loaded.object(), number, 1);
+            push_when_there_is_room::<Job>(loaded.object(), number, 1);
         }
         receivers = runtime.block_on(async {
             (
@@ -451,7 +454,7 @@ fn outlives_three(loaded: &Loaded, folder: &Path, mut first: u64, mut next: impl
         // More laps than one: nobody could push behind the cell that the dead one holds.
         assert_eq!(next(), first, "life {life}: what the dead one had");
         for number in first + 1..first + 200 {
-            support::wait_for("room", || push_with(loaded.object(), "push", (Job::NUMBER, number, 1)) == 1);
+            push_when_there_is_room::<Job>(loaded.object(), number, 1);
             assert_eq!(next(), number, "life {life}");
         }
         first += 200;
