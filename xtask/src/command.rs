@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -65,14 +66,32 @@ pub(crate) fn run(expression: &Expression) -> anyhow::Result<Ended> {
     Ok(Ended { lines, code: status.status.code() })
 }
 
-/// [`run`], and an error if the program fails.
+/// A program that has failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    how: String,
+    /// What it wrote.
+    pub(crate) lines: Vec<String>,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.how)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// [`run`], and the error [`Failed`] if the program fails.
 pub(crate) fn check(expression: &Expression) -> anyhow::Result<Vec<String>> {
     let ended = run(expression)?;
-    match ended.code {
-        Some(0) => Ok(ended.lines),
-        Some(code) => bail!("{} ended with exit code {code}", describe(expression)),
-        None => bail!("{} was ended by a signal", describe(expression)),
-    }
+    let command = describe(expression);
+    let how = match ended.code {
+        Some(0) => return Ok(ended.lines),
+        Some(code) => format!("{command} ended with exit code {code}"),
+        None => format!("{command} was ended by a signal"),
+    };
+    bail!(Failed { how, lines: ended.lines })
 }
 
 /// Ends all that this process has started, and what that has started, as far as /proc shows it.

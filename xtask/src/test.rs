@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use duct::Expression;
 
-use crate::command::{cargo, check, end_descendants};
+use crate::command::{Failed, cargo, check, end_descendants};
 use crate::{faults, instructions, layouts, links, orderings, servers, setup, vm};
 
 /// The tests write a line with this when the kernel cannot run them.
@@ -190,7 +190,8 @@ fn forget_packages() -> anyhow::Result<()> {
 
 enum Outcome {
     Passed,
-    Failed,
+    /// What it said of it.
+    Failed(Vec<String>),
     /// What it needs has failed.
     NotRun(Step),
 }
@@ -236,11 +237,12 @@ fn attempt(step: Step, options: &Options, ci: bool) -> (Outcome, Vec<String>) {
         Ok(skipped) if skipped.is_empty() || !ci => (Outcome::Passed, skipped),
         Ok(skipped) => {
             eprintln!("error: CI skips no test, and {} said {SKIPPED}", skipped.len());
-            (Outcome::Failed, skipped)
+            (Outcome::Failed(Vec::new()), skipped)
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            (Outcome::Failed, Vec::new())
+            let said = error.downcast_ref::<Failed>().map_or_else(Vec::new, |failed| excerpt(&failed.lines));
+            (Outcome::Failed(said), Vec::new())
         }
     }
 }
@@ -264,6 +266,28 @@ fn within<T>(limit: Option<Duration>, step: impl FnOnce() -> T) -> T {
     result
 }
 
+/// The lines by which one sees why a step has failed: those of the tests that did, or the last ones.
+fn excerpt(lines: &[String]) -> Vec<String> {
+    const MOST: usize = 60;
+    let is_frame = |line: &&String| {
+        let line = line.trim_start();
+        line.starts_with("at ")
+            || line.split_once(": ").is_some_and(|(number, _)| number.parse::<u16>().is_ok())
+    };
+    let mut failures = Vec::new();
+    let mut is_inside = false;
+    for line in lines {
+        is_inside = (is_inside || line == "failures:") && !line.starts_with("test result:");
+        if is_inside || line.starts_with("error: test failed") {
+            failures.push(line);
+        }
+    }
+    let wanted = if failures.is_empty() { lines.iter().collect() } else { failures };
+    let mut wanted: Vec<String> = wanted.into_iter().filter(|line| !is_frame(line)).cloned().collect();
+    wanted.drain(..wanted.len().saturating_sub(MOST));
+    wanted
+}
+
 fn summarise(mut reports: Vec<Report>) -> ExitCode {
     let skipped: Vec<_> = reports.iter().flat_map(|report| &report.skipped).collect();
     if !skipped.is_empty() {
@@ -276,13 +300,21 @@ fn summarise(mut reports: Vec<Report>) -> ExitCode {
         }
     }
 
+    // Once more where whoever reads the end of a long log finds it.
+    for report in &reports {
+        if let Outcome::Failed(said) = &report.outcome {
+            println!("\n== {} FAILED", report.step.name());
+            said.iter().for_each(|line| println!("{line}"));
+        }
+    }
+
     reports.sort_by_key(|report| std::cmp::Reverse(report.took));
     println!("\n{:<12} {:<28} {:>8}", "step", "result", "seconds");
     for report in &reports {
         let result = match (&report.outcome, report.skipped.len()) {
             (Outcome::Passed, 0) => "passed".to_owned(),
             (Outcome::Passed, skipped) => format!("passed, {skipped} tests SKIPPED"),
-            (Outcome::Failed, _) => "FAILED".to_owned(),
+            (Outcome::Failed(_), _) => "FAILED".to_owned(),
             (Outcome::NotRun(needed), _) => format!("NOT RUN, needs {}", needed.name()),
         };
         println!("{:<12} {result:<28} {:>8.1}", report.step.name(), report.took.as_secs_f64());
@@ -300,8 +332,29 @@ mod tests {
 
     use duct::cmd;
 
-    use super::within;
+    use super::{excerpt, within};
     use crate::command::run;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_failed_is_told_by_the_lines_of_the_tests_that_did() {
+        let said = "running 2 tests\ntest one ... ok\ntest two ... FAILED\n\nfailures:\n\n---- two stdout ----\nleft: 1\n\
+                    stack backtrace:\n   0: one\n             at ./one.rs:1:2\n\nfailures:\n    two\n\ntest result: FAILED.\n\
+                    running 1 test\ntest three ... ok\nerror: test failed, to rerun pass `--test t`";
+        let expected = "failures:\n\n---- two stdout ----\nleft: 1\nstack backtrace:\n\nfailures:\n    two\n\n\
+                        error: test failed, to rerun pass `--test t`";
+        assert_eq!(excerpt(&lines(said)), lines(expected));
+    }
+
+    #[test]
+    fn of_a_step_without_tests_the_end_is_told() {
+        let said: Vec<String> = (0..100).map(|line| format!("line {line}")).collect();
+        assert_eq!(excerpt(&said).first().map(String::as_str), Some("line 40"));
+        assert_eq!(excerpt(&said).last(), said.last());
+    }
 
     // A process of its own: it ends all that its process has started, other tests' commands too.
     #[test]
