@@ -173,6 +173,50 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
 #undef FROM
 
 /*
+ * A record, whose size is known only at run time, in blocks of 64 bytes and what is left: the verifier walks the loop once, for it
+ * sees no number in it, and a word at a time would take several times as long.
+ *
+ * The place in the record is hidden from LLVM before it is compared, so that the comparison is of the register that is added to
+ * the pointer: that is how the verifier knows that the access is within the value.
+ */
+#define COPY_BLOCK(words)                                                                    \
+	do {                                                                                 \
+		__u64 at = done;                                                             \
+		const __u64 *source;                                                         \
+		__u64 __arena *target;                                                       \
+                                                                                             \
+		asm volatile("" : "+r"(at));                                                 \
+		if (at > most - 8 * words)                                                   \
+			return 0;                                                            \
+		source = from + at;                                                          \
+		target = (__u64 __arena *)(to + at);                                         \
+		_Pragma("unroll") for (int i = 0; i < words; i++) target[i] = source[i];     \
+		done += 8 * words;                                                           \
+	} while (0)
+
+__attribute__((always_inline)) _Bool arenaq_copy_record(__u64 to, const void *from, __u64 size, __u64 most)
+{
+	__u64 whole = (size + 7) & ~7ULL;
+	__u64 done = arenaq_zero();
+
+	most = (most + 7) & ~7ULL;
+	if (most >= 64) {
+		while (done + 64 <= whole) {
+			if (!arenaq_can_loop())
+				return 0;
+			COPY_BLOCK(8);
+		}
+	}
+	if (most >= 32 && whole & 32)
+		COPY_BLOCK(4);
+	if (most >= 16 && whole & 16)
+		COPY_BLOCK(2);
+	if (most >= 8 && whole & 8)
+		COPY_BLOCK(1);
+	return done == whole;
+}
+
+/*
  * The helper by its number, which is kernel ABI: the header that names it comes with libbpf. A kernel
  * for x86-64 inlines it.
  */

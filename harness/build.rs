@@ -38,6 +38,7 @@ fn build() -> Result<(), Box<dyn Error>> {
         ("UNCOUNTED", "tests/uncounted.bpf.c"),
         ("ELEMENTS", "tests/elements.bpf.c"),
         ("TYPED", "tests/typed.bpf.c"),
+        ("RECORDS", "tests/records.bpf.c"),
     ] {
         for (instructions, object) in pipeline.objects(bpf.join(program))? {
             println!("cargo::rustc-env=ARENAQ_{name}_{}={}", instructions.variable(), object.display());

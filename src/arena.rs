@@ -59,7 +59,9 @@ use alloc::vec::Vec;
 pub use self::bytes::{ByteConsumer, ByteProducer};
 pub use self::directory::Entry;
 pub use self::error::{ArenaError, CreateError};
-pub use self::handles::{Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Queue, QueueInfo};
+pub use self::handles::{
+    ArenaRecords, Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Queue, QueueInfo,
+};
 pub use self::header::{ArenaHeader, MAGIC, MAX_QUEUES, VERSION, site};
 pub use self::look::{Front, Look};
 pub use self::name::Name;

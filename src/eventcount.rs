@@ -30,6 +30,7 @@
 //! |---|---|---|
 //! | MPSC | the swap of the head | a pop or drain says [`PopError::Empty`], or [`mpsc::Consumer::is_drained`] is true: the stub is the head. `Busy` is an element on its way |
 //! | MPMC | the claim of the enqueue position | [`mpmc::Ring::is_empty`] says so: the positions are equal. A pop's `Empty` is *not enough*: the cell may be claimed and not published |
+//! | records | the claim of a lane's owner word | [`records::Consumer::is_quiet`](crate::records::Consumer::is_quiet) says so: nobody has a lane, and nothing is published |
 //!
 //! A consumer that sees an element on its way does not sleep but tries again, so a producer that stalls there
 //! keeps it awake and loses nothing.

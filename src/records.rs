@@ -51,6 +51,7 @@
 //! is written there, a consumer gets wrong bytes or a [`Corruption`](crate::Corruption), and a producer never leaves its ring.
 
 mod consumer;
+mod control;
 mod geometry;
 mod inspection;
 mod lane;
@@ -61,18 +62,26 @@ mod repair;
 pub mod site;
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::num::NonZero;
+use core::slice;
 
 pub use self::consumer::{Consumer, ConsumerTaken, Record};
+pub use self::control::Control;
 pub use self::geometry::{Geometry, GeometryError};
 pub use self::lane::Lane;
 pub use self::log::{Log, LogConsumer};
 pub use self::merge::Merge;
-pub use self::producer::Reservation;
-use crate::platform::{Platform, Stride};
+pub use self::producer::{OwnedLane, Reservation};
+use crate::layout::layouts;
+use crate::platform::{Native, Platform, Stride};
 
 /// The most lanes of a shard: a task, and three that interrupt it and each other.
 pub const LANES: usize = 4;
+
+/// By which BPF programs call themselves as owners of a lane. None of them dies in the middle: the kernel lets each run to its
+/// end.
+pub const PROGRAM: NonZero<u64> = NonZero::new(u64::MAX - 2).unwrap();
 
 /// The words in front of a record's bytes: size and kind, and the stamp.
 const HEADER: u64 = 2;
@@ -92,8 +101,11 @@ const fn words(size: u64) -> u64 {
 ///
 /// Any number of copies; each can push, from any thread.
 pub struct Records<'a, P: Platform> {
-    lanes: &'a [Lane<P>],
+    /// As many as the geometry says. A pointer, for in the kernel nothing can be loaded through a reference to them, such as by a
+    /// check of a slice's bounds.
+    lanes: *const Lane<P>,
     words: *mut P::Plain<u64>,
+    borrowed: PhantomData<&'a [Lane<P>]>,
     stride: P::Stride,
     geometry: Geometry,
     /// What stands in the owner word of a lane while we have it.
@@ -135,7 +147,31 @@ impl<'a, P: Platform> Records<'a, P> {
         geometry: Geometry,
         owner: NonZero<u64>,
     ) -> Self {
-        Records { lanes, words, stride: P::Stride::of::<P::Plain<u64>>(), geometry, owner }
+        debug_assert!(lanes.len() >= geometry.lanes());
+        // SAFETY: passed on to the caller.
+        unsafe { Self::at(lanes.as_ptr(), words, geometry, owner) }
+    }
+
+    /// [`new`](Self::new) with the lanes by their address.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn at(
+        lanes: *const Lane<P>,
+        words: *mut P::Plain<u64>,
+        geometry: Geometry,
+        owner: NonZero<u64>,
+    ) -> Self {
+        let stride = P::Stride::of::<P::Plain<u64>>();
+        Records { lanes, words, borrowed: PhantomData, stride, geometry, owner }
+    }
+
+    /// The same records, of which this handle calls itself so.
+    #[must_use]
+    pub fn with_owner(self, owner: NonZero<u64>) -> Self {
+        Records { owner, ..self }
     }
 
     /// How large they are.
@@ -143,17 +179,34 @@ impl<'a, P: Platform> Records<'a, P> {
         self.geometry
     }
 
+    /// Every lane, a shard's beside each other.
+    pub(crate) fn lanes(&self) -> &'a [Lane<P>] {
+        // SAFETY: there are so many, for all of 'a, by the promise of who made the records.
+        unsafe { slice::from_raw_parts(self.lanes, self.geometry.lanes()) }
+    }
+
     /// The lanes of a shard.
     #[inline(always)]
     fn shard(&self, shard: usize) -> impl Iterator<Item = LaneRing<'a, P>> + use<'a, P> {
+        let records = *self;
+        P::steps(self.geometry.lanes_each() as u64).map(move |number| records.ring(shard, number as usize))
+    }
+
+    /// Where the words begin.
+    pub(crate) fn first_word(&self) -> *mut P::Plain<u64> {
+        self.words
+    }
+
+    /// A lane of a shard with its words. There are such a shard and such a lane.
+    #[inline(always)]
+    fn ring(&self, shard: usize, number: usize) -> LaneRing<'a, P> {
         let Records { lanes, words, stride, geometry, .. } = *self;
-        (0..geometry.lanes_each()).map(move |number| {
-            let lane = &lanes[shard * geometry.lanes_each() + number];
-            let (start, length) = geometry.lane(shard, number);
-            // SAFETY: a lane's words are among those of the geometry, by its arithmetic.
-            let first = unsafe { stride.element(words, start as usize) };
-            LaneRing { lane, first, mask: length - 1, stride, largest: geometry.largest() }
-        })
+        // SAFETY: the geometry has as many lanes in each of its shards, and so many are there for all of 'a.
+        let lane = unsafe { &*lanes.add(shard * geometry.lanes_each() + number) };
+        let (start, length) = geometry.lane(shard, number);
+        // SAFETY: a lane's words are among those of the geometry, by its arithmetic.
+        let first = unsafe { stride.element(words, start as usize) };
+        LaneRing { lane, first, mask: length - 1, stride, largest: geometry.largest() }
     }
 }
 
@@ -202,5 +255,25 @@ impl<'a, P: Platform> LaneRing<'a, P> {
     #[inline(always)]
     fn before_end(&self, position: u64) -> u64 {
         self.capacity() - (position & self.mask)
+    }
+}
+
+layouts! {
+    "arenaq_lane", Lane<Native>, {
+        "owner": owner,
+        "published": published,
+        "seen": seen,
+        "consumed": back.consumed,
+        "consumer": back.consumer,
+    }
+    "arenaq_records", Control<Native>, {
+        "lanes": lanes,
+        "words": words,
+        "shards": shards,
+        "lanes_each": lanes_each,
+        "shard_words": shard_words,
+        "largest": largest,
+        "drops": drops,
+        "events": events,
     }
 }

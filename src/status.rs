@@ -142,6 +142,9 @@ pub enum Corruption {
         /// The header.
         header: u64,
     },
+    /// Records cannot be as large as it says.
+    #[error("the records have a number of shards, lanes, words or bytes that cannot be")]
+    Geometry,
     /// The counter of a resting queue is not its length.
     #[error("the counter says {count}, the queue holds {length}")]
     Count {

@@ -19,7 +19,7 @@ macro_rules! structures {
 
 structures! {
     sites: mpmc, claim, mpsc, pool, arena, recovery, eventcount, drops, records;
-    layouts: payload, mpmc, mpsc, pool, eventcount, drops, arena,
+    layouts: payload, mpmc, mpsc, pool, eventcount, drops, arena, records,
 }
 
 /// What kind of queue an entry of the directory is.
@@ -30,11 +30,13 @@ pub enum Kind {
     Mpmc = 1,
     /// [`mpsc`](crate::mpsc).
     Mpsc = 2,
+    /// [`records`](crate::records).
+    Records = 3,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 2] = [Kind::Mpmc, Kind::Mpsc];
+    pub const ALL: [Kind; 3] = [Kind::Mpmc, Kind::Mpsc, Kind::Records];
 
     /// The number in the directory.
     pub const fn code(self) -> u64 {
@@ -51,6 +53,7 @@ impl Kind {
         match self {
             Kind::Mpmc => "MPMC",
             Kind::Mpsc => "MPSC",
+            Kind::Records => "records",
         }
     }
 }

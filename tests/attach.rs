@@ -287,7 +287,10 @@ fn a_queue_of_the_other_kind_is_refused() {
             matches!(error, Some(ArenaError::Kind { found: Kind::Mpmc, expected: Kind::Mpsc, .. }));
         assert!(expected, "{error:?}");
     }
-    for code in [0, 3, u64::MAX] {
+    // What calls itself records has none where a list's head is.
+    memory.poke(memory.entry(LIST, "kind"), Kind::Records.code());
+    assert!(attach(&memory).is_err());
+    for code in [0, 4, u64::MAX] {
         memory.poke(memory.entry(LIST, "kind"), code);
         let what = "the kind";
         assert_eq!(attach(&memory).err(), Some(ArenaError::Directory { entry: 1, what, found: code }));

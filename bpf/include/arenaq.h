@@ -153,6 +153,30 @@ struct arenaq_mpsc {
 	struct arenaq_event_count events;
 };
 
+/*
+ * A lane of records: a ring of words that one producer owns at a time, and the consumer's line. `consumer` is that of the whole
+ * shard, in its first lane.
+ */
+struct arenaq_lane {
+	__u64 owner __attribute__((aligned(64)));
+	__u64 published; /* in words, since the beginning; so is the next one, and `consumed` */
+	__u64 seen;
+	__u64 consumed __attribute__((aligned(64)));
+	__u64 consumer;
+};
+
+/* Where records are, and how large: see ARENAQ_RECORDS. */
+struct arenaq_records {
+	struct arenaq_lane __arena *lanes __attribute__((aligned(64)));
+	__u64 __arena *words;
+	__u64 shards;
+	__u64 lanes_each;
+	__u64 shard_words;
+	__u64 largest; /* bytes */
+	struct arenaq_drops drops;
+	struct arenaq_event_count events;
+};
+
 /* What userspace checks before it uses the queues of an arena. */
 struct arenaq_header {
 	__u64 magic;
@@ -168,7 +192,7 @@ struct arenaq_header {
 /* One queue of the directory. */
 struct arenaq_entry {
 	char name[48] __attribute__((aligned(64)));
-	__u64 kind; /* 1 MPMC, 2 MPSC */
+	__u64 kind; /* 1 MPMC, 2 MPSC, 3 records */
 	__u64 element_size;
 	__u64 element_hash;
 	__u64 counted;
@@ -221,6 +245,12 @@ ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_mpsc) == 832, "arenaq_mpsc");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, head) == 0x280, "head");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, drops) == 0x2c0, "drops");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, events) == 0x300, "events");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_lane) == 128, "arenaq_lane");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_lane, consumed) == 0x40, "consumed");
+ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_records) == 192, "arenaq_records");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_records, largest) == 0x28, "largest");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_records, drops) == 0x40, "drops");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_records, events) == 0x80, "events");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_header) == 64, "arenaq_header");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_entry) == 128, "arenaq_entry");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_slot) == 64, "arenaq_slot");
@@ -261,6 +291,13 @@ int arenaq_mpmc_search(__u64 head, __u64 key);
 int arenaq_mpmc_push_element(__u64 queue, const void *element, __u64 size, __u64 align);
 int arenaq_mpmc_pop_element(__u64 queue, void *element, __u64 size, __u64 align);
 int arenaq_mpsc_push_element(__u64 queue, const void *element, __u64 size, __u64 align);
+__s64 arenaq_records_claim(__u64 queue);
+struct arenaq_scratch;
+int arenaq_records_submit(const struct arenaq_scratch *of, __u64 size, __u64 most, __u64 stamp);
+void arenaq_records_give_up(__u64 queue, __u64 lane);
+__u64 arenaq_records_reserve(__u64 queue, __u64 size);
+int arenaq_records_commit(__u64 queue, __u64 address, __u64 stamp);
+void arenaq_records_discard(__u64 queue, __u64 address);
 int arenaq_mpmc_verify(__u64 head);
 int arenaq_pool_init(__u64 pool, __u64 nodes, __u64 links, __u64 limit);
 int arenaq_pool_grow(__u64 pool, __u64 count);
@@ -464,6 +501,203 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
 		_Generic(&(from)->queue, struct arenaq_mpmc __arena *: arenaq_mpmc_pop_element)(         \
 			(__u64)&(from)->queue, (event), sizeof(*(event)),                                \
 			_Alignof(__typeof__(*(event))));                                                 \
+	})
+
+/*
+ * ---- Records of any size, for each processor ----
+ *
+ *	struct event { __u64 time; __u32 pid; char file[]; };
+ *
+ *	ARENAQ_RECORDS(log, 1 << 20, 4096);		// name, bytes for each processor, largest record
+ *	ARENAQ_RECORDS(opens, 1 << 18, 512, struct event);	// and what is in them, for who prints them
+ *
+ * A record is built in scratch memory, which is the program's alone until the end, whoever interrupts it, and which helpers can
+ * write; it is copied when it is submitted:
+ *
+ *	struct event *e = arenaq_begin(&log);
+ *
+ *	if (!e)						// busy, and counted
+ *		return 0;
+ *	e->time = bpf_ktime_get_ns();
+ *	__u64 size = arenaq_append_str(&log, e, sizeof(*e), bpf_probe_read_user_str, path);
+ *	arenaq_submit(&log, e, size);			// as many bytes as were used
+ *
+ * or in place, for fields that need no helper:
+ *
+ *	struct event __arena *p = arenaq_reserve(&log, sizeof(*p));
+ *
+ *	if (p) {
+ *		p->time = 1;
+ *		arenaq_commit(&log, p);
+ *	}
+ *
+ * Each record that was begun or reserved must be ended, by arenaq_submit(), arenaq_commit() or arenaq_discard(), or its lane, one of
+ * four that a processor has, is lost; ARENAQ_SCOPED() does it at the end of the block. What ends a record makes the variable NULL.
+ *
+ * Two names are made beside the queue's: NAME_scratch, a map, and a type. So there are no arrays of records; each one has a
+ * shard for each processor.
+ */
+#define ARENAQ_LANES 4
+
+/* What stands before a record in scratch memory: whose it is. */
+struct arenaq_scratch {
+	__u64 queue;
+	__u64 lane;
+};
+
+/*
+ * The scratch memory is twice as long as a record, for the verifier: whatever place in it is within the largest record, a helper
+ * may write as much there as the largest record has.
+ */
+#define ARENAQ_RECORDS(name, bytes, most, ...)                                                           \
+	struct arenaq_scratch_##name {                                                                   \
+		struct arenaq_scratch of;                                                                \
+		__u64 record[2 * (((most) + 7) / 8)];                                                    \
+	};                                                                                               \
+	struct {                                                                                         \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                        \
+		__uint(max_entries, ARENAQ_LANES); /* for each processor: set before the load */         \
+		__type(key, __u32);                                                                      \
+		__type(value, struct arenaq_scratch_##name);                                             \
+	} name##_scratch SEC(".maps");                                                                   \
+	struct arenaq_records_##name {                                                                   \
+		struct arenaq_records queue;                                                             \
+		__VA_OPT__(__VA_ARGS__ element[0];)                                                      \
+		char capacity[0][bytes];                                                                 \
+		char largest[0][most];                                                                   \
+		_Static_assert((most) > 0 && (most) <= ARENAQ_MAX_ELEMENT,                               \
+			       "a record has from 1 to 4096 bytes");                                     \
+	};                                                                                               \
+	static inline __attribute__((always_inline, overloadable)) void *arenaq_scratch_of(              \
+		struct arenaq_records_##name __arena *of)                                                \
+	{                                                                                                \
+		(void)of;                                                                                \
+		return &name##_scratch;                                                                  \
+	}                                                                                                \
+	__arena struct arenaq_records_##name name
+
+/* The helper by its number, which is kernel ABI: this header may come before the one that names it. */
+static void *(*const arenaq_lookup_elem)(void *map, const void *key) = (void *)1;
+
+#define ARENAQ_LARGEST(log) sizeof((log)->largest[0])
+
+static inline __attribute__((always_inline)) void *arenaq_begin_in(void *scratch, __u64 queue)
+{
+	__s64 lane = arenaq_records_claim(queue);
+	struct arenaq_scratch *found;
+	__u32 key = lane;
+
+	if (lane < 0)
+		return 0;
+	found = arenaq_lookup_elem(scratch, &key);
+	if (!found) {
+		arenaq_records_give_up(queue, lane);
+		return 0;
+	}
+	found->queue = queue;
+	found->lane = lane;
+	return found + 1;
+}
+
+static inline __attribute__((always_inline)) int arenaq_submit_from(void *record, __u64 size, __u64 most, __u64 stamp)
+{
+	return arenaq_records_submit((struct arenaq_scratch *)record - 1, size, most, stamp);
+}
+
+static inline __attribute__((always_inline)) void arenaq_give_up_scratch(void *record)
+{
+	struct arenaq_scratch *of = (struct arenaq_scratch *)record - 1;
+
+	arenaq_records_give_up(of->queue, of->lane);
+}
+
+/*
+ * Takes a lane, and returns its scratch memory: as many bytes as the largest record has, which hold anything. NULL, and counted, if
+ * all lanes of the processor are taken (BUSY), or userspace has not made the records (INVALID).
+ */
+#define arenaq_begin(log) arenaq_begin_in(arenaq_scratch_of(log), (__u64)&(log)->queue)
+
+/*
+ * Publishes the first `size` bytes of what arenaq_begin() has given, and gives the lane up. NOMEM if the lane is full, INVALID if
+ * the size is more than the largest record's; both are counted.
+ */
+#define arenaq_submit(log, e, size) arenaq_submit_at(log, e, size, 0)
+
+/* The same with a stamp, by which userspace can put the records of all processors in order: bpf_ktime_get_ns(), mostly. */
+#define arenaq_submit_at(log, e, size, stamp)                                                    \
+	({                                                                                       \
+		int __status = arenaq_submit_from((e), (size), ARENAQ_LARGEST(log), (stamp));    \
+                                                                                                 \
+		(e) = 0;                                                                         \
+		__status;                                                                        \
+	})
+
+/* Gives up what arenaq_begin() or arenaq_reserve() has given: nothing of it was seen. */
+#define arenaq_discard(log, e)                                                             \
+	({                                                                                 \
+		arenaq_discard_one((__u64)&(log)->queue, (e));                             \
+		(e) = 0;                                                                   \
+	})
+
+static inline __attribute__((always_inline, overloadable)) void arenaq_discard_one(__u64 queue, void *record)
+{
+	(void)queue;
+	arenaq_give_up_scratch(record);
+}
+
+static inline __attribute__((always_inline, overloadable)) void arenaq_discard_one(__u64 queue, void __arena *record)
+{
+	arenaq_records_discard(queue, (__u64)record);
+}
+
+/*
+ * Room for a record of `size` bytes in place, which hold anything. NULL, and counted, as arenaq_begin(), if the lane is full, and
+ * if the size is more than the largest record's.
+ */
+#define arenaq_reserve(log, size) ((void __arena *)arenaq_records_reserve((__u64)&(log)->queue, (size)))
+
+/* Publishes what arenaq_reserve() has given. CORRUPT, and counted, if somebody has written before it. */
+#define arenaq_commit(log, p) arenaq_commit_at(log, p, 0)
+
+#define arenaq_commit_at(log, p, stamp)                                                                 \
+	({                                                                                              \
+		int __status = arenaq_records_commit((__u64)&(log)->queue, (__u64)(p), (stamp));        \
+                                                                                                        \
+		(p) = 0;                                                                                \
+		__status;                                                                               \
+	})
+
+static inline __attribute__((always_inline)) void arenaq_end_scope(void *variable)
+{
+	void *record = *(void **)variable;
+
+	if (record)
+		arenaq_give_up_scratch(record);
+}
+
+/*
+ * Declares `type *e`, begun; if it is not submitted where the block ends, by whatever way, it is discarded.
+ *
+ *	ARENAQ_SCOPED(struct event, e, &log);
+ *	if (!e || !is_interesting())
+ *		return 0;
+ */
+#define ARENAQ_SCOPED(type, e, log) \
+	type *e __attribute__((cleanup(arenaq_end_scope))) = arenaq_begin(log)
+
+/*
+ * Appends a string to a record in scratch memory that has `used` bytes: `read` is bpf_probe_read_user_str() or one like it, and what
+ * does not fit is cut. Returns how many bytes the record has then, as many as before if the string cannot be read.
+ */
+#define arenaq_append_str(log, e, used, read, from)                                               \
+	({                                                                                        \
+		__u64 __used = (used);                                                            \
+		long __more = 0;                                                                  \
+                                                                                                  \
+		asm volatile("" : "+r"(__used));                                                  \
+		if (__used < ARENAQ_LARGEST(log))                                                 \
+			__more = read((char *)(e) + __used, ARENAQ_LARGEST(log) - __used, (from)); \
+		__more > 0 ? __used + __more : __used;                                            \
 	})
 
 /*

@@ -36,6 +36,8 @@ struct {
 	struct arenaq_slots slots;
 	struct arenaq_mpmc mpmc;
 	struct arenaq_mpsc mpsc;
+	struct arenaq_lane lane;
+	struct arenaq_records records;
 } arenaq_types;
 
 /*

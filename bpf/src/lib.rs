@@ -19,6 +19,8 @@ mod exports;
 #[cfg(feature = "kernel")]
 mod platform;
 #[cfg(feature = "kernel")]
+mod records;
+#[cfg(feature = "kernel")]
 mod shim;
 
 #[cfg(feature = "kernel")]
@@ -27,6 +29,8 @@ pub use elements::*;
 pub use exports::*;
 #[cfg(feature = "kernel")]
 pub use platform::{Bpf, BpfLink, BpfPlain, BpfSteps, BpfWord};
+#[cfg(feature = "kernel")]
+pub use records::*;
 
 /// The folder of this package: the Rust, `shim.bpf.c`, and `include` with the headers.
 pub const SOURCE: &str = env!("CARGO_MANIFEST_DIR");

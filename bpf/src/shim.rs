@@ -37,6 +37,8 @@ unsafe extern "C" {
     pub(crate) fn arenaq_copy_in(to: u64, from: *const u8, size: u64, align: u64);
     /// Copies an element out of the arena.
     pub(crate) fn arenaq_copy_out(to: *mut u8, from: u64, size: u64, align: u64);
+    /// Copies a record of `size` bytes, up to whole words, into the arena. Whether it did: not if that is more than `most`.
+    pub(crate) fn arenaq_copy_record(to: u64, from: *const u8, size: u64, most: u64) -> bool;
     /// Defined nowhere: an access whose ordering BPF does not have fails the link.
     pub(crate) safe fn arenaq_no_such_ordering() -> u64;
 }

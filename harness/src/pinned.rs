@@ -30,7 +30,7 @@ impl Pinned {
     /// As [`arenaq_libbpf::pinned::Pinned::attach`], and if the counters are not there.
     pub fn attach(folder: &Path) -> Result<Pinned, Error> {
         let pinned = arenaq_libbpf::pinned::Pinned::attach(folder)?;
-        let queue = pinned.arena()?.queues().next().map(|queue| QueueKind::from(queue.kind));
+        let queue = pinned.arena()?.queues().next().and_then(|queue| QueueKind::of(queue.kind));
         let queue = queue.ok_or(arenaq_libbpf::Error::NoQueues)?;
         let counters = pinned.map(COUNTERS, MapType::PercpuArray)?;
         let traced = pinned.map(TRACED, MapType::TaskStorage)?;

@@ -135,6 +135,7 @@ impl<'m> Arena<'m> {
                 list.check_head()?;
                 Producing::Mpsc(list)
             }
+            (Parts::Records(_), _) => return Err(found.is_records()),
         };
         Ok(ByteProducer { ends, element: found.element, drops: found.drops })
     }
@@ -257,6 +258,7 @@ impl<'m> Arena<'m> {
                     unsafe { mpsc::List::cast_from(head, nodes, stride(element.size)) };
                 Ends::Mpsc(Claimed::new(list, || claim(found))?)
             }
+            (Parts::Records(_), _) => return Err(found.is_records()),
         };
         Ok(ByteConsumer { ends, buffer: Buffer::new(element) })
     }

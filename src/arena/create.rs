@@ -10,8 +10,8 @@ use super::header::{ArenaHeader, MAGIC, VERSION, site};
 use super::name::Name;
 use super::places::{Occupied, Places, check_number};
 use super::queues::{
-    Cell, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, check_size, drops_at, events_at, head_at,
-    slots_at, stride,
+    Cell, Control, Found, Link, MpmcHead, MpscHead, Node, NodePool, Parts, Word as RecordWord, check_size,
+    drops_at, events_at, head_at, slots_at, stride,
 };
 use super::region::{Region, Space, Span};
 use super::spec::{Placed, Spec};
@@ -20,6 +20,7 @@ use crate::eventcount::EventCount;
 use crate::mpmc::{Capacity, Slots};
 use crate::platform::{Native, Plain, Stride, Word};
 use crate::pool::{Geometry, Start, nodes_for};
+use crate::records::Lane;
 use crate::structures::{Kind, LAYOUT_HASH};
 
 /// What is left to make queues in.
@@ -42,6 +43,7 @@ impl Making {
             Kind::Mpsc => {
                 (space.take::<MpscHead>("the MPSC head", 1)?, space.take::<NodePool>("the node pool", 1)?)
             }
+            Kind::Records => return Ok(Placed::records(space.take::<Control>("the records", 1)?)),
         };
         let drops = space.take::<Drops<Native>>("the counters of drops", 1)?;
         Ok(Placed { head, pool, drops: Some(drops), events: None })
@@ -126,6 +128,7 @@ impl<'m> Arena<'m> {
         let (parts, slots) = match spec.kind {
             Kind::Mpmc => make_ring(&region, spec, control, &mut space, &mut occupied)?,
             Kind::Mpsc => (make_list(&region, spec, control, &mut space, &mut occupied)?, 0),
+            Kind::Records => (make_records(&region, spec, control, &mut space, &mut occupied)?, 0),
         };
         let address = making.entries + number * size_of::<NativeEntry>();
         // SAFETY: an entry is words and plain numbers, valid whatever the bytes, and nobody attaches before the arena is
@@ -251,6 +254,38 @@ fn make_list<'m>(
             pool.init_at(all, words, limit, start);
             list.grow_zeroed(nodes)?;
             head.init(list)?;
+        }
+    }
+    Ok(parts)
+}
+
+/// Makes empty records.
+fn make_records<'m>(
+    region: &Span<'m>,
+    spec: &Spec<'_>,
+    control: Placed,
+    space: &mut Space,
+    occupied: &mut Occupied,
+) -> Result<Parts<'m>, CreateError> {
+    let geometry = spec.records_geometry()?;
+    let lanes = space.take::<Lane<Native>>("the lanes of records", geometry.lanes())?;
+    let words = space.take::<RecordWord>("the words of records", geometry.words() as usize)?;
+    // SAFETY: a control block is words and plain numbers, valid whatever the bytes.
+    let control = unsafe { region.reference::<Control>("the records", control.head) }?;
+    let parts = Parts::records_at(region, control, (lanes, words), geometry, occupied)?;
+    occupied.check()?;
+    if let Parts::Records(records) = parts {
+        let (lanes, words) = (records.lanes().as_ptr().cast_mut(), records.first_word());
+        // All words, so that each page is there: in an arena one that nobody has touched swallows what programs in the kernel
+        // write.
+        //
+        // SAFETY: lanes and words were taken from the free space, so they are these records' alone, and nobody knows of them
+        // before they are in the directory. The region is mapped. A lane may change through the shared reference: it is words
+        // and plain memory, all in cells.
+        unsafe {
+            words.write_bytes(0, geometry.words() as usize);
+            lanes.cast::<u8>().write_bytes(0, geometry.lanes() * size_of::<Lane<Native>>());
+            control.init(lanes, words, geometry);
         }
     }
     Ok(parts)

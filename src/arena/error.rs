@@ -10,6 +10,7 @@ use super::owner::Owner;
 use crate::mpmc;
 use crate::payload::MAX_SIZE;
 use crate::pool::{GrowError, MAX_ELEMENTS};
+use crate::records::GeometryError;
 use crate::status::{Corruption, PushError};
 use crate::structures::Kind;
 
@@ -74,6 +75,12 @@ pub enum ArenaError {
         found: u64,
         /// The hash of this program's type.
         expected: u64,
+    },
+    /// Records are no queue of elements.
+    #[error("`{name}` are records of any size: ask for them with `Arena::records`")]
+    IsRecords {
+        /// Their name.
+        name: Name,
     },
     /// An element that no queue can carry.
     #[error(
@@ -222,6 +229,9 @@ pub enum CreateError {
     /// The capacity is not one.
     #[error(transparent)]
     Capacity(#[from] mpmc::CapacityError),
+    /// Records cannot be so large.
+    #[error(transparent)]
+    Records(#[from] GeometryError),
     /// The arena refuses.
     #[error(transparent)]
     Arena(#[from] ArenaError),

@@ -19,6 +19,7 @@ use crate::mpsc;
 use crate::payload::{Element, ElementType, UNKNOWN};
 use crate::platform::{Native, SizeOf, Word};
 use crate::pool::GrowError;
+use crate::records::Records;
 use crate::recovery::Repaired;
 use crate::status::{Corruption, PopError, PushError};
 use crate::structures::Kind;
@@ -63,6 +64,43 @@ impl<T, C: CountPolicy> MpscProducer<'_, T, C> {
     }
 }
 
+/// Records in an arena; any number of copies. They are [`Records`] whose pushes count what they drop.
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaRecords<'m> {
+    records: Records<'m, Native>,
+    drops: Option<&'m Drops<Native>>,
+}
+
+impl<'m> core::ops::Deref for ArenaRecords<'m> {
+    type Target = Records<'m, Native>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.records
+    }
+}
+
+impl ArenaRecords<'_> {
+    /// Pushes a record of bytes, or counts it as dropped; see [`Records::push`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn push(&self, data: &[u8], stamp: u64) -> Result<(), PushError> {
+        self.records.push(data, stamp).inspect_err(|error| {
+            if let Some(drops) = self.drops {
+                drops.count(*error, 1);
+            }
+        })
+    }
+
+    /// What was dropped until now, if that is counted.
+    pub fn dropped(&self) -> Option<Dropped> {
+        self.drops.map(Drops::read)
+    }
+}
+
 /// What an arena says of one of its queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueInfo {
@@ -70,9 +108,10 @@ pub struct QueueInfo {
     pub name: Name,
     /// Its kind.
     pub kind: Kind,
-    /// What it carries.
+    /// What it carries; for records, the size of the largest.
     pub element: ElementType,
-    /// How many cells an MPMC queue has, and for how many nodes the pool of an MPSC queue has room.
+    /// How many cells an MPMC queue has, for how many nodes the pool of an MPSC queue has room, and how many bytes records
+    /// have in all their lanes.
     pub capacity: u64,
     /// Whether it maintains the seeds' counter.
     pub counted: bool,
@@ -100,6 +139,7 @@ impl<'m> Arena<'m> {
             (Kind::Mpmc, true) => Producing::MpmcCounted(self.mpmc(name)?),
             (Kind::Mpsc, false) => Producing::Mpsc(self.mpsc_producer(name)?),
             (Kind::Mpsc, true) => Producing::MpscCounted(self.mpsc_producer(name)?),
+            (Kind::Records, _) => return Err(found.is_records()),
         };
         Ok(Queue { ends, drops: found.drops })
     }
@@ -117,6 +157,7 @@ impl<'m> Arena<'m> {
             (Kind::Mpmc, true) => Consuming::MpmcCounted(self.mpmc_consumer(name)?),
             (Kind::Mpsc, false) => Consuming::Mpsc(self.mpsc_consumer(name)?),
             (Kind::Mpsc, true) => Consuming::MpscCounted(self.mpsc_consumer(name)?),
+            (Kind::Records, _) => return Err(found.is_records()),
         }))
     }
 
@@ -148,7 +189,7 @@ impl<'m> Arena<'m> {
                 let ring: Ring<'m, Native, T, C> = unsafe { ring.cast(SizeOf) };
                 Ok(ring.with_slots(slots))
             }
-            Parts::Mpsc { .. } => Err(found.is_not(Kind::Mpmc)),
+            Parts::Mpsc { .. } | Parts::Records(_) => Err(found.is_not(Kind::Mpmc)),
         }
     }
 
@@ -191,7 +232,7 @@ impl<'m> Arena<'m> {
         let found = self.typed::<T>(name)?;
         found.check_policy::<C>()?;
         match found.parts {
-            Parts::Mpmc { .. } => Err(found.is_not(Kind::Mpsc)),
+            Parts::Mpmc { .. } | Parts::Records(_) => Err(found.is_not(Kind::Mpsc)),
             Parts::Mpsc { head, nodes } => {
                 // SAFETY: as in `mpmc`.
                 let list: mpsc::List<'m, Native, T, C> =
@@ -246,6 +287,19 @@ impl<'m> Arena<'m> {
         owner: Owner,
     ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
         self.consumer_with(name, |entry| ConsumerClaim::take_over(&entry.consumer, owner))
+    }
+
+    /// The records of that name, for those who push and those who consume; each calls itself `owner`.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if there are none, or it is a queue.
+    pub fn records(&self, name: &str, Owner(owner): Owner) -> Result<ArenaRecords<'m>, ArenaError> {
+        let found = self.find(name)?;
+        let Parts::Records(records) = found.parts else {
+            return Err(found.is_not(Kind::Records));
+        };
+        Ok(ArenaRecords { records: records.with_owner(owner), drops: found.drops })
     }
 
     /// The event count on which the consumers of the queue of that name sleep: its own, or the arena's.
@@ -303,6 +357,7 @@ impl Found<'_> {
             capacity: match self.parts {
                 Parts::Mpmc { ring, .. } => ring.capacity(),
                 Parts::Mpsc { nodes, .. } => nodes.limit(),
+                Parts::Records(records) => records.geometry().words() * 8,
             },
             counted: self.counted,
             owner: self.owner(),
@@ -320,6 +375,10 @@ impl Found<'_> {
         } else {
             Err(ArenaError::CountPolicy { queue: self.name, found: self.counted })
         }
+    }
+
+    pub(super) fn is_records(&self) -> ArenaError {
+        ArenaError::IsRecords { name: self.name }
     }
 
     pub(super) fn is_not(&self, expected: Kind) -> ArenaError {

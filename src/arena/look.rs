@@ -10,7 +10,7 @@ use crate::mpsc;
 use crate::platform::{Link, Opaque, Untyped, Word};
 use crate::pool::Nodes;
 
-/// A queue at one moment, while others go on.
+/// A queue at one moment, while others go on. Of records, capacity and length are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     /// For how many elements it was made.
@@ -51,11 +51,17 @@ impl Arena<'_> {
         Ok(match self.find(name)?.parts {
             Parts::Mpmc { ring, .. } => look_at_ring(&ring),
             Parts::Mpsc { head, nodes } => look_at_list(head, &nodes),
+            Parts::Records(records) => {
+                let bytes = records.bytes();
+                let front = if bytes == 0 { Front::Empty } else { Front::Ready };
+                Look { capacity: records.geometry().words() * 8, len: Some(bytes), front }
+            }
         })
     }
 
     /// How many elements were pushed into the queue of that name since it was made: the enqueue position of an MPMC queue. Those
-    /// count that are in the middle of their push. `None` for an MPSC queue, which counts nothing that it does not have.
+    /// count that are in the middle of their push. `None` for an MPSC queue, which counts nothing that it does not have, and for
+    /// records, which count bytes.
     ///
     /// # Errors
     ///
@@ -63,7 +69,7 @@ impl Arena<'_> {
     pub fn pushed(&self, name: &str) -> Result<Option<u64>, ArenaError> {
         Ok(match self.find(name)?.parts {
             Parts::Mpmc { ring, .. } => Some(ring.head.enqueue_pos.0.load(&mpmc::site::INSPECT_POSITION)),
-            Parts::Mpsc { .. } => None,
+            Parts::Mpsc { .. } | Parts::Records(_) => None,
         })
     }
 }

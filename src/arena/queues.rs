@@ -1,10 +1,13 @@
 //! The parts of a queue, found in an arena and checked: they are copied out of shared memory once, and the copy is what
 //! everybody uses from then on.
 
+use core::{ptr, slice};
+
 use super::directory::NativeEntry;
 use super::error::ArenaError;
 use super::header::site;
 use super::name::Name;
+use super::owner::Owner;
 use super::places::Occupied;
 use super::region::Span;
 use crate::drops::Drops;
@@ -14,6 +17,7 @@ use crate::mpsc;
 use crate::payload::{ElementType, MAX_SIZE};
 use crate::platform::{Bytes, Native, Opaque, Plain, Platform, Stride, Untyped};
 use crate::pool::{Geometry, Nodes, Pool};
+use crate::records::{self, Lane, Records};
 use crate::status::Corruption;
 use crate::structures::Kind;
 
@@ -23,6 +27,9 @@ pub(super) type MpmcHead = mpmc::Head<Untyped, Opaque>;
 pub(super) type MpscHead = mpsc::Head<Untyped, Opaque>;
 pub(super) type NodePool = Pool<Untyped, Node>;
 pub(super) type Link = <Untyped as Platform>::Word;
+pub(super) type Control = records::Control<Native>;
+/// A word of a lane's ring.
+pub(super) type Word = <Native as Platform>::Plain<u64>;
 
 /// A queue of an arena.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +49,7 @@ pub(super) struct Found<'m> {
 pub(super) enum Parts<'m> {
     Mpmc { ring: Ring<'m, Untyped, Opaque>, slots: &'m Slots<Native> },
     Mpsc { head: &'m MpscHead, nodes: Nodes<'m, Untyped, Node> },
+    Records(Records<'m, Native>),
 }
 
 /// How far apart cells or nodes lie that carry elements of `size` bytes: each has one word more.
@@ -118,6 +126,7 @@ impl<'m> Found<'m> {
         let parts = match kind {
             Kind::Mpmc => Parts::ring(region, (said.head, said.slots), size, occupied)?,
             Kind::Mpsc => Parts::list(region, (said.head, said.pool), size, occupied)?,
+            Kind::Records => Parts::records(region, said.head, size, occupied)?,
         };
         Ok(Found { name, element: said.element, counted: said.counted == 1, entry, drops, events, parts })
     }
@@ -126,6 +135,7 @@ impl<'m> Found<'m> {
         match self.parts {
             Parts::Mpmc { .. } => Kind::Mpmc,
             Parts::Mpsc { .. } => Kind::Mpsc,
+            Parts::Records(_) => Kind::Records,
         }
     }
 }
@@ -238,6 +248,51 @@ impl<'m> Parts<'m> {
         // SAFETY: nodes and links lie in the region, which is mapped for 'm, as in `ring_at`.
         let nodes = unsafe { Nodes::checked(pool, geometry, stride(size)) }?;
         Ok(Parts::Mpsc { head, nodes })
+    }
+
+    /// What a control block of records says. The drops and the event count in it have their own places.
+    fn records(
+        region: &Span<'m>,
+        control: usize,
+        largest: u64,
+        occupied: &mut Occupied,
+    ) -> Result<Parts<'m>, ArenaError> {
+        // SAFETY: a control block is words and plain numbers, valid whatever the bytes.
+        let control = unsafe { region.reference::<Control>("the records", control) }?;
+        let said = control.said();
+        if said.lanes.is_null() || said.words.is_null() {
+            return Err(Corruption::NotInitialised.into());
+        }
+        let geometry = said.geometry().filter(|geometry| geometry.largest() == largest);
+        let geometry = geometry.ok_or(Corruption::Geometry)?;
+        Parts::records_at(region, control, (said.lanes.addr(), said.words.addr()), geometry, occupied)
+    }
+
+    /// Records whose lanes and words lie there.
+    pub(super) fn records_at(
+        region: &Span<'m>,
+        control: &Control,
+        (lanes, words): (usize, usize),
+        geometry: records::Geometry,
+        occupied: &mut Occupied,
+    ) -> Result<Parts<'m>, ArenaError> {
+        const LANES: &str = "the lanes of records";
+        const WORDS: &str = "the words of records";
+        let first = region.place::<Lane<Native>>(LANES, lanes, geometry.lanes())?;
+        // 2^43 at most.
+        let bytes = geometry.words() as usize * size_of::<Word>();
+        let place = region.place_bytes::<Word>(WORDS, words, bytes)?;
+        occupied.add("the records", ptr::from_ref(control).addr(), core::mem::offset_of!(Control, drops));
+        occupied.add(LANES, lanes, geometry.lanes() * size_of::<Lane<Native>>());
+        occupied.add(WORDS, words, bytes);
+        // SAFETY: lanes and words lie in the region, which is mapped for 'm, and a lane is valid whatever the bytes. Whoever hands
+        // the records out has checked that nothing else of the arena lies there, and who made them has begun with zeros. Whoever
+        // else uses them has a geometry of his own, and what he does wrong by it is what anybody does who writes there.
+        let records = unsafe {
+            let lanes = slice::from_raw_parts(first.as_ptr(), geometry.lanes());
+            Records::new(lanes, place.as_ptr(), geometry, Owner::ANONYMOUS.get())
+        };
+        Ok(Parts::Records(records))
     }
 }
 

@@ -1,13 +1,14 @@
 //! What queue to make.
 
 use super::error::{ArenaError, CreateError};
-use super::queues::{Cell, Link, MpmcHead, MpscHead, Node, NodePool, check_size, stride};
+use super::queues::{Cell, Control, Link, MpmcHead, MpscHead, Node, NodePool, Word, check_size, stride};
 use super::region::{CACHE_LINE, PAGE};
 use crate::drops::Drops;
 use crate::mpmc::{Capacity, Slots};
-use crate::payload::{Element, ElementType};
+use crate::payload::{Element, ElementType, UNKNOWN};
 use crate::platform::{Native, Stride};
 use crate::pool::{MAX_ELEMENTS, nodes_for};
+use crate::records::{Geometry, GeometryError, Lane};
 use crate::structures::Kind;
 
 /// What queue to make: its kind, its name, what it carries, and how much.
@@ -28,6 +29,7 @@ pub struct Spec<'n> {
     pub(super) limit: u64,
     pub(super) counted: bool,
     pub(super) start: u64,
+    pub(super) shards: u64,
     pub(super) control: Option<Placed>,
 }
 
@@ -44,6 +46,18 @@ pub struct Placed {
     pub events: Option<usize>,
 }
 
+impl Placed {
+    /// The parts of a control block of records that begins there, [`Control`](crate::records::Control).
+    pub const fn records(control: usize) -> Placed {
+        Placed {
+            head: control,
+            pool: 0,
+            drops: Some(control + core::mem::offset_of!(Control, drops)),
+            events: Some(control + core::mem::offset_of!(Control, events)),
+        }
+    }
+}
+
 impl<'n> Spec<'n> {
     /// An MPMC queue of `capacity` cells, a power of two.
     pub const fn mpmc<T: Element>(name: &'n str, capacity: u64) -> Self {
@@ -56,9 +70,22 @@ impl<'n> Spec<'n> {
         Spec::of(Kind::Mpsc, name, ElementType::of::<T>(), elements)
     }
 
+    /// Records of `largest` bytes at most, in so many shards of `bytes` each: see [`Geometry`](crate::records::Geometry).
+    pub const fn records(name: &'n str, shards: u64, bytes: u64, largest: u64) -> Self {
+        let records = ElementType { size: largest, hash: UNKNOWN };
+        Spec::of(Kind::Records, name, records, bytes).shards(shards)
+    }
+
+    /// Records have so many shards: one for each processor at best.
+    #[must_use]
+    pub const fn shards(mut self, shards: u64) -> Self {
+        self.shards = shards;
+        self
+    }
+
     /// A queue of elements whose type only the other side knows.
     pub const fn of(kind: Kind, name: &'n str, element: ElementType, capacity: u64) -> Self {
-        Spec { kind, name, element, capacity, limit: 0, counted: false, start: 0, control: None }
+        Spec { kind, name, element, capacity, limit: 0, counted: false, start: 0, shards: 1, control: None }
     }
 
     /// Its kind.
@@ -111,6 +138,7 @@ impl<'n> Spec<'n> {
             (None, Kind::Mpsc) => {
                 size_of::<MpscHead>() + size_of::<NodePool>() + size_of::<Drops<Native>>() + 3 * CACHE_LINE
             }
+            (None, Kind::Records) => size_of::<Control>() + CACHE_LINE,
         };
         let stride = stride(self.element.size);
         let (number, each, besides) = match self.kind {
@@ -124,9 +152,19 @@ impl<'n> Spec<'n> {
                 let each = size_of::<Link>() + stride.bytes::<Node>();
                 (nodes_for(limit).0, each, 2 * CACHE_LINE + pages)
             }
+            Kind::Records => {
+                let geometry = self.records_geometry()?;
+                let lanes = geometry.lanes() * size_of::<Lane<Native>>() + CACHE_LINE;
+                (geometry.words(), size_of::<Word>(), lanes + CACHE_LINE)
+            }
         };
         // A few thousand bytes each, and 2^32 of them at most.
         Ok((control + besides) as u64 + number * each as u64)
+    }
+
+    /// How large records are.
+    pub(super) fn records_geometry(&self) -> Result<Geometry, GeometryError> {
+        Geometry::new(self.shards, self.capacity, self.element.size)
     }
 
     /// For how many elements the pool of an MPSC queue has room.

@@ -76,7 +76,7 @@ impl<'a, P: Platform> Records<'a, P> {
 
     fn right(&self, shard: usize) -> &'a P::Word {
         assert!(shard < self.geometry.shards(), "there is no shard {shard} of {}", self.geometry.shards());
-        &self.lanes[shard * self.geometry.lanes_each()].back.consumer
+        &self.lanes()[shard * self.geometry.lanes_each()].back.consumer
     }
 
     /// Goes on where the last consumer has stopped.
@@ -125,6 +125,19 @@ impl<P: Platform> Consumer<'_, P> {
         damaged.map_or(Ok(limit - left), Err)
     }
 
+    /// Whether nothing is published that was not handed over.
+    pub fn is_drained(&self) -> bool {
+        self.lanes.iter().flatten().all(LaneReader::is_drained)
+    }
+
+    /// Whether nothing is published, and nobody has a lane: what a consumer looks at before it sleeps, see
+    /// [`eventcount`](crate::eventcount). A lane whose owner has died is never quiet again before it is
+    /// [repaired](Records::repair).
+    pub fn is_quiet(&self) -> bool {
+        // In this order: a producer that has given its lane up has published before.
+        self.lanes.iter().flatten().all(|reader| !reader.ring.lane.is_owned() && reader.is_drained())
+    }
+
     /// Walks over everything that is published: each header is one that a producer writes.
     ///
     /// # Errors
@@ -167,6 +180,10 @@ impl<'a, P: Platform> LaneReader<'a, P> {
     fn resume(ring: LaneRing<'a, P>) -> Self {
         let position = ring.lane.back.consumed.load(&site::RESUME);
         LaneReader { ring, position, published: position }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.position == self.published && self.ring.lane.published() == self.position
     }
 
     /// The next record, if there is one. It stays the next one until the position is moved behind it.

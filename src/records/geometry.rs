@@ -70,12 +70,20 @@ impl Geometry {
         Ok(Geometry { shards: shards as u32, lanes: lanes as u32, shard_words: bytes / 8, largest })
     }
 
+    /// What somebody says who may be wrong.
+    #[inline(always)]
+    pub(super) const fn unchecked(shards: u64, lanes: u64, shard_words: u64, largest: u64) -> Geometry {
+        Geometry { shards: shards as u32, lanes: lanes as u32, shard_words, largest }
+    }
+
     /// The number of shards.
+    #[inline(always)]
     pub const fn shards(&self) -> usize {
         self.shards as usize
     }
 
     /// The lanes of each shard.
+    #[inline(always)]
     pub const fn lanes_each(&self) -> usize {
         self.lanes as usize
     }
@@ -91,8 +99,17 @@ impl Geometry {
     }
 
     /// The largest record, in bytes.
+    #[inline(always)]
     pub const fn largest(&self) -> u64 {
         self.largest
+    }
+
+    /// The shard of a processor.
+    #[inline(always)]
+    pub(super) fn shard_of(&self, processor: usize) -> usize {
+        let shards = self.shards();
+        // Mostly there is one for each, and a division takes as long as a push.
+        if processor < shards { processor } else { processor.checked_rem(shards).unwrap_or(0) }
     }
 
     /// The first word of a lane, and how many it has: a power of two.

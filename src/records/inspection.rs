@@ -14,7 +14,7 @@ impl<P: Platform> Records<'_, P> {
             let (consumed, published) = lane.between();
             published.wrapping_sub(consumed).min(self.geometry.words()).saturating_mul(8)
         };
-        self.lanes.iter().map(bytes).fold(0, u64::saturating_add).min(self.geometry.words() * 8)
+        self.lanes().iter().map(bytes).fold(0, u64::saturating_add).min(self.geometry.words() * 8)
     }
 
     /// Whether nothing is published that is not consumed.
@@ -25,7 +25,7 @@ impl<P: Platform> Records<'_, P> {
     /// Who has which lane: shard, lane, and owner. One that stays there is stuck, or dead.
     pub fn owners(&self) -> impl Iterator<Item = (usize, usize, NonZero<u64>)> {
         let each = self.geometry.lanes_each();
-        self.lanes.iter().enumerate().filter_map(move |(number, lane)| {
+        self.lanes().iter().enumerate().filter_map(move |(number, lane)| {
             let owner = NonZero::new(lane.owner.load(&site::INSPECT_OWNER))?;
             Some((number / each, number % each, owner))
         })

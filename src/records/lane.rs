@@ -69,6 +69,12 @@ impl<P: Platform> Lane<P> {
         self.owner.store(0, &site::RELEASE_OWNER);
     }
 
+    /// Whether somebody has the lane. If nobody has, what its owners have published until then is seen.
+    #[inline(always)]
+    pub(super) fn is_owned(&self) -> bool {
+        self.owner.load(&site::SLEEP_OWNER) != 0
+    }
+
     /// Where the owner goes on.
     #[inline(always)]
     pub(super) fn position(&self) -> u64 {

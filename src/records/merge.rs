@@ -27,6 +27,16 @@ impl<'a, P: Platform> Merge<'a, P> {
         Merge { consumers, last: 0, late: 0 }
     }
 
+    /// Whether nothing was published that is not handed over; see [`Consumer::is_drained`].
+    pub fn is_drained(&self) -> bool {
+        self.consumers.iter().all(Consumer::is_drained)
+    }
+
+    /// Whether nothing is published, and nobody has a lane; see [`Consumer::is_quiet`].
+    pub fn is_quiet(&self) -> bool {
+        self.consumers.iter().all(Consumer::is_quiet)
+    }
+
     /// How many records came after one with a later stamp.
     pub fn late(&self) -> u64 {
         self.late

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::{HEADER, LaneRing, PADDING, RECORD, Records, site, words};
-use crate::platform::{Plain, Platform};
+use super::{HEADER, LANES, LaneRing, PADDING, RECORD, Records, site, words};
+use crate::platform::{Plain, Platform, Stride};
 use crate::status::PushError;
 
 impl<'a, P: Platform> Records<'a, P> {
@@ -22,17 +22,72 @@ impl<'a, P: Platform> Records<'a, P> {
         if size > self.geometry.largest() {
             return Err(PushError::Invalid);
         }
-        let shard = P::processor() % self.geometry.shards();
-        let mut lanes = self.shard(shard);
-        let ring = lanes.find(|ring| ring.lane.claim(self.owner)).ok_or(PushError::Contended)?;
-        match ring.reserve(size) {
-            Some(position) => Ok(Reservation { ring, position, size }),
-            None => {
-                // SAFETY: we have claimed it.
-                unsafe { ring.lane.give_up() };
-                Err(PushError::Full)
+        self.lane()?.reserve(size)
+    }
+
+    /// Takes a lane of this processor's shard, for a record whose size is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Contended`] if producers have all lanes of the shard.
+    #[inline(always)]
+    pub fn lane(&self) -> Result<OwnedLane<'a, P>, PushError> {
+        let shard = self.geometry.shard_of(P::processor());
+        for number in P::steps(self.geometry.lanes_each() as u64) {
+            let ring = self.ring(shard, number as usize);
+            if ring.lane.claim(self.owner) {
+                return Ok(OwnedLane { ring, number: shard * LANES + number as usize });
             }
         }
+        Err(PushError::Contended)
+    }
+
+    /// The lane of that [number](OwnedLane::number). `None` if there is none.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns it, by [`OwnedLane::into_number`], and asks for it once.
+    #[inline(always)]
+    pub unsafe fn lane_of_number(&self, number: usize) -> Option<OwnedLane<'a, P>> {
+        let (shard, lane) = (number / LANES, number % LANES);
+        if shard >= self.geometry.shards() || lane >= self.geometry.lanes_each() {
+            return None;
+        }
+        Some(OwnedLane { ring: self.ring(shard, lane), number })
+    }
+
+    /// The reservation whose bytes begin there. `None` if its header is damaged; the lane that it names is given up then, if there
+    /// is one.
+    ///
+    /// # Safety
+    ///
+    /// `place` is what [`Reservation::into_place`] has returned, of these records, and the caller asks for it once.
+    #[inline(always)]
+    pub unsafe fn reservation_at(&self, place: *mut P::Plain<u64>) -> Option<Reservation<'a, P>> {
+        let bytes = self.stride.bytes::<P::Plain<u64>>();
+        // SAFETY: the header's two words lie before the record's bytes, in the same ring, and are the caller's until they are
+        // published.
+        let (header, number) = unsafe {
+            let header = place.byte_sub(2 * bytes);
+            let number = (*place.byte_sub(bytes)).read(&site::READ_RESERVED);
+            (header, number)
+        };
+        // SAFETY: the lane is the caller's as long as its reservation is.
+        let lane = unsafe { self.lane_of_number(number as usize) }?;
+        // SAFETY: as above.
+        let size = unsafe { (*header).read(&site::READ_RESERVED) } ^ RECORD;
+        if size > self.geometry.largest() {
+            return None;
+        }
+        let ring = lane.into_ring();
+        let index = header.addr().wrapping_sub(ring.first.addr()) / bytes;
+        let published = ring.lane.position();
+        // The record lies behind what is published, or behind the padding that follows.
+        let padding = (index as u64).wrapping_sub(published) & ring.mask;
+        let position = published.wrapping_add(padding);
+        let reservation = Reservation { ring, position, size, number: number as usize };
+        let fits = words(size) <= ring.before_end(position) && reservation.place() == place;
+        fits.then_some(reservation)
     }
 
     /// Pushes a record of words: [`reserve`](Self::reserve), and [commits](Reservation::commit) what `data` has.
@@ -101,6 +156,68 @@ impl<P: Platform> LaneRing<'_, P> {
     }
 }
 
+/// A lane that is ours until it is dropped.
+#[must_use = "a lane that is dropped is given up"]
+pub struct OwnedLane<'a, P: Platform> {
+    ring: LaneRing<'a, P>,
+    number: usize,
+}
+
+impl<'a, P: Platform> OwnedLane<'a, P> {
+    /// [`LANES`] times the number of its shard, and the lane's among those of the shard. No other lane has it, so that what is
+    /// kept for a lane's owner can be found by it.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The lane stays the caller's, who remembers the number; see [`Records::lane_of_number`].
+    #[inline(always)]
+    pub fn into_number(self) -> usize {
+        let number = self.number;
+        core::mem::forget(self);
+        number
+    }
+
+    /// Reserves room for a record of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`PushError::Invalid`] if records cannot be so large.
+    /// - [`PushError::Full`] if the lane has not so much room.
+    ///
+    /// The lane is given up then.
+    #[inline(always)]
+    pub fn reserve(self, size: u64) -> Result<Reservation<'a, P>, PushError> {
+        if size > self.ring.largest {
+            return Err(PushError::Invalid);
+        }
+        let position = self.ring.reserve(size).ok_or(PushError::Full)?;
+        let number = self.number;
+        Ok(Reservation { ring: self.into_ring(), position, size, number })
+    }
+
+    #[inline(always)]
+    fn into_ring(self) -> LaneRing<'a, P> {
+        let ring = self.ring;
+        core::mem::forget(self);
+        ring
+    }
+}
+
+impl<P: Platform> Drop for OwnedLane<'_, P> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the lane is ours, and nobody uses it through this any more.
+        unsafe { self.ring.lane.give_up() };
+    }
+}
+
+impl<P: Platform> fmt::Debug for OwnedLane<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedLane").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
 /// Room for a record, in a lane that is ours. Nothing of it can be seen before it is [committed](Self::commit); dropping it
 /// discards it.
 #[must_use = "a reservation that is dropped discards its record"]
@@ -109,9 +226,33 @@ pub struct Reservation<'a, P: Platform> {
     /// Where the record's header will be.
     position: u64,
     size: u64,
+    /// The lane's number.
+    number: usize,
 }
 
 impl<P: Platform> Reservation<'_, P> {
+    /// Where the record's bytes begin: as many as it has, and those that fill the last word, in a row.
+    #[inline(always)]
+    pub fn place(&self) -> *mut P::Plain<u64> {
+        let index = self.position.wrapping_add(HEADER) & self.ring.mask;
+        // SAFETY: the index is below the number of the ring's words.
+        unsafe { self.ring.stride.element(self.ring.first, index as usize) }
+    }
+
+    /// The reservation stays the caller's, who remembers the place; see [`Records::reservation_at`]. Size and lane stand in the
+    /// record's header meanwhile.
+    #[inline(always)]
+    pub fn into_place(self) -> *mut P::Plain<u64> {
+        let (place, position) = (self.place(), self.position);
+        // SAFETY: the words from the position on were free, and are ours until they are published.
+        unsafe {
+            self.ring.word(position).write(RECORD | self.size, &site::WRITE_HEADER);
+            self.ring.word(position.wrapping_add(1)).write(self.number as u64, &site::WRITE_HEADER);
+        }
+        core::mem::forget(self);
+        place
+    }
+
     /// The record's bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -134,7 +275,7 @@ impl<P: Platform> Reservation<'_, P> {
     /// Publishes the record, with its stamp, and gives the lane up.
     #[inline(always)]
     pub fn commit(self, stamp: u64) {
-        let Reservation { ring, position, size } = self;
+        let Reservation { ring, position, size, .. } = self;
         // SAFETY: as for the other words. There is a second one before the end of the ring: a record lies in one piece.
         unsafe {
             ring.word(position).write(RECORD | size, &site::WRITE_HEADER);

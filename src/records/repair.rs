@@ -22,6 +22,6 @@ impl<P: Platform> Records<'_, P> {
             NonZero::new(owner).is_some_and(&mut is_dead)
                 && lane.owner.compare_exchange(owner, 0, &site::REPAIR_OWNER).is_ok()
         };
-        self.lanes.iter().filter(is_repaired).count()
+        self.lanes().iter().filter(is_repaired).count()
     }
 }

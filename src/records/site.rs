@@ -38,6 +38,10 @@ sites! {
     WRITE_HEADER: Write = Site::write("records.commit.write_header")
         .of(Field::Data)
         .why("the words behind the position are the owner's until they are published");
+    /// Size and lane of a record that is reserved, where its producer has left them.
+    READ_RESERVED: Read = Site::read("records.commit.read_header")
+        .of(Field::Data)
+        .why("the words behind the position are the owner's until they are published");
     /// The record can be seen.
     PUBLISH: Store = Site::store(Release, "records.commit.publish")
         .of(Field::EnqueuePosition)
@@ -46,7 +50,7 @@ sites! {
     /// The lane is the next producer's.
     RELEASE_OWNER: Store = Site::store(Release, "records.reserve.release_owner")
         .of(Field::Owner)
-        .pairs_with(&["records.reserve.claim_owner"])
+        .pairs_with(&["records.reserve.claim_owner", "records.sleep.load_owner"])
         .why("this owner's position and view of the consumer happen before the next one goes on from them");
     /// How far the consumer can read.
     LOAD_PUBLISHED: Load = Site::load(Acquire, "records.consume.load_published")
@@ -66,6 +70,11 @@ sites! {
         .of(Field::DequeuePosition)
         .pairs_with(&["records.reserve.load_consumed"])
         .why("this consumer's reads of the words happen before they are written again");
+    /// Whether a record is on its way, for a consumer that is about to sleep.
+    SLEEP_OWNER: Load = Site::load(Acquire, "records.sleep.load_owner")
+        .of(Field::Owner)
+        .pairs_with(&["records.reserve.release_owner"])
+        .why("who has given the lane up has published before: a consumer that sees the one sees the other");
     /// Who consumes a shard.
     CLAIM_CONSUMER: CompareExchange = Site::compare_exchange(Acquire, Relaxed, "records.consumer.claim")
         .of(Field::Owner)
@@ -93,6 +102,14 @@ sites! {
         .of(Field::Owner)
         .pairs_with(&["records.reserve.claim_owner"])
         .why("what the dead owner did to the lane, which happens before by the caller's promise, happens before the next one goes on; failure: nothing is passed on");
+    /// Where the lanes and words are, before anybody knows.
+    INIT: Write = Site::write("records.init.write")
+        .of(Field::Several)
+        .why("nobody else knows of the records yet");
+    /// Where the lanes and words are.
+    GEOMETRY: Read = Site::read("records.attach.read_geometry")
+        .of(Field::Several)
+        .why("written before the arena is published, or the programs are attached; never again");
     /// Either position, to look at.
     INSPECT_POSITION: Load = Site::load(Relaxed, "records.inspect.load_position")
         .of(Field::Position)

@@ -1,6 +1,6 @@
 //! Sound arenas, before somebody damages them.
 
-use arenaq::arena::{Arena, Places, Spec};
+use arenaq::arena::{Arena, Owner, Places, Spec};
 use arenaq::payload::Element;
 use arenaq::structures::Kind;
 
@@ -56,7 +56,12 @@ impl Mould {
             (Spec::mpmc::<Page>("five", 2), used::<Page>),
             (Spec::mpsc::<Page>("six", 1), used::<Page>),
         ];
-        [small, smallest, blocks, growing, many]
+        let records: &[(Spec<'_>, Use)] = &[
+            (Spec::records("log", 2, 1 << 12, 64), logged),
+            (Spec::mpmc::<u64>("ring", 2), used::<u64>),
+            (Spec::records("large", 1, 1 << 17, 4096), logged),
+        ];
+        [small, smallest, blocks, growing, many, records]
             .into_iter()
             .enumerate()
             .map(|(number, queues)| Mould::new(number, queues))
@@ -113,6 +118,24 @@ impl Mould {
             self.landmarks.push(slots);
             self.add(CONTROL, slots, 1);
             (1..=4).for_each(|slot| self.add(CONTROL, slots + slot * 64, 3));
+        } else if kind == Kind::Records.code() {
+            self.add(GEOMETRY, head, 6);
+            let field = |field| self.memory.at(head + offset("arenaq_records", field) as u64);
+            let [lanes, words, shards, each, shard_words] =
+                ["lanes", "words", "shards", "lanes_each", "shard_words"].map(field);
+            self.landmarks.extend([
+                lanes,
+                lanes + 128 * shards * each,
+                words,
+                words + 8 * shards * shard_words,
+            ]);
+            for lane in (0..shards * each).map(|number| lanes + 128 * number) {
+                self.add(CONTROL, lane, 3);
+                self.add(CONTROL, lane + 64, 2);
+            }
+            // Headers are among them.
+            self.add(LINKS, words, 60);
+            self.add(LINKS, words + 8 * shard_words / 2 - 80, 20);
         } else {
             self.add(CONTROL, head, 3);
             let field = |field| pool + offset("ds_pool", field) as u64;
@@ -171,6 +194,23 @@ fn used<T: Element>(arena: &Arena<'_>, name: &str) {
         let _ = queue.push(T::zeroed());
         if round < 11 {
             consumer.pop().expect("just pushed");
+        }
+    }
+}
+
+/// The same with records, until the first lane has wrapped around.
+fn logged(arena: &Arena<'_>, name: &str) {
+    let records = arena.records(name, Owner::ANONYMOUS).expect("just made");
+    let largest = records.geometry().largest() as usize;
+    let shards = records.geometry().shards();
+    let mut consumers: Vec<_> = (0..shards).map(|shard| records.consumer(shard).expect("free")).collect();
+    let laps = records.geometry().words() as usize / (largest / 8);
+    for round in 0..laps {
+        let _ = records.push(&vec![round as u8; largest / (1 + round % 3)], round as u64);
+        if round + 2 < laps {
+            for consumer in &mut consumers {
+                consumer.drain_in_place(u64::MAX, |_| ()).expect("they are sound");
+            }
         }
     }
 }

@@ -5,10 +5,12 @@ use std::hint::black_box;
 use std::num::NonZero;
 
 use arenaq::arena::{
-    Arena, Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Owner, Queue, QueueInfo,
+    Arena, ArenaRecords, Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Owner, Queue, QueueInfo,
 };
 use arenaq::count::{CountPolicy, Counted, Uncounted};
 use arenaq::payload::Element;
+use arenaq::platform::Native;
+use arenaq::records::{self, Merge, Record};
 use arenaq::structures::Kind;
 use fastrand::Rng;
 
@@ -26,6 +28,12 @@ pub(crate) fn ends_of<'m>(arena: &Arena<'m>, random: &mut Rng) -> Vec<Box<dyn En
     let mut all: Vec<Box<dyn Ends + 'm>> = Vec::new();
     for queue in arena.queues() {
         used(format!("{queue:?}"));
+        if queue.kind == Kind::Records {
+            all.extend(
+                Logging::of(arena, queue.name.as_str(), random).map(|ends| Box::new(ends) as Box<dyn Ends>),
+            );
+            continue;
+        }
         all.extend(match queue.element.size {
             8 => ends::<u64>(arena, queue, random),
             16 => ends::<[u64; 2]>(arena, queue, random),
@@ -80,6 +88,8 @@ fn typed<'m, T: Element + Debug, C: CountPolicy + Debug>(
             };
             Some(Box::new(List { producer, consumer: consumer.ok()? }))
         }
+        // They are not typed.
+        Kind::Records => None,
     }
 }
 
@@ -231,6 +241,88 @@ impl<T: Element + Debug, C: CountPolicy + Debug> Ends for List<'_, T, C> {
                 used(unsafe { consumer.repair_with(populate) });
             }
             _ => nodes(producer, random),
+        }
+    }
+}
+
+/// Records, of which one process consumes every shard.
+struct Logging<'m> {
+    records: ArenaRecords<'m>,
+    consuming: Consuming<'m>,
+}
+
+/// How.
+enum Consuming<'m> {
+    Each(Vec<records::Consumer<'m, Native>>),
+    Merged(Merge<'m, Native>),
+}
+
+impl<'m> Logging<'m> {
+    fn of(arena: &Arena<'m>, name: &str, random: &mut Rng) -> Option<Self> {
+        let records = arena.records(name, Owner::process(NonZero::<u32>::MIN)).ok()?;
+        let consumers = (0..records.geometry().shards()).map(|shard| records.consumer(shard)).collect();
+        let consumers: Vec<_> = Result::ok(consumers)?;
+        let consuming =
+            if random.bool() { Consuming::Each(consumers) } else { Consuming::Merged(Merge::new(consumers)) };
+        Some(Logging { records, consuming })
+    }
+}
+
+impl Ends for Logging<'_> {
+    fn operate(&mut self, random: &mut Rng, damage: &Damage<'_>) {
+        let Logging { records, consuming } = self;
+        let largest = records.geometry().largest();
+        let look = |record: Record<'_, Native>| {
+            damage.strike_now_and_then(8);
+            let mut bytes = Vec::new();
+            record.copy_to(&mut bytes);
+            assert_eq!(bytes.len(), record.size());
+            used((record.read::<u64>(), record.read::<[u64; 32]>(), record.stamp()));
+            // SAFETY: whoever writes there makes it other bytes, which is the point; it is mapped.
+            used(unsafe { record.bytes() }.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
+        };
+        match random.u8(..12) {
+            0..4 => {
+                let size = random.u64(..largest + 2) as usize;
+                used(records.push(&vec![1; size], random.u64(..)));
+            }
+            4 => {
+                let Ok(mut reservation) = records.reserve(random.u64(..=largest)) else { return };
+                for index in 0..reservation.size().div_ceil(8) as usize {
+                    reservation.write(index, 1);
+                    damage.strike_now_and_then(8);
+                }
+                if random.bool() {
+                    reservation.commit(random.u64(..));
+                }
+            }
+            5 => {
+                let Ok(reservation) = records.reserve(random.u64(..=largest)) else { return };
+                let place = reservation.into_place();
+                damage.strike_now_and_then(2);
+                // SAFETY: it is the reservation of this thread, made above.
+                if let Some(reservation) = unsafe { records.reservation_at(place) } {
+                    reservation.commit(1);
+                }
+            }
+            6 => used((records.bytes(), records.is_empty(), records.owners().count(), records.dropped())),
+            7 => used((records.verify(), format!("{records:?}"))),
+            8 => {
+                // SAFETY: no producer runs; whoever says so in the arena has written what is not true.
+                used(unsafe { records.repair(|_| true) });
+            }
+            _ => match consuming {
+                Consuming::Each(consumers) => {
+                    for consumer in consumers {
+                        used((consumer.is_quiet(), consumer.verify()));
+                        used(consumer.drain_in_place(limit(random), look));
+                    }
+                }
+                Consuming::Merged(merge) => {
+                    used((merge.is_quiet(), merge.late()));
+                    used(merge.drain_in_place(random.u64(..), limit(random), look));
+                }
+            },
         }
     }
 }

@@ -9,7 +9,8 @@ use queues::Status;
 use queues::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region, Spec};
 use queues::count::Uncounted;
 use queues::payload::{ElementType, FieldLayout, UNKNOWN, hash};
-use queues::platform::{Opaque, Untyped};
+use queues::platform::{Native, Opaque, Untyped};
+use queues::records::Control;
 use queues::structures::Kind;
 use queues::{mpmc, mpsc};
 
@@ -17,9 +18,10 @@ use crate::arena::{Attached, give};
 use crate::error::{Failure, code};
 use crate::memory::{Memory, exclusive, shared, text};
 
-/// What `ARENAQ_MPMC` makes a variable of in BPF, and `ARENAQ_MPSC`.
+/// What `ARENAQ_MPMC` makes a variable of in BPF, and `ARENAQ_MPSC`, and `ARENAQ_RECORDS`.
 type Mpmc = mpmc::Control<Untyped, Opaque, Uncounted>;
 type Mpsc = mpsc::Control<Untyped, Opaque, Uncounted>;
+type Records = Control<Native>;
 
 /// What a word among an object's variables says: it was made ready, and its queues were made. They are those of
 /// `arenaq-libbpf`, so that an object's queues are made once whoever makes them.
@@ -63,6 +65,7 @@ impl Declared {
                 drops: Some(start + mem::offset_of!(Mpsc, drops)),
                 events: Some(start + mem::offset_of!(Mpsc, events)),
             },
+            Kind::Records => Placed::records(start),
         }
     }
 
@@ -71,6 +74,7 @@ impl Declared {
         let size = match self.kind {
             Kind::Mpmc => size_of::<Mpmc>(),
             Kind::Mpsc => size_of::<Mpsc>(),
+            Kind::Records => size_of::<Records>(),
         };
         offset.saturating_add(size)
     }

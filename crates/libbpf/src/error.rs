@@ -178,6 +178,19 @@ pub enum Error {
         "the queue is damaged: {0}. Make it anew, for example with `arenaq unpin` and `arenaq pin`: what is in it cannot be trusted"
     )]
     Queue(arenaq::PopError),
+    /// Records are damaged.
+    #[error("the records are damaged: {0}")]
+    Records(#[from] arenaq::Corruption),
+    /// Another one consumes a shard of records.
+    #[error("the shard {shard} of the records `{records}` is taken: {source}; consume other shards")]
+    ShardTaken {
+        /// The records.
+        records: String,
+        /// The shard.
+        shard: usize,
+        /// Who has it.
+        source: arenaq::records::ConsumerTaken,
+    },
     /// The caller asks for what there is not.
     #[error("{0}")]
     Usage(String),

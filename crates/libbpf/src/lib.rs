@@ -104,6 +104,7 @@ pub use queue::{MPMC, MPSC, QueueKind};
 pub use queues::{Declared, Queues};
 pub use receiver::carried::Carried;
 pub use receiver::doorbell::Doorbell;
+pub use receiver::records::RecordReceiver;
 pub use receiver::sleeper::Wake;
 pub use receiver::source::Source;
 pub use receiver::{Borrowed, Keeper, Receiver};

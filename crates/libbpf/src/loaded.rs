@@ -1,5 +1,6 @@
 //! A loaded object, and the queues in its arena.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -17,6 +18,7 @@ use crate::queue::{Named, QueueKind};
 use crate::queues::Queues;
 use crate::receiver::carried::Carried;
 use crate::receiver::doorbell::Doorbell;
+use crate::receiver::records::{self, RecordReceiver};
 use crate::receiver::right::Ends;
 use crate::receiver::tally::Tally;
 use crate::receiver::{Keeper, Parts, Receiver};
@@ -176,6 +178,35 @@ impl Loaded {
         let (end, teller, right) = ends.acquire::<T>(arena, queue, tally)?;
         let parts = Parts { end, events, doorbell, known: Some((teller, right)) };
         Ok(Receiver::of(parts, Keeper::new(kept)))
+    }
+
+    /// The consuming end of the records of that name: of all their shards. It keeps the object loaded, so it may go to any
+    /// thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`arena`](Self::arena); [`Error::Arena`] if there are no such records, [`Error::ShardTaken`] if another one consumes
+    /// a shard.
+    pub fn records(&self, name: &str) -> Result<RecordReceiver, Error> {
+        self.receive_records(name, None)
+    }
+
+    /// The same for some shards only: several receivers share them between them.
+    ///
+    /// # Errors
+    ///
+    /// As [`records`](Self::records), and [`Error::Usage`] if there are no such shards.
+    pub fn records_of_shards(&self, name: &str, shards: Range<usize>) -> Result<RecordReceiver, Error> {
+        self.receive_records(name, Some(shards))
+    }
+
+    fn receive_records(&self, name: &str, shards: Option<Range<usize>>) -> Result<RecordReceiver, Error> {
+        let kept = Arc::clone(&self.0);
+        // SAFETY: as in `receive`.
+        let shared: &'static Shared = unsafe { &*Arc::as_ptr(&kept) };
+        let arena = shared.mapping.arena()?;
+        let parts = records::Parts::of(&arena, name, Doorbell::of(&shared.object)?)?;
+        RecordReceiver::new(parts, name, shards, Keeper::new(kept))
     }
 
     /// What wakes consumers: the map `doorbell`, a ring buffer.

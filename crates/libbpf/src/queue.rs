@@ -35,11 +35,13 @@ impl QueueKind {
     }
 }
 
-impl From<Kind> for QueueKind {
-    fn from(kind: Kind) -> QueueKind {
+impl QueueKind {
+    /// The kind of queue, if it is one of elements: [records](Kind::Records) are not.
+    pub const fn of(kind: Kind) -> Option<QueueKind> {
         match kind {
-            Kind::Mpmc => QueueKind::Mpmc,
-            Kind::Mpsc => QueueKind::Mpsc,
+            Kind::Mpmc => Some(QueueKind::Mpmc),
+            Kind::Mpsc => Some(QueueKind::Mpsc),
+            Kind::Records => None,
         }
     }
 }
@@ -51,20 +53,16 @@ pub struct Named {
     pub(crate) kind: QueueKind,
     /// Whether it maintains the seeds' counter.
     pub(crate) counted: bool,
-    /// Its number in the arena's directory.
+    /// Its number among the arena's queues of elements.
     pub(crate) number: usize,
 }
 
 impl Named {
-    /// All queues of an arena.
+    /// All queues of elements in an arena.
     pub(crate) fn all(arena: &Arena<'_>) -> Vec<Named> {
-        let named = |(number, QueueInfo { name, kind, counted, .. })| Named {
-            name,
-            kind: QueueKind::from(kind),
-            counted,
-            number,
-        };
-        arena.queues().enumerate().map(named).collect()
+        let named = |QueueInfo { name, kind, counted, .. }| Some((name, QueueKind::of(kind)?, counted));
+        let queues = arena.queues().filter_map(named).enumerate();
+        queues.map(|(number, (name, kind, counted))| Named { name, kind, counted, number }).collect()
     }
 
     /// The one of a name.

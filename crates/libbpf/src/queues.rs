@@ -4,6 +4,7 @@ mod data;
 mod declared;
 mod types;
 
+use std::ops::Range;
 use std::{ptr, slice};
 
 use arenaq::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region, Spec};
@@ -11,7 +12,8 @@ use arenaq::count::Uncounted;
 use arenaq::mpmc;
 use arenaq::mpsc;
 use arenaq::payload::{Element, ElementType};
-use arenaq::platform::{Opaque, Untyped};
+use arenaq::platform::{Native, Opaque, Untyped};
+use arenaq::records::{Control, LANES};
 use arenaq::structures::Kind;
 use libbpf_rs::{MapType, Object, OpenObject};
 
@@ -21,6 +23,7 @@ use crate::error::Error;
 use crate::queue::Named;
 use crate::receiver::carried::Carried;
 use crate::receiver::doorbell::Doorbell;
+use crate::receiver::records::{self, RecordReceiver};
 use crate::receiver::{Parts, Receiver};
 use crate::refusal::load_object;
 
@@ -28,7 +31,13 @@ use crate::refusal::load_object;
 type Mpmc = mpmc::Control<Untyped, Opaque, Uncounted>;
 type Mpsc = mpsc::Control<Untyped, Opaque, Uncounted>;
 
-/// A queue that a program declares with `ARENAQ_MPMC` or `ARENAQ_MPSC`.
+/// What `ARENAQ_RECORDS` makes a variable of.
+type Records = Control<Native>;
+
+/// What stands behind the name of records in that of their scratch map.
+const SCRATCH: &str = "_scratch";
+
+/// A queue that a program declares with `ARENAQ_MPMC` or `ARENAQ_MPSC`, or records, with `ARENAQ_RECORDS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
     /// The name of the variable; of one of an array, with its index, as in `jobs[2]`.
@@ -38,8 +47,10 @@ pub struct Declared {
     /// What it carries. The hash is that of the C type's members, or
     /// [`UNKNOWN`](arenaq::payload::UNKNOWN) if that is no structure, or has members without a name or of some bits.
     pub element: ElementType,
-    /// How many elements it is made for.
+    /// How many elements it is made for; of records, how many bytes each shard has.
     pub capacity: u64,
+    /// How many shards records have: one for each processor that there may be.
+    pub shards: u64,
     /// Where its variable begins in the section of the arena's variables.
     offset: usize,
 }
@@ -49,6 +60,7 @@ impl Declared {
         match self.kind {
             Kind::Mpmc => size_of::<Mpmc>(),
             Kind::Mpsc => size_of::<Mpsc>(),
+            Kind::Records => size_of::<Records>(),
         }
     }
 
@@ -68,11 +80,12 @@ impl Declared {
                 drops: Some(start + std::mem::offset_of!(Mpsc, drops)),
                 events: Some(start + std::mem::offset_of!(Mpsc, events)),
             },
+            Kind::Records => Placed::records(start),
         }
     }
 
     fn spec(&self, at: Placed) -> Spec<'_> {
-        Spec::of(self.kind, self.name.as_str(), self.element, self.capacity).at(at)
+        Spec::of(self.kind, self.name.as_str(), self.element, self.capacity).shards(self.shards).at(at)
     }
 
     /// How many bytes its cells or nodes need.
@@ -230,6 +243,22 @@ impl Queues {
             Some(value) if value.len() == self.data => self.mark(value),
             _ => return Err(Error::OtherObject),
         }
+        self.size_scratch(object)
+    }
+
+    /// Records have a value of scratch memory for each of their lanes.
+    fn size_scratch(&self, object: &mut OpenObject) -> Result<(), Error> {
+        for records in self.queues.iter().filter(|queue| queue.kind == Kind::Records) {
+            let name = format!("{}{SCRATCH}", records.name);
+            let missing = || Error::Declaration {
+                variable: records.name.to_string(),
+                reason: format!("the object has no map {name}: declare it with ARENAQ_RECORDS"),
+            };
+            let mut scratch = object.maps_mut().find(|map| map.name() == &*name).ok_or_else(missing)?;
+            // There are few processors, and no more than four lanes.
+            let lanes = (records.shards * LANES as u64) as u32;
+            scratch.set_max_entries(lanes).map_err(Error::bpf(format!("setting the size of {name}")))?;
+        }
         Ok(())
     }
 
@@ -326,6 +355,24 @@ impl Queues {
         let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(object)?);
         let end = T::of_this_process(&arena, queue)?;
         Ok(Receiver::of(Parts { end, events, doorbell, known: None }, object))
+    }
+
+    /// The consuming end of records of an object that somebody else keeps: the receiver borrows it. `shards` are those that it
+    /// consumes; all of them, if none are said.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loaded::records_of_shards`](crate::Loaded::records_of_shards), and as [`attach`](Self::attach).
+    pub fn records<'o>(
+        &self,
+        object: &'o Object,
+        name: &str,
+        shards: Option<Range<usize>>,
+    ) -> Result<RecordReceiver<&'o Object>, Error> {
+        // SAFETY: as in `receive`.
+        let kept: &'static Object = unsafe { &*ptr::from_ref(object) };
+        let parts = records::Parts::of(&self.attach(kept)?, name, Doorbell::of(object)?)?;
+        RecordReceiver::new(parts, name, shards, object)
     }
 
     fn header(&self, data: &Data<'_>) -> Result<usize, Error> {

@@ -4,6 +4,7 @@ pub(crate) mod carried;
 pub(crate) mod doorbell;
 mod end;
 pub(crate) mod lock;
+pub(crate) mod records;
 pub(crate) mod right;
 pub(crate) mod sleeper;
 pub(crate) mod source;

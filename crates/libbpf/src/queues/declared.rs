@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 
 use arenaq::arena::{ArenaError, MAX_QUEUES, Name};
+use arenaq::payload::{ElementType, UNKNOWN};
 use arenaq::structures::Kind;
 use libbpf_rs::btf::types::{Array, DataSec, Linkage, MemberAttr, Struct, Var};
 use libbpf_rs::btf::{Btf, BtfType, ReferencesType};
-use libbpf_rs::{AsRawLibbpf, OpenObject};
+use libbpf_rs::{AsRawLibbpf, OpenObject, num_possible_cpus};
 
 use super::Declared;
 use super::types::{element_type, size_of};
@@ -71,23 +72,33 @@ impl Found<'_> {
         }
         let Ok(structure) = Struct::try_from(of) else { return Ok(()) };
         let Some(kind) = kind_of(btf, &structure) else { return Ok(()) };
-        let missing = || declaration(variable, "declare it with ARENAQ_MPMC or ARENAQ_MPSC");
+        let missing = || declaration(variable, "declare it with ARENAQ_MPMC, ARENAQ_MPSC or ARENAQ_RECORDS");
         let member = |name: &str| {
             let member = structure.iter().find(|member| member.name.is_some_and(|found| found == name));
             let ty = btf.type_by_id::<BtfType<'_>>(member?.ty)?.skip_mods_and_typedefs();
             // Each is an array of no elements.
             Array::try_from(ty).ok().map(|array| array.contained_type())
         };
-        let element = member("element").ok_or_else(missing)?;
         let capacity =
             member("capacity").and_then(|capacity| Array::try_from(capacity).ok()).ok_or_else(missing)?;
-        let element = element_type(btf, element)
-            .ok_or_else(|| declaration(variable, "the BTF does not say how large an element is"))?;
+        let element = if kind == Kind::Records {
+            let largest = member("largest").and_then(|largest| Array::try_from(largest).ok());
+            let largest = largest.ok_or_else(missing)?.capacity() as u64;
+            ElementType { size: largest.next_multiple_of(8), hash: UNKNOWN }
+        } else {
+            element_type(btf, member("element").ok_or_else(missing)?)
+                .ok_or_else(|| declaration(variable, "the BTF does not say how large an element is"))?
+        };
+        let shards = match kind {
+            Kind::Records => num_possible_cpus().map_err(Error::bpf("counting the processors"))? as u64,
+            Kind::Mpmc | Kind::Mpsc => 1,
+        };
         queues.push(Declared {
             name: Name::new(name).ok_or_else(|| ArenaError::Name(name.into()))?,
             kind,
             element,
             capacity: capacity.capacity() as u64,
+            shards,
             offset,
         });
         Ok(())
@@ -114,6 +125,7 @@ fn kind_of(btf: &Btf<'_>, structure: &Struct<'_>) -> Option<Kind> {
     match name {
         "arenaq_mpmc" => Some(Kind::Mpmc),
         "arenaq_mpsc" => Some(Kind::Mpsc),
+        "arenaq_records" => Some(Kind::Records),
         _ => None,
     }
 }

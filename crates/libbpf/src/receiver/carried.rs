@@ -5,7 +5,7 @@ use arenaq::mpmc::TakenOver;
 use arenaq::payload::Element;
 use arenaq::{KeyValue, PopError};
 
-use super::end::End;
+use super::end::{End, Watched};
 use super::source::{self, Source, this_process};
 use crate::checksum::fingerprint;
 use crate::error::Error;
@@ -206,7 +206,9 @@ impl End for ByteConsumer<'_> {
     fn slot(&self) -> Option<usize> {
         ByteConsumer::slot(self)
     }
+}
 
+impl Watched for ByteConsumer<'_> {
     fn is_held_up(&self) -> bool {
         ByteConsumer::is_held_up(self)
     }

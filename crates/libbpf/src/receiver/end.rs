@@ -2,8 +2,16 @@
 
 use arenaq::{KeyValue, PopError};
 
+/// What a consumer looks at before it sleeps.
+pub trait Watched {
+    /// Whether a consumer keeps producers of an MPMC queue from pushing: maybe one that is dead.
+    fn is_held_up(&self) -> bool;
+    /// Whether nothing is there, and nothing on its way; see [`arenaq::eventcount`].
+    fn may_sleep(&self) -> bool;
+}
+
 /// The consuming end of a queue.
-pub trait End {
+pub trait End: Watched {
     /// What is handed over.
     type Handed<'e>;
     /// Dequeues the oldest element, which leaves the queue after `hand_over` has returned.
@@ -14,8 +22,4 @@ pub trait End {
     fn fingerprint(element: &Self::Handed<'_>) -> KeyValue;
     /// The number of the slot of a consumer that has one.
     fn slot(&self) -> Option<usize>;
-    /// Whether a consumer keeps producers of an MPMC queue from pushing: maybe one that is dead.
-    fn is_held_up(&self) -> bool;
-    /// Whether nothing is there, and nothing on its way; see [`arenaq::eventcount`].
-    fn may_sleep(&self) -> bool;
 }

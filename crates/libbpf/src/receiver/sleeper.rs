@@ -6,7 +6,7 @@ use arenaq::eventcount::{EventCount, Ticket};
 use arenaq::platform::Native;
 
 use super::doorbell::Doorbell;
-use super::end::End;
+use super::end::Watched;
 use crate::error::Error;
 
 /// How long a sleeper sleeps at most before it looks by itself, unless it is told otherwise.
@@ -61,7 +61,7 @@ impl Sleeper {
     }
 
     /// How long to sleep at most.
-    fn longest(&self, end: &impl End) -> Duration {
+    fn longest(&self, end: &impl Watched) -> Duration {
         let longest = match (self.wake, self.ringers()) {
             (Wake::Notified { at_most }, Some(_)) => at_most,
             (Wake::Notified { at_most }, None) => at_most.min(UNRUNG),
@@ -72,7 +72,7 @@ impl Sleeper {
     }
 
     /// Announces a sleep. If it is false, an element is there, or on its way.
-    fn announce(&mut self, end: &impl End) -> bool {
+    fn announce(&mut self, end: &impl Watched) -> bool {
         self.doorbell.clear();
         let Some(events) = self.ringers() else { return end.may_sleep() };
         self.ticket = self.ticket.take().filter(|ticket| !events.is_notified(ticket));
@@ -94,7 +94,7 @@ impl Sleeper {
     }
 
     /// Blocks until a producer rings, or for `longest`, if the queue is empty.
-    pub(super) fn sleep(&mut self, end: &impl End, longest: Duration) -> Result<(), Error> {
+    pub(super) fn sleep(&mut self, end: &impl Watched, longest: Duration) -> Result<(), Error> {
         if self.announce(end) {
             let slept = self.doorbell.wait(longest.min(self.longest(end)));
             self.withdraw();
@@ -106,7 +106,7 @@ impl Sleeper {
     }
 
     /// Lets the file descriptor say when to go on.
-    pub(super) fn arm(&mut self, end: &impl End) -> bool {
+    pub(super) fn arm(&mut self, end: &impl Watched) -> bool {
         if !self.announce(end) {
             return false;
         }

@@ -9,7 +9,7 @@ use arenaq::payload::Element;
 use arenaq::platform::Plain;
 use arenaq::{Corruption, KeyValue, PopError};
 
-use super::end::End;
+use super::end::{End, Watched};
 use crate::checksum::fingerprint;
 use crate::error::Error;
 use crate::queue::{Named, QueueKind};
@@ -226,7 +226,9 @@ impl<T: Element> End for Source<'_, T> {
             slotted consumer => Some(consumer.number()),
             alone _consumer => None)
     }
+}
 
+impl<T: Element> Watched for Source<'_, T> {
     fn is_held_up(&self) -> bool {
         by_way!(&self.0,
             shared _queue => false,

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Records of all sizes, built in scratch memory and in place: what harness/tests/records.rs drains.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+} arena SEC(".maps");
+
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+#include "checks.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct small {
+	__u64 number;
+	char text[];
+};
+
+ARENAQ_RECORDS(log, 1 << 17, 4096);
+ARENAQ_RECORDS(small, 1 << 12, 64, struct small);
+ARENAQ_DOORBELL;
+
+/* What is pushed, and what became of it. */
+struct push {
+	__u64 first;
+	__u64 count;
+	__u64 size; /* 0: each another one */
+	__u64 pushed;
+	__u64 nomem;
+	__u64 busy;
+	__u64 other;
+};
+
+/* The word of that index in the record of that number; harness/tests/records.rs computes the same. */
+static __always_inline __u64 word_of(__u64 number, __u64 index)
+{
+	return number + index * 0x9e3779b97f4a7c15ULL;
+}
+
+static __always_inline __u64 size_of(__u64 number, __u64 size)
+{
+	return size ? size : number * 2654435761ULL % 4097;
+}
+
+static __always_inline void count(struct push *args, int status)
+{
+	if (status == DS_SUCCESS)
+		args->pushed++;
+	else if (status == DS_ERROR_NOMEM)
+		args->nomem++;
+	else if (status == DS_ERROR_BUSY)
+		args->busy++;
+	else
+		args->other++;
+}
+
+/* Built in scratch memory and copied. */
+SEC("syscall")
+int submit(struct push *args)
+{
+	TIMES(i, args->count) {
+		__u64 number = args->first + i, size = size_of(number, args->size);
+		__u64 *e = arenaq_begin(&log);
+
+		if (!e) {
+			args->busy++;
+			continue;
+		}
+		TIMES(at, (size + 7) / 8) {
+			__u64 place = at;
+
+			/* The verifier wants the comparison of the register that is added. */
+			asm volatile("" : "+r"(place));
+			if (place >= 512)
+				break;
+			e[place] = word_of(number, at);
+		}
+		count(args, arenaq_submit_at(&log, e, size, number));
+	}
+	return 0;
+}
+
+/* Built in place. */
+SEC("syscall")
+int commit(struct push *args)
+{
+	TIMES(i, args->count) {
+		__u64 number = args->first + i, size = size_of(number, args->size);
+		__u64 __arena *p = arenaq_reserve(&log, size);
+
+		if (!p) {
+			args->nomem++;
+			continue;
+		}
+		TIMES(at, (size + 7) / 8)
+			p[at] = word_of(number, at);
+		count(args, arenaq_commit_at(&log, p, number));
+	}
+	return 0;
+}
+
+static __always_inline int early_return(__u64 number)
+{
+	ARENAQ_SCOPED(struct small, e, &small);
+
+	if (!e)
+		return DS_ERROR_BUSY;
+	e->number = number;
+	if (number % 2)
+		return DS_ERROR_INVALID;
+	return arenaq_submit(&small, e, sizeof(*e));
+}
+
+SEC("syscall")
+int checks(struct result *result)
+{
+	struct small __arena *p;
+	struct small *e;
+	__u64 i;
+
+	result->line = 0;
+	/* All lanes of the processor: only this program runs here. */
+	EXPECT(4, small.queue.lanes_each);
+	for (i = 0; i < 20; i++) {
+		e = arenaq_begin(&small);
+		EXPECT(1, !!e);
+		e->number = i;
+		arenaq_discard(&small, e);
+		EXPECT(1, !e);
+		p = arenaq_reserve(&small, sizeof(*p));
+		EXPECT(1, !!p);
+		p->number = i;
+		arenaq_discard(&small, p);
+		EXPECT(1, !p);
+		EXPECT(i % 2 ? DS_ERROR_INVALID : DS_SUCCESS, early_return(i));
+	}
+	/* Larger than the largest, either way. */
+	e = arenaq_begin(&small);
+	EXPECT(1, !!e);
+	EXPECT(DS_ERROR_INVALID, arenaq_submit(&small, e, 65));
+	p = arenaq_reserve(&small, 65);
+	EXPECT(1, !p);
+	EXPECT(2, small.queue.drops.invalid);
+	return 0;
+}
+
+/* Takes as many lanes as there are, one inside the other. */
+SEC("syscall")
+int nest(struct result *result)
+{
+	struct small __arena *p;
+	struct small __arena *q;
+	struct small *e, *f, *g;
+
+	result->line = 0;
+	e = arenaq_begin(&small);
+	EXPECT(1, !!e);
+	f = arenaq_begin(&small);
+	EXPECT(1, !!f);
+	p = arenaq_reserve(&small, 8);
+	EXPECT(1, !!p);
+	q = arenaq_reserve(&small, 8);
+	EXPECT(1, !!q);
+	g = arenaq_begin(&small);
+	EXPECT(1, !g);
+	EXPECT(1, small.queue.drops.contended);
+	e->number = 1;
+	f->number = 2;
+	p->number = 3;
+	q->number = 4;
+	EXPECT(DS_SUCCESS, arenaq_submit(&small, e, 8));
+	EXPECT(DS_SUCCESS, arenaq_submit(&small, f, 8));
+	EXPECT(DS_SUCCESS, arenaq_commit(&small, q));
+	EXPECT(DS_SUCCESS, arenaq_commit(&small, p));
+	return 0;
+}
+
+/* Strings of userspace, one behind the other; what does not fit is cut. */
+struct strings {
+	__u64 from; /* an address */
+	__u64 times;
+	__u64 size;
+};
+
+SEC("syscall")
+int strings(struct strings *args)
+{
+	struct small *e = arenaq_begin(&small);
+	__u64 size = sizeof(*e);
+
+	if (!e)
+		return 0;
+	e->number = args->times;
+	TIMES(i, args->times)
+		size = arenaq_append_str(&small, e, size, bpf_probe_read_user_str, (void *)args->from);
+	args->size = size;
+	arenaq_submit(&small, e, size);
+	arenaq_notify(&small);
+	return 0;
+}

@@ -1,0 +1,246 @@
+//! A consumer of records that can sleep.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use arenaq::Corruption;
+use arenaq::arena::{Arena, ArenaRecords};
+use arenaq::drops::Dropped;
+use arenaq::eventcount::EventCount;
+use arenaq::platform::Native;
+use arenaq::records::{Consumer, Merge, Record};
+use crossbeam_utils::Backoff;
+
+use super::doorbell::Doorbell;
+use super::end::Watched;
+use super::sleeper::{Sleeper, Wake};
+use super::{Keeper, source};
+use crate::error::Error;
+
+/// The consuming end of records, or of some shards of them. It can go to another thread, and while nothing comes it uses no
+/// CPU.
+///
+/// A record is handed over in place, and its words are a program's again when the call that has handed it over returns: at the
+/// latest then it must have been read.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use arenaq_libbpf::Loaded;
+/// use libbpf_rs::ObjectBuilder;
+///
+/// // ARENAQ_RECORDS(log, 1 << 20, 4096);
+/// let loaded = Loaded::load(ObjectBuilder::default().open_file("my.bpf.o")?)?;
+/// let mut log = loaded.records("log")?;
+/// loaded.attach()?;
+/// loop {
+///     log.wait(Duration::from_secs(1), |record| {
+///         println!("{} bytes, from process {:?}", record.size(), record.read::<u32>());
+///     })?;
+/// }
+/// # #[allow(unreachable_code)]
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RecordReceiver<K = Keeper> {
+    // Dropped in this order: last what all of it lies in.
+    shards: Shards,
+    sleeper: Sleeper,
+    keeper: K,
+}
+
+/// How its records are handed over.
+enum Shards {
+    /// Those of one shard after those of another; the first that is looked at is another one each time.
+    Each { consumers: Vec<Consumer<'static, Native>>, records: ArenaRecords<'static> },
+    /// In the order of their stamps.
+    Merged { merge: Merge<'static, Native>, records: ArenaRecords<'static> },
+}
+
+impl Shards {
+    fn records(&self) -> &ArenaRecords<'static> {
+        match self {
+            Shards::Each { records, .. } | Shards::Merged { records, .. } => records,
+        }
+    }
+}
+
+impl Watched for Shards {
+    /// A record is on its way: it is looked for soon, for its producer may not have seen that somebody sleeps. One that has died
+    /// has its lane for ever, so there is no waiting for it.
+    fn is_held_up(&self) -> bool {
+        match self {
+            Shards::Each { consumers, .. } => !consumers.iter().all(Consumer::is_quiet),
+            Shards::Merged { merge, .. } => !merge.is_quiet(),
+        }
+    }
+
+    fn may_sleep(&self) -> bool {
+        match self {
+            Shards::Each { consumers, .. } => consumers.iter().all(Consumer::is_drained),
+            Shards::Merged { merge, .. } => merge.is_drained(),
+        }
+    }
+}
+
+/// What a receiver of records is made of. All of it lies where it is for as long as the receiver's keeper lives.
+pub(crate) struct Parts {
+    pub(crate) records: ArenaRecords<'static>,
+    pub(crate) events: Option<&'static EventCount<Native>>,
+    pub(crate) doorbell: Doorbell,
+}
+
+impl Parts {
+    pub(crate) fn of(arena: &Arena<'static>, name: &str, doorbell: Doorbell) -> Result<Parts, Error> {
+        let records = arena.records(name, source::this_process())?;
+        Ok(Parts { records, events: arena.event_count_of(name).ok(), doorbell })
+    }
+}
+
+impl<K> RecordReceiver<K> {
+    /// The consumer of the shards that are asked for; of all, if none are.
+    pub(crate) fn new(
+        Parts { records, events, doorbell }: Parts,
+        name: &str,
+        shards: Option<Range<usize>>,
+        keeper: K,
+    ) -> Result<RecordReceiver<K>, Error> {
+        let all = records.geometry().shards();
+        let shards = shards.unwrap_or(0..all);
+        if shards.is_empty() || shards.end > all {
+            return Err(Error::Usage(format!(
+                "the records `{name}` have the shards 0 to {}, and {shards:?} are none of them",
+                all - 1
+            )));
+        }
+        let consumer = |shard| {
+            let taken = |source| Error::ShardTaken { records: name.to_string(), shard, source };
+            records.consumer(shard).map_err(taken)
+        };
+        let consumers = shards.map(consumer).collect::<Result<_, _>>()?;
+        let sleeper = Sleeper::new(events, doorbell);
+        Ok(RecordReceiver { shards: Shards::Each { consumers, records }, sleeper, keeper })
+    }
+
+    /// Hands records over in the order of their stamps from now on. Which stamps, the [horizon](Self::drain_to) says.
+    #[must_use]
+    pub fn merged(self) -> RecordReceiver<K> {
+        let RecordReceiver { shards, sleeper, keeper } = self;
+        let shards = match shards {
+            Shards::Each { consumers, records } => Shards::Merged { merge: Merge::new(consumers), records },
+            merged @ Shards::Merged { .. } => merged,
+        };
+        RecordReceiver { shards, sleeper, keeper }
+    }
+
+    /// What ends its sleep.
+    pub fn set_wake(&mut self, wake: Wake) {
+        self.sleeper.disarm();
+        self.sleeper.wake = wake;
+    }
+
+    /// Hands over up to `limit` records. Returns how many; their words are free then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Records`] if a lane is damaged. What comes before the damage, and in other lanes, is handed over.
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. That record is handed over again by the next call then.
+    pub fn drain(&mut self, limit: u64, hand_over: impl FnMut(Record<'_, Native>)) -> Result<u64, Error> {
+        self.drain_to(u64::MAX, limit, hand_over)
+    }
+
+    /// [`drain`](Self::drain), and of [merged](Self::merged) records those only whose stamps are `horizon` at most: what is
+    /// pushed within the time that is kept back is put in order. What comes later than that is handed over when it comes, and
+    /// counted ([`late`](Self::late)).
+    ///
+    /// # Errors
+    ///
+    /// As [`drain`](Self::drain).
+    ///
+    /// # Panics
+    ///
+    /// As [`drain`](Self::drain).
+    pub fn drain_to(
+        &mut self,
+        horizon: u64,
+        limit: u64,
+        mut hand_over: impl FnMut(Record<'_, Native>),
+    ) -> Result<u64, Error> {
+        match &mut self.shards {
+            Shards::Merged { merge, .. } => Ok(merge.drain_in_place(horizon, limit, hand_over)?),
+            Shards::Each { consumers, .. } => {
+                let mut left = limit;
+                let mut damaged: Option<Corruption> = None;
+                for consumer in consumers.iter_mut() {
+                    match consumer.drain_in_place(left, &mut hand_over) {
+                        Ok(drained) => left -= drained,
+                        Err(corruption) => damaged = Some(corruption),
+                    }
+                }
+                // The limit is not always used up by the same shard.
+                consumers.rotate_left(1);
+                damaged.map_or(Ok(limit - left), |corruption| Err(corruption.into()))
+            }
+        }
+    }
+
+    /// Hands over what is there; waits for the first record if there is none, and not longer than `timeout`. Returns how many
+    /// records there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`drain`](Self::drain), and [`Error::System`] if the kernel does not let this thread wait.
+    ///
+    /// # Panics
+    ///
+    /// As [`drain`](Self::drain).
+    pub fn wait(
+        &mut self,
+        timeout: Duration,
+        mut hand_over: impl FnMut(Record<'_, Native>),
+    ) -> Result<u64, Error> {
+        /// So many, and the caller may look whether it is time to end.
+        const BATCH: u64 = 1 << 16;
+        let start = Instant::now();
+        let backoff = Backoff::new();
+        loop {
+            let drained = self.drain(BATCH, &mut hand_over)?;
+            if drained > 0 {
+                return Ok(drained);
+            }
+            let Some(left) = timeout.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
+                return Ok(0);
+            };
+            if backoff.is_completed() {
+                self.sleeper.sleep(&self.shards, left)?;
+            } else {
+                backoff.snooze();
+            }
+        }
+    }
+
+    /// How many [merged](Self::merged) records came after one with a later stamp.
+    pub fn late(&self) -> u64 {
+        match &self.shards {
+            Shards::Merged { merge, .. } => merge.late(),
+            Shards::Each { .. } => 0,
+        }
+    }
+
+    /// What programs have dropped until now, by the reason.
+    pub fn dropped(&self) -> Dropped {
+        self.shards.records().dropped().unwrap_or_default()
+    }
+}
+
+impl<K: fmt::Debug> fmt::Debug for RecordReceiver<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordReceiver")
+            .field("sleeper", &self.sleeper)
+            .field("keeper", &self.keeper)
+            .finish_non_exhaustive()
+    }
+}
