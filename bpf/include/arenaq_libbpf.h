@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
@@ -267,6 +268,24 @@ static inline struct ring_buffer *arenaq_libbpf_doorbell(const struct bpf_object
 	struct bpf_map *map = object ? bpf_object__find_map_by_name(object, "doorbell") : NULL;
 
 	return map ? ring_buffer__new(bpf_map__fd(map), arenaq_libbpf_ring, NULL, NULL) : NULL;
+}
+
+/* The same of an object that is pinned: of arenaq_arena_attach_pinned() with this folder. NULL if it has none. */
+static inline struct ring_buffer *arenaq_libbpf_pinned_doorbell(const char *folder)
+{
+	struct ring_buffer *doorbell;
+	char path[4096];
+	int map;
+
+	if (snprintf(path, sizeof(path), "%s/doorbell", folder) >= (int)sizeof(path))
+		return NULL;
+	map = bpf_obj_get(path);
+	if (map < 0)
+		return NULL;
+	doorbell = ring_buffer__new(map, arenaq_libbpf_ring, NULL, NULL);
+	/* Its mappings keep the file open. */
+	close(map);
+	return doorbell;
 }
 
 /* For so many milliseconds a consumer sleeps at most: a ring may have been another one's. */

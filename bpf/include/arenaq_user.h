@@ -15,8 +15,9 @@
  *	while (arenaq_pop(&events, &event) == DS_SUCCESS)
  *		...
  *
- * An arena comes from a loaded BPF object (arenaq_libbpf.h), from memory that others have mapped as well
- * (arenaq_arena_attach(), arenaq_queues_create()), or is this process's alone (arenaq_queues_create_private()).
+ * An arena comes from a loaded BPF object (arenaq_libbpf.h), from one that is pinned (arenaq_arena_attach_pinned()), from memory
+ * that others have mapped as well (arenaq_arena_attach(), arenaq_queues_create()), or is this process's alone
+ * (arenaq_queues_create_private()).
  *
  * Functions that return int return a DS_* code. What a null pointer or a wrong argument leads to is DS_ERROR_INVALID.
  * arenaq_strerror() says what a code means; arenaq_last_error() says more, of the calling thread's last failure, but
@@ -94,6 +95,15 @@ int arenaq_queues_create_loaded(const struct arenaq_queues *queues, void *base, 
  * believed.
  */
 int arenaq_arena_attach(void *base, size_t length, uintptr_t header, struct arenaq_arena **arena);
+/*
+ * The queues of an object that is pinned in a folder of a BPF file system: by `arenaq pin`, `arenaq load --pin`, or in Rust. It
+ * needs no libbpf. A consumer that is opened then holds the lock that is the right to consume there, so that C, Rust and `arenaq
+ * consume` exclude each other, and is counted with them: `arenaq stat` shows it. From who has died one takes over by opening and
+ * popping; only if all 16 of an MPMC queue have died in the middle of a pop, arenaq_consumer_recover() has to come first.
+ *
+ * NOT_FOUND if nothing is pinned there, INVALID if it is not whole, of another version, somebody else's, or attached already.
+ */
+int arenaq_arena_attach_pinned(const char *folder, struct arenaq_arena **arena);
 uintptr_t arenaq_arena_header(const struct arenaq_arena *arena);
 /* Ends of its queues stay open. */
 void arenaq_arena_close(struct arenaq_arena *arena);
@@ -103,6 +113,7 @@ struct arenaq_stat {
 	char name[48];
 	uint64_t kind; /* ARENAQ_KIND_* */
 	uint64_t element_size;
+	uint64_t element_hash; /* see arenaq_element_hash(); 0 if nobody knows */
 	uint64_t capacity;
 	uint64_t full;	    /* the queue was full, or no node was left */
 	uint64_t contended; /* the retries were spent */
@@ -119,6 +130,13 @@ int arenaq_arena_stat_at(const struct arenaq_arena *arena, size_t number, struct
 struct arenaq_producer;
 struct arenaq_consumer;
 
+/*
+ * C has no list of a structure's fields, so opening an end checks the name of the queue and the size of the element, and the
+ * compiler that one handle is used with one type. Two types of one size under one name are taken for each other, unless the header
+ * that declares the queue is included by both sides. A program that gets the declaration elsewhere compares `element_hash` of
+ * arenaq_arena_stat() with arenaq_element_hash(sizeof(t), fields, n), where a field is { "pid", offsetof(t, pid), sizeof(...) }.
+ */
+
 /* NOT_FOUND if there is no such queue, INVALID if its elements have another size. Any thread may use it. */
 int arenaq_producer_open(const struct arenaq_arena *arena, const char *name, size_t size,
 			 struct arenaq_producer **producer);
@@ -127,9 +145,9 @@ int arenaq_producer_push(const struct arenaq_producer *producer, const void *ele
 void arenaq_producer_close(struct arenaq_producer *producer);
 
 /*
- * As arenaq_producer_open(), and BUSY if it is an MPSC queue and somebody consumes from it. One thread uses it at a time:
- * threads that consume from an MPMC queue open one each, 16 at most. One that dies without arenaq_consumer_close() keeps its
- * place, and what it was taking, until a consumer in Rust takes over from it: nothing here does.
+ * As arenaq_producer_open(), and BUSY if it is an MPSC queue and somebody consumes from it, or an MPMC queue that has 16 consumers.
+ * One thread uses it at a time: threads that consume from an MPMC queue open one each. One that dies without
+ * arenaq_consumer_close() keeps its place, and the element that it was taking, until somebody takes over.
  */
 int arenaq_consumer_open(const struct arenaq_arena *arena, const char *name, size_t size,
 			 struct arenaq_consumer **consumer);
@@ -139,6 +157,17 @@ int arenaq_consumer_open(const struct arenaq_arena *arena, const char *name, siz
  */
 int arenaq_consumer_take_over(const struct arenaq_arena *arena, const char *name, size_t size,
 			      struct arenaq_consumer **consumer);
+/*
+ * Takes over from consumers of an MPMC queue that died: `element` is one that such a one was taking and was not given. Call it
+ * until it is NOT_FOUND: then nothing is left, and the places of the dead are free. BUSY if a consumer that lives is in the middle
+ * of a pop; try again. `is_dead` says whether the process of this id, which consumed, is known to have ended: as waitpid() says,
+ * or a pidfd; a number alone may be another process's meanwhile. One process at a time calls this, and meanwhile no consumer in
+ * Rust takes over.
+ *
+ * Of a pinned queue `is_dead` may be NULL: locks say it. There it is BUSY while a consumer lives, for that takes over as it pops.
+ */
+int arenaq_consumer_recover(const struct arenaq_arena *arena, const char *name,
+			    int (*is_dead)(uint32_t process, void *context), void *context, void *element, size_t size);
 /*
  * NOT_FOUND if the queue is empty, BUSY if somebody is in the middle of an operation, INVALID if another thread pops from
  * this end.
@@ -161,12 +190,12 @@ struct arenaq_queue {
 	struct arenaq_consumer *consumer;
 };
 
-/* `element` is never set: it is there for its type. */
+/* `element` is never set: it is there for its type. A program need not use each queue that a header of both sides declares. */
 #define ARENAQ_HANDLE(name, type)         \
 	struct {                          \
 		struct arenaq_queue ends; \
 		type *element;            \
-	} name
+	} name __attribute__((unused))
 
 #define ARENAQ_MPMC(name, type, capacity) ARENAQ_HANDLE(name, type)
 #define ARENAQ_MPSC(name, type, capacity) ARENAQ_HANDLE(name, type)

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::num::NonZero;
 use core::ptr;
 
@@ -226,6 +227,18 @@ impl<'m> Arena<'m> {
                     .take_over_in_place(slot, limit, is_dead, |data, _| hand_over(ptr::from_ref(data).cast()))
             }
         })
+    }
+
+    /// Who has each slot of an MPMC queue, by its number.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::Absent`] if there is no such queue, [`ArenaError::Kind`] if it is another kind.
+    pub fn mpmc_owners(&self, name: &str) -> Result<Vec<Option<Owner>>, ArenaError> {
+        let found = self.find(name)?;
+        let Parts::Mpmc { ring, slots } = found.parts else { return Err(found.is_not(Kind::Mpmc)) };
+        let slotted: ByteSlotted<'m, Counted> = slotted(ring, slots, found.element);
+        Ok(slotted.owners().map(|owner| owner.map(Owner)).collect())
     }
 
     fn byte_consumer_with(

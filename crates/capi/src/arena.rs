@@ -7,7 +7,8 @@ use queues::Status;
 use queues::arena::{Arena, QueueInfo, Region};
 
 use crate::error::{Failure, code};
-use crate::memory::{Memory, exclusive, shared, text};
+use crate::memory::{Memory, exclusive, path, shared, text};
+use crate::pinned::{self, Pinned};
 
 /// `struct arenaq_arena`.
 #[derive(Debug)]
@@ -22,12 +23,37 @@ pub(crate) struct Shared {
     // Dropped in this order: the memory is freed last.
     pub(crate) arena: Arena<'static>,
     _memory: Option<Memory>,
+    /// Where it is pinned, if it was attached by that.
+    pub(crate) pinned: Option<Pinned>,
 }
 
 /// Hands an arena out.
 pub(crate) fn give(place: &mut *mut Attached, arena: Arena<'static>, header: usize, memory: Option<Memory>) {
-    let shared = Arc::new(Shared { arena, _memory: memory });
-    *place = Box::into_raw(Box::new(Attached { shared, header }));
+    hand_out(place, header, Shared { arena, _memory: memory, pinned: None });
+}
+
+fn hand_out(place: &mut *mut Attached, header: usize, shared: Shared) {
+    *place = Box::into_raw(Box::new(Attached { shared: Arc::new(shared), header }));
+}
+
+/// See the header.
+///
+/// # Safety
+///
+/// `folder` is a string and `arena` leads to a pointer, or they are null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_arena_attach_pinned(
+    folder: *const c_char,
+    arena: *mut *mut Attached,
+) -> c_int {
+    code((|| {
+        // SAFETY: the caller's promise.
+        let (folder, place) = unsafe { (path("the folder", folder)?, exclusive("arena", arena)?) };
+        // SAFETY: `Shared` drops the arena first, and all its ends keep that.
+        let (arena, header, pinned) = unsafe { pinned::attach(folder) }?;
+        hand_out(place, header, Shared { arena, _memory: None, pinned: Some(pinned) });
+        Ok(())
+    })())
 }
 
 /// See the header.
@@ -84,6 +110,7 @@ pub struct Stat {
     name: [u8; 48],
     kind: u64,
     element_size: u64,
+    element_hash: u64,
     capacity: u64,
     full: u64,
     contended: u64,
@@ -101,6 +128,7 @@ impl From<QueueInfo> for Stat {
             name,
             kind: info.kind.code(),
             element_size: info.element.size,
+            element_hash: info.element.hash,
             capacity: info.capacity,
             full: dropped.full,
             contended: dropped.contended,

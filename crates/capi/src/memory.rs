@@ -1,7 +1,9 @@
 //! What a caller passes: pointers that may be null, and memory that is this process's alone.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::NonNull;
 
 use crate::error::Failure;
@@ -19,6 +21,20 @@ pub(crate) unsafe fn text<'a>(what: &str, text: *const c_char) -> Result<&'a str
     unsafe { CStr::from_ptr(text) }
         .to_str()
         .map_err(|_| Failure::invalid(format_args!("{what} is not UTF-8")))
+}
+
+/// A path of the caller's, of any bytes.
+///
+/// # Safety
+///
+/// As [`text`].
+pub(crate) unsafe fn path<'a>(what: &str, path: *const c_char) -> Result<&'a Path, Failure> {
+    if path.is_null() {
+        return Err(Failure::null(what));
+    }
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
+    Ok(Path::new(OsStr::from_bytes(bytes)))
 }
 
 /// Something of the caller's.

@@ -8,6 +8,7 @@ pub(crate) mod records;
 pub(crate) mod right;
 pub(crate) mod sleeper;
 pub(crate) mod source;
+pub(crate) mod table;
 pub(crate) mod tally;
 #[cfg(feature = "tokio")]
 mod tasks;

@@ -1,9 +1,11 @@
 //! `cargo xtask dist`: C and C++ from the archive, where no Rust is.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use crate::support::bpffs::{Bpffs, text};
 use crate::support::{Outcome, kernel};
 
 /// The archive, unpacked: a folder that is not in the repository.
@@ -27,6 +29,65 @@ fn unpack(folder: &Path) {
     let tar = ["-xz", "--strip-components=1", "-f", archive, "-C"];
     let unpacked = Outcome::of(Command::new("tar").args(tar).arg(&place));
     assert_eq!(unpacked.code, Some(0), "{unpacked:?}");
+}
+
+/// Consumers in C of a pinned object exclude those of `arenaq`, are counted with them, and take over from who was killed.
+fn pinned(arenaq: &Path, examples: &Path) {
+    let bpffs = Bpffs::mount();
+    let place = bpffs.path("calls");
+    let folder = text(&place);
+    let arenaq = |arguments: &[&str]| Outcome::of(Command::new(arenaq).args(arguments).current_dir(examples));
+    let example = |name: &str| {
+        let mut example = Command::new(examples.join(name));
+        example.arg(folder);
+        example
+    };
+    let number = format!("getppid_number={}", libc::SYS_getppid);
+    let us = format!("tgid={}", std::process::id());
+    let load =
+        ["load", "calls.bpf.o", "--pin", folder, "--capacity", "calls=64", "--set", &number, "--set", &us];
+    let loaded = arenaq(&load);
+    assert_eq!(loaded.code, Some(0), "{loaded:?}");
+    let call = |times| {
+        for _ in 0..times {
+            let _ = std::os::unix::process::parent_id();
+        }
+    };
+
+    let mut killed = example("pinned").stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut said = BufReader::new(killed.stdout.take().expect("it was piped")).lines();
+    call(3);
+    let line = said.next().expect("a line").expect("of text");
+    assert!(line.ends_with(&format!("of process {}", std::process::id())), "{line}");
+    let refused = Outcome::of(&mut example("pinned++"));
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("process {} (pinned)", killed.id())), "{refused:?}");
+    let excluded = arenaq(&["consume", folder, "--queue", "calls", "--events", "1"]);
+    assert!(excluded.code != Some(0) && excluded.stderr.contains("consumes from it"), "{excluded:?}");
+    said.by_ref().take(2).for_each(drop);
+    killed.kill().expect("it can be killed");
+    killed.wait().expect("it has ended");
+
+    call(5);
+    let next = Outcome::of(example("pinned++").arg("5"));
+    assert_eq!((next.code, next.stdout.lines().count()), (Some(0), 5), "{next:?}");
+    for name in ["takeover", "takeover++"] {
+        let took = Outcome::of(&mut example(name));
+        assert_eq!(
+            (took.code, took.stdout.as_str()),
+            (Some(0), "120 given, after 38 have died\n"),
+            "{took:?}"
+        );
+    }
+    let stat = arenaq(&["stat", "--json", folder]);
+    let stat: serde_json::Value = serde_json::from_str(&stat.stdout).expect("JSON");
+    let consumed = |queue: usize| stat["queues"][queue]["consumed"].as_u64();
+    assert_eq!((consumed(0), consumed(1)), (Some(8), Some(240)), "{stat}");
+
+    let nothing = Outcome::of(Command::new(examples.join("pinned")).arg(bpffs.path("nothing")));
+    assert!(nothing.code == Some(1) && nothing.stderr.contains("there is no such folder"), "{nothing:?}");
+    let other = Outcome::of(Command::new(examples.join("pinned")).arg(examples));
+    assert!(other.code == Some(1) && other.stderr.contains("not on a BPF file system"), "{other:?}");
 }
 
 #[test]
@@ -66,6 +127,9 @@ fn the_archive_is_enough_for_programs_in_c_and_in_cpp_and_each_event_is_accounte
         assert_eq!(times("1000 popped and dropped, some dropped: 1"), 2, "{made:?}");
         assert_eq!(times("5000050000"), 2, "{made:?}");
         assert_eq!(times("3 popped after a sleep: 1"), 2, "{made:?}");
+        assert_eq!(times("120 given, after 38 have died"), 2, "{made:?}");
+        let examples = place.join("share/doc/arenaq/c");
+        pinned(&place.join("bin/arenaq"), &examples);
     }
 
     // The types of the elements are checked in both languages.

@@ -10,5 +10,7 @@ struct call {
 };
 
 ARENAQ_MPSC(calls, struct call, 16);
+/* From this one processes consume together: takeover.c. */
+ARENAQ_MPMC(jobs, struct call, 256);
 
 #endif

@@ -90,7 +90,7 @@ impl<'a> Consumer<'a> {
                 right.take_over::<KeyValue>(source, u64::MAX, teller, &mut recovered);
             }
             // Those also that died when nothing was left of theirs but this.
-            teller.find_dead(QueueKind::Mpmc);
+            teller.find_dead(false);
             teller.bury();
         }
         Ok(Some(Alone(self)))

@@ -13,7 +13,7 @@ use super::carried::{Carried, IsDead, Recovered};
 use super::end::End;
 use super::lock::{Hold, Lock, Wait};
 use super::source::{has_unknown_consumer, reserve, unreserve};
-use super::tally::{Table, Teller};
+use super::tally::{self, Table, Teller};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::queue::{Named, QueueKind};
@@ -85,7 +85,7 @@ pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     folder: &Folder,
     arena: Arena<'a>,
     queue: &Named,
-    tally: &'a Table,
+    table: &'a Table,
     wait: Wait<'_>,
     mut limit: u64,
     recovered: Recovered<'_, T>,
@@ -94,8 +94,8 @@ pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     let locked = |arena, lock| Right(Kind::Locked { arena, queue: *queue, lock });
     if queue.kind == QueueKind::Mpsc {
         let end = succeed::<T>(folder, &arena, queue)?;
-        let mut teller = tally.teller()?;
-        teller.find_dead(queue.kind);
+        let mut teller = tally::teller(table)?;
+        teller.find_dead(true);
         return Ok((end, teller, locked(arena, lock)));
     }
     let announce = |slot| lock.announce(folder, slot);
@@ -103,12 +103,12 @@ pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     let with_slot = || T::with_slot(&arena, queue, announce, withdraw);
     let mut end = match with_slot() {
         Err(Error::Arena(_)) if hold == Hold::Alone => {
-            limit -= make_room::<T>(&lock, &arena, queue, tally, limit, &mut *recovered)?;
+            limit -= make_room::<T>(&lock, &arena, queue, table, limit, &mut *recovered)?;
             with_slot()?
         }
         end => end?,
     };
-    let mut teller = tally.teller_at(end.slot().unwrap_or(SLOTS))?;
+    let mut teller = tally::teller_at(table, end.slot().unwrap_or(SLOTS))?;
     if limit > 0 {
         take_over::<T>(&lock, &mut end, limit, &mut teller, recovered);
     }
@@ -141,12 +141,12 @@ fn make_room<T: Carried + ?Sized>(
     lock: &Lock,
     arena: &Arena<'_>,
     queue: &Named,
-    tally: &Table,
+    table: &Table,
     limit: u64,
     recovered: Recovered<'_, T>,
 ) -> Result<u64, Error> {
     // Beyond those of consumers that have a slot.
-    let mut teller = tally.teller_at(SLOTS)?;
+    let mut teller = tally::teller_at(table, SLOTS)?;
     let Some(slot) = (0..SLOTS).find(|slot| lock.is_dead(*slot)) else { return Ok(0) };
     counted::<T>(lock, &mut teller, recovered, |is_dead, hand_over| {
         // SAFETY: as in `take_over`; and nobody else takes over in the name of a dead consumer's slot, for that is done only
@@ -227,16 +227,16 @@ impl Ends {
         &'a self,
         arena: Arena<'a>,
         queue: &Named,
-        tally: &'a Table,
+        table: &'a Table,
     ) -> Result<(T::End<'a>, Teller<'a>, Right<'a>), Error> {
         let mut state = self.state();
         if let Some(folder) = &state.folder {
             // What dead consumers of an MPMC queue have left is for those who say where it is to go.
-            return acquire::<T>(folder, arena, queue, tally, Wait::none(), 0, &mut |_| ());
+            return acquire::<T>(folder, arena, queue, table, Wait::none(), 0, &mut |_| ());
         }
         let end = T::of_this_process(&arena, queue)?;
         let slot = end.slot();
-        let teller = slot.map_or_else(|| tally.teller(), |slot| tally.teller_at(slot))?;
+        let teller = slot.map_or_else(|| tally::teller(table), |slot| tally::teller_at(table, slot))?;
         state.early += 1;
         state.slots.extend(slot);
         Ok((end, teller, Right(Kind::Early { arena, queue: *queue, ends: self, slot })))
