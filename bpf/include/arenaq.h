@@ -519,7 +519,8 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
  *	if (!e)						// busy, and counted
  *		return 0;
  *	e->time = bpf_ktime_get_ns();
- *	__u64 size = arenaq_append_str(&log, e, sizeof(*e), bpf_probe_read_user_str, path);
+ *	// offsetof, for sizeof counts the padding in front of the text too
+ *	__u64 size = arenaq_append_str(&log, e, offsetof(struct event, file), bpf_probe_read_user_str, path);
  *	arenaq_submit(&log, e, size);			// as many bytes as were used
  *
  * or in place, for fields that need no helper:

@@ -298,7 +298,8 @@ pub(crate) struct LoadArgs {
     /// Prints from this queue only; may be given several times.
     #[arg(long = "queue", value_name = "NAME")]
     pub(crate) queues: Vec<String>,
-    /// Makes a queue for so many elements, whatever the program says; may be given several times.
+    /// Makes a queue for so many elements, or records of so many bytes for each processor, whatever the program says; may be
+    /// given several times.
     #[arg(long = "capacity", value_name = "NAME=N", value_parser = capacity)]
     pub(crate) capacities: Vec<(String, u64)>,
     /// Which of the objects in the file [default: the one that this kernel can run].
@@ -405,7 +406,10 @@ fn setting(text: &str) -> Result<Setting, String> {
 /// `NAME=N`.
 fn capacity(text: &str) -> Result<(String, u64), String> {
     let Setting { name, value } = setting(text).map_err(|_| "write it as NAME=N".to_owned())?;
-    value.parse().map(|capacity| (name, capacity)).map_err(|_| format!("{value} is no number of elements"))
+    value
+        .parse()
+        .map(|capacity| (name, capacity))
+        .map_err(|_| format!("{value} is no number of elements, or of bytes"))
 }
 
 /// The number of a system call of this machine.

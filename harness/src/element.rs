@@ -6,11 +6,12 @@ mod btf;
 mod columns;
 mod find;
 mod json;
+mod record;
 mod shape;
 mod text;
 
 pub(crate) use self::btf::btf;
 pub use self::columns::{Columns, Row};
-pub(crate) use self::find::{element, name};
+pub(crate) use self::find::{element, name, record};
 pub use self::json::Element;
 pub use self::shape::Shape;

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arenaq::structures::Kind;
 use arenaq_libbpf::{Declared, Instructions, Loaded, Queues, log, require, select};
 use libbpf_rs::{ObjectBuilder, OpenObject};
 
@@ -32,7 +33,7 @@ pub struct Options {
     pub settings: Vec<Setting>,
     /// The queues to print from; all of them if there is none.
     pub queues: Vec<String>,
-    /// Queues with another capacity than the program says.
+    /// Queues with another capacity than the program says; of records, in bytes for each processor.
     pub capacities: Vec<(String, u64)>,
     /// End after so long.
     pub duration: Option<Duration>,
@@ -151,15 +152,25 @@ impl Prepared {
         let wanted = named(&queues, &options.queues)?;
         let shapes: Vec<_> = {
             let btf = element::btf(&open)?;
-            wanted.iter().map(|(queue, _)| element::element(&btf, queue.name.as_str())).collect()
+            let shape = |(queue, _): &(&Declared, bool)| match queue.kind {
+                Kind::Records => Some(element::record(&btf, queue.name.as_str())),
+                Kind::Mpmc | Kind::Mpsc => element::element(&btf, queue.name.as_str()),
+            };
+            wanted.iter().map(shape).collect()
         };
         let loaded = Loaded::new(queues.load(open)?, &queues)?;
         let mut taps = Vec::with_capacity(wanted.len());
         for ((queue, is_shown), shape) in wanted.into_iter().zip(shapes) {
-            let receiver = loaded.receiver_bytes(queue.name.as_str())?;
-            let shape = shape.unwrap_or(Shape::Opaque { size: receiver.element_size() });
-            let stream = Stream::new(queue.name.to_string(), shape);
-            taps.push(Tap::new(stream, queue.capacity, receiver, 0).shown_if(is_shown));
+            let name = queue.name.as_str();
+            let tap = if queue.kind == Kind::Records {
+                let stream = Stream::of_records(name.to_owned(), shape.unwrap_or(Shape::Unknown));
+                Tap::new(stream, queue.capacity, loaded.records(name)?, 0)
+            } else {
+                let receiver = loaded.receiver_bytes(name)?;
+                let shape = shape.unwrap_or(Shape::Opaque { size: receiver.element_size() });
+                Tap::new(Stream::new(name.to_owned(), shape), queue.capacity, receiver, 0)
+            };
+            taps.push(tap.shown_if(is_shown));
         }
         Ok((loaded, Taps::new(taps)))
     }

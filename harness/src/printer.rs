@@ -30,6 +30,11 @@ impl Stream {
         Stream { name, columns: Columns::new(shape) }
     }
 
+    /// One of records.
+    pub(crate) fn of_records(name: String, shape: Shape) -> Stream {
+        Stream { name, columns: Columns::of_records(shape) }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -89,7 +94,7 @@ impl Printer {
     pub(crate) fn print(&mut self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Error> {
         let printed = match self.format {
             Format::Json => {
-                let line = Line { queue: &stream.name, element: Element::new(stream.columns.shape(), bytes) };
+                let line = Line { queue: &stream.name, element: stream.columns.element(bytes) };
                 serde_json::to_writer(&mut self.to, &line)
                     .map_err(io::Error::from)
                     .and_then(|()| self.to.write_all(b"\n"))

@@ -1,5 +1,7 @@
 //! The queues of an object, each with its one consumer, whatever they carry.
 
+mod supply;
+
 use std::fmt;
 use std::os::fd::AsFd;
 use std::thread;
@@ -8,11 +10,12 @@ use std::time::{Duration, Instant};
 use arenaq::PopError;
 use arenaq::arena::{Arena, QueueInfo};
 use arenaq::drops::Dropped;
-use arenaq_libbpf::Receiver;
+use arenaq::structures::Kind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
+pub(crate) use self::supply::Supply;
 use crate::error::Error;
 use crate::printer::{Printer, Stream};
 
@@ -23,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The consumer of a queue.
 pub(crate) struct Tap {
-    receiver: Receiver<[u8]>,
+    supply: Supply,
     stream: Stream,
     capacity: u64,
     is_shown: bool,
@@ -38,14 +41,14 @@ pub(crate) struct Tap {
 pub struct Account {
     /// The queue.
     pub queue: String,
-    /// `MPMC` or `MPSC`.
+    /// `MPMC`, `MPSC` or `records`.
     pub kind: &'static str,
-    /// How many elements it was made for.
+    /// How many elements it was made for; of records, how many bytes each processor has.
     pub capacity: u64,
-    /// What the programs have pushed, or tried to. Of an MPSC queue, which has no count of its pushes, this is the sum of what
-    /// follows.
+    /// What the programs have pushed, or tried to. Of an MPSC queue and of records, which have no count of their pushes, this is
+    /// the sum of what follows.
     pub produced: u64,
-    /// What they have pushed, as an MPMC queue counts it itself; `null` for an MPSC queue.
+    /// What they have pushed, as an MPMC queue counts it itself; `null` for others.
     pub pushed: Option<u64>,
     /// What was handed over.
     pub consumed: u64,
@@ -53,7 +56,7 @@ pub struct Account {
     pub left: u64,
     /// What found no room, by the reason.
     pub dropped: Drops,
-    /// Whether a program has begun a push and not ended it: what came behind it is not counted.
+    /// Whether a program has begun a push and not ended it: what came behind it in a queue is not counted.
     pub stuck: bool,
     /// Whether what was pushed is not what was consumed and left.
     pub inexact: bool,
@@ -106,17 +109,21 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Account { queue, kind, capacity, produced, pushed: _, consumed, left, dropped, stuck, inexact } =
             self;
+        let of_records = *kind == Kind::Records.name();
+        let (what, unit) = if of_records { ("", " bytes a processor") } else { (" queue", "") };
         let equals = if *inexact || *stuck { "produced," } else { "produced =" };
         write!(
             f,
-            "{kind} queue {queue} of {capacity}: {produced} {equals} {consumed} consumed + {} dropped",
+            "{kind}{what} {queue} of {capacity}{unit}: {produced} {equals} {consumed} consumed + {} dropped",
             dropped.total()
         )?;
         if dropped.total() > 0 {
             write!(f, " ({dropped})")?;
         }
         write!(f, " + {left} left")?;
-        if *stuck {
+        if *stuck && of_records {
+            f.write_str("; a program has begun a record and not ended it, and its lane is lost")?;
+        } else if *stuck {
             f.write_str("; a producer has not ended its push, and what came behind it is not counted")?;
         }
         if *inexact {
@@ -131,8 +138,9 @@ impl fmt::Display for Account {
 
 impl Tap {
     /// A queue that was made for `capacity` elements, of which so many were printed already.
-    pub(crate) fn new(stream: Stream, capacity: u64, receiver: Receiver<[u8]>, consumed: u64) -> Tap {
-        Tap { receiver, stream, capacity, is_shown: true, consumed, left: 0, is_stuck: false }
+    pub(crate) fn new(stream: Stream, capacity: u64, supply: impl Into<Supply>, consumed: u64) -> Tap {
+        let supply = supply.into();
+        Tap { supply, stream, capacity, is_shown: true, consumed, left: 0, is_stuck: false }
     }
 
     /// One whose elements are counted only, if they are not wanted.
@@ -146,13 +154,13 @@ impl Tap {
 
     /// Hands up to `limit` elements to the printer. Returns how many, and why not more.
     fn take(&mut self, limit: u64, printer: &mut Printer) -> Result<(u64, Option<PopError>), Error> {
-        let Tap { receiver, stream, .. } = self;
+        let Tap { supply, stream, .. } = self;
         let mut taken = 0;
         let end = loop {
             if taken == limit || printer.is_gone() {
                 break None;
             }
-            match receiver.pop_with(|element| printer.print(stream, element)) {
+            match supply.pop_with(|element| printer.print(stream, element))? {
                 Ok(printed) => {
                     taken += 1;
                     printed?;
@@ -163,7 +171,7 @@ impl Tap {
         if end.is_some() && taken == 0 {
             // What the consumers of a pinned queue have left that died.
             let mut printed = Ok(());
-            taken = receiver.take_over(1, |element| printed = printer.print(stream, element));
+            taken = supply.take_over(|element| printed = printer.print(stream, element));
             printed?;
         }
         self.consumed += taken;
@@ -218,14 +226,14 @@ impl Taps {
     pub(crate) fn sleep(&mut self, longest: Duration) -> Result<(), Error> {
         let mut all_sleep = true;
         for tap in self.0.iter_mut().filter(|tap| tap.is_shown) {
-            all_sleep &= tap.receiver.arm();
+            all_sleep &= tap.supply.arm();
         }
         let slept = if all_sleep {
             let mut fds: Vec<_> = self
                 .0
                 .iter()
                 .filter(|tap| tap.is_shown)
-                .map(|tap| PollFd::from_borrowed_fd(tap.receiver.as_fd(), PollFlags::IN))
+                .map(|tap| PollFd::from_borrowed_fd(tap.supply.as_fd(), PollFlags::IN))
                 .collect();
             let longest = Timespec::try_from(longest).ok();
             poll(&mut fds, longest.as_ref()).map(drop)
@@ -234,7 +242,7 @@ impl Taps {
             thread::sleep(Duration::from_millis(1));
             Ok(())
         };
-        self.0.iter_mut().for_each(|tap| tap.receiver.disarm());
+        self.0.iter_mut().for_each(|tap| tap.supply.disarm());
         match slept {
             Err(error) if error != Errno::INTR => Err(Error::system("waiting for an element")(error)),
             _ => Ok(()),
@@ -250,7 +258,7 @@ impl Taps {
                 let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.consumed()));
                 let tap = &mut self.0[i];
                 let is_printed = tap.is_shown && left > 0 && !printer.is_gone();
-                let end = if is_printed { tap.take(left, printer)?.1 } else { tap.count() };
+                let end = if is_printed { tap.take(left, printer)?.1 } else { tap.count()? };
                 match end {
                     None => {}
                     Some(PopError::Empty) => break,
@@ -297,11 +305,11 @@ fn is_inexact(pushed: Option<u64>, found: u64, is_stuck: bool) -> bool {
 
 impl Tap {
     /// Counts what is there, and throws it away.
-    fn count(&mut self) -> Option<PopError> {
+    fn count(&mut self) -> Result<Option<PopError>, Error> {
         loop {
-            match self.receiver.pop_with(|_| ()) {
+            match self.supply.pop_with(|_| ())? {
                 Ok(()) => self.left += 1,
-                Err(error) => return Some(error),
+                Err(error) => return Ok(Some(error)),
             }
         }
     }

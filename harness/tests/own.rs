@@ -6,5 +6,6 @@ mod own {
     pub(crate) mod load;
     pub(crate) mod pinned;
     pub(crate) mod place;
+    pub(crate) mod records;
 }
 mod support;

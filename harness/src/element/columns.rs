@@ -2,8 +2,8 @@
 
 use textwrap::core::display_width;
 
-use super::json::Element;
-use super::shape::Shape;
+use super::json::{Element, hexadecimal};
+use super::shape::{Field, Shape};
 use super::text::text;
 
 /// The columns of a queue's elements: a member each, and the members of members by `outer.inner`. A column grows with what
@@ -11,10 +11,14 @@ use super::text::text;
 #[derive(Clone, Debug)]
 pub struct Columns {
     shape: Shape,
+    /// Whether the elements are records, which have no more fields than their size has.
+    are_records: bool,
     titles: Vec<String>,
     widths: Vec<usize>,
     /// Numbers are aligned to the right.
     are_numbers: Vec<bool>,
+    /// The column of each member: those of the same name, of which a tag chooses one, share one.
+    places: Vec<usize>,
 }
 
 /// One element, a cell for each column.
@@ -27,19 +31,29 @@ const WIDEST: usize = 64;
 impl Columns {
     /// The columns of elements of a shape.
     pub fn new(shape: Shape) -> Columns {
-        let mut titles = Vec::new();
-        let mut are_numbers = Vec::new();
+        let (mut titles, mut are_numbers, mut places) = (Vec::<String>::new(), Vec::new(), Vec::new());
         name(&shape, "", &mut |title, is_number| {
-            titles.push(if title.is_empty() { "value".to_owned() } else { title.to_owned() });
-            are_numbers.push(is_number);
+            let title = if title.is_empty() { "value" } else { title };
+            let place = titles.iter().position(|known| known == title).unwrap_or_else(|| {
+                titles.push(title.to_owned());
+                are_numbers.push(true);
+                titles.len() - 1
+            });
+            are_numbers[place] &= is_number;
+            places.push(place);
         });
         let widths = titles.iter().map(|title| display_width(title)).collect();
-        Columns { shape, titles, widths, are_numbers }
+        Columns { shape, are_records: false, titles, widths, are_numbers, places }
     }
 
-    /// What the elements are.
-    pub fn shape(&self) -> &Shape {
-        &self.shape
+    /// The columns of records of a shape. What a record does not have is left blank.
+    pub fn of_records(shape: Shape) -> Columns {
+        Columns { are_records: true, ..Columns::new(shape) }
+    }
+
+    /// The element that these bytes are.
+    pub fn element<'e>(&'e self, bytes: &'e [u8]) -> Element<'e> {
+        if self.are_records { Element::record(&self.shape, bytes) } else { Element::new(&self.shape, bytes) }
     }
 
     /// The titles, as a row.
@@ -49,8 +63,12 @@ impl Columns {
 
     /// The row of an element. The columns are as wide as it wants from now on.
     pub fn row(&mut self, bytes: &[u8]) -> Row {
-        let mut cells = Vec::with_capacity(self.titles.len());
-        fill(Element::new(&self.shape, bytes), &mut cells);
+        let mut cells = vec![String::new(); self.titles.len()];
+        let mut places = self.places.iter();
+        fill(&self.shape, Some(self.element(bytes)), &mut |cell| {
+            let (Some(place), Some(cell)) = (places.next(), cell) else { return };
+            cells[*place] = cell;
+        });
         for (width, cell) in self.widths.iter_mut().zip(&cells) {
             *width = (*width).max(display_width(cell).min(WIDEST));
         }
@@ -82,13 +100,20 @@ impl Columns {
 
 /// Names the columns of a shape in their order.
 fn name(shape: &Shape, prefix: &str, found: &mut impl FnMut(&str, bool)) {
+    let mut each = |field: &Field| {
+        let title = if prefix.is_empty() { field.name.clone() } else { format!("{prefix}.{}", field.name) };
+        name(&field.shape, &title, found);
+    };
     match shape {
-        Shape::Members(fields) => {
-            for field in fields {
-                let title =
-                    if prefix.is_empty() { field.name.clone() } else { format!("{prefix}.{}", field.name) };
-                name(&field.shape, &title, found);
-            }
+        Shape::Members(fields) => fields.iter().for_each(each),
+        Shape::Tagged(tagged) => {
+            tagged.before.iter().for_each(&mut each);
+            tagged.choices.iter().flatten().for_each(&mut each);
+            tagged.after.iter().for_each(each);
+        }
+        Shape::Unknown => {
+            found("size", true);
+            found("bytes", false);
         }
         shape => {
             found(
@@ -99,10 +124,28 @@ fn name(shape: &Shape, prefix: &str, found: &mut impl FnMut(&str, bool)) {
     }
 }
 
-fn fill(element: Element<'_>, cells: &mut Vec<String>) {
-    match element.shape {
-        Shape::Members(fields) => fields.iter().for_each(|field| fill(element.field(field), cells)),
-        _ => cells.push(text(element)),
+/// The cells of an element, in the order of [`name`]: nothing for what is not there.
+fn fill<'e>(shape: &'e Shape, element: Option<Element<'e>>, cell: &mut dyn FnMut(Option<String>)) {
+    let mut each = |field: &'e Field, owner: Option<Element<'e>>| {
+        let part = owner.map(|owner| owner.field(field)).filter(|part| part.is_there());
+        fill(&field.shape, part, cell);
+    };
+    match shape {
+        Shape::Members(fields) => fields.iter().for_each(|field| each(field, element)),
+        Shape::Tagged(tagged) => {
+            let chosen = element.and_then(|element| tagged.choice(element));
+            tagged.before.iter().for_each(|field| each(field, element));
+            for (number, fields) in tagged.choices.iter().enumerate() {
+                let element = element.filter(|_| chosen == Some(number));
+                fields.iter().for_each(|field| each(field, element));
+            }
+            tagged.after.iter().for_each(|field| each(field, element));
+        }
+        Shape::Unknown => {
+            cell(element.map(|element| element.available().to_string()));
+            cell(element.map(|element| hexadecimal(element.rest())));
+        }
+        _ => cell(element.map(text)),
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Element<'e> {
     offset: usize,
     /// How many bits of it, if it is a bit-field.
     bits: Option<u32>,
+    /// Whether there is nothing behind the last byte; otherwise there are zeros.
+    is_cut: bool,
 }
 
 /// What a value is, when it has no parts.
@@ -24,13 +26,67 @@ pub(super) enum Leaf<'e> {
     Float(f64),
     Address(u128),
     Text(&'e [u8]),
+    /// Any number of texts, each with a zero behind it.
+    Texts(&'e [u8]),
     Bytes(&'e [u8]),
 }
 
 impl<'e> Element<'e> {
     /// The element that begins with the first byte.
     pub fn new(shape: &'e Shape, bytes: &'e [u8]) -> Element<'e> {
-        Element { shape, bytes, offset: 0, bits: None }
+        Element { shape, bytes, offset: 0, bits: None, is_cut: false }
+    }
+
+    /// The record that these bytes are. It has no more fields than they have.
+    pub fn record(shape: &'e Shape, bytes: &'e [u8]) -> Element<'e> {
+        Element { is_cut: true, ..Element::new(shape, bytes) }
+    }
+
+    /// How many bytes there are from its beginning on.
+    pub(super) fn available(self) -> usize {
+        self.bytes.len().saturating_sub(self.offset / 8)
+    }
+
+    /// All bytes from its beginning on.
+    pub(super) fn rest(self) -> &'e [u8] {
+        self.bytes(usize::MAX)
+    }
+
+    /// Its members, if it has some; of those that a tag chooses, those that it has chosen.
+    fn members(self) -> Option<impl Iterator<Item = &'e Field>> {
+        let parts = match self.shape {
+            Shape::Members(fields) => [&fields[..], &[], &[]],
+            Shape::Tagged(tagged) => [&tagged.before, tagged.chosen(self), &tagged.after],
+            _ => return None,
+        };
+        Some(parts.into_iter().flatten())
+    }
+
+    /// Those of its members that are there.
+    pub(super) fn fields(self) -> Option<impl Iterator<Item = (&'e Field, Element<'e>)>> {
+        let there = move |field| (field, self.field(field));
+        Some(self.members()?.map(there).filter(|(_, element)| element.is_there()))
+    }
+
+    /// Whether the bytes have it, or its beginning if it has parts.
+    pub(super) fn is_there(self) -> bool {
+        let size = match self.shape {
+            _ if !self.is_cut => 0,
+            Shape::Number { size, .. }
+            | Shape::Bool { size }
+            | Shape::Enum { size, .. }
+            | Shape::Float { size }
+            | Shape::Pointer { size }
+            | Shape::Opaque { size } => *size,
+            Shape::Text { size } => (*size).min(1),
+            Shape::Array { count: 0, .. } | Shape::Strings | Shape::Rest { .. } | Shape::Unknown => 0,
+            Shape::Array { each, .. } => return Element { shape: each, ..self }.is_there(),
+            Shape::Members(_) | Shape::Tagged(_) => {
+                let mut members = self.members().into_iter().flatten().peekable();
+                return members.peek().is_none() || members.any(|field| self.field(field).is_there());
+            }
+        };
+        self.offset + self.bits.map_or(size * 8, |bits| bits as usize) <= self.bytes.len() * 8
     }
 
     pub(super) fn field(self, field: &'e Field) -> Element<'e> {
@@ -39,7 +95,11 @@ impl<'e> Element<'e> {
 
     pub(super) fn items(self) -> impl ExactSizeIterator<Item = Element<'e>> {
         let (each, size, count) = match self.shape {
+            Shape::Array { each, size, count } if self.is_cut && *size > 0 => {
+                (&**each, *size, (*count).min(self.available() / size))
+            }
             Shape::Array { each, size, count } => (&**each, *size, *count),
+            Shape::Rest { each, size } if *size > 0 => (&**each, *size, self.available() / size),
             _ => (self.shape, 0, 0),
         };
         (0..count).map(move |i| Element { shape: each, offset: self.offset + i * size * 8, ..self })
@@ -66,7 +126,12 @@ impl<'e> Element<'e> {
                 Leaf::Text(&text[..end])
             }
             Shape::Float { size } | Shape::Opaque { size } => Leaf::Bytes(self.bytes(*size)),
-            Shape::Array { .. } | Shape::Members(_) => return None,
+            Shape::Strings => Leaf::Texts(self.rest()),
+            Shape::Array { .. }
+            | Shape::Rest { .. }
+            | Shape::Members(_)
+            | Shape::Tagged(_)
+            | Shape::Unknown => return None,
         })
     }
 
@@ -76,7 +141,7 @@ impl<'e> Element<'e> {
     }
 
     /// An integer of up to 16 bytes.
-    fn number(self, size: usize, is_signed: bool) -> i128 {
+    pub(super) fn number(self, size: usize, is_signed: bool) -> i128 {
         let width = self.bits.unwrap_or(size as u32 * 8).clamp(1, 128);
         let raw = self.raw(size, self.bits);
         if is_signed { (raw << (128 - width)) as i128 >> (128 - width) } else { raw as i128 }
@@ -103,6 +168,13 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Texts behind one another, with a space between them.
+pub(super) fn one_line(texts: &[u8]) -> String {
+    let end = texts.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let texts: Vec<_> = texts[..end].split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    texts.join(" ")
+}
+
 impl Serialize for Element<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match (self.leaf(), self.shape) {
@@ -113,10 +185,17 @@ impl Serialize for Element<'_> {
             (Some(Leaf::Address(address)), _) => to.collect_str(&format_args!("{address:#x}")),
             (Some(Leaf::Text(text)), _) => to.serialize_str(&String::from_utf8_lossy(text)),
             (Some(Leaf::Bytes(bytes)), _) => to.serialize_str(&hexadecimal(bytes)),
-            (None, Shape::Members(fields)) => {
-                let mut map = to.serialize_map(Some(fields.len()))?;
-                for field in fields {
-                    map.serialize_entry(&field.name, &self.field(field))?;
+            (Some(Leaf::Texts(texts)), _) => to.serialize_str(&one_line(texts)),
+            (None, Shape::Unknown) => {
+                let mut map = to.serialize_map(Some(2))?;
+                map.serialize_entry("size", &self.available())?;
+                map.serialize_entry("bytes", &hexadecimal(self.rest()))?;
+                map.end()
+            }
+            (None, Shape::Members(_) | Shape::Tagged(_)) => {
+                let mut map = to.serialize_map(None)?;
+                for (field, element) in self.fields().into_iter().flatten() {
+                    map.serialize_entry(&field.name, &element)?;
                 }
                 map.end()
             }

@@ -6,6 +6,7 @@ use libbpf_rs::btf::types::{Array, Composite, Enum, Enum64, Float, Int, IntEncod
 use libbpf_rs::btf::{Btf, BtfType, HasSize};
 
 use super::btf::size_of;
+use super::record::Tagged;
 
 /// A type in C.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,19 @@ pub enum Shape {
     },
     /// A structure or a union.
     Members(Vec<Field>),
+    /// One of which an enumerator says what is in it.
+    Tagged(Box<Tagged>),
+    /// Strings up to the end of the record: a flexible array of `char`.
+    Strings,
+    /// A flexible array of something else.
+    Rest {
+        /// Of what.
+        each: Box<Shape>,
+        /// How many bytes one of them has.
+        size: usize,
+    },
+    /// A record of which nothing is known.
+    Unknown,
     /// Something of which no more is known than its size.
     Opaque {
         /// In bytes.
@@ -131,7 +145,13 @@ impl Shape {
 }
 
 /// The members; those of a member without a name, as C names them, are its owner's.
-fn add_fields(btf: &Btf<'_>, of: &Composite<'_>, base: usize, depth: usize, fields: &mut Vec<Field>) {
+pub(super) fn add_fields(
+    btf: &Btf<'_>,
+    of: &Composite<'_>,
+    base: usize,
+    depth: usize,
+    fields: &mut Vec<Field>,
+) {
     for member in of.iter() {
         let Some(ty) = btf.type_by_id::<BtfType<'_>>(member.ty) else { continue };
         let (offset, bits) = match member.attr {
@@ -158,6 +178,6 @@ fn is_char(of: BtfType<'_>) -> bool {
     matches!(number.encoding, IntEncoding::Char) || of.name().is_some_and(|name| name == "char")
 }
 
-fn text(name: Option<&OsStr>) -> String {
+pub(super) fn text(name: Option<&OsStr>) -> String {
     name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }

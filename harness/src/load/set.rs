@@ -131,6 +131,10 @@ fn encode(shape: &Shape, size: usize, text: &str) -> Result<Vec<u8>, String> {
         | Shape::Pointer { .. }
         | Shape::Array { .. }
         | Shape::Members(_)
+        | Shape::Tagged(_)
+        | Shape::Strings
+        | Shape::Rest { .. }
+        | Shape::Unknown
         | Shape::Opaque { .. } => Err(format!(
             "it has {size} bytes and is no number, bool, enum or text: set others in the program"
         )),

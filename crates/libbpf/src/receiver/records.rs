@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use arenaq::Corruption;
@@ -222,6 +223,23 @@ impl<K> RecordReceiver<K> {
         }
     }
 
+    /// Whether nothing is there, and no program is at work on a record. One that has begun a record and never ends it has its
+    /// lane for ever.
+    pub fn is_quiet(&self) -> bool {
+        !self.shards.is_held_up()
+    }
+
+    /// Announces a sleep. If it is true, nothing is there, and the file descriptor ([`AsFd`]) becomes readable with the next
+    /// record whose program rings, or when it is time to look ([`Wake`]). If it is false, a record is there: try again.
+    pub fn arm(&mut self) -> bool {
+        self.sleeper.arm(&self.shards)
+    }
+
+    /// Withdraws the announcement.
+    pub fn disarm(&mut self) {
+        self.sleeper.disarm();
+    }
+
     /// How many [merged](Self::merged) records came after one with a later stamp.
     pub fn late(&self) -> u64 {
         match &self.shards {
@@ -233,6 +251,18 @@ impl<K> RecordReceiver<K> {
     /// What programs have dropped until now, by the reason.
     pub fn dropped(&self) -> Dropped {
         self.shards.records().dropped().unwrap_or_default()
+    }
+}
+
+impl<K> AsFd for RecordReceiver<K> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sleeper.doorbell().as_fd()
+    }
+}
+
+impl<K> AsRawFd for RecordReceiver<K> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.sleeper.doorbell().as_raw_fd()
     }
 }
 
