@@ -6,6 +6,7 @@
 
 pub mod examine;
 pub mod list;
+mod load;
 pub mod matrix;
 mod outcome;
 pub mod programs;

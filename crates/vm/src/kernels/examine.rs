@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::console::complaints;
 use crate::files::{self, Summary};
 use crate::guest;
+use crate::kernels::load::{self, Loaded};
 use crate::kernels::outcome::Outcome;
 use crate::kernels::programs::{Programs, place};
 use crate::machine::{CRASHED, Ended, Machine, Output};
@@ -23,6 +24,8 @@ pub enum Step {
     Verifier,
     /// Files that are created, through this queue.
     Files(&'static str),
+    /// `arenaq load`, with this object of those in the file, or the one that it chooses.
+    Load(Option<&'static str>),
     /// The test program of this name.
     Test(String),
 }
@@ -32,8 +35,14 @@ impl Step {
     pub fn all(programs: &Programs) -> Vec<Step> {
         let mut all = vec![Step::Doctor, Step::Verifier];
         all.extend(files::QUEUES.map(Step::Files));
+        all.extend(Step::loads(programs));
         all.extend(Step::tests(programs));
         all
+    }
+
+    /// Only `arenaq load`, if there is an object for it.
+    pub fn loads(programs: &Programs) -> Vec<Step> {
+        if programs.has_object { load::OBJECTS.map(Step::Load).to_vec() } else { Vec::new() }
     }
 
     /// Only the test programs.
@@ -48,6 +57,8 @@ impl fmt::Display for Step {
             Step::Doctor => f.write_str("doctor"),
             Step::Verifier => f.write_str("verifier"),
             Step::Files(queue) => write!(f, "files, {queue}"),
+            Step::Load(None) => f.write_str("load"),
+            Step::Load(Some(object)) => write!(f, "load, {object}"),
             Step::Test(name) => write!(f, "tests/{name}"),
         }
     }
@@ -96,6 +107,7 @@ pub struct Examined {
     pub(crate) doctor: Tried<Doctor>,
     pub(crate) verifier: Tried<Vec<Cost>>,
     pub(crate) files: BTreeMap<&'static str, Tried<Summary>>,
+    pub(crate) loads: BTreeMap<Option<&'static str>, Tried<Loaded>>,
     pub(crate) tests: Vec<(String, Tried<Outcome>)>,
     /// What the kernel itself complained of, with the step in which it did.
     pub(crate) complaints: Vec<String>,
@@ -109,6 +121,7 @@ impl Examined {
             doctor: Err(not_tried()),
             verifier: Err(not_tried()),
             files: BTreeMap::new(),
+            loads: BTreeMap::new(),
             tests: Vec::new(),
             complaints: Vec::new(),
         }
@@ -134,6 +147,12 @@ impl Examined {
                 let summary = self.twice(step, || files::run(machine, queue));
                 let said = words(&summary, Summary::to_string);
                 self.files.insert(queue, summary);
+                said
+            }
+            Step::Load(object) => {
+                let loaded = self.twice(step, || load::run(machine, *object));
+                let said = words(&loaded, Loaded::to_string);
+                self.loads.insert(*object, loaded);
                 said
             }
             Step::Test(name) => {
@@ -188,6 +207,7 @@ impl Examined {
             Step::Doctor => !self.doctor.as_ref().is_ok_and(|doctor| doctor.can_run),
             Step::Verifier => self.verifier.is_err(),
             Step::Files(queue) => self.files.get(queue).is_none_or(Result::is_err),
+            Step::Load(object) => self.loads.get(object).is_none_or(Result::is_err),
             Step::Test(name) => {
                 let outcome = self.tests.iter().find(|(is, _)| is == name);
                 !outcome.is_some_and(|(_, outcome)| outcome.as_ref().is_ok_and(|it| it.failed.is_empty()))
@@ -200,6 +220,7 @@ impl Examined {
         self.doctor.as_ref().is_ok_and(|doctor| doctor.can_run)
             && self.verifier.is_ok()
             && self.files.values().all(Result::is_ok)
+            && self.loads.values().all(Result::is_ok)
             && self.tests.iter().all(|(_, outcome)| outcome.as_ref().is_ok_and(|o| o.failed.is_empty()))
     }
 }

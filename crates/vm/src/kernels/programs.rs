@@ -8,6 +8,7 @@ use crate::arch::Arch;
 use crate::guest;
 use crate::initramfs::Root;
 use crate::kernels::list::Skip;
+use crate::kernels::load::OBJECT;
 
 /// What a guest is given.
 #[derive(Debug)]
@@ -15,12 +16,15 @@ pub struct Programs {
     pub(crate) root: Root,
     /// The names of the test programs.
     pub(crate) tests: Vec<String>,
+    /// Whether there is an object to load.
+    pub(crate) has_object: bool,
     /// The tests that are left out.
     pub(crate) skips: Vec<String>,
 }
 
 impl Programs {
-    /// The command `arenaq` in a folder of cargo's target folder, and test programs by name.
+    /// The command `arenaq` in a folder of cargo's target folder, test programs by name, and the object of the example `opensnoop`,
+    /// if there is one for this architecture.
     ///
     /// # Errors
     ///
@@ -28,6 +32,7 @@ impl Programs {
     pub fn new(
         arenaq: &Path,
         tests: &[(String, PathBuf)],
+        object: Option<&Path>,
         skips: &[Skip],
         arch: Arch,
     ) -> anyhow::Result<Programs> {
@@ -39,9 +44,12 @@ impl Programs {
         for (name, program) in tests {
             root.program(program, &place(name))?;
         }
+        if let Some(object) = object {
+            root.file(object.to_owned(), OBJECT.to_owned());
+        }
         let tests = tests.iter().map(|(name, _)| name.clone()).collect();
         let skips = skips.iter().map(|skip| skip.test.clone()).collect();
-        Ok(Programs { root, tests, skips })
+        Ok(Programs { root, tests, has_object: object.is_some(), skips })
     }
 }
 

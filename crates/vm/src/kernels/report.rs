@@ -19,6 +19,8 @@ const LEGEND: &str = "
 - *hooks*: those on which a program can be attached.
 - *mpsc*, *mpmc*: four processes create 100000 files on four processors; each is one event of `lsm.s/inode_create`. *ok*: produced,
   consumed, dropped and left add up, no event is out of its task's order, and `verify` says `SUCCESS`.
+- *load*: the objects of the example `opensnoop` that `arenaq load` ran: the one that it chose, and the one that it was asked for. Each
+  of 1,000 files that a command opens is one line with the file's name, and the account is exact.
 - *tests*: passed, failed and skipped tests of `harness/tests`. Those of `elements.rs` push and pop elements of 8 to 4,096 bytes through
   typed queues of both kinds, from C in the kernel and from Rust outside it, with every object that the kernel can run.
 ";
@@ -49,7 +51,7 @@ The verifier follows the copy word by word, on each path that leads to it: there
 /// The document. `why` says for each kernel what it is there for.
 pub fn generate(kernels: &[Examined], why: &[&str], skips: &[Skip]) -> String {
     let mut text = INTRODUCTION.to_owned();
-    text.push_str("\n| kernel | arena | object | hooks | mpsc | mpmc | tests | verdict |\n|---|---|---|---|---|---|---|---|\n");
+    text.push_str("\n| kernel | arena | object | hooks | mpsc | mpmc | load | tests | verdict |\n|---|---|---|---|---|---|---|---|---|\n");
     for kernel in kernels {
         let _ = writeln!(text, "| {} |", row(kernel).join(" | "));
     }
@@ -79,6 +81,7 @@ fn row(kernel: &Examined) -> Vec<String> {
         Err(_) => row.extend(["?", "?", "?"].map(str::to_owned)),
     }
     row.extend(QUEUES.map(|queue| word(kernel.files.get(queue).is_some_and(Result::is_ok))));
+    row.push(loads(kernel));
     row.push(tests(&kernel.tests));
     row.push(if kernel.works() { "works".to_owned() } else { "**does not work**".to_owned() });
     row
@@ -99,6 +102,14 @@ fn object(kernel: &Examined) -> String {
     let names: BTreeSet<_> =
         summaries.filter_map(|summary: &Summary| summary.instructions.as_deref()).collect();
     if names.is_empty() { "?".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
+}
+
+fn loads(kernel: &Examined) -> String {
+    let ran = kernel.loads.values().map(|loaded| match loaded {
+        Ok(loaded) => loaded.instructions.as_str(),
+        Err(_) => "**failed**",
+    });
+    if kernel.loads.is_empty() { "?".to_owned() } else { ran.collect::<Vec<_>>().join(", ") }
 }
 
 fn hooks(doctor: &Doctor) -> String {
@@ -138,6 +149,10 @@ pub fn notes(kernel: &Examined) -> String {
     lines.extend(kernel.verifier.as_ref().err().map(|error| format!("verifier: {error}")));
     for (queue, summary) in &kernel.files {
         lines.extend(summary.as_ref().err().map(|error| format!("{queue}: {error}")));
+    }
+    for (object, loaded) in &kernel.loads {
+        let what = object.map_or_else(|| "load".to_owned(), |object| format!("load, {object}"));
+        lines.extend(loaded.as_ref().err().map(|error| format!("{what}: {error}")));
     }
     for (name, outcome) in &kernel.tests {
         match outcome {
@@ -260,6 +275,9 @@ mod tests {
         let mut examined = Examined::new(release.to_owned());
         examined.doctor = Ok(serde_json::from_value(doctor).expect("a report"));
         examined.verifier = Ok(serde_json::from_value(verifier).expect("costs"));
+        let loaded = json!({"instructions": "full-barrier", "account": [], "command_status": 0});
+        examined.loads.insert(None, Err("refused".to_owned()));
+        examined.loads.insert(Some("full-barrier"), Ok(serde_json::from_value(loaded).expect("an account")));
         let cost = |bytes| OperationCost {
             instructions: "tso".to_owned(),
             queue: "mpmc".to_owned(),
@@ -280,11 +298,12 @@ mod tests {
         let skips = [Skip { test: "a_million".to_owned(), why: "slow".to_owned() }];
         let text = generate(&[examined("6.12.1"), examined("7.2.1")], &["old", "new"], &skips);
         for line in [
-            "| 6.12.1 | yes | ? | inode-create; not drive | **failed** | **failed** | \
+            "| 6.12.1 | yes | ? | inode-create; not drive | **failed** | **failed** | **failed**, full-barrier | \
              7 / 1 / 0, **1 without a result** | **does not work** |",
             "| 7.2.1 | new |",
             "- a\\_million: slow",
             "- hook drive: a\\_b refused",
+            "- load: refused",
             "- tests/kernel: odd failed",
             "- tests/growth: the guest hangs",
             "| `drive` | drive | mpsc | 900 / 30 | 900 / 30 |",
