@@ -33,6 +33,7 @@ mod deaths;
 mod eventcount;
 mod explained;
 mod inspection;
+mod least;
 mod list;
 mod model;
 #[path = "../tests/support/mortal.rs"]

@@ -5,12 +5,15 @@ use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use arenaq::eventcount::EventCount;
 use arenaq::platform::{self, Plain, Platform};
-use arenaq::records::{Geometry, Lane, Records};
+use arenaq::records::{Consumer, Geometry, Lane, Records};
 use arenaq::{PopError, PushError, spsc};
 use loom::alloc::Track;
+use loom::sync::Notify;
 use loom::sync::atomic::AtomicBool;
 
+use crate::least::Least;
 use crate::model::{self, Loom, Model, Outcomes, Turn, exactly_once, join, saw_drained, spawn};
 use crate::mortal::{Mortal, dying};
 
@@ -96,19 +99,23 @@ impl<P: Platform> Log<P> {
         };
         for _ in 0..times {
             self.turn.take();
-            let drained = model::drain("records.drain", || {
-                let drained = consumer.drain_in_place(limit, |record| seen.extend(record.words()));
-                match drained.expect("a sound lane") {
-                    0 => Err(PopError::Empty),
-                    records => Ok(records),
-                }
-            });
-            match drained {
-                Ok(records) => saw_drained(records as usize, outcomes),
-                Err(_) => outcomes.saw("nothing"),
-            }
+            self.drain(&mut consumer, limit, &mut seen, outcomes);
         }
         seen
+    }
+
+    fn drain(&self, consumer: &mut Consumer<'_, P>, limit: u64, seen: &mut Vec<u64>, outcomes: &Outcomes) {
+        let drained = model::drain("records.drain", || {
+            let drained = consumer.drain_in_place(limit, |record| seen.extend(record.words()));
+            match drained.expect("a sound lane") {
+                0 => Err(PopError::Empty),
+                records => Ok(records),
+            }
+        });
+        match drained {
+            Ok(records) => saw_drained(records as usize, outcomes),
+            Err(_) => outcomes.saw("nothing"),
+        }
     }
 
     /// Everything that was pushed was seen or is still there, once; and each lane is as good as new.
@@ -238,6 +245,119 @@ fn consumers_go_on_where_the_last_one_was() {
         let seen = join(consumers).into_iter().flatten();
         let [pushed] = join([producer]);
         log.account([1, 2].into_iter().chain(pushed), seen);
+    });
+}
+
+/// A program in the kernel cannot keep a reservation: it keeps the number of its lane, and then the place of its record.
+#[test]
+fn a_record_that_is_begun_by_number_and_left_at_its_place_is_committed_where_it_belongs() {
+    Model {
+        name: "records, 2 lanes, half full: 2 producers x 1 in place, 1 consumer x 2",
+        preemption_bound: Some(2),
+        at_least: 2_100,
+        outcomes: &["pushed", "full", "discarded", "1 drained", "2 drained", "3 drained", "nothing"],
+    }
+    .check(|outcomes| {
+        let log = Log::<Loom>::new(2);
+        let in_place = |log: &Log<Loom>, value: u64, outcomes: &Outcomes| {
+            log.turn.take();
+            let records = log.records(1);
+            let Ok(lane) = records.lane() else { panic!("there are two") };
+            let number = lane.into_number();
+            // SAFETY: it is the lane from above, which is asked for once.
+            let lane = unsafe { records.lane_of_number(number) }.expect("that lane");
+            let Ok(mut reservation) = lane.reserve(8) else {
+                outcomes.saw("full");
+                return None;
+            };
+            reservation.write(0, value);
+            let place = reservation.into_place();
+            // SAFETY: it is the reservation from above, which is asked for once.
+            let reservation = unsafe { records.reservation_at(place) }.expect("that reservation");
+            if value == 2 {
+                outcomes.saw("discarded");
+                return None;
+            }
+            reservation.commit(0);
+            outcomes.saw("pushed");
+            Some(value)
+        };
+        let producers = [[1, 2], [3, 4]].map(|values| {
+            spawn(&log, outcomes, move |log, outcomes| values.map(|value| in_place(log, value, outcomes)))
+        });
+        let consumer = spawn(&log, outcomes, |log, outcomes| log.consume(2, 3, outcomes));
+        let [seen] = join([consumer]);
+        log.account(join(producers).into_iter().flatten().flatten(), seen);
+    });
+}
+
+/// Records, and on what their consumer sleeps. The operations of the event count are not traced: their paths have a fence, which
+/// this platform does not have there.
+struct Sleeping {
+    log: Rc<Log<Least>>,
+    events: EventCount<Least>,
+    doorbell: Notify,
+}
+
+#[test]
+fn a_consumer_that_sleeps_is_woken_by_a_record() {
+    Model {
+        name: "eventcount, records, 1 lane, 1 producer x 1, 1 consumer that sleeps",
+        preemption_bound: None,
+        at_least: 14_200,
+        outcomes: &[
+            "pushed",
+            "1 drained",
+            "nothing",
+            "slept",
+            "rung",
+            "not rung",
+            "withdrawn",
+            "withdrawn too late",
+        ],
+    }
+    .check(|outcomes| {
+        let sleeping = Sleeping { log: Log::new(1), events: EventCount::empty(), doorbell: Notify::new() };
+        let sleeping = Rc::new(sleeping);
+        let producer = spawn(&sleeping, outcomes, |Sleeping { log, events, doorbell }, outcomes| {
+            log.push(1, outcomes).expect("the lane is empty");
+            log.turn.take();
+            if events.must_notify() {
+                outcomes.saw("rung");
+                doorbell.notify();
+            } else {
+                outcomes.saw("not rung");
+            }
+        });
+        let consumer = spawn(&sleeping, outcomes, |Sleeping { log, events, doorbell }, outcomes| {
+            let records = log.records(1);
+            let mut consumer = records.consumer(0).expect("nobody else consumes");
+            let mut seen = Vec::new();
+            loop {
+                log.turn.take();
+                log.drain(&mut consumer, 2, &mut seen, outcomes);
+                if !seen.is_empty() {
+                    return seen;
+                }
+                log.turn.take();
+                let Some(ticket) = events.prepare() else { continue };
+                log.turn.take();
+                if consumer.is_quiet() {
+                    while !events.is_notified(&ticket) {
+                        outcomes.saw("slept");
+                        doorbell.wait();
+                    }
+                } else {
+                    log.turn.take();
+                    let in_time = events.cancel(ticket);
+                    outcomes.saw(if in_time { "withdrawn" } else { "withdrawn too late" });
+                    loom::thread::yield_now();
+                }
+            }
+        });
+        join([producer]);
+        let [seen] = join([consumer]);
+        sleeping.log.account([1], seen);
     });
 }
 
