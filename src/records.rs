@@ -197,6 +197,17 @@ impl<'a, P: Platform> Records<'a, P> {
         self.words
     }
 
+    /// The lane of that [number](OwnedLane::number), if there is one.
+    #[inline(always)]
+    fn lane_at(&self, number: usize) -> Option<&'a Lane<P>> {
+        let (shard, lane) = (number / LANES, number % LANES);
+        if shard >= self.geometry.shards() || lane >= self.geometry.lanes_each() {
+            return None;
+        }
+        // SAFETY: the geometry has as many lanes in each of its shards, and so many are there for all of 'a.
+        Some(unsafe { &*self.lanes.add(shard * self.geometry.lanes_each() + lane) })
+    }
+
     /// A lane of a shard with its words. There are such a shard and such a lane.
     #[inline(always)]
     fn ring(&self, shard: usize, number: usize) -> LaneRing<'a, P> {
@@ -263,6 +274,7 @@ layouts! {
         "owner": owner,
         "published": published,
         "seen": seen,
+        "reserved": reserved,
         "consumed": back.consumed,
         "consumer": back.consumer,
     }

@@ -161,6 +161,7 @@ struct arenaq_lane {
 	__u64 owner __attribute__((aligned(64)));
 	__u64 published; /* in words, since the beginning; so is the next one, and `consumed` */
 	__u64 seen;
+	__u64 reserved;
 	__u64 consumed __attribute__((aligned(64)));
 	__u64 consumer;
 };

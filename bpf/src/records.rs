@@ -126,13 +126,10 @@ pub unsafe extern "C" fn arenaq_records_commit(queue: u64, address: u64, stamp: 
         return dropped(queue, PushError::Invalid);
     };
     // SAFETY: passed on to the caller.
-    match unsafe { records.reservation_at(place(address)) } {
-        Some(reservation) => {
-            reservation.commit(stamp);
-            code(Ok::<(), PushError>(()))
-        }
-        None => dropped(queue, PushError::Corrupt),
+    if !unsafe { records.commit_at(place(address), stamp) } {
+        return dropped(queue, PushError::Corrupt);
     }
+    code(Ok::<(), PushError>(()))
 }
 
 /// `arenaq_discard` of what was reserved there.
@@ -144,6 +141,6 @@ pub unsafe extern "C" fn arenaq_records_commit(queue: u64, address: u64, stamp: 
 pub unsafe extern "C" fn arenaq_records_discard(queue: u64, address: u64) {
     if let Some((_, records)) = records_at(queue) {
         // SAFETY: passed on to the caller.
-        drop(unsafe { records.reservation_at(place(address)) });
+        unsafe { records.discard_at(place(address)) };
     }
 }

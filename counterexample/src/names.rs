@@ -20,6 +20,7 @@ pub(crate) fn name(field: Field) -> &'static str {
     match field {
         Field::EnqueuePosition => "enqueue position",
         Field::Seen => "seen",
+        Field::Reserved => "reserved",
         Field::DequeuePosition => "dequeue position",
         Field::Position => "position",
         Field::Ring => "ring",
@@ -230,10 +231,12 @@ mod tests {
             if structure == "records" {
                 // Two positions of a lane, and its words, by what is done to them.
                 let expected = match (operation, access) {
+                    ("init" | "attach", _) => "memory",
                     ("inspect", "load_position") => "position",
                     ("reserve", "load_position") | (_, "publish" | "load_published") => "enqueue position",
                     (_, "load_consumed" | "free_words") => "dequeue position",
                     (_, "read_seen" | "write_seen") => "seen",
+                    (_, "read_reserved" | "write_reserved") => "reserved",
                     (_, access) if access.starts_with("write_") || access.starts_with("read_") => "data",
                     _ => "owner",
                 };

@@ -87,6 +87,7 @@ const struct row arenaq_header_layout[] = {
 	FIELD(arenaq_lane, owner),
 	FIELD(arenaq_lane, published),
 	FIELD(arenaq_lane, seen),
+	FIELD(arenaq_lane, reserved),
 	FIELD(arenaq_lane, consumed),
 	FIELD(arenaq_lane, consumer),
 	SIZE(arenaq_lane),

@@ -8,7 +8,7 @@ use crate::platform::{Plain, Platform, Word};
 
 /// What is shared of a lane but for its words.
 ///
-/// Layout: `owner` 0x00, `published` 0x08, `seen` 0x10, `consumed` 0x40, `consumer` 0x48; 128 bytes, a line for the
+/// Layout: `owner` 0x00, `published` 0x08, `seen` 0x10, `reserved` 0x18, `consumed` 0x40, `consumer` 0x48; 128 bytes, a line for the
 /// producers and one for the consumer. All zero is an empty lane that nobody has.
 #[repr(C, align(64))]
 pub struct Lane<P: Platform> {
@@ -18,6 +18,8 @@ pub struct Lane<P: Platform> {
     pub(crate) published: P::Word,
     /// What `consumed` was when an owner looked last. The owner's alone.
     pub(crate) seen: P::Plain<u64>,
+    /// What will be published next, where an owner keeps it that cannot keep a reservation. The owner's alone.
+    pub(crate) reserved: P::Plain<u64>,
     pub(crate) back: Back<P>,
 }
 
@@ -30,7 +32,7 @@ pub(crate) struct Back<P: Platform> {
     pub(crate) consumer: P::Word,
 }
 
-// SAFETY: atomic words, but for `seen`, which only the owner touches: the one thread that has swapped `owner` from 0
+// SAFETY: atomic words, but for `seen` and `reserved`, which only the owner touches: the one thread that has swapped `owner` from 0
 // (acquire) and has not stored 0 there (release).
 unsafe impl<P: Platform> Sync for Lane<P> {}
 // SAFETY: as above; nothing in it is tied to a thread.
@@ -49,6 +51,7 @@ impl<P: Platform> Lane<P> {
             owner: P::Word::new(0),
             published: P::Word::new(position),
             seen: P::Plain::new(position),
+            reserved: P::Plain::new(position),
             back: Back { consumed: P::Word::new(position), consumer: P::Word::new(0) },
         }
     }

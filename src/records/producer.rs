@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{HEADER, LANES, LaneRing, PADDING, RECORD, Records, site, words};
+use super::{HEADER, LANES, Lane, LaneRing, PADDING, RECORD, Records, site, words};
 use crate::platform::{Plain, Platform, Stride};
 use crate::status::PushError;
 
@@ -49,45 +49,55 @@ impl<'a, P: Platform> Records<'a, P> {
     /// The caller owns it, by [`OwnedLane::into_number`], and asks for it once.
     #[inline(always)]
     pub unsafe fn lane_of_number(&self, number: usize) -> Option<OwnedLane<'a, P>> {
-        let (shard, lane) = (number / LANES, number % LANES);
-        if shard >= self.geometry.shards() || lane >= self.geometry.lanes_each() {
-            return None;
-        }
-        Some(OwnedLane { ring: self.ring(shard, lane), number })
+        self.lane_at(number)?;
+        Some(OwnedLane { ring: self.ring(number / LANES, number % LANES), number })
     }
 
-    /// The reservation whose bytes begin there. `None` if its header is damaged; the lane that it names is given up then, if there
-    /// is one.
+    /// Publishes the record whose bytes begin there, with its stamp, and gives its lane up. False if the lane's number, which
+    /// stands before the record, is damaged: its lane is lost then.
     ///
     /// # Safety
     ///
-    /// `place` is what [`Reservation::into_place`] has returned, of these records, and the caller asks for it once.
+    /// `place` is what [`Reservation::into_place`] has returned, of these records, and is neither committed nor discarded yet.
     #[inline(always)]
-    pub unsafe fn reservation_at(&self, place: *mut P::Plain<u64>) -> Option<Reservation<'a, P>> {
-        let bytes = self.stride.bytes::<P::Plain<u64>>();
-        // SAFETY: the header's two words lie before the record's bytes, in the same ring, and are the caller's until they are
-        // published.
-        let (header, number) = unsafe {
-            let header = place.byte_sub(2 * bytes);
-            let number = (*place.byte_sub(bytes)).read(&site::READ_RESERVED);
-            (header, number)
-        };
-        // SAFETY: the lane is the caller's as long as its reservation is.
-        let lane = unsafe { self.lane_of_number(number as usize) }?;
-        // SAFETY: as above.
-        let size = unsafe { (*header).read(&site::READ_RESERVED) } ^ RECORD;
-        if size > self.geometry.largest() {
-            return None;
+    pub unsafe fn commit_at(&self, place: *mut P::Plain<u64>, stamp: u64) -> bool {
+        // SAFETY: passed on to the caller.
+        let Some((lane, before)) = (unsafe { self.reserved_at(place) }) else { return false };
+        // SAFETY: the record is the caller's, its header is written, and the lane is ours until it is given up.
+        unsafe {
+            before.write(stamp, &site::WRITE_HEADER);
+            lane.publish(lane.reserved.read(&site::READ_RESERVED));
+            lane.give_up();
         }
-        let ring = lane.into_ring();
-        let index = header.addr().wrapping_sub(ring.first.addr()) / bytes;
-        let published = ring.lane.position();
-        // The record lies behind what is published, or behind the padding that follows.
-        let padding = (index as u64).wrapping_sub(published) & ring.mask;
-        let position = published.wrapping_add(padding);
-        let reservation = Reservation { ring, position, size, number: number as usize };
-        let fits = words(size) <= ring.before_end(position) && reservation.place() == place;
-        fits.then_some(reservation)
+        true
+    }
+
+    /// Gives the lane up of the record whose bytes begin there, of which nothing was seen. False as there.
+    ///
+    /// # Safety
+    ///
+    /// As [`commit_at`](Self::commit_at).
+    #[inline(always)]
+    pub unsafe fn discard_at(&self, place: *mut P::Plain<u64>) -> bool {
+        // SAFETY: passed on to the caller.
+        let Some((lane, _)) = (unsafe { self.reserved_at(place) }) else { return false };
+        // SAFETY: the lane is ours by the caller's promise.
+        unsafe { lane.give_up() };
+        true
+    }
+
+    /// The lane of a reservation that was left at its place, and the word before the record.
+    ///
+    /// # Safety
+    ///
+    /// As [`commit_at`](Self::commit_at).
+    #[inline(always)]
+    unsafe fn reserved_at(&self, place: *mut P::Plain<u64>) -> Option<(&'a Lane<P>, &'a P::Plain<u64>)> {
+        // SAFETY: the header lies before the record's bytes, in the same ring, and is the caller's until it is published.
+        let before = unsafe { &*place.byte_sub(self.stride.bytes::<P::Plain<u64>>()) };
+        // SAFETY: as above.
+        let number = unsafe { before.read(&site::READ_LANE) };
+        Some((self.lane_at(number as usize)?, before))
     }
 
     /// Pushes a record of words: [`reserve`](Self::reserve), and [commits](Reservation::commit) what `data` has.
@@ -234,20 +244,24 @@ impl<P: Platform> Reservation<'_, P> {
     /// Where the record's bytes begin: as many as it has, and those that fill the last word, in a row.
     #[inline(always)]
     pub fn place(&self) -> *mut P::Plain<u64> {
-        let index = self.position.wrapping_add(HEADER) & self.ring.mask;
-        // SAFETY: the index is below the number of the ring's words.
-        unsafe { self.ring.stride.element(self.ring.first, index as usize) }
+        let LaneRing { first, mask, stride, .. } = self.ring;
+        // Behind the last word of the header, which lies in the ring; an empty record may end where the ring does.
+        let index = (self.position.wrapping_add(HEADER - 1) & mask) + 1;
+        // SAFETY: the index is no more than the number of the ring's words.
+        unsafe { stride.element(first, index as usize) }
     }
 
-    /// The reservation stays the caller's, who remembers the place; see [`Records::reservation_at`]. Size and lane stand in the
-    /// record's header meanwhile.
+    /// The reservation stays the caller's, who remembers the place; see [`Records::commit_at`]. The lane's number stands before
+    /// the record meanwhile.
     #[inline(always)]
     pub fn into_place(self) -> *mut P::Plain<u64> {
-        let (place, position) = (self.place(), self.position);
-        // SAFETY: the words from the position on were free, and are ours until they are published.
+        let Reservation { ring, position, number, .. } = self;
+        let place = self.place();
+        // SAFETY: the words from the position on were free, and are ours until they are published, and so is the lane.
         unsafe {
-            self.ring.word(position).write(RECORD | self.size, &site::WRITE_HEADER);
-            self.ring.word(position.wrapping_add(1)).write(self.number as u64, &site::WRITE_HEADER);
+            ring.word(position).write(RECORD | self.size, &site::WRITE_HEADER);
+            ring.word(position.wrapping_add(1)).write(number as u64, &site::WRITE_HEADER);
+            ring.lane.reserved.write(position.wrapping_add(words(self.size)), &site::WRITE_RESERVED);
         }
         core::mem::forget(self);
         place

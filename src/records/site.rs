@@ -38,10 +38,18 @@ sites! {
     WRITE_HEADER: Write = Site::write("records.commit.write_header")
         .of(Field::Data)
         .why("the words behind the position are the owner's until they are published");
-    /// Size and lane of a record that is reserved, where its producer has left them.
-    READ_RESERVED: Read = Site::read("records.commit.read_header")
+    /// Which lane a record is reserved in, where its producer has left it.
+    READ_LANE: Read = Site::read("records.commit.read_lane")
         .of(Field::Data)
         .why("the words behind the position are the owner's until they are published");
+    /// Where the next owner goes on if the record is published.
+    WRITE_RESERVED: Write = Site::write("records.reserve.write_reserved")
+        .of(Field::Reserved)
+        .why("the owner's alone");
+    /// The same, when it is published.
+    READ_RESERVED: Read = Site::read("records.commit.read_reserved")
+        .of(Field::Reserved)
+        .why("the owner's alone");
     /// The record can be seen.
     PUBLISH: Store = Site::store(Release, "records.commit.publish")
         .of(Field::EnqueuePosition)

@@ -300,10 +300,8 @@ impl Ends for Logging<'_> {
                 let Ok(reservation) = records.reserve(random.u64(..=largest)) else { return };
                 let place = reservation.into_place();
                 damage.strike_now_and_then(2);
-                // SAFETY: it is the reservation of this thread, made above.
-                if let Some(reservation) = unsafe { records.reservation_at(place) } {
-                    reservation.commit(1);
-                }
+                // SAFETY: it is the reservation of this thread, made above, once.
+                used(unsafe { records.commit_at(place, 1) });
             }
             6 => used((records.bytes(), records.is_empty(), records.owners().count(), records.dropped())),
             7 => used((records.verify(), format!("{records:?}"))),

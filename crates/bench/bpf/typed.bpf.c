@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Pushes in a loop to queues with names, of elements of any type. Nothing is attached: userspace runs the programs, one of
+ * Pushes in a loop to queues with names, of elements of any type, and to records, built in place and in scratch memory. Nothing is attached: userspace runs the programs, one of
  * an object, and makes only that one's queue large.
  */
 #include "kernel.h"
@@ -40,6 +40,32 @@ struct {
 		return arenaq_push(&mpsc_##bytes, &payload) != DS_SUCCESS;       \
 	}                                                                        \
                                                                                  \
+	ARENAQ_RECORDS(records_##bytes, 1 << 16, bytes);                         \
+                                                                                 \
+	static __always_inline _Bool in_place_##bytes(__u64 key, __u64 value)    \
+	{                                                                        \
+		__u64 __arena *words = arenaq_reserve(&records_##bytes, bytes);  \
+                                                                                 \
+		if (!words)                                                      \
+			return 1;                                                \
+		words[0] = value;                                                \
+		_Pragma("unroll") for (int word = 1; word < (bytes) / 8; word++) \
+			words[word] = key;                                       \
+		return arenaq_commit(&records_##bytes, words) != DS_SUCCESS;     \
+	}                                                                        \
+                                                                                 \
+	static __always_inline _Bool in_scratch_##bytes(__u64 key, __u64 value)  \
+	{                                                                        \
+		struct payload_##bytes *payload = arenaq_begin(&records_##bytes); \
+                                                                                 \
+		if (!payload)                                                    \
+			return 1;                                                \
+		fill_##bytes(payload, key, value);                               \
+		return arenaq_submit(&records_##bytes, payload, bytes) != DS_SUCCESS; \
+	}                                                                        \
+                                                                                 \
+	PROGRAM(push_records_##bytes, in_place_##bytes(key, value))              \
+	PROGRAM(push_scratch_##bytes, in_scratch_##bytes(key, value))            \
 	PROGRAM(push_mpmc_##bytes, to_mpmc_##bytes(key, value))                  \
 	PROGRAM(push_mpsc_##bytes, to_mpsc_##bytes(key, value))
 

@@ -18,7 +18,7 @@ use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffe
 use rustix::time::{ClockId, clock_gettime};
 
 use super::object::{Loaded, MapSize, Mapped, Program, Run};
-use super::typed::{Drain, Typed};
+use super::typed::{Drain, RECORDS, SCRATCH, Typed};
 use crate::results::Role;
 
 /// How events travel.
@@ -36,6 +36,10 @@ pub enum Via {
     MpmcTyped,
     /// The unbounded queue with a name: `ARENAQ_MPSC` and `arenaq_push`.
     MpscTyped,
+    /// Records with a name, built in place: `ARENAQ_RECORDS`, `arenaq_reserve` and `arenaq_commit`.
+    Records,
+    /// The same, built in scratch memory and copied: `arenaq_begin` and `arenaq_submit`.
+    RecordsScratch,
     /// The bounded queue, whose consumer may sleep.
     MpmcNotify,
     /// The unbounded queue, whose consumer may sleep.
@@ -64,6 +68,8 @@ impl Via {
             Via::MpscUncounted => "mpsc-uncounted",
             Via::MpmcTyped => "mpmc-typed",
             Via::MpscTyped => "mpsc-typed",
+            Via::Records => "records",
+            Via::RecordsScratch => "records-scratch",
             Via::MpmcNotify => "mpmc-notify",
             Via::MpscNotify => "mpsc-notify",
             Via::RingbufReserve => "ringbuf-reserve",
@@ -84,6 +90,8 @@ impl Via {
             | Via::MpscUncounted
             | Via::MpmcTyped
             | Via::MpscTyped
+            | Via::Records
+            | Via::RecordsScratch
             | Via::MpmcNotify
             | Via::MpscNotify => Role::Ours,
             // Ring buffer and queue map take a spin lock; the perf buffer is the CPU's own.
@@ -103,6 +111,8 @@ impl Via {
         match self {
             Via::MpmcTyped => Some("mpmc"),
             Via::MpscTyped => Some("mpsc"),
+            Via::Records => Some(RECORDS),
+            Via::RecordsScratch => Some(SCRATCH),
             _ => None,
         }
     }
@@ -115,6 +125,8 @@ impl Via {
             Via::MpscUncounted => "push_mpsc_uncounted".to_owned(),
             Via::MpmcTyped => Typed::program("mpmc", payload),
             Via::MpscTyped => Typed::program("mpsc", payload),
+            Via::Records => Typed::program(RECORDS, payload),
+            Via::RecordsScratch => Typed::program(SCRATCH, payload),
             Via::MpmcNotify => "push_mpmc_notify".to_owned(),
             Via::MpscNotify => "push_mpsc_notify".to_owned(),
             Via::EmptyLoop => "empty_loop".to_owned(),
@@ -143,7 +155,12 @@ impl Via {
             Via::PerfOutput => size("perf", 0, None),
             Via::QueueMap => size("queue", capacity, Some(payload as u32)),
             // The arena's size follows from the queues that it has.
-            Via::MpmcTyped | Via::MpscTyped | Via::EmptyLoop | Via::LockedRmw => Vec::new(),
+            Via::MpmcTyped
+            | Via::MpscTyped
+            | Via::Records
+            | Via::RecordsScratch
+            | Via::EmptyLoop
+            | Via::LockedRmw => Vec::new(),
         }
     }
 }
@@ -254,7 +271,9 @@ impl Channel {
             Via::Mpsc | Via::MpscNotify => Source::Mpsc(self.arena()?.mpsc_consumer(QUEUE)?),
             Via::MpmcUncounted => Source::MpmcUncounted(self.arena()?.mpmc(QUEUE)?),
             Via::MpscUncounted => Source::MpscUncounted(self.arena()?.mpsc_consumer(QUEUE)?),
-            Via::MpmcTyped | Via::MpscTyped => Source::Typed(self.typed()?.consumer(&self.loaded)?),
+            Via::MpmcTyped | Via::MpscTyped | Via::Records | Via::RecordsScratch => {
+                Source::Typed(self.typed()?.consumer(&self.loaded)?)
+            }
             Via::RingbufReserve | Via::RingbufOutput => Source::Ring(self.ring(Rc::clone(&seen))?),
             Via::PerfOutput => Source::Perf(self.perf(Rc::clone(&seen))?),
             Via::QueueMap => Source::Map(self.loaded.map("queue")?),

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use arenaq::PopError;
 use arenaq::arena::Consumer;
 use arenaq_bpf_build::Instructions;
-use arenaq_libbpf::Queues;
+use arenaq_libbpf::{Queues, RecordReceiver};
 use libbpf_rs::{ObjectBuilder, OpenObject};
 
 use super::channel::Seen;
@@ -17,6 +17,18 @@ pub(super) struct Typed {
     queues: Queues,
     queue: String,
     payload: usize,
+    is_records: bool,
+}
+
+/// Records that are built in place.
+pub(super) const RECORDS: &str = "records";
+/// The same, built in scratch memory and copied.
+pub(super) const SCRATCH: &str = "scratch";
+
+/// How large a shard is whose first lane, which has half of it, has room for so many records.
+fn shard_bytes(payload: usize, records: u64) -> u64 {
+    const HEADER: u64 = 16;
+    2 * (records * (payload as u64 + HEADER)).next_power_of_two()
 }
 
 impl Typed {
@@ -26,13 +38,15 @@ impl Typed {
     ///
     /// If the kernel refuses, or there is no such queue.
     pub(super) fn load(kind: &str, payload: usize, capacity: u64) -> anyhow::Result<(Loaded, Typed)> {
-        let queue = format!("{kind}_{payload}");
+        // Those that are built in scratch memory go to the same records.
+        let is_records = matches!(kind, RECORDS | SCRATCH);
+        let queue = format!("{}_{payload}", if is_records { RECORDS } else { kind });
         let program = Typed::program(kind, payload);
         let mut queues = Queues::of(&open(Instructions::AcquireRelease, &program)?)?;
-        queues.set_capacity(&queue, capacity)?;
+        queues.set_capacity(&queue, if is_records { shard_bytes(payload, capacity) } else { capacity })?;
         let loaded = Loaded::by(&program, |instructions| Ok(queues.load(open(instructions, &program)?)?))?;
         queues.create(loaded.object())?;
-        Ok((loaded, Typed { queues, queue, payload }))
+        Ok((loaded, Typed { queues, queue, payload, is_records }))
     }
 
     /// The name of the program.
@@ -46,6 +60,9 @@ impl Typed {
     ///
     /// If somebody else has it.
     pub(super) fn consumer<'a>(&self, loaded: &'a Loaded) -> anyhow::Result<Box<dyn Drain + 'a>> {
+        if self.is_records {
+            return Ok(Box::new(self.queues.records(loaded.object(), &self.queue, None)?));
+        }
         let arena = self.queues.attach(loaded.object()).context("the arena of the queues with names")?;
         Ok(match self.payload {
             8 => Box::new(arena.consumer::<[u64; 1]>(&self.queue)?),
@@ -66,6 +83,19 @@ pub(super) trait Drain {
 impl<T: Element> Drain for Consumer<'_, T> {
     fn drain(&mut self, limit: u64, seen: &Seen) -> Result<u64, PopError> {
         Consumer::drain(self, limit, |element| seen.take(element.serial()))
+    }
+}
+
+impl<K> Drain for RecordReceiver<K> {
+    fn drain(&mut self, limit: u64, seen: &Seen) -> Result<u64, PopError> {
+        let drained = RecordReceiver::drain(self, limit, |record| {
+            seen.take(record.words().next().unwrap_or_default());
+        });
+        match drained {
+            Ok(0) => Err(PopError::Empty),
+            Ok(drained) => Ok(drained),
+            Err(_) => Err(PopError::Corrupt),
+        }
     }
 }
 
