@@ -173,8 +173,9 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
 #undef FROM
 
 /*
- * A record, whose size is known only at run time, in blocks of 64 bytes and what is left: the verifier walks the loop once, for it
- * sees no number in it, and a word at a time would take several times as long.
+ * A record, whose size is known only at run time: in blocks of 64 bytes, for a word at a time takes several times as long, and the
+ * last words one by one, for each branch on a bit of the size would double what the verifier walks. It walks a loop once, as it sees
+ * no number in it.
  *
  * The place in the record is hidden from LLVM before it is compared, so that the comparison is of the register that is added to
  * the pointer: that is how the verifier knows that the access is within the value.
@@ -207,13 +208,12 @@ __attribute__((always_inline)) _Bool arenaq_copy_record(__u64 to, const void *fr
 			COPY_BLOCK(8);
 		}
 	}
-	if (most >= 32 && whole & 32)
-		COPY_BLOCK(4);
-	if (most >= 16 && whole & 16)
-		COPY_BLOCK(2);
-	if (most >= 8 && whole & 8)
+	while (done < whole) {
+		if (!arenaq_can_loop())
+			return 0;
 		COPY_BLOCK(1);
-	return done == whole;
+	}
+	return 1;
 }
 
 /*

@@ -204,3 +204,45 @@ int strings(struct strings *args)
 	arenaq_notify(&small);
 	return 0;
 }
+
+/* What one record costs the verifier: built in scratch memory with a string, and in place. */
+SEC("raw_tp/sys_enter")
+int one_submit(void *context)
+{
+	struct small *e = arenaq_begin(&small);
+	__u64 size;
+
+	if (!e)
+		return 0;
+	e->number = bpf_ktime_get_ns();
+	size = arenaq_append_str(&small, e, sizeof(*e), bpf_probe_read_kernel_str, context);
+	arenaq_submit(&small, e, size);
+	return 0;
+}
+
+SEC("raw_tp/sys_enter")
+int one_large_submit(void *context)
+{
+	__u64 *e = arenaq_begin(&log);
+	__u64 size;
+
+	if (!e)
+		return 0;
+	*e = bpf_ktime_get_ns();
+	size = arenaq_append_str(&log, e, sizeof(*e), bpf_probe_read_kernel_str, context);
+	arenaq_submit(&log, e, size);
+	return 0;
+}
+
+SEC("raw_tp/sys_enter")
+int one_commit(void *context)
+{
+	__u64 __arena *p = arenaq_reserve(&log, 64);
+
+	if (!p)
+		return 0;
+	p[0] = bpf_ktime_get_ns();
+	p[7] = 0;
+	arenaq_commit(&log, p);
+	return 0;
+}

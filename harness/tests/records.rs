@@ -9,9 +9,9 @@ use std::time::Duration;
 use arenaq::bytemuck::{Pod, Zeroable};
 use arenaq::platform::Native;
 use arenaq::records::Record;
-use arenaq_harness::Instructions;
+use arenaq_harness::{Instructions, verifier};
 use arenaq_libbpf::{Loaded, Queues, program};
-use libbpf_rs::ObjectBuilder;
+use libbpf_rs::{ObjectBuilder, OpenObject};
 use support::{kernel, objects};
 
 #[repr(C)]
@@ -41,13 +41,17 @@ struct Strings {
     size: u64,
 }
 
-fn load(instructions: Instructions) -> Loaded {
+fn open(instructions: Instructions) -> libbpf_rs::Result<OpenObject> {
     let object: &[u8] = match instructions {
         Instructions::AcquireRelease => include_bytes!(env!("ARENAQ_RECORDS_ACQUIRE_RELEASE")),
         Instructions::Tso => include_bytes!(env!("ARENAQ_RECORDS_TSO")),
         Instructions::FullBarrier => include_bytes!(env!("ARENAQ_RECORDS_FULL_BARRIER")),
     };
-    let open = ObjectBuilder::default().open_memory(object).expect("it was compiled");
+    ObjectBuilder::default().open_memory(object)
+}
+
+fn load(instructions: Instructions) -> Loaded {
+    let open = open(instructions).expect("it was compiled");
     Loaded::load(open).unwrap_or_else(|error| panic!("{}: {error}", instructions.name()))
 }
 
@@ -211,8 +215,27 @@ fn each_shard_has_one_consumer() {
     assert!(other.contains("no queue `logs`"), "{other}");
     let queue = loaded.receiver::<u64>("log").expect_err("it is no queue").to_string();
     assert!(!queue.is_empty());
-    let open = ObjectBuilder::default().open_memory(include_bytes!(env!("ARENAQ_RECORDS_TSO")));
-    let mut queues = Queues::of(&open.expect("it was compiled")).expect("it has queues");
+    let mut queues = Queues::of(&open(Instructions::Tso).expect("it was compiled")).expect("it has queues");
     let refused = queues.set_capacity("log", 1 << 12).expect_err("too small for its largest").to_string();
     assert!(refused.contains("131072 at least"), "{refused}");
+}
+
+#[test]
+fn one_record_costs_the_verifier_less_than_a_thousand_instructions() {
+    let Some(_guard) = kernel("costs of a record") else { return };
+    for instructions in objects() {
+        for program in ["one_submit", "one_large_submit", "one_commit"] {
+            match verifier::load_alone(|| open(instructions), program) {
+                verifier::Outcome::Accepted { verified_instructions, .. } => {
+                    println!("{} {program}: {verified_instructions}", instructions.name());
+                    assert!(
+                        verified_instructions < 1000,
+                        "{} {program}: {verified_instructions}",
+                        instructions.name()
+                    );
+                }
+                verifier::Outcome::Refused { error } => panic!("{} {program}: {error}", instructions.name()),
+            }
+        }
+    }
 }
