@@ -133,7 +133,7 @@ fn in_the_commands_words(error: &arenaq_libbpf::Error) -> String {
              smaller --capacity"
         ),
         Held { folder, queue: QueueKind::Mpsc, holders } => format!(
-            "{}: {holders} consumes from it, and an MPSC queue has one consumer. Wait for its end (`--wait 1h`), or end it",
+            "{}: {holders} consumes from it, and an MPSC queue has one consumer, as pinned records have. Wait for its end (`--wait 1h`), or end it",
             folder.display()
         ),
         Held { queue: QueueKind::Mpmc, .. } => format!("{error} (`--wait 1h`)"),

@@ -1,5 +1,6 @@
 //! What is in a pinned arena: each queue, how full it is, who consumes from it, and what stands still.
 
+mod lanes;
 mod process;
 mod text;
 
@@ -8,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use arenaq::arena::Front;
+use arenaq::structures::Kind;
 use arenaq_libbpf::pinned::Pinned;
 use libbpf_rs::btf::Btf;
 use serde::Serialize;
 
+pub use self::lanes::Lane;
+use self::lanes::{Since, owned};
 use self::process::Process;
 use crate::element;
 use crate::error::Error;
@@ -36,6 +40,7 @@ struct Before {
     consumed: u64,
     dropped: u64,
     standing: Option<(Front, Instant)>,
+    owned: Since,
     /// Since when no consumer has taken anything.
     untaken: Instant,
     stopped: BTreeMap<u32, Instant>,
@@ -59,22 +64,22 @@ pub struct Report {
 pub struct Queue {
     /// Its name.
     pub queue: String,
-    /// `MPMC` or `MPSC`.
+    /// `MPMC`, `MPSC` or `records`.
     pub kind: &'static str,
     /// What it carries, if a program's BTF says so.
     #[serde(rename = "type")]
     pub carries: Option<String>,
-    /// How many bytes an element has, rounded up to whole words.
+    /// How many bytes an element has, rounded up to whole words; of records, the largest.
     pub element_size: u64,
-    /// For how many elements it was made.
+    /// For how many elements it was made; of records, how many bytes all processors have together.
     pub capacity: u64,
-    /// How many are in it, or on their way; an MPSC queue's are counted while they move.
+    /// How many are in it, or on their way; an MPSC queue's are counted while they move. Of records, how many bytes.
     pub len: Option<u64>,
     /// Whether it has no room.
     pub full: bool,
     /// How many were consumed since it was pinned.
     pub consumed: u64,
-    /// What came in since the last look, a second.
+    /// What came in since the last look, a second; of records, which count bytes, it is not known.
     pub in_per_second: Option<u64>,
     /// What was consumed since the last look, a second.
     pub out_per_second: Option<u64>,
@@ -88,6 +93,8 @@ pub struct Queue {
     pub untaken_seconds: Option<f64>,
     /// What stands in the middle of an operation, and holds up everything behind it.
     pub stuck: Option<Stuck>,
+    /// The lanes of records that have an owner, which each may lose to producers.
+    pub lanes: Vec<Lane>,
 }
 
 /// A process that consumes.
@@ -156,10 +163,12 @@ impl Watch {
                 Some(before) => (since(consumed, before.consumed), since(dropped.total(), before.dropped)),
                 None => (None, None),
             };
-            let came = before.and_then(|before| {
+            let came = before.filter(|_| info.kind != Kind::Records).and_then(|before| {
                 let came = (look.len? + consumed).saturating_sub(before.len? + before.consumed);
                 rate(came, Some(now_since(before.at)))
             });
+            let since = before.map(|before| &before.owned);
+            let (lanes, owned) = owned(&arena, (&name, info.kind), since, now)?;
             let standing = match look.front {
                 Front::Pushing(_) | Front::Popping(_) => {
                     let known =
@@ -203,6 +212,7 @@ impl Watch {
                     who: if matches!(front, Front::Popping(_)) { "consumer" } else { "producer" },
                     seconds: seconds(since, now),
                 }),
+                lanes,
                 queue: name.clone(),
             });
             let seen = Before {
@@ -211,6 +221,7 @@ impl Watch {
                 consumed,
                 dropped: dropped.total(),
                 standing,
+                owned,
                 untaken,
                 stopped,
             };

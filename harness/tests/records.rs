@@ -6,13 +6,16 @@ use std::ffi::CString;
 use std::thread;
 use std::time::Duration;
 
+use arenaq::arena::Owner;
 use arenaq::bytemuck::{Pod, Zeroable};
 use arenaq::platform::Native;
 use arenaq::records::Record;
 use arenaq_harness::{Instructions, verifier};
 use arenaq_libbpf::{Loaded, Queues, program};
 use libbpf_rs::{ObjectBuilder, OpenObject};
-use support::{kernel, objects};
+use serde_json::Value;
+use support::bpffs::Bpffs;
+use support::{Outcome, arenaq, kernel, number, objects};
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
@@ -238,4 +241,58 @@ fn one_record_costs_the_verifier_less_than_a_thousand_instructions() {
             }
         }
     }
+}
+
+#[test]
+fn a_receiver_from_before_the_pin_has_the_right_to_consume_until_it_is_dropped() {
+    let Some(_guard) = kernel("records that are pinned while they are consumed") else { return };
+    let loaded = load(objects()[0]);
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("records");
+    let shown = folder.to_str().expect("it is text");
+    let consume = |more: &[&str]| {
+        let arguments = [&["consume", shown, "--json", "--queue", "log", "--until-empty"], more].concat();
+        Outcome::within(Duration::from_secs(60), &mut arenaq(&arguments))
+    };
+    let mut log = loaded.records("log").expect("nobody else consumes");
+    loaded.pin(&folder, &[]).expect("the receiver gets the lock");
+    assert_eq!(push(&loaded, "submit", 0, 10, 64).pushed, 10);
+    let refused = consume(&[]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(3), ""), "{refused:?}");
+    assert!(refused.stderr.contains("has one consumer, as pinned records have"), "{refused:?}");
+    assert_eq!(log.drain(4, |_| ()).expect("it is not damaged"), 4);
+    drop(log);
+
+    let next = consume(&["--events", "3"]);
+    assert_eq!((next.code, next.stdout.lines().count()), (Some(0), 4), "{next:?}");
+    // This process takes part again, under the same lock.
+    let mut log = loaded.records("log").expect("the other one has ended");
+    assert_eq!(consume(&[]).code, Some(3));
+    assert_eq!(log.drain(1, |_| ()).expect("it is not damaged"), 1);
+    drop(log);
+    let last = consume(&[]);
+    assert_eq!(last.code, Some(0), "{last:?}");
+    let account: Value =
+        serde_json::from_str(last.stdout.lines().last().expect("the account")).expect("JSON");
+    let account = &account["account"][0];
+    assert_eq!((number(account, "consumed"), number(account, "consumed_by_all")), (2, 10), "{account}");
+}
+
+#[test]
+fn records_that_somebody_consumes_without_the_lock_are_not_pinned_and_pinned_ones_are_not_consumed_so() {
+    let Some(_guard) = kernel("records without the lock") else { return };
+    let loaded = load(objects()[0]);
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("records");
+    let arena = loaded.arena().expect("it is not damaged");
+    let log = arena.records("log", Owner::ANONYMOUS).expect("they are there");
+    let consumer = log.consumer(0).expect("it is free");
+    let refused = loaded.pin(&folder, &[]).expect_err("a consumer that has no lock").to_string();
+    assert!(refused.contains("shard 0 of the records `log`: another one"), "{refused}");
+    assert!(!folder.exists(), "nothing stays pinned");
+    drop(consumer);
+    drop(loaded.records("log").expect("nobody has it"));
+    loaded.pin(&folder, &[]).expect("nobody consumes");
+    let taken = log.consumer(0).expect_err("the lock has it").owner;
+    assert_eq!(taken, Owner::LOCK.get().get());
 }

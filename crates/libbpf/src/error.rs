@@ -216,7 +216,7 @@ fn held(queue: QueueKind, holders: &str) -> String {
     match queue {
         QueueKind::Mpsc => {
             format!(
-                "{holders} consumes from it, and an MPSC queue has one consumer. Wait for its end, or end it"
+                "{holders} consumes from it, and an MPSC queue has one consumer, as pinned records have. Wait for its end, or end it"
             )
         }
         QueueKind::Mpmc => {

@@ -18,8 +18,10 @@ use crate::queue::{Named, QueueKind};
 use crate::queues::Queues;
 use crate::receiver::carried::Carried;
 use crate::receiver::doorbell::Doorbell;
+use crate::receiver::records::right::{NamedRecords, RecordEnds};
 use crate::receiver::records::{self, RecordReceiver};
 use crate::receiver::right::Ends;
+use crate::receiver::source::this_process;
 use crate::receiver::tally::Tally;
 use crate::receiver::{Keeper, Parts, Receiver};
 
@@ -64,8 +66,11 @@ struct Shared {
     object: Object,
     mapping: Mapping,
     queues: Vec<Named>,
-    /// Who consumes from each queue.
+    /// Who consumes from each queue, by its number in the arena.
     ends: Vec<Ends>,
+    records: Vec<NamedRecords>,
+    /// Who consumes them, by the same number.
+    record_ends: Vec<RecordEnds>,
     /// What was consumed.
     tally: OnceLock<Tally>,
 }
@@ -119,10 +124,15 @@ impl Loaded {
 
     /// The object and what it has mapped.
     fn over(object: Object, mapping: Mapping) -> Result<Loaded, Error> {
-        let queues = Named::all(&mapping.arena()?);
-        let ends = queues.iter().map(|_| Ends::default()).collect();
-        let tally = OnceLock::new();
-        Ok(Loaded(Arc::new(Shared { links: Mutex::default(), object, mapping, queues, ends, tally })))
+        let arena = mapping.arena()?;
+        let queues = Named::all(&arena);
+        let records = NamedRecords::all(&arena);
+        let all = queues.len() + records.len();
+        let ends = (0..all).map(|_| Ends::default()).collect();
+        let record_ends = (0..all).map(|_| RecordEnds::default()).collect();
+        let (links, tally) = (Mutex::default(), OnceLock::new());
+        drop(arena);
+        Ok(Loaded(Arc::new(Shared { links, object, mapping, queues, ends, records, record_ends, tally })))
     }
 
     /// The object.
@@ -173,7 +183,7 @@ impl Loaded {
         let shared: &'static Shared = unsafe { &*Arc::as_ptr(&kept) };
         let arena = shared.mapping.arena()?;
         let queue = Named::find(&shared.queues, name)?;
-        let (ends, tally) = (&shared.ends[queue.number], shared.tally()?.of(queue)?);
+        let (ends, tally) = (&shared.ends[queue.number], shared.tally()?.of(queue.number)?);
         let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(&shared.object)?);
         let (end, teller, right) = ends.acquire::<T>(arena, queue, tally)?;
         let parts = Parts { end, events, doorbell, known: Some((teller, right)) };
@@ -191,7 +201,8 @@ impl Loaded {
         self.receive_records(name, None)
     }
 
-    /// The same for some shards only: several receivers share them between them.
+    /// The same for some shards only: several receivers share them between them, unless the records are pinned, which have one
+    /// receiver at a time.
     ///
     /// # Errors
     ///
@@ -205,8 +216,14 @@ impl Loaded {
         // SAFETY: as in `receive`.
         let shared: &'static Shared = unsafe { &*Arc::as_ptr(&kept) };
         let arena = shared.mapping.arena()?;
-        let parts = records::Parts::of(&arena, name, Doorbell::of(&shared.object)?)?;
-        RecordReceiver::new(parts, name, shards, Keeper::new(kept))
+        let records = arena.records(name, this_process())?;
+        let named = NamedRecords::find(&shared.records, name)?;
+        let ends = &shared.record_ends[named.number];
+        let tally = shared.tally()?.of(named.number)?;
+        let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(&shared.object)?);
+        let (consumers, teller, right) = ends.acquire(records, name, shards, tally)?;
+        let parts = records::Parts { records, consumers, events, doorbell, known: Some((teller, right)) };
+        Ok(RecordReceiver::of(parts, Keeper::new(kept)))
     }
 
     /// What wakes consumers: the map `doorbell`, a ring buffer.
@@ -269,8 +286,11 @@ impl Loaded {
         }
         maps.push((TALLY, MapHandle::try_from(shared.tally()?.handle()).map_err(using(TALLY))?));
         let folder = Folder::make(folder)?;
+        let locks = shared.locks();
         Ends::pin(&shared.ends, &shared.queues, &folder, &arena, |folder| {
-            pin(folder, &shared.mapping, shared.queues.len(), &maps, &mut self.links())
+            RecordEnds::pin(&shared.record_ends, &shared.records, folder, &arena, |folder| {
+                pin(folder, &shared.mapping, locks, &maps, &mut self.links())
+            })
         })
     }
 }
@@ -280,12 +300,17 @@ impl Shared {
         self.object.maps().find(|map| map.name() == name)
     }
 
+    /// How many queues and records there are: each has a lock and a part of the tally.
+    fn locks(&self) -> usize {
+        self.queues.len() + self.records.len()
+    }
+
     /// What consumers that outlive this process, or take over from it, have counted.
     fn tally(&self) -> Result<&Tally, Error> {
         if let Some(tally) = self.tally.get() {
             return Ok(tally);
         }
-        let new = Tally::new(self.queues.len())?;
+        let new = Tally::new(self.locks())?;
         Ok(self.tally.get_or_init(|| new))
     }
 }

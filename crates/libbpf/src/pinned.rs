@@ -44,7 +44,10 @@ use crate::receiver::carried::{Carried, Recovered};
 use crate::receiver::doorbell::Doorbell;
 pub use crate::receiver::lock::Wait;
 use crate::receiver::lock::holder_ids;
+use crate::receiver::records::right::{NamedRecords, acquire as right_to_records};
+use crate::receiver::records::{self, RecordReceiver};
 use crate::receiver::right;
+use crate::receiver::source::this_process;
 pub use crate::receiver::tally::Count;
 use crate::receiver::tally::Tally;
 use crate::receiver::{Keeper, Parts, Receiver};
@@ -62,7 +65,8 @@ struct Attached {
     tally: Tally,
     mapping: Mapping,
     queues: Vec<Named>,
-    /// Where the lock of each queue is.
+    records: Vec<NamedRecords>,
+    /// Where the locks of the queues and of the records are, by their number in the arena.
     locks: Vec<Folder>,
 }
 
@@ -95,17 +99,20 @@ impl Pinned {
         let has_doorbell = record.is_map(DOORBELL);
         let doorbell = has_doorbell.then(|| open(&folder, DOORBELL, MapType::RingBuf)).transpose()?;
         let mapping = map(&folder, &record, &arena)?;
-        let queues = Named::all(&mapping.arena()?);
-        if record.queues != queues.len() as u64 {
+        let arena = mapping.arena()?;
+        let queues = Named::all(&arena);
+        let records = NamedRecords::all(&arena);
+        drop(arena);
+        let all = queues.len() + records.len();
+        if record.queues != all as u64 {
             return Err(folder.refusal(format!(
-                "the arena has {} queues and its record says {}: they do not belong together",
-                queues.len(),
+                "the arena has {all} queues and its record says {}: they do not belong together",
                 record.queues
             )));
         }
-        let tally = Tally::open(&folder, open(&folder, TALLY, MapType::Array)?, queues.len())?;
-        let locks = queues.iter().map(|queue| folder.lock(queue.number)).collect::<Result<_, _>>()?;
-        Ok(Pinned(Arc::new(Attached { folder, record, doorbell, tally, mapping, queues, locks })))
+        let tally = Tally::open(&folder, open(&folder, TALLY, MapType::Array)?, all)?;
+        let locks = (0..all).map(|number| folder.lock(number)).collect::<Result<_, _>>()?;
+        Ok(Pinned(Arc::new(Attached { folder, record, doorbell, tally, mapping, queues, records, locks })))
     }
 
     /// The queues. Consume with [`receiver`](Self::receiver), which excludes other processes.
@@ -127,23 +134,22 @@ impl Pinned {
         open(&self.0.folder, name, kind)
     }
 
-    /// What all consumers of a queue have been handed since it was made.
+    /// What all consumers of a queue have been handed since it was made, or of records since they were pinned.
     ///
     /// # Errors
     ///
     /// [`Error::Arena`] if there is no queue of that name.
     pub fn total(&self, queue: &str) -> Result<Count, Error> {
-        Ok(self.0.tally.of(Named::find(&self.0.queues, queue)?)?.total())
+        Ok(self.0.tally.of(self.0.number_of(queue)?)?.total())
     }
 
-    /// The processes that consume from a queue, or wait for the right to, as `/proc/locks` shows them.
+    /// The processes that consume from a queue, or records, or wait for the right to, as `/proc/locks` shows them.
     ///
     /// # Errors
     ///
     /// [`Error::Arena`] if there is no queue of that name, [`Error::System`] if the folder cannot be looked at.
     pub fn consumers(&self, queue: &str) -> Result<Vec<u32>, Error> {
-        let queue = Named::find(&self.0.queues, queue)?;
-        let ids = holder_ids(&self.0.locks[queue.number])?;
+        let ids = holder_ids(&self.0.locks[self.0.number_of(queue)?])?;
         Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
     }
 
@@ -216,6 +222,38 @@ impl Pinned {
         Ok(Receiver::of(parts, Keeper::new(Arc::clone(&self.0))))
     }
 
+    /// The consuming end of the records of that name: of all their shards, with the right to consume, which one has at a time. It
+    /// keeps the arena mapped, so it may go to any thread.
+    ///
+    /// A record leaves its lane when it was handed over, so the records that a consumer has left that died come to the next one,
+    /// and one of them, at most, for the second time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Held`] if another one has the right, [`Error::Pinned`] if the folder is gone, [`Error::Arena`] if there are no
+    /// such records; or as [`arena`](Self::arena).
+    pub fn records(&self, name: &str) -> Result<RecordReceiver, Error> {
+        self.records_within(name, Wait::none())
+    }
+
+    /// As [`records`](Self::records), and waits if another one has the right.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Pinned`] if the wait was interrupted.
+    pub fn records_within(&self, name: &str, wait: Wait<'_>) -> Result<RecordReceiver, Error> {
+        // SAFETY: as in `acquire`.
+        let attached: &'static Attached = unsafe { &*Arc::as_ptr(&self.0) };
+        let arena = attached.mapping.arena()?;
+        let records = arena.records(name, this_process())?;
+        let number = NamedRecords::find(&attached.records, name)?.number;
+        let (events, doorbell) = (arena.event_count_of(name).ok(), attached.doorbell()?);
+        let (lock, tally) = (&attached.locks[number], attached.tally.of(number)?);
+        let (consumers, teller, right) = right_to_records(lock, records, name, None, tally, wait)?;
+        let parts = records::Parts { records, consumers, events, doorbell, known: Some((teller, right)) };
+        Ok(RecordReceiver::of(parts, Keeper::new(Arc::clone(&self.0))))
+    }
+
     /// What a receiver is made of that keeps this.
     fn acquire<T: Carried + ?Sized>(
         &self,
@@ -229,11 +267,8 @@ impl Pinned {
         let attached: &'static Attached = unsafe { &*Arc::as_ptr(&self.0) };
         let arena = attached.mapping.arena()?;
         let queue = Named::find(&attached.queues, name)?;
-        let doorbell = match &attached.doorbell {
-            Some(map) => Doorbell::new(map)?,
-            None => Doorbell::silent()?,
-        };
-        let (events, tally) = (arena.event_count_of(name).ok(), attached.tally.of(queue)?);
+        let doorbell = attached.doorbell()?;
+        let (events, tally) = (arena.event_count_of(name).ok(), attached.tally.of(queue.number)?);
         let lock = &attached.locks[queue.number];
         let (end, teller, right) = right::acquire::<T>(lock, arena, queue, tally, wait, limit, recovered)?;
         Ok(Parts { end, events, doorbell, known: Some((teller, right)) })
@@ -257,6 +292,18 @@ impl Pinned {
         let receiver = Receiver::of(parts, PhantomData);
         let kind = Named::find(&self.0.queues, queue)?.kind;
         Ok(Consumer::new(receiver, &self.0.folder, kind))
+    }
+}
+
+impl Attached {
+    /// The number of the queue, or of the records, of a name.
+    fn number_of(&self, name: &str) -> Result<usize, Error> {
+        let records = NamedRecords::find(&self.records, name).map(|records| records.number);
+        Ok(records.or_else(|_| Named::find(&self.queues, name).map(|queue| queue.number))?)
+    }
+
+    fn doorbell(&self) -> Result<Doorbell, Error> {
+        self.doorbell.as_ref().map_or_else(Doorbell::silent, |map| Doorbell::new(map))
     }
 }
 

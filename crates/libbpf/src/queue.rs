@@ -53,16 +53,17 @@ pub struct Named {
     pub(crate) kind: QueueKind,
     /// Whether it maintains the seeds' counter.
     pub(crate) counted: bool,
-    /// Its number among the arena's queues of elements.
+    /// Its number among all queues of the arena.
     pub(crate) number: usize,
 }
 
 impl Named {
     /// All queues of elements in an arena.
     pub(crate) fn all(arena: &Arena<'_>) -> Vec<Named> {
-        let named = |QueueInfo { name, kind, counted, .. }| Some((name, QueueKind::of(kind)?, counted));
-        let queues = arena.queues().filter_map(named).enumerate();
-        queues.map(|(number, (name, kind, counted))| Named { name, kind, counted, number }).collect()
+        let named = |(number, QueueInfo { name, kind, counted, .. })| {
+            Some(Named { name, kind: QueueKind::of(kind)?, counted, number })
+        };
+        arena.queues().enumerate().filter_map(named).collect()
     }
 
     /// The one of a name.

@@ -23,7 +23,9 @@ use crate::error::Error;
 use crate::queue::Named;
 use crate::receiver::carried::Carried;
 use crate::receiver::doorbell::Doorbell;
+use crate::receiver::records::right::{consumers, shards_of};
 use crate::receiver::records::{self, RecordReceiver};
+use crate::receiver::source::this_process;
 use crate::receiver::{Parts, Receiver};
 use crate::refusal::load_object;
 
@@ -371,8 +373,13 @@ impl Queues {
     ) -> Result<RecordReceiver<&'o Object>, Error> {
         // SAFETY: as in `receive`.
         let kept: &'static Object = unsafe { &*ptr::from_ref(object) };
-        let parts = records::Parts::of(&self.attach(kept)?, name, Doorbell::of(object)?)?;
-        RecordReceiver::new(parts, name, shards, object)
+        let arena = self.attach(kept)?;
+        let records = arena.records(name, this_process())?;
+        let shards = shards_of(&records, name, shards)?;
+        let consumers = consumers(&records, name, shards)?;
+        let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(object)?);
+        let parts = records::Parts { records, consumers, events, doorbell, known: None };
+        Ok(RecordReceiver::of(parts, object))
     }
 
     fn header(&self, data: &Data<'_>) -> Result<usize, Error> {

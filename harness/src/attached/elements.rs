@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arenaq::structures::Kind;
 use arenaq_libbpf::pinned::{Pinned, Wait};
 use libbpf_rs::MapType;
 use libbpf_rs::btf::Btf;
@@ -41,13 +42,13 @@ pub struct Options {
 pub struct Account {
     /// The queue.
     pub queue: String,
-    /// `MPMC` or `MPSC`.
+    /// `MPMC`, `MPSC` or `records`.
     pub kind: &'static str,
     /// What this consumer was handed.
     pub consumed: u64,
     /// What all consumers were handed since the pin.
     pub consumed_by_all: u64,
-    /// What is in the queue, unless it moves too fast.
+    /// What is in the queue, unless it moves too fast; of records, in bytes.
     pub left: Option<u64>,
     /// What has found no room, by the reason.
     pub dropped: Drops,
@@ -56,8 +57,11 @@ pub struct Account {
 impl std::fmt::Display for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Account { queue, kind, consumed, consumed_by_all, left, dropped } = self;
-        write!(f, "{kind} queue {queue}: {consumed} consumed, {consumed_by_all} by all, ")?;
+        let of_records = *kind == Kind::Records.name();
+        let what = if of_records { "" } else { " queue" };
+        write!(f, "{kind}{what} {queue}: {consumed} consumed, {consumed_by_all} by all, ")?;
         match left {
+            Some(left) if of_records => write!(f, "{left} bytes left, ")?,
             Some(left) => write!(f, "{left} left, ")?,
             None => f.write_str("? left, ")?,
         }
@@ -93,12 +97,18 @@ pub fn consume(
     for info in arena.queues() {
         let name = info.name.as_str();
         if options.queues.is_empty() || options.queues.iter().any(|wanted| wanted == name) {
+            let wait = Wait { longest: options.wait, interrupted };
+            if info.kind == Kind::Records {
+                let shape = btf.as_ref().map_or(Shape::Unknown, |btf| element::record(btf, name));
+                let stream = Stream::of_records(name.to_owned(), shape);
+                taps.push(Tap::new(stream, info.capacity, pinned.records_within(name, wait)?, 0));
+                continue;
+            }
             let shape = btf.as_ref().and_then(|btf| element::element(btf, name));
             let mut stream = Stream::new(
                 name.to_owned(),
                 shape.unwrap_or(Shape::Opaque { size: info.element.size as usize }),
             );
-            let wait = Wait { longest: options.wait, interrupted };
             // One makes room, if those that died have all slots.
             let limit = options.events.map_or(1, |events| events.saturating_sub(recovered).min(1));
             let (before, mut printed) = (recovered, Ok(()));

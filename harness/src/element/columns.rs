@@ -151,6 +151,7 @@ fn fill<'e>(shape: &'e Shape, element: Option<Element<'e>>, cell: &mut dyn FnMut
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Tagged;
     use super::super::shape::{Field, Shape};
     use super::Columns;
 
@@ -176,5 +177,44 @@ mod tests {
         assert_eq!(plain.line(&plain.titles()), "value");
         let row = plain.row(&9u32.to_ne_bytes());
         assert_eq!(plain.line(&row), "    9");
+    }
+
+    #[test]
+    fn a_record_that_is_cut_anywhere_shows_what_it_has_and_leaves_the_rest_blank() {
+        let number = |size| Shape::Number { size, is_signed: false };
+        let field = |name: &str, offset: usize, shape| Field {
+            name: name.to_owned(),
+            offset: offset * 8,
+            bits: None,
+            shape,
+        };
+        let names = vec![(7, "A".to_owned()), (3, "B".to_owned())];
+        let tag = field("kind", 0, Shape::Enum { size: 4, is_signed: false, names });
+        let items = Shape::Array { each: Box::new(number(2)), size: 2, count: 2 };
+        let shape = Shape::Tagged(Box::new(Tagged {
+            tag: tag.clone(),
+            before: vec![tag],
+            choices: vec![
+                vec![field("x", 4, number(4)), field("text", 8, Shape::Strings)],
+                vec![field("items", 4, items), field("x", 8, number(8))],
+            ],
+            after: vec![],
+        }));
+        let mut columns = Columns::of_records(shape);
+        assert_eq!(columns.line(&columns.titles()), "kind  x  text  items");
+        let a: Vec<u8> = [&7u32.to_ne_bytes()[..], &5u32.to_ne_bytes(), b"a\0\0b\0\0"].concat();
+        let b: Vec<u8> =
+            [&3u32.to_ne_bytes()[..], &1u16.to_ne_bytes(), &2u16.to_ne_bytes(), &9u64.to_ne_bytes()].concat();
+        let mut rows = |bytes: &[u8]| -> Vec<String> {
+            let all = (0..=bytes.len()).map(|size| columns.row(&bytes[..size]).0.join("|"));
+            let mut rows: Vec<_> = all.collect();
+            rows.dedup();
+            rows
+        };
+        assert_eq!(rows(&a), ["|||", "A|||", "A|5||", "A|5|a|", "A|5|a  b|"]);
+        assert_eq!(rows(&b), ["|||", "B|||", "B|||[1]", "B|||[1 2]", "B|9||[1 2]"]);
+        let mut other = a.clone();
+        other[..4].copy_from_slice(&4u32.to_ne_bytes());
+        assert_eq!(rows(&other), ["|||", "4|||"], "no enumerator has that value");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Queue, Report};
+use arenaq::structures::Kind;
+
+use super::{Lane, Queue, Report};
 use crate::screen::{GOOD, LIMITED, Screen};
 
 /// A report, and where it is shown.
@@ -37,20 +39,27 @@ impl fmt::Display for Shown<'_> {
 
 impl Shown<'_> {
     fn queue(&self, f: &mut fmt::Formatter<'_>, queue: &Queue) -> fmt::Result {
-        let carries = queue.carries.as_deref().unwrap_or("elements");
-        let head = format!("{} {} of {carries} ({} bytes)", queue.kind, queue.queue, queue.element_size);
+        let of_records = queue.kind == Kind::Records.name();
+        let head = match (&queue.carries, of_records) {
+            (Some(carries), true) => {
+                format!("{} {} of {carries} ({} bytes at most)", queue.kind, queue.queue, queue.element_size)
+            }
+            (None, true) => format!("{} {} ({} bytes at most)", queue.kind, queue.queue, queue.element_size),
+            (carries, false) => {
+                let carries = carries.as_deref().unwrap_or("elements");
+                format!("{} {} of {carries} ({} bytes)", queue.kind, queue.queue, queue.element_size)
+            }
+        };
         write!(f, "\n\n{}", self.screen.behind(MARGIN, &head))?;
         self.line(f, &self.fill(queue))?;
         let per_second = |rate: Option<u64>| rate.map_or_else(|| "?".to_owned(), |rate| rate.to_string());
-        self.line(
-            f,
-            &format!(
-                "in {}/s, out {}/s, {} consumed",
-                per_second(queue.in_per_second),
-                per_second(queue.out_per_second),
-                queue.consumed
-            ),
-        )?;
+        let (out, consumed) = (per_second(queue.out_per_second), queue.consumed);
+        let flow = if of_records {
+            format!("out {out}/s, {consumed} consumed")
+        } else {
+            format!("in {}/s, out {out}/s, {consumed} consumed", per_second(queue.in_per_second))
+        };
+        self.line(f, &flow)?;
         match queue.dropped.total() {
             0 => self.line(f, "nothing dropped")?,
             total => {
@@ -68,6 +77,13 @@ impl Shown<'_> {
                 Some(seconds) => self.warn(f, &format!("{who} is STOPPED, {seconds} s"), true)?,
                 None => self.line(f, &who)?,
             }
+        }
+        for Lane { shard, lane, pid, seconds } in &queue.lanes {
+            let who = pid.map_or_else(|| "a program".to_owned(), |pid| format!("process {pid}"));
+            let text = format!(
+                "{who} has had lane {lane} of processor {shard} at each look for {seconds} s: begun and not ended"
+            );
+            self.warn(f, &text, false)?;
         }
         if let Some(stuck) = queue.stuck {
             let text = match stuck.who {
@@ -103,10 +119,11 @@ impl Shown<'_> {
     /// How full it is: as a bar, where there is room for one.
     fn fill(&self, queue: &Queue) -> String {
         let Queue { len, capacity, full, .. } = queue;
+        let unit = if queue.kind == Kind::Records.name() { " bytes" } else { "" };
         let Some(len) = len else { return format!("? of {capacity}, too busy to be counted") };
         let share = len.saturating_mul(100).checked_div(*capacity).unwrap_or(0).min(100);
         let word = if *full { " FULL" } else { "" };
-        let said = format!("{len} of {capacity} ({share} %){word}");
+        let said = format!("{len} of {capacity}{unit} ({share} %){word}");
         let cells = self.screen.columns_or(80).saturating_sub(MARGIN + said.len() + 3).min(30);
         let said = if *full { self.screen.alarm(&said) } else { said };
         if cells < 5 {
@@ -120,7 +137,7 @@ impl Shown<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Consumer, Queue, Report, Stuck};
+    use super::super::{Consumer, Lane, Queue, Report, Stuck};
     use crate::screen::{Screen, longest_line};
     use crate::taps::Drops;
 
@@ -141,6 +158,7 @@ mod tests {
             consumers: vec![Consumer { pid: 4_000_000, name: "arenaq".to_owned(), stopped_seconds: None }],
             untaken_seconds: None,
             stuck: None,
+            lanes: vec![],
         };
         let bad = Queue {
             queue: "a_queue_with_a_name_of_forty_characters".to_owned(),
@@ -152,12 +170,19 @@ mod tests {
             stuck: Some(Stuck { who: "producer", seconds: 4.2 }),
             ..good.clone()
         };
+        let log = Queue {
+            queue: "log".to_owned(),
+            kind: "records",
+            in_per_second: None,
+            lanes: vec![Lane { shard: 1, lane: 0, pid: None, seconds: 3.4 }],
+            ..good.clone()
+        };
         let left = Queue { consumers: vec![], len: None, in_per_second: None, ..good.clone() };
         Report {
             folder: "/sys/fs/bpf/opens".into(),
             programs: 1,
             removed: false,
-            queues: vec![good, bad, left],
+            queues: vec![good, bad, log, left],
         }
     }
 
@@ -171,6 +196,9 @@ mod tests {
             }
         }
         let text = report().on(Screen::NONE).to_string();
+        assert!(text.contains("\nrecords log of struct event (304 bytes at most)\n"), "{text}");
+        assert!(text.contains("8000 of 16384 bytes (48 %)"), "{text}");
+        assert!(text.contains("a program has had lane 0 of processor 1 at each look for 3.4 s"), "{text}");
         assert!(text.contains("\n  consumer 77 (stopped) is STOPPED, 12.3 s\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }

@@ -12,11 +12,14 @@ use serde_json::Value;
 
 use super::load::{EVERYTHING, load, place, plant_tree, truth};
 use super::place::{OPENSNOOP, Place};
+use super::records::{HEAD, opens};
 use crate::support::bpffs::Bpffs;
 use crate::support::{Outcome, kernel, number};
 
 /// How many elements the queue is made for.
 const CAPACITY: u64 = 64;
+/// How many bytes records have for each processor.
+const RECORD_BYTES: u64 = 1 << 19;
 
 /// An object that is pinned, and a command that waits until it may list a tree. Its opens go into the queue.
 struct Pinned {
@@ -30,26 +33,32 @@ struct Pinned {
 
 impl Pinned {
     fn new(test: &str) -> Option<Pinned> {
-        Pinned::of(OPENSNOOP, test)
+        Pinned::of(OPENSNOOP, (CAPACITY, 400), test)
+    }
+
+    /// Of the program with records, which have room for all.
+    fn records(test: &str) -> Option<Pinned> {
+        // More lines than a pipe has room for.
+        Pinned::of(&opens(), (RECORD_BYTES, 1200), test)
     }
 
     /// Of the program with a ring instead of a list.
     fn ring(test: &str) -> Option<Pinned> {
         let program = OPENSNOOP.replace("ARENAQ_MPSC(", "ARENAQ_MPMC(");
         assert_ne!(program, OPENSNOOP);
-        Pinned::of(&program, test)
+        Pinned::of(&program, (CAPACITY, 400), test)
     }
 
-    fn of(program: &str, test: &str) -> Option<Pinned> {
+    fn of(program: &str, (capacity, folders): (u64, usize), test: &str) -> Option<Pinned> {
         let place = place(program);
-        plant_tree(&place, 400);
+        plant_tree(&place, folders);
         let opens = truth(&place, &["ls", "-R", "tree"], test)?.len() as u64;
         let bpffs = Bpffs::mount();
         let folder = bpffs.path("opens");
         let mut lister = place.program("/bin/sh");
         lister.args(["-c", "read go; exec ls -R tree"]).env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
         let lister = lister.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
-        let (set, capacity) = (format!("tgid={}", lister.id()), format!("opens={CAPACITY}"));
+        let (set, capacity) = (format!("tgid={}", lister.id()), format!("opens={capacity}"));
         let arguments = ["--set", &set, "--capacity", &capacity, "--json", "--pin", text(&folder)];
         let outcome = Outcome::of(&mut load(&place, &arguments));
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -290,6 +299,126 @@ fn what_killed_consumers_of_a_ring_hold_the_next_one_prints_even_if_they_have_al
     let different: std::collections::BTreeSet<_> = times.collect();
     assert_eq!(different.len() as u64, CAPACITY, "each once: {next:?}");
     assert_eq!(pinned.stat()["consumers"], serde_json::json!([]));
+}
+
+/// A consumer of pinned records that writes into a pipe which nobody reads, until it has no more room; it is killed then.
+/// Returns what it has written.
+fn killed_with_a_full_pipe(pinned: &Pinned) -> Vec<String> {
+    let mut consumer = pinned.arenaq("consume", &["--json"]);
+    let mut consumer = consumer.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let consumed = || number(&pinned.stat(), "consumed");
+    let (mut before, mut now) = (0, consumed());
+    crate::support::wait_for("a full pipe", || {
+        (before, now) = (now, consumed());
+        now > 0 && now == before
+    });
+    consumer.kill().expect("it is ours");
+    let written = BufReader::new(consumer.stdout.take().expect("a pipe"));
+    let written = written.lines().map(|line| line.expect("text")).collect();
+    consumer.wait().expect("it is ours");
+    written
+}
+
+#[test]
+fn what_a_killed_consumer_of_records_has_left_the_next_one_prints_and_nothing_is_lost() {
+    let test = "records whose consumers are killed";
+    let Some(_guard) = kernel(test) else { return };
+    let Some(mut pinned) = Pinned::records(test) else { return };
+    let empty = pinned.stat();
+    assert_eq!(
+        (empty["kind"].as_str(), empty["type"].as_str()),
+        (Some("records"), Some("struct event")),
+        "{empty}"
+    );
+    assert_eq!((number(&empty, "len"), number(&empty, "capacity") % RECORD_BYTES), (0, 0), "{empty}");
+    pinned.list();
+    let full = pinned.stat();
+    assert!(number(&full, "len") > 64 * pinned.opens, "{full}");
+    assert_eq!((number(&full, "dropped.full"), &full["lanes"]), (0, &serde_json::json!([])), "{full}");
+
+    // One has the right at a time, and /proc/locks says who.
+    let (_reader, writer) = full_socket();
+    let mut stalled = pinned.arenaq("consume", &["--json"]);
+    let mut stalled = stalled.stdout(OwnedFd::from(writer)).stderr(Stdio::null()).spawn().expect("it starts");
+    crate::support::wait_for("the consumer", || {
+        pinned.stat()["consumers"][0]["pid"].as_u64() == Some(stalled.id().into())
+    });
+    let refused = pinned.run("consume", &["--json", "--until-empty"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(3), ""), "{refused:?}");
+    assert!(refused.stderr.contains("has one consumer, as pinned records have"), "{refused:?}");
+    stalled.kill().expect("it is ours");
+    stalled.wait().expect("it is ours");
+
+    let mut printed = killed_with_a_full_pipe(&pinned);
+    let some = pinned.run("consume", &["--json", "--events", "3"]);
+    assert_eq!((some.code, some.stdout.lines().count()), (Some(0), 4), "{some:?}");
+    printed.extend(some.stdout.lines().take(3).map(str::to_owned));
+    let last = pinned.run("consume", &["--json", "--until-empty"]);
+    assert_eq!(last.code, Some(0), "{last:?}");
+    let account = account(&last);
+    let count = last.stdout.lines().count() - 1;
+    printed.extend(last.stdout.lines().take(count).map(str::to_owned));
+    assert_eq!(number(&account, "left"), 0, "{account}");
+    assert_eq!(number(&account, "consumed_by_all"), pinned.opens, "each once: {account}");
+
+    let different: std::collections::BTreeSet<_> = printed.iter().collect();
+    assert_eq!(different.len() as u64, pinned.opens, "each at least once");
+    let again = printed.len() - different.len();
+    assert!(again <= 2, "{again} came again after two deaths");
+    let table = pinned.run("consume", &["--until-empty"]);
+    let says = format!("records opens: 0 consumed, {} by all, 0 bytes left, 0 dropped", pinned.opens);
+    assert_eq!(table.stdout.trim_end(), says, "{table:?}");
+}
+
+/// Records that are begun and never ended, for each exec.
+const LOST: &str = r#"
+ARENAQ_RECORDS(lost, 1 << 14, 64);
+SEC("raw_tp/sched_process_exec")
+int on_exec(void *context)
+{
+	__u64 *e;
+
+	if (bpf_get_current_pid_tgid() >> 32 != tgid)
+		return 0;
+	e = arenaq_begin(&lost);
+	if (e)
+		*e = 1;
+	return 0;
+}
+"#;
+
+#[test]
+fn a_lane_whose_program_has_not_ended_its_record_is_seen() {
+    let Some(_guard) = kernel("a lost lane") else { return };
+    let place = place(&[HEAD, LOST].concat());
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("lost");
+    let mut waiting = place.program("/bin/sh");
+    waiting.args(["-c", "read go; exec true"]).env("PATH", "/usr/bin:/bin");
+    let mut waiting = waiting.stdin(Stdio::piped()).spawn().expect("it starts");
+    let set = format!("tgid={}", waiting.id());
+    let pinned = Outcome::of(&mut load(&place, &["--json", "--set", &set, "--pin", text(&folder)]));
+    waiting.stdin.take().expect("a pipe").write_all(b"go\n").expect("it waits");
+    assert!(waiting.wait().expect("it ends").success());
+    assert_eq!(pinned.code, Some(0), "{pinned:?}");
+    let stat = |arguments: &[&str]| {
+        let all = [&["stat", text(&folder), "--interval", "200ms"], arguments].concat();
+        Outcome::within(Duration::from_secs(60), &mut place.arenaq(&all))
+    };
+    let seen = stat(&["--json"]).json();
+    let lane = &seen["queues"][0]["lanes"][0];
+    assert_eq!((number(lane, "lane"), &lane["pid"]), (0, &Value::Null), "{seen}");
+    assert!(lane["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.1), "{seen}");
+    let shown = stat(&["--once"]).stdout;
+    assert!(shown.contains("a program has had lane 0 of processor "), "{shown}");
+
+    let loaded = Outcome::within(
+        Duration::from_secs(60),
+        &mut load(&place, &["--json", "--set", "tgid={pid}", "--", "true"]),
+    );
+    let account = account(&loaded);
+    assert_eq!(number(&account, "produced"), 0, "nothing of it is there: {account}");
+    assert_eq!((loaded.code, &account["stuck"]), (Some(0), &Value::Bool(true)), "{loaded:?}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ int on_exit(struct bpf_raw_tracepoint_args *context)
 }
 "#;
 
-const HEAD: &str = r#"
+pub(super) const HEAD: &str = r#"
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 struct {

@@ -1,22 +1,26 @@
 //! A consumer of records that can sleep.
 
+pub(crate) mod right;
+
 use std::fmt;
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use arenaq::Corruption;
-use arenaq::arena::{Arena, ArenaRecords};
+use arenaq::arena::ArenaRecords;
 use arenaq::drops::Dropped;
 use arenaq::eventcount::EventCount;
 use arenaq::platform::Native;
 use arenaq::records::{Consumer, Merge, Record};
+use arenaq::{Corruption, KeyValue};
 use crossbeam_utils::Backoff;
 
+use self::right::RecordRight;
+use super::Keeper;
 use super::doorbell::Doorbell;
 use super::end::Watched;
 use super::sleeper::{Sleeper, Wake};
-use super::{Keeper, source};
+use super::tally::Teller;
+use crate::checksum::checksum;
 use crate::error::Error;
 
 /// The consuming end of records, or of some shards of them. It can go to another thread, and while nothing comes it uses no
@@ -47,6 +51,9 @@ pub struct RecordReceiver<K = Keeper> {
     // Dropped in this order: last what all of it lies in.
     shards: Shards,
     sleeper: Sleeper,
+    /// What others see of the consumer, if it is counted.
+    teller: Option<Teller<'static>>,
+    right: Option<RecordRight<'static>>,
     keeper: K,
 }
 
@@ -64,6 +71,41 @@ impl Shards {
             Shards::Each { records, .. } | Shards::Merged { records, .. } => records,
         }
     }
+}
+
+impl Shards {
+    fn drain_to(
+        &mut self,
+        horizon: u64,
+        limit: u64,
+        mut hand_over: impl FnMut(Record<'_, Native>),
+    ) -> Result<u64, Error> {
+        match self {
+            Shards::Merged { merge, .. } => Ok(merge.drain_in_place(horizon, limit, hand_over)?),
+            Shards::Each { consumers, .. } => {
+                let mut left = limit;
+                let mut damaged: Option<Corruption> = None;
+                for consumer in consumers.iter_mut() {
+                    match consumer.drain_in_place(left, &mut hand_over) {
+                        Ok(drained) => left -= drained,
+                        Err(corruption) => damaged = Some(corruption),
+                    }
+                }
+                // The limit is not always used up by the same shard.
+                consumers.rotate_left(1);
+                damaged.map_or(Ok(limit - left), |corruption| Err(corruption.into()))
+            }
+        }
+    }
+}
+
+/// The pair that stands for a record in the tally.
+fn fingerprint(record: &Record<'_, Native>) -> KeyValue {
+    let first = KeyValue { key: record.stamp(), value: record.size() as u64 };
+    record.words().fold(first, |KeyValue { key, value }, word| KeyValue {
+        key: key.rotate_left(29) ^ value,
+        value: checksum(value.rotate_left(31), word),
+    })
 }
 
 impl Watched for Shards {
@@ -87,51 +129,30 @@ impl Watched for Shards {
 /// What a receiver of records is made of. All of it lies where it is for as long as the receiver's keeper lives.
 pub(crate) struct Parts {
     pub(crate) records: ArenaRecords<'static>,
+    pub(crate) consumers: Vec<Consumer<'static, Native>>,
     pub(crate) events: Option<&'static EventCount<Native>>,
     pub(crate) doorbell: Doorbell,
-}
-
-impl Parts {
-    pub(crate) fn of(arena: &Arena<'static>, name: &str, doorbell: Doorbell) -> Result<Parts, Error> {
-        let records = arena.records(name, source::this_process())?;
-        Ok(Parts { records, events: arena.event_count_of(name).ok(), doorbell })
-    }
+    /// What others see of the consumer, if it is counted.
+    pub(crate) known: Option<(Teller<'static>, RecordRight<'static>)>,
 }
 
 impl<K> RecordReceiver<K> {
-    /// The consumer of the shards that are asked for; of all, if none are.
-    pub(crate) fn new(
-        Parts { records, events, doorbell }: Parts,
-        name: &str,
-        shards: Option<Range<usize>>,
-        keeper: K,
-    ) -> Result<RecordReceiver<K>, Error> {
-        let all = records.geometry().shards();
-        let shards = shards.unwrap_or(0..all);
-        if shards.is_empty() || shards.end > all {
-            return Err(Error::Usage(format!(
-                "the records `{name}` have the shards 0 to {}, and {shards:?} are none of them",
-                all - 1
-            )));
-        }
-        let consumer = |shard| {
-            let taken = |source| Error::ShardTaken { records: name.to_string(), shard, source };
-            records.consumer(shard).map_err(taken)
-        };
-        let consumers = shards.map(consumer).collect::<Result<_, _>>()?;
+    pub(crate) fn of(parts: Parts, keeper: K) -> RecordReceiver<K> {
+        let Parts { records, consumers, events, doorbell, known } = parts;
+        let (teller, right) = known.unzip();
         let sleeper = Sleeper::new(events, doorbell);
-        Ok(RecordReceiver { shards: Shards::Each { consumers, records }, sleeper, keeper })
+        RecordReceiver { shards: Shards::Each { consumers, records }, sleeper, teller, right, keeper }
     }
 
     /// Hands records over in the order of their stamps from now on. Which stamps, the [horizon](Self::drain_to) says.
     #[must_use]
     pub fn merged(self) -> RecordReceiver<K> {
-        let RecordReceiver { shards, sleeper, keeper } = self;
+        let RecordReceiver { shards, sleeper, teller, right, keeper } = self;
         let shards = match shards {
             Shards::Each { consumers, records } => Shards::Merged { merge: Merge::new(consumers), records },
             merged @ Shards::Merged { .. } => merged,
         };
-        RecordReceiver { shards, sleeper, keeper }
+        RecordReceiver { shards, sleeper, teller, right, keeper }
     }
 
     /// What ends its sleep.
@@ -170,22 +191,29 @@ impl<K> RecordReceiver<K> {
         limit: u64,
         mut hand_over: impl FnMut(Record<'_, Native>),
     ) -> Result<u64, Error> {
-        match &mut self.shards {
-            Shards::Merged { merge, .. } => Ok(merge.drain_in_place(horizon, limit, hand_over)?),
-            Shards::Each { consumers, .. } => {
-                let mut left = limit;
-                let mut damaged: Option<Corruption> = None;
-                for consumer in consumers.iter_mut() {
-                    match consumer.drain_in_place(left, &mut hand_over) {
-                        Ok(drained) => left -= drained,
-                        Err(corruption) => damaged = Some(corruption),
-                    }
+        let RecordReceiver { shards, teller, right, .. } = self;
+        let is_pinned = right.as_ref().is_some_and(RecordRight::is_pinned);
+        let Some(teller) = teller.as_mut().filter(|_| is_pinned) else {
+            return shards.drain_to(horizon, limit, hand_over);
+        };
+        // One by one: the death of a consumer whose place another may take hands one record over twice, and not a batch.
+        let mut drained = 0;
+        while drained < limit {
+            let handed_over = shards.drain_to(horizon, 1, |record| {
+                let known_by = fingerprint(&record);
+                hand_over(record);
+                teller.count(known_by);
+            })?;
+            if handed_over == 0 {
+                if horizon == u64::MAX {
+                    // So everything has come that the dead have left.
+                    teller.bury();
                 }
-                // The limit is not always used up by the same shard.
-                consumers.rotate_left(1);
-                damaged.map_or(Ok(limit - left), |corruption| Err(corruption.into()))
+                break;
             }
+            drained += handed_over;
         }
+        Ok(drained)
     }
 
     /// Hands over what is there; waits for the first record if there is none, and not longer than `timeout`. Returns how many

@@ -266,7 +266,7 @@ impl Ends {
         arena: &Arena<'_>,
         pin: impl FnOnce(&Folder) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut states: Vec<_> = all.iter().map(Ends::state).collect();
+        let mut states: Vec<_> = queues.iter().map(|queue| all[queue.number].state()).collect();
         let mut locked = Vec::with_capacity(queues.len());
         let pinned = states.iter().zip(queues).try_for_each(|(state, queue)| {
             locked.push(Locking::begin(state, folder, arena, queue)?);

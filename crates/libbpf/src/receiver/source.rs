@@ -313,7 +313,7 @@ pub(super) unsafe fn take_over_as<T: Element>(
     })
 }
 
-pub(super) fn this_process() -> Owner {
+pub(crate) fn this_process() -> Owner {
     NonZero::new(std::process::id()).map_or(Owner::ANONYMOUS, Owner::process)
 }
 

@@ -12,7 +12,6 @@ use super::table::SLOTS;
 pub(crate) use super::table::{Table, Teller};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::Named;
 
 /// The map, mapped: a table for each queue.
 #[derive(Debug)]
@@ -72,10 +71,10 @@ impl Tally {
         unsafe { self.tables.as_ref() }
     }
 
-    /// The part of a queue.
-    pub(crate) fn of(&self, queue: &Named) -> Result<&Table, Error> {
-        let table = self.tables().get(queue.number);
-        table.ok_or_else(|| Error::Usage(format!("the tally has no part for the queue {}", queue.name)))
+    /// The part of the queue, or of the records, of this number.
+    pub(crate) fn of(&self, number: usize) -> Result<&Table, Error> {
+        let table = self.tables().get(number);
+        table.ok_or_else(|| Error::Usage(format!("the tally has no part for the queue of number {number}")))
     }
 }
 

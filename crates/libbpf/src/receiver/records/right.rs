@@ -4,6 +4,7 @@
 //! each shard says that the lock has it, so that nobody consumes without it.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arenaq::arena::{Arena, ArenaError, ArenaRecords, Name, Owner};
@@ -16,7 +17,7 @@ use crate::folder::Folder;
 use crate::queue::QueueKind;
 use crate::receiver::lock::{Hold, Lock, Wait};
 use crate::receiver::source::this_process;
-use crate::receiver::tally::{Table, Teller};
+use crate::receiver::tally::{self, Table, Teller};
 
 type Consumers<'a> = Vec<Consumer<'a, Native>>;
 
@@ -24,15 +25,15 @@ type Consumers<'a> = Vec<Consumer<'a, Native>>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NamedRecords {
     name: Name,
-    /// The number of their lock and of their part of the tally: behind those of the queues of elements.
+    /// Their number among all queues of the arena: that of their lock, and of their part of the tally.
     pub(crate) number: usize,
 }
 
 impl NamedRecords {
-    /// All records of an arena that has so many queues of elements.
-    pub(crate) fn all(arena: &Arena<'_>, queues: usize) -> Vec<NamedRecords> {
-        let records = arena.queues().filter(|queue| queue.kind == Kind::Records);
-        records.enumerate().map(|(i, queue)| NamedRecords { name: queue.name, number: queues + i }).collect()
+    /// All records of an arena.
+    pub(crate) fn all(arena: &Arena<'_>) -> Vec<NamedRecords> {
+        let all = arena.queues().enumerate().filter(|(_, queue)| queue.kind == Kind::Records);
+        all.map(|(number, queue)| NamedRecords { name: queue.name, number }).collect()
     }
 
     /// The ones of a name.
@@ -88,6 +89,16 @@ enum Held<'a> {
     Early(&'a RecordEnds),
 }
 
+impl RecordRight<'_> {
+    /// Whether others see how much is consumed: of records that are pinned, which others may consume next.
+    pub(crate) fn is_pinned(&self) -> bool {
+        match self.held {
+            Held::Locked(_) => true,
+            Held::Early(ends) => ends.is_pinned.load(Ordering::Relaxed),
+        }
+    }
+}
+
 impl Drop for RecordRight<'_> {
     fn drop(&mut self) {
         match self.held {
@@ -123,16 +134,16 @@ pub(crate) fn acquire<'a>(
     records: ArenaRecords<'a>,
     name: &str,
     shards: Option<Range<usize>>,
-    tally: &'a Table,
+    table: &'a Table,
     wait: Wait<'_>,
 ) -> Result<(Consumers<'a>, Teller<'a>, RecordRight<'a>), Error> {
     let shards = shards_of(&records, name, shards)?;
     let (lock, _) = Lock::to_consume(folder, QueueKind::Mpsc, wait)?;
     let right = RecordRight { records, shards: shards.clone(), held: Held::Locked(lock) };
     let consumers = shards.map(|shard| succeed(folder, &records, shard)).collect::<Result<_, _>>()?;
-    let mut teller = tally.teller()?;
-    // A dead consumer's last record need not come first: it may be another lane's.
-    teller.find_dead(QueueKind::Mpmc);
+    let mut teller = tally::teller(table)?;
+    // A dead consumer's last record need not come first: another lane's may.
+    teller.find_dead(false);
     Ok((consumers, teller, right))
 }
 
@@ -161,7 +172,11 @@ fn succeed<'a>(
 
 /// What the process that has loaded the programs knows about the consumers of records.
 #[derive(Debug, Default)]
-pub(crate) struct RecordEnds(Mutex<State>);
+pub(crate) struct RecordEnds {
+    state: Mutex<State>,
+    /// For consumers from before, who look at it with each batch.
+    is_pinned: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -175,7 +190,7 @@ struct State {
 
 impl RecordEnds {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The right to consume, and the consumers of the shards that are asked for.
@@ -184,15 +199,15 @@ impl RecordEnds {
         records: ArenaRecords<'a>,
         name: &str,
         shards: Option<Range<usize>>,
-        tally: &'a Table,
+        table: &'a Table,
     ) -> Result<(Consumers<'a>, Teller<'a>, RecordRight<'a>), Error> {
         let mut state = self.state();
         if let Some(folder) = &state.folder {
-            return acquire(folder, records, name, shards, tally, Wait::none());
+            return acquire(folder, records, name, shards, table, Wait::none());
         }
         let shards = shards_of(&records, name, shards)?;
         let consumers = consumers(&records, name, shards.clone())?;
-        let teller = tally.teller()?;
+        let teller = tally::teller(table)?;
         state.early.extend(shards.clone());
         Ok((consumers, teller, RecordRight { records, shards, held: Held::Early(self) }))
     }
@@ -217,7 +232,7 @@ impl RecordEnds {
         arena: &Arena<'_>,
         pin: impl FnOnce(&Folder) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut states: Vec<_> = all.iter().map(RecordEnds::state).collect();
+        let mut states: Vec<_> = named.iter().map(|records| all[records.number].state()).collect();
         let mut locked = Vec::with_capacity(named.len());
         let pinned = states.iter().zip(named).try_for_each(|(state, named)| {
             locked.push(Locking::begin(state, folder, arena, named)?);
@@ -227,6 +242,7 @@ impl RecordEnds {
             locked.into_iter().rev().for_each(Locking::undo);
             return Err(error);
         }
+        named.iter().for_each(|records| all[records.number].is_pinned.store(true, Ordering::Relaxed));
         for (state, Locking { folder, lock, .. }) in states.iter_mut().zip(locked) {
             state.folder = Some(folder);
             state.lock = (!state.early.is_empty()).then_some(lock);
