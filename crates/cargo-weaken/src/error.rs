@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::judge::Kill;
+
 /// How the program ends. `README.md` documents the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -42,7 +44,12 @@ pub(crate) enum Error {
     )]
     NoModels { tests: usize },
     #[error("{test} fails although no ordering was changed; make it pass first:\n{message}")]
-    FailsUnchanged { test: String, message: String },
+    FailsUnchanged {
+        test: String,
+        message: String,
+        /// How, where a model failed.
+        failure: Option<Box<Kill>>,
+    },
     #[error(
         "every model explores one execution only, so it says nothing about orderings: let two threads touch \
          the same atomics, or try loom's bounds. A load that hides others (loom #392) is parted from them by a \

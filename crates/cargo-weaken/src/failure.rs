@@ -9,18 +9,32 @@ mod picture;
 mod steps;
 mod table;
 mod text;
+mod unchanged;
 
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use weaken::record::Execution;
 
+/// With which orderings a model failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orderings {
+    /// As they are in the source.
+    Source,
+    /// With a change.
+    Changed,
+}
+
 /// What the page says of it.
-pub(crate) fn show(execution: &Execution) -> Markup {
+pub(crate) fn show(execution: &Execution, orderings: Orderings) -> Markup {
     let edges = edges::edges(execution);
+    let sentences = match orderings {
+        Orderings::Source => unchanged::explain(execution, &edges),
+        Orderings::Changed => explain::explain(execution, &edges),
+    };
     let shown = cut::shown(execution, &edges);
     html! {
-        @for sentence in explain::explain(execution, &edges) { p.why { (sentence) } }
+        @for sentence in sentences { p.why { (sentence) } }
         @if !shown.is_empty() {
             (picture::picture(&layout::layout(execution, &edges, &shown)))
             @if let Some(cut) = left_out(execution, &shown) { p.cut { (cut) } }

@@ -131,7 +131,8 @@ fn try_one(
     })
 }
 
-fn kill(test: &str, run: &Run) -> Kill {
+/// How a test that does not pass fails.
+pub(crate) fn kill(test: &str, run: &Run) -> Kill {
     let end = run.failed();
     let failure = end.and_then(|end| end.failure.as_ref());
     let reason = match (failure, run.ends().next()) {

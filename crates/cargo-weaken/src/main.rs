@@ -50,7 +50,13 @@ fn run(arguments: &Arguments) -> Result<Status, Error> {
     };
     let only = Only::parse(&arguments.only)?;
     let crates = compile::compile(arguments, &interrupt)?;
-    let suite = suite::measure(arguments, &crates.programs, &interrupt)?;
+    let file = arguments.html.clone().unwrap_or_else(|| crates.target.join("weaken/index.html"));
+    let suite = suite::measure(arguments, &crates.programs, &interrupt);
+    if let Err(Error::FailsUnchanged { failure: Some(failure), .. }) = &suite {
+        page::write_unchanged(&file, failure)?;
+        eprintln!("the page: {}", file.display());
+    }
+    let suite = suite?;
     let plan = Plan::new(arguments, &only, &suite)?;
     if arguments.list {
         return plan.list(arguments.json);
@@ -71,7 +77,6 @@ fn run(arguments: &Arguments) -> Result<Status, Error> {
     } else {
         println!("{}", table::table(&report));
     }
-    let file = arguments.html.clone().unwrap_or_else(|| crates.target.join("weaken/index.html"));
     page::write(&file, &report, &crates.root)?;
     eprintln!("{}\nthe page: {}", report.summary(), file.display());
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::error::Error;
-use crate::failure;
+use crate::failure::{self, Orderings};
 use crate::judge::{Kill, Verdict};
 use crate::question::Question;
 use crate::report::{Changed, Mutation, Report, Summary};
@@ -19,13 +19,58 @@ const CONTEXT: usize = 4;
 
 /// Writes the page.
 pub(crate) fn write(file: &Path, report: &Report, root: &Path) -> Result<(), Error> {
+    put(file, &page(report, root))
+}
+
+/// Writes a page of a model that fails with the orderings of the source.
+pub(crate) fn write_unchanged(file: &Path, failure: &Kill) -> Result<(), Error> {
+    let body = html! {
+        p {
+            "A model fails with the orderings as they are in the source, so there is nothing yet to make "
+            "weaker. This is an execution in which it fails: what each thread does stands below its name, in "
+            "the order of the steps."
+        }
+        (reason(failure))
+        @if let Some(execution) = &failure.execution { (failure::show(execution, Orderings::Source)) }
+    };
+    put(file, &document(&body))
+}
+
+fn put(file: &Path, page: &Markup) -> Result<(), Error> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
     }
-    std::fs::write(file, page(report, root).into_string()).map_err(Error::file(file))
+    std::fs::write(file, &page.0).map_err(Error::file(file))
 }
 
 fn page(report: &Report, root: &Path) -> Markup {
+    document(&html! {
+        (intro(report))
+        @match report.question {
+            Question::Strengthen => {},
+            Question::Weaken | Question::Site => (meaning()),
+        }
+        @for warning in &report.warnings { p.warning { "Warning: " (warning) } }
+        h2 { "Source" }
+        (sources(report, root))
+        h2 { "Changes" }
+        @for (number, mutation) in report.mutations.iter().enumerate() {
+            (details(number, mutation, report.question))
+        }
+        h2 { "Models" }
+        table {
+            tr { th { "test" } th { "program" } th { "executions" } th { "seconds" } }
+            @for test in &report.tests {
+                tr {
+                    td { (test.name) } td { (test.program) }
+                    td.number { (test.permutations) } td.number { (format!("{:.2}", test.seconds)) }
+                }
+            }
+        }
+    })
+}
+
+fn document(body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -37,28 +82,7 @@ fn page(report: &Report, root: &Path) -> Markup {
             }
             body {
                 h1 { "cargo weaken" }
-                (intro(report))
-                @match report.question {
-                    Question::Strengthen => {},
-                    Question::Weaken | Question::Site => (meaning()),
-                }
-                @for warning in &report.warnings { p.warning { "Warning: " (warning) } }
-                h2 { "Source" }
-                (sources(report, root))
-                h2 { "Changes" }
-                @for (number, mutation) in report.mutations.iter().enumerate() {
-                    (details(number, mutation, report.question))
-                }
-                h2 { "Models" }
-                table {
-                    tr { th { "test" } th { "program" } th { "executions" } th { "seconds" } }
-                    @for test in &report.tests {
-                        tr {
-                            td { (test.name) } td { (test.program) }
-                            td.number { (test.permutations) } td.number { (format!("{:.2}", test.seconds)) }
-                        }
-                    }
-                }
+                (body)
             }
         }
     }
@@ -211,12 +235,18 @@ fn details(number: usize, mutation: &Mutation, question: Question) -> Markup {
 
 fn killed(kill: &Kill) -> Markup {
     html! {
+        (reason(kill))
+        @if let Some(execution) = &kill.execution { (failure::show(execution, Orderings::Changed)) }
+    }
+}
+
+fn reason(kill: &Kill) -> Markup {
+    html! {
         p {
             (kill.test) ": " b { (kill.reason) }
             @if let Some(permutations) = kill.permutations { ", in execution " (permutations) }
             "."
         }
         pre { (kill.message) }
-        @if let Some(execution) = &kill.execution { (failure::show(execution)) }
     }
 }

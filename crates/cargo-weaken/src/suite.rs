@@ -149,7 +149,8 @@ pub(crate) fn measure(
             continue;
         }
         if !run.passed() {
-            return Err(Error::FailsUnchanged { test: name, message: run.message() });
+            let failure = run.failed().map(|_| Box::new(judge::kill(&name, &run)));
+            return Err(Error::FailsUnchanged { test: name, message: run.message(), failure });
         }
         if run.failed().is_some() {
             fail_on_purpose.push(name);
@@ -160,7 +161,7 @@ pub(crate) fn measure(
     }
     if let (true, Some(test)) = (suite.tests.is_empty(), fail_on_purpose.first()) {
         let message = "a model in it fails, and the test passes all the same (#[should_panic])".into();
-        return Err(Error::FailsUnchanged { test: test.clone(), message });
+        return Err(Error::FailsUnchanged { test: test.clone(), message, failure: None });
     }
     if suite.tests.is_empty() {
         return Err(Error::NoModels { tests: count });

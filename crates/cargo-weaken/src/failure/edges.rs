@@ -46,7 +46,7 @@ pub(crate) fn edges(execution: &Execution) -> Vec<Edge> {
 }
 
 fn kind(steps: &[Step], from: usize, to: usize) -> Kind {
-    let in_run = Sides::new(steps, from, to, &|step| step.order);
+    let in_run = Sides::of_run(steps, from, to);
     let in_source = Sides::new(steps, from, to, &|step| step.source.or(step.order));
     let lost = match in_source.synchronise() {
         true => in_run.less_than(&in_source),
@@ -60,7 +60,7 @@ fn kind(steps: &[Step], from: usize, to: usize) -> Kind {
 }
 
 /// The two sides of a read that may synchronise.
-struct Sides {
+pub(super) struct Sides {
     /// The latest step of each other thread that makes the write a release: itself, a fence before it, and, as
     /// a read-modify-write continues what it reads from, those of that write.
     releasers: BTreeMap<u32, usize>,
@@ -94,8 +94,21 @@ impl Sides {
         Sides { releasers, acquirer }
     }
 
+    /// With the orderings that the run had.
+    pub(super) fn of_run(steps: &[Step], from: usize, to: usize) -> Sides {
+        Sides::new(steps, from, to, &|step| step.order)
+    }
+
+    pub(super) fn releases(&self) -> bool {
+        !self.releasers.is_empty()
+    }
+
+    pub(super) fn acquires(&self) -> bool {
+        self.acquirer.is_some()
+    }
+
     fn synchronise(&self) -> bool {
-        !self.releasers.is_empty() && self.acquirer.is_some()
+        self.releases() && self.acquires()
     }
 
     /// The steps of `other` that order more than these do.

@@ -41,33 +41,47 @@ pub(crate) fn explain(execution: &Execution, edges: &[Edge]) -> Vec<String> {
         );
     }
     // Where an edge is missing, an old value is no reason of the race.
-    let old = steps.iter().enumerate().rev().find_map(|(index, step)| {
-        Some((index, step.read.as_ref()?.newest?)).filter(|(_, newest)| *newest < index)
-    });
-    if let Some((read, newest)) = old.filter(|_| execution.unordered.is_none() || missing.is_none()) {
-        let reader = capital(&name(read));
-        // loom may put two writes in another order than it executed them.
-        sentences.push(if steps[read].thread == steps[newest].thread {
-            format!(
-                "{reader} does not read what {} wrote: nothing orders that write and the one that is read, and \
-                 either may be the later.",
-                name(newest)
-            )
-        } else {
-            format!(
-                "{reader} reads an old value: {} had written after it, and nothing makes the read see that.",
-                name(newest)
-            )
-        });
+    if execution.unordered.is_none() || missing.is_none() {
+        sentences.extend(old_value(execution));
     }
-    if let (Some(first), Some(last)) = (execution.unordered, steps.len().checked_sub(1)) {
-        sentences.push(format!(
-            "Nothing orders {} before {}: they touch the same memory, and one of them writes.",
-            name(first),
-            name(last)
-        ));
-    }
+    sentences.extend(race(execution));
     sentences
+}
+
+/// The last read of an old value, and the write that it does not see.
+pub(super) fn old_read(steps: &[Step]) -> Option<(usize, usize)> {
+    let old = steps.iter().enumerate().rev();
+    old.filter_map(|(index, step)| Some((index, step.read.as_ref()?.newest?)))
+        .find(|(read, newest)| newest < read)
+}
+
+/// That a step reads an old value.
+pub(super) fn old_value(execution: &Execution) -> Option<String> {
+    let steps = &execution.steps;
+    let (read, newest) = old_read(steps)?;
+    let (reader, writer) = (capital(&name(read, &steps[read])), name(newest, &steps[newest]));
+    // loom may put two writes in another order than it executed them.
+    Some(if steps[read].thread == steps[newest].thread {
+        format!(
+            "{reader} does not read what {writer} wrote: nothing orders that write and the one that is read, and \
+             either may be the later."
+        )
+    } else {
+        format!(
+            "{reader} reads an old value: {writer} had written after it, and nothing makes the read see that."
+        )
+    })
+}
+
+/// That two steps race.
+pub(super) fn race(execution: &Execution) -> Option<String> {
+    let steps = &execution.steps;
+    let (first, last) = (execution.unordered?, steps.len().checked_sub(1)?);
+    Some(format!(
+        "Nothing orders {} before {}: they touch the same memory, and one of them writes.",
+        name(first, &steps[first]),
+        name(last, &steps[last])
+    ))
 }
 
 /// The missing edge that says most: where there is a race, one that would order it; else the last.
@@ -90,7 +104,7 @@ fn missing<'a>(execution: &Execution, edges: &'a [Edge]) -> Option<(&'a Edge, &'
 }
 
 /// `step 4 (store tail, thread 1)`
-fn name(index: usize, step: &Step) -> String {
+pub(super) fn name(index: usize, step: &Step) -> String {
     let word = step.word.as_ref().map(|word| format!(" {word}")).unwrap_or_default();
     format!("step {} ({}{word}, thread {})", index + 1, step.operation, step.thread)
 }
@@ -129,7 +143,7 @@ pub(crate) fn place(step: &Step) -> String {
     format!("{}:{}", file.unwrap_or_default(), step.place.line)
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(characters).collect()
 }

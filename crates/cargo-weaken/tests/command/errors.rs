@@ -42,6 +42,19 @@ fn a_test_that_fails_unchanged() {
 }
 
 #[test]
+fn a_model_that_fails_unchanged_has_a_page_with_what_is_missing() {
+    let fixture = Fixture::new();
+    fixture.edit("src/lock.rs", "Ordering::Release", "Ordering::Relaxed");
+    refused(&fixture, &["two_never_hold_the_lock"], 5, "fails although no ordering was changed");
+    let page = fixture.read("page.html");
+    for text in
+        ["A model fails with the orderings as they are", "hands nothing on, which Release would", "<svg"]
+    {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[test]
 fn a_test_that_passes_because_its_model_fails() {
     let models = "#[test] #[should_panic] fn wrong() { weaken::model(|| panic!(\"on purpose\")); }";
     refused(&Fixture::with_models(models), &[], 5, "wrong fails although no ordering was changed");
