@@ -13,6 +13,7 @@ mod layouts;
 mod links;
 mod miri;
 mod orderings;
+mod peers;
 mod pipe;
 mod servers;
 mod setup;
@@ -63,6 +64,8 @@ enum Command {
     Miri(miri::MiriArgs),
     /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
     Orderings(orderings::OrderingsArgs),
+    /// Weakens the orderings of other people's crates, and compares the verdicts with docs/weaken-peers.md.
+    Peers(peers::PeersArgs),
 }
 
 #[derive(Args)]
@@ -121,6 +124,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Hostile(arguments) => return hostile::run(&arguments),
         Command::Miri(arguments) => miri::run(&arguments)?,
         Command::Orderings(arguments) => return orderings::run(&arguments),
+        Command::Peers(arguments) => return peers::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }
