@@ -8,6 +8,7 @@ mod rule;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
+use arenaq::structures::Kind;
 use arenaq_bpf_build::{Instructions, Pipeline};
 use arenaq_libbpf::{Declared, Queues, log};
 use libbpf_rs::ObjectBuilder;
@@ -51,11 +52,11 @@ pub struct Built {
 pub struct Queue {
     /// Its name.
     pub name: String,
-    /// `MPMC` or `MPSC`.
+    /// `MPMC`, `MPSC` or `records`.
     pub kind: &'static str,
-    /// How many elements it is made for, unless somebody wants another number.
+    /// How many elements it is made for, unless somebody wants another number; of records, how many bytes each processor has.
     pub capacity: u64,
-    /// How many bytes an element has, rounded up to whole words.
+    /// How many bytes an element has, or the largest record, rounded up to whole words.
     pub element_size: u64,
 }
 
@@ -74,7 +75,11 @@ impl fmt::Display for Built {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.object.display(), self.instructions.join(", "))?;
         for Queue { name, kind, capacity, element_size } in &self.queues {
-            write!(f, "\n  {kind} queue {name}: {capacity} elements of {element_size} bytes")?;
+            if *kind == Kind::Records.name() {
+                write!(f, "\n  {kind} {name}: {capacity} bytes a processor, up to {element_size} a record")?;
+            } else {
+                write!(f, "\n  {kind} queue {name}: {capacity} elements of {element_size} bytes")?;
+            }
         }
         Ok(())
     }

@@ -266,6 +266,9 @@ fn a_tag_chooses_what_is_shown_and_a_record_has_no_more_fields_than_bytes() {
 fn records_that_find_no_room_are_counted_as_the_program_has_counted_them() {
     let Some(_guard) = kernel("a burst of records") else { return };
     let place = place(&[HEAD, BURST].concat());
+    let built = place.run(&["build", "my.bpf.c", "--instructions", "tso", "-o", "other.o"]);
+    let says = "other.o: tso\n  records burst: 131072 bytes a processor, up to 128 a record\n";
+    assert_eq!(built.stdout, says, "{built:?}");
     for bytes in ["131072", "8192", "4096"] {
         let capacity = format!("burst={bytes}");
         let arguments = ["--json", "--set", "tgid={pid}", "--capacity", &capacity, "--", "true"];
