@@ -1,6 +1,6 @@
 //! The example on real events.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -29,7 +29,9 @@ fn every_program_that_this_process_starts_is_printed_and_ctrl_c_ends_it() {
         })
         .collect();
     // One line each, in any order: two tasks print them. It blocks until all are there.
-    let printed = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+    // It is kept open: what else is printed goes somewhere.
+    let printed = reader.by_ref().lines().map_while(Result::ok);
     let mut printed: Vec<u32> = printed
         .take(started.len())
         .map(|line| line.rsplit(' ').next().and_then(|id| id.parse().ok()).expect("a process id"))
