@@ -303,7 +303,7 @@ fn a_queue_that_cannot_be_found_or_named_is_refused_with_what_to_do() {
         (
             "__arena struct { struct arenaq_mpsc queue; struct event element[0]; } events;".to_owned(),
             "events".to_owned(),
-            "declare it with ARENAQ_MPMC or ARENAQ_MPSC",
+            "declare it with ARENAQ_MPMC, ARENAQ_MPSC or ARENAQ_RECORDS",
         ),
     ];
     for (number, (declaration, name, says)) in cases.into_iter().enumerate() {

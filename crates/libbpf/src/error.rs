@@ -116,7 +116,7 @@ pub enum Error {
     )]
     NoArena,
     /// An object has an arena without queues.
-    #[error("the object declares no queue: declare one with ARENAQ_MPMC or ARENAQ_MPSC")]
+    #[error("the object declares no queue: declare one with ARENAQ_MPMC, ARENAQ_MPSC or ARENAQ_RECORDS")]
     NoQueues,
     /// A variable of an object is not the queue that it seems to be.
     #[error("the object's variable `{variable}` is no queue: {reason}")]
