@@ -70,7 +70,7 @@ impl<'n> Spec<'n> {
         Spec::of(Kind::Mpsc, name, ElementType::of::<T>(), elements)
     }
 
-    /// Records of `largest` bytes at most, in so many shards of `bytes` each: see [`Geometry`](crate::records::Geometry).
+    /// Records of `largest` bytes at most, in so many shards of `bytes` each: see [`Geometry`].
     pub const fn records(name: &'n str, shards: u64, bytes: u64, largest: u64) -> Self {
         let records = ElementType { size: largest, hash: UNKNOWN };
         Spec::of(Kind::Records, name, records, bytes).shards(shards)
