@@ -71,9 +71,7 @@ impl Shards {
             Shards::Each { records, .. } | Shards::Merged { records, .. } => records,
         }
     }
-}
 
-impl Shards {
     fn drain_to(
         &mut self,
         horizon: u64,
