@@ -96,7 +96,10 @@ static inline __u64 arenaq_libbpf_kind(const struct btf *btf, const struct btf_t
 		return 0;
 	control = arenaq_libbpf_type(btf, btf_members(type)->type);
 	name = control ? btf__name_by_offset(btf, control->name_off) : "";
-	return !strcmp(name, "arenaq_mpmc") ? ARENAQ_KIND_MPMC : !strcmp(name, "arenaq_mpsc") ? ARENAQ_KIND_MPSC : 0;
+	return !strcmp(name, "arenaq_mpmc")    ? ARENAQ_KIND_MPMC :
+	       !strcmp(name, "arenaq_mpsc")    ? ARENAQ_KIND_MPSC :
+	       !strcmp(name, "arenaq_records") ? ARENAQ_KIND_RECORDS :
+						 0;
 }
 
 /* Adds the queue that a variable is, or those of an array. */
@@ -107,6 +110,7 @@ static inline int arenaq_libbpf_add(struct arenaq_queues *queues, const struct b
 	const struct btf_array *element, *capacity;
 	struct arenaq_declaration declaration;
 	const struct btf_type *most;
+	int is_records, status;
 	__s64 size;
 
 	if (type && btf_is_array(type)) {
@@ -117,7 +121,6 @@ static inline int arenaq_libbpf_add(struct arenaq_queues *queues, const struct b
 
 		for (i = 0; each && (btf_is_array(each) || arenaq_libbpf_kind(btf, each)) && i < array->nelems; i++) {
 			char own[64];
-			int status;
 
 			if (snprintf(own, sizeof(own), "%s[%u]", name, i) >= (int)sizeof(own) || stride <= 0)
 				return DS_ERROR_INVALID;
@@ -131,7 +134,9 @@ static inline int arenaq_libbpf_add(struct arenaq_queues *queues, const struct b
 	declaration.kind = type ? arenaq_libbpf_kind(btf, type) : 0;
 	if (!declaration.kind)
 		return DS_SUCCESS;
-	element = arenaq_libbpf_member(btf, type, "element");
+	is_records = declaration.kind == ARENAQ_KIND_RECORDS;
+	/* Each is an array of no elements: of what a queue carries, or of an array that is as long as the largest record. */
+	element = arenaq_libbpf_member(btf, type, is_records ? "largest" : "element");
 	capacity = arenaq_libbpf_member(btf, type, "capacity");
 	most = capacity ? arenaq_libbpf_type(btf, capacity->type) : NULL;
 	size = element ? btf__resolve_size(btf, element->type) : -1;
@@ -139,10 +144,14 @@ static inline int arenaq_libbpf_add(struct arenaq_queues *queues, const struct b
 		return DS_ERROR_INVALID;
 	declaration.name = name;
 	declaration.element_size = (__u64)size;
-	declaration.element_hash = arenaq_libbpf_hash(btf, element->type, (size_t)size);
+	declaration.element_hash = is_records ? 0 : arenaq_libbpf_hash(btf, element->type, (size_t)size);
 	declaration.capacity = btf_array(most)->nelems;
 	declaration.offset = offset;
-	return arenaq_queues_add(queues, &declaration);
+	status = arenaq_queues_add(queues, &declaration);
+	if (status != DS_SUCCESS || !is_records)
+		return status;
+	return libbpf_num_possible_cpus() < 1 ? DS_ERROR_INVALID :
+						arenaq_queues_set_shards(queues, name, (uint64_t)libbpf_num_possible_cpus());
 }
 
 static inline struct bpf_map *arenaq_libbpf_map(const struct bpf_object *object)
@@ -157,8 +166,8 @@ static inline struct bpf_map *arenaq_libbpf_map(const struct bpf_object *object)
 }
 
 /*
- * The queues that an object declares with ARENAQ_MPMC and ARENAQ_MPSC. NOT_FOUND if it has none, or no BTF. Free them with
- * arenaq_queues_free().
+ * The queues and records that an object declares with ARENAQ_MPMC, ARENAQ_MPSC and ARENAQ_RECORDS. NOT_FOUND if it has none, or no
+ * BTF. Free them with arenaq_queues_free().
  */
 static inline int arenaq_libbpf_queues(const struct bpf_object *object, struct arenaq_queues **queues)
 {
@@ -195,6 +204,31 @@ static inline int arenaq_libbpf_queues(const struct bpf_object *object, struct a
 	return status;
 }
 
+/* Records have scratch memory for each of their lanes: the map NAME_scratch. */
+static inline int arenaq_libbpf_size_scratch(const struct arenaq_queues *queues, struct bpf_object *object)
+{
+	static const char suffix[] = "_scratch";
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object) {
+		char name[64];
+		size_t length = strlen(bpf_map__name(map));
+		__u32 lanes;
+
+		if (length <= strlen(suffix) || length >= sizeof(name))
+			continue;
+		length -= strlen(suffix);
+		if (strcmp(bpf_map__name(map) + length, suffix))
+			continue;
+		memcpy(name, bpf_map__name(map), length);
+		name[length] = '\0';
+		lanes = arenaq_queues_lanes(queues, name);
+		if (lanes && bpf_map__set_max_entries(map, lanes))
+			return DS_ERROR_INVALID;
+	}
+	return DS_SUCCESS;
+}
+
 /* Makes the object ready to be loaded: its arena gets the pages that the queues need. */
 static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, struct bpf_object *object)
 {
@@ -213,7 +247,8 @@ static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, stru
 		return DS_ERROR_NOMEM;
 	if (pages > bpf_map__max_entries(map) && bpf_map__set_max_entries(map, (__u32)pages))
 		return DS_ERROR_INVALID;
-	return arenaq_queues_mark(queues, data, size);
+	status = arenaq_libbpf_size_scratch(queues, object);
+	return status == DS_SUCCESS ? arenaq_queues_mark(queues, data, size) : status;
 }
 
 /*
@@ -312,6 +347,29 @@ static inline int arenaq_libbpf_wait(const struct arenaq_consumer *consumer, str
 		return status;
 	ring_buffer__poll(doorbell, slice);
 	arenaq_consumer_wake(consumer);
+	return DS_SUCCESS;
+}
+
+/* The same for records. */
+static inline int arenaq_libbpf_wait_records(const struct arenaq_records_consumer *consumer,
+					     struct ring_buffer *doorbell, int milliseconds)
+{
+	int slice = milliseconds < 0 || milliseconds > ARENAQ_LIBBPF_SLICE ? ARENAQ_LIBBPF_SLICE : milliseconds;
+	int status;
+
+	if (!doorbell)
+		return DS_ERROR_INVALID;
+	ring_buffer__consume(doorbell);
+	status = arenaq_records_consumer_sleep(consumer);
+	if (status == DS_ERROR_BUSY)
+		return DS_SUCCESS;
+	if (status != DS_SUCCESS)
+		return status;
+	/* A program that is at work on a record has perhaps not seen that somebody sleeps. */
+	if (slice > 1 && !arenaq_records_consumer_is_quiet(consumer))
+		slice = 1;
+	ring_buffer__poll(doorbell, slice);
+	arenaq_records_consumer_wake(consumer);
 	return DS_SUCCESS;
 }
 

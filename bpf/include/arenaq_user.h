@@ -36,6 +36,7 @@ extern "C" {
 
 #define ARENAQ_KIND_MPMC 1
 #define ARENAQ_KIND_MPSC 2
+#define ARENAQ_KIND_RECORDS 3
 
 const char *arenaq_strerror(int code);
 /* Valid until the thread's next failure. */
@@ -52,9 +53,9 @@ struct arenaq_arena;
 struct arenaq_declaration {
 	const char *name;	/* at most 47 bytes */
 	uint64_t kind;		/* ARENAQ_KIND_* */
-	uint64_t element_size;	/* in bytes, at most 4096 */
+	uint64_t element_size;	/* in bytes, at most 4096; of records, the largest */
 	uint64_t element_hash;	/* arenaq_element_hash(), or 0: any type of the size fits */
-	uint64_t capacity;	/* elements; of an MPMC queue a power of two */
+	uint64_t capacity;	/* elements; of an MPMC queue a power of two; of records the bytes of each shard, too */
 	size_t offset;		/* in the section of an object's arena variables, or ARENAQ_NOWHERE */
 };
 
@@ -71,6 +72,14 @@ void arenaq_queues_free(struct arenaq_queues *queues);
 int arenaq_queues_add(struct arenaq_queues *queues, const struct arenaq_declaration *declaration);
 /* Another capacity; the name of an array means all its queues. NOT_FOUND if there is no queue of the name. */
 int arenaq_queues_set_capacity(struct arenaq_queues *queues, const char *name, uint64_t capacity);
+/*
+ * Records have a shard for each processor that this machine may have, unless something else is said: before their room is asked for.
+ * Programs push to the shard of the processor that they are on, so that two processors do not meet, and each thread of userspace to
+ * one that is its own as good as always.
+ */
+int arenaq_queues_set_shards(struct arenaq_queues *queues, const char *name, uint64_t shards);
+/* How many lanes the records of that name have in all their shards; 0 if there are no such records. */
+uint32_t arenaq_queues_lanes(const struct arenaq_queues *queues, const char *name);
 /* How many bytes of memory they need, beside their variables. */
 int arenaq_queues_room(const struct arenaq_queues *queues, size_t *room);
 /* What tells types of one size apart: of names, places and sizes of the fields. A Rust program checks it. */
@@ -111,14 +120,14 @@ void arenaq_arena_close(struct arenaq_arena *arena);
 /* A queue, and what was dropped for want of room, by the reason. */
 struct arenaq_stat {
 	char name[48];
-	uint64_t kind; /* ARENAQ_KIND_* */
-	uint64_t element_size;
+	uint64_t kind;	       /* ARENAQ_KIND_* */
+	uint64_t element_size; /* of records, the largest */
 	uint64_t element_hash; /* see arenaq_element_hash(); 0 if nobody knows */
-	uint64_t capacity;
-	uint64_t full;	    /* the queue was full, or no node was left */
-	uint64_t contended; /* the retries were spent */
-	uint64_t invalid;   /* the queue was not made yet */
-	uint64_t corrupt;   /* the queue was damaged */
+	uint64_t capacity;     /* of records, the bytes of all shards */
+	uint64_t full;	       /* the queue or the lane was full, or no node was left */
+	uint64_t contended;    /* the retries were spent, or all lanes of a shard were taken */
+	uint64_t invalid;      /* the queue was not made yet, or a record was larger than the largest */
+	uint64_t corrupt;      /* the queue was damaged */
 };
 
 /* NOT_FOUND if there is no queue of the name, or there are no more. */
@@ -182,7 +191,71 @@ int arenaq_consumer_sleep(const struct arenaq_consumer *consumer);
 void arenaq_consumer_wake(const struct arenaq_consumer *consumer);
 void arenaq_consumer_close(struct arenaq_consumer *consumer);
 
-/* ---- The same, of elements of one type ---- */
+/* ---- Records of any size ---- */
+
+struct arenaq_records_producer;
+struct arenaq_records_consumer;
+
+/*
+ * What `ARENAQ_RECORDS(opens, 1 << 18, 512, struct event)` is in userspace: a consumer, null until it is opened.
+ *
+ *	arenaq_records_consumer_open(arena, "opens", &opens);
+ *	arenaq_records_consumer_drain(opens, UINT64_MAX, print, NULL, NULL);
+ */
+#define ARENAQ_RECORDS(name, ...) struct arenaq_records_consumer *name __attribute__((unused))
+
+/* A record in place. Its bytes, and this, are the caller's until the function returns to which it is handed. */
+struct arenaq_record {
+	const void *data; /* aligned as a 64-bit word is */
+	size_t size;	  /* how many bytes it has */
+	uint64_t stamp;	  /* of arenaq_submit_at() and its like, or 0 */
+	size_t shard;	  /* a program's: the number of its processor, if there are as many; a thread's: always the same */
+};
+
+/* NOT_FOUND if there is nothing of the name, INVALID if it is a queue. Any thread may use it. */
+int arenaq_records_producer_open(const struct arenaq_arena *arena, const char *name,
+				 struct arenaq_records_producer **producer);
+/*
+ * NOMEM if the lane is full, BUSY if all lanes of the shard are taken, INVALID if it is larger than the largest record: such a
+ * record is counted as dropped.
+ */
+int arenaq_records_producer_push(const struct arenaq_records_producer *producer, const void *data, size_t size,
+				 uint64_t stamp);
+void arenaq_records_producer_close(struct arenaq_records_producer *producer);
+
+/*
+ * As arenaq_records_producer_open(), and BUSY if somebody consumes a shard of it. One thread uses it at a time. Of pinned records one
+ * process at a time consumes, and the next one begins with what a dead one has left: the record that it was handed may come again.
+ */
+int arenaq_records_consumer_open(const struct arenaq_arena *arena, const char *name,
+				 struct arenaq_records_consumer **consumer);
+/* The same of `count` shards only, from `first` on: so several threads share the shards between them. INVALID if there are no such. */
+int arenaq_records_consumer_open_shards(const struct arenaq_arena *arena, const char *name, size_t first, size_t count,
+					struct arenaq_records_consumer **consumer);
+/*
+ * The same of all shards, in the place of processes that consumed and are known to have died: their ids are in the texts of the
+ * BUSY. Pinned records do not need it.
+ */
+int arenaq_records_consumer_take_over(const struct arenaq_arena *arena, const char *name,
+				      struct arenaq_records_consumer **consumer);
+/*
+ * Hands over up to `limit` records, those of a lane in their order, and frees them: `drained`, unless it is null, says how many. The
+ * function may not use this consumer, and returns, in C++ without an exception. NOT_FOUND if there was none, CORRUPT if a lane is
+ * damaged, from which nothing more comes, INVALID if another thread uses this consumer.
+ */
+int arenaq_records_consumer_drain(const struct arenaq_records_consumer *consumer, uint64_t limit,
+				  void (*hand_over)(const struct arenaq_record *record, void *context), void *context,
+				  uint64_t *drained);
+/*
+ * As arenaq_consumer_sleep(). Who is at work on a record may not have seen that somebody sleeps: while
+ * arenaq_records_consumer_is_quiet() is 0, a sleep is to be short. arenaq_libbpf_wait_records() is all of it.
+ */
+int arenaq_records_consumer_sleep(const struct arenaq_records_consumer *consumer);
+int arenaq_records_consumer_is_quiet(const struct arenaq_records_consumer *consumer);
+void arenaq_records_consumer_wake(const struct arenaq_records_consumer *consumer);
+void arenaq_records_consumer_close(struct arenaq_records_consumer *consumer);
+
+/* ---- Queues again, of elements of one type ---- */
 
 /* A handle: opened as a producer, as a consumer, or as both. */
 struct arenaq_queue {

@@ -10,7 +10,7 @@ use queues::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region,
 use queues::count::Uncounted;
 use queues::payload::{ElementType, FieldLayout, UNKNOWN, hash};
 use queues::platform::{Native, Opaque, Untyped};
-use queues::records::Control;
+use queues::records::{Control, LANES};
 use queues::structures::Kind;
 use queues::{mpmc, mpsc};
 
@@ -38,13 +38,15 @@ struct Declared {
     kind: Kind,
     element: ElementType,
     capacity: u64,
+    /// Of records.
+    shards: u64,
     /// Where its variable begins in the section of an arena's variables.
     offset: Option<usize>,
 }
 
 impl Declared {
     fn spec(&self, data: usize) -> Spec<'_> {
-        let spec = Spec::of(self.kind, self.name.as_str(), self.element, self.capacity);
+        let spec = Spec::of(self.kind, self.name.as_str(), self.element, self.capacity).shards(self.shards);
         match self.offset {
             None => spec,
             Some(offset) => spec.at(self.placed(data + offset)),
@@ -175,8 +177,9 @@ pub unsafe extern "C" fn arenaq_queues_add(queues: *mut Queues, declaration: *co
         // SAFETY: the caller's promise.
         let name = unsafe { text("the name of the queue", declaration.name) }?;
         let name = Name::new(name).ok_or_else(|| ArenaError::Name(name.into()))?;
-        let kind = Kind::from_code(declaration.kind)
-            .ok_or_else(|| Failure::invalid("a queue is ARENAQ_KIND_MPMC or ARENAQ_KIND_MPSC"))?;
+        let kind = Kind::from_code(declaration.kind).ok_or_else(|| {
+            Failure::invalid("a queue is ARENAQ_KIND_MPMC, ARENAQ_KIND_MPSC or ARENAQ_KIND_RECORDS")
+        })?;
         if queues.0.iter().any(|queue| queue.name == name) {
             return Err(Failure::new(Status::Exists, format_args!("there is a queue `{name}` already")));
         }
@@ -190,7 +193,8 @@ pub unsafe extern "C" fn arenaq_queues_add(queues: *mut Queues, declaration: *co
         let size = element_size.checked_next_multiple_of(8).unwrap_or(element_size);
         let offset = Some(offset).filter(|offset| *offset != NOWHERE);
         let element = ElementType { size, hash: element_hash };
-        let queue = Declared { name, kind, element, capacity, offset };
+        let shards = if kind == Kind::Records { processors() } else { 1 };
+        let queue = Declared { name, kind, element, capacity, shards, offset };
         queue.spec(0).room()?;
         queues.0.push(queue);
         Ok(())
@@ -221,6 +225,59 @@ pub unsafe extern "C" fn arenaq_queues_set_capacity(
         queues.0.iter_mut().filter(|queue| queue.is_called(name)).for_each(|queue| queue.capacity = capacity);
         Ok(())
     })())
+}
+
+/// How many processors this machine may have.
+fn processors() -> u64 {
+    // SAFETY: it has no preconditions.
+    let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
+    u64::try_from(processors).unwrap_or(1).max(1)
+}
+
+/// See the header.
+///
+/// # Safety
+///
+/// As [`arenaq_queues_add`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_queues_set_shards(
+    queues: *mut Queues,
+    name: *const c_char,
+    shards: u64,
+) -> c_int {
+    code((|| {
+        // SAFETY: the caller's promise.
+        let (queues, name) =
+            unsafe { (exclusive("queues", queues)?, text("the name of the records", name)?) };
+        let records = queues.0.iter_mut().find(|queue| queue.name.as_str() == name);
+        let records = records
+            .ok_or_else(|| Failure::new(Status::NotFound, format_args!("there are no records `{name}`")))?;
+        if records.kind != Kind::Records {
+            return Err(Failure::invalid(format_args!("`{name}` is a queue: only records have shards")));
+        }
+        let other = Declared { shards, ..records.clone() };
+        other.spec(0).room()?;
+        *records = other;
+        Ok(())
+    })())
+}
+
+/// See the header.
+///
+/// # Safety
+///
+/// `queues` is null or from [`arenaq_queues_new`], and nobody changes it meanwhile; `name` is a string or null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_queues_lanes(queues: *const Queues, name: *const c_char) -> u32 {
+    // SAFETY: the caller's promise.
+    let (Some(queues), Ok(name)) = (unsafe { (queues.as_ref(), text("the name of the records", name)) })
+    else {
+        return 0;
+    };
+    let mut records = queues.0.iter().filter(|queue| queue.kind == Kind::Records);
+    let found = records.find(|records| records.name.as_str() == name);
+    // Few enough, as `room` has found when they were declared.
+    found.map_or(0, |records| (records.shards * LANES as u64) as u32)
 }
 
 /// See the header.

@@ -1,19 +1,16 @@
 //! The ends of a queue.
 
-use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_void};
 use std::num::NonZero;
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use queues::arena::{Arena, ArenaError, ByteConsumer, ByteProducer, Owner};
-use queues::eventcount::{EventCount, Ticket};
 use queues::mpmc::TakenOver;
-use queues::platform::Native;
 use queues::{PopError, PushError, Status};
 
+use crate::alone::{Alone, MaySleep};
 use crate::arena::{Attached, Shared};
 use crate::error::{Failure, code};
 use crate::memory::{exclusive, shared, text};
@@ -30,12 +27,7 @@ pub struct Producer {
 #[derive(Debug)]
 pub struct Consumer {
     // Dropped in this order: the right to consume is given up while the memory is there.
-    end: UnsafeCell<End>,
-    /// Whether somebody pops: of two threads at once one is refused.
-    is_used: AtomicBool,
-    /// What it sleeps on, and that it has said so.
-    events: Option<&'static EventCount<Native>>,
-    ticket: UnsafeCell<Option<Ticket>>,
+    end: Alone<End>,
     _arena: Arc<Shared>,
 }
 
@@ -55,29 +47,12 @@ impl End {
             None => self.consumer.pop_with(hand_over),
         }
     }
-
-    /// Whether nothing is there, nothing on its way, and nothing was left by somebody dead.
-    fn may_sleep(&self) -> bool {
-        self.consumer.is_drained() && !self.right.as_ref().is_some_and(|right| right.has_dead(&self.consumer))
-    }
 }
 
-impl Consumer {
-    /// Runs an operation that one thread at a time may run.
-    fn alone<R>(&self, operation: impl FnOnce(&mut End, &mut Option<Ticket>) -> R) -> Option<R> {
-        if self.is_used.swap(true, Ordering::Acquire) {
-            return None;
-        }
-        // SAFETY: the flag is ours.
-        let result = unsafe { operation(&mut *self.end.get(), &mut *self.ticket.get()) };
-        self.is_used.store(false, Ordering::Release);
-        Some(result)
-    }
-
-    fn withdraw(&self, ticket: &mut Option<Ticket>) {
-        if let (Some(ticket), Some(events)) = (ticket.take(), self.events) {
-            events.cancel(ticket);
-        }
+impl MaySleep for End {
+    /// Also nothing is on its way, and nothing was left by somebody dead.
+    fn may_sleep(&self) -> bool {
+        self.consumer.is_drained() && !self.right.as_ref().is_some_and(|right| right.has_dead(&self.consumer))
     }
 }
 
@@ -211,14 +186,8 @@ unsafe fn open(
         None => End { consumer: end(&arena.shared.arena, name, this_process())?, right: None },
     };
     check_size(consumer.consumer.element().size, size, name)?;
-    let consumer = Consumer {
-        end: UnsafeCell::new(consumer),
-        is_used: AtomicBool::new(false),
-        events: arena.shared.arena.event_count_of(name).ok(),
-        ticket: UnsafeCell::new(None),
-        _arena: arena.shared.clone(),
-    };
-    *place = Box::into_raw(Box::new(consumer));
+    let end = Alone::new(consumer, arena.shared.arena.event_count_of(name).ok());
+    *place = Box::into_raw(Box::new(Consumer { end, _arena: arena.shared.clone() }));
     Ok(())
 }
 
@@ -323,7 +292,7 @@ pub unsafe extern "C" fn arenaq_consumer_pop(
     let Some(consumer) = (unsafe { consumer.as_ref() }).filter(|_| !element.is_null()) else {
         return Status::Invalid.code();
     };
-    let popped: Option<Result<(), PopError>> = consumer.alone(|end, _| {
+    let popped: Option<Result<(), PopError>> = consumer.end.run(|end| {
         if (size as u64).checked_next_multiple_of(8) != Some(end.consumer.element().size) {
             return Err(PopError::Invalid);
         }
@@ -344,21 +313,7 @@ pub unsafe extern "C" fn arenaq_consumer_pop(
 pub unsafe extern "C" fn arenaq_consumer_sleep(consumer: *const Consumer) -> c_int {
     // SAFETY: the caller's promise.
     let Some(consumer) = (unsafe { consumer.as_ref() }) else { return Status::Invalid.code() };
-    let slept = consumer.alone(|end, ticket| {
-        if let Some(events) = consumer.events {
-            *ticket = ticket.take().filter(|ticket| !events.is_notified(ticket));
-            if ticket.is_none() {
-                *ticket = events.prepare();
-            }
-        }
-        // Announced, then looked at: a push that this does not see sees the announcement.
-        if end.may_sleep() {
-            return Status::Success;
-        }
-        consumer.withdraw(ticket);
-        Status::Busy
-    });
-    slept.unwrap_or(Status::Invalid).code()
+    consumer.end.sleep().code()
 }
 
 /// See the header.
@@ -370,7 +325,7 @@ pub unsafe extern "C" fn arenaq_consumer_sleep(consumer: *const Consumer) -> c_i
 pub unsafe extern "C" fn arenaq_consumer_wake(consumer: *const Consumer) {
     // SAFETY: the caller's promise.
     if let Some(consumer) = unsafe { consumer.as_ref() } {
-        consumer.alone(|_, ticket| consumer.withdraw(ticket));
+        consumer.end.wake();
     }
 }
 
@@ -384,6 +339,6 @@ pub unsafe extern "C" fn arenaq_consumer_close(consumer: *mut Consumer) {
     if !consumer.is_null() {
         // SAFETY: the caller's promise.
         let consumer = unsafe { Box::from_raw(consumer) };
-        consumer.alone(|_, ticket| consumer.withdraw(ticket));
+        consumer.end.wake();
     }
 }

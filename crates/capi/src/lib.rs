@@ -6,6 +6,7 @@
 // The name under which the files that are shared with arenaq-libbpf know it.
 extern crate queues as arenaq;
 
+mod alone;
 pub mod arena;
 #[path = "../../libbpf/src/checksum.rs"]
 #[allow(dead_code, unreachable_pub, reason = "of arenaq-libbpf, which uses and publishes all of it")]
@@ -15,6 +16,7 @@ pub mod ends;
 pub mod error;
 mod memory;
 mod pinned;
+pub mod records;
 #[path = "../../libbpf/src/receiver/table.rs"]
 #[allow(dead_code, unreachable_pub, reason = "of arenaq-libbpf, which uses and publishes all of it")]
 mod table;

@@ -3,6 +3,7 @@
 
 mod folder;
 mod lock;
+mod records;
 mod right;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::param::page_size;
 
 use self::folder::{Folder, Map};
+pub(crate) use self::records::RecordsRight;
 pub(crate) use self::right::Right;
 use crate::error::Failure;
 use crate::table::Table;

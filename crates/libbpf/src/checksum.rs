@@ -20,6 +20,15 @@ pub(crate) fn fingerprint(element: &[u8]) -> KeyValue {
     pair
 }
 
+/// The same for a record, by its stamp, how many bytes it has, and its words.
+pub(crate) fn fingerprint_of_record(stamp: u64, size: usize, words: impl Iterator<Item = u64>) -> KeyValue {
+    let first = KeyValue { key: stamp, value: size as u64 };
+    words.fold(first, |KeyValue { key, value }, word| KeyValue {
+        key: key.rotate_left(29) ^ value,
+        value: checksum(value.rotate_left(31), word),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use arenaq::KeyValue;

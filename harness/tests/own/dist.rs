@@ -1,9 +1,9 @@
 //! `cargo xtask dist`: C and C++ from the archive, where no Rust is.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::support::bpffs::{Bpffs, text};
 use crate::support::{Outcome, kernel};
@@ -90,6 +90,74 @@ fn pinned(arenaq: &Path, examples: &Path) {
     assert!(other.code == Some(1) && other.stderr.contains("not on a BPF file system"), "{other:?}");
 }
 
+/// A shell that opens files of these names when it is told to, and nothing else: none of them is there.
+struct Opener {
+    shell: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Opener {
+    fn new() -> Opener {
+        let mut shell = Command::new("sh");
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut shell = shell.spawn().expect("it starts");
+        let said = BufReader::new(shell.stdout.take().expect("it was piped")).lines();
+        let mut opener = Opener { shell, said };
+        // It has read its libraries when it answers.
+        opener.open(&[]);
+        opener
+    }
+
+    fn open(&mut self, names: &[&str]) {
+        let commands: String = names.iter().map(|name| format!("true < {name}\n")).collect();
+        let stdin = self.shell.stdin.as_mut().expect("it was piped");
+        stdin.write_all((commands + "echo opened\n").as_bytes()).expect("it listens");
+        assert_eq!(self.said.next().expect("a line").expect("of text"), "opened");
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+/// The same as [`pinned`] with records.
+fn pinned_records(arenaq: &Path, examples: &Path) {
+    let bpffs = Bpffs::mount();
+    let place = bpffs.path("opens");
+    let folder = text(&place);
+    let arenaq = |arguments: &[&str]| Outcome::of(Command::new(arenaq).args(arguments).current_dir(examples));
+    let mut opener = Opener::new();
+    let loaded =
+        arenaq(&["load", "opens.bpf.o", "--pin", folder, "--set", &format!("tgid={}", opener.shell.id())]);
+    assert_eq!(loaded.code, Some(0), "{loaded:?}");
+
+    let mut killed = Command::new(examples.join("opens"));
+    let mut killed = killed.arg(folder).stdout(Stdio::piped()).spawn().expect("it starts");
+    let said = BufReader::new(killed.stdout.take().expect("it was piped")).lines();
+    opener.open(&["a", "a-longer-name"]);
+    let first: Vec<String> = said.take(2).map(|line| line.expect("of text")).collect();
+    assert_eq!(first, ["a", "a-longer-name"]);
+    let refused = Outcome::of(Command::new(examples.join("opens++")).arg(folder));
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("process {} (opens)", killed.id())), "{refused:?}");
+    let excluded = arenaq(&["consume", folder, "--queue", "opens", "--events", "1"]);
+    assert!(excluded.code != Some(0) && excluded.stderr.contains("consumes from it"), "{excluded:?}");
+    killed.kill().expect("it can be killed");
+    killed.wait().expect("it has ended");
+
+    opener.open(&["b", "c"]);
+    let next = Outcome::of(Command::new(examples.join("opens++")).args([folder, "1"]));
+    assert_eq!((next.code, next.stdout.as_str()), (Some(0), "b\n"), "{next:?}");
+    let last = arenaq(&["consume", folder, "--queue", "opens", "--events", "1"]);
+    assert!(last.code == Some(0) && last.stdout.contains('c'), "{last:?}");
+    let stat = arenaq(&["stat", "--json", folder]);
+    let stat: serde_json::Value = serde_json::from_str(&stat.stdout).expect("JSON");
+    assert_eq!(stat["queues"][0]["consumed"].as_u64(), Some(4), "{stat}");
+}
+
 #[test]
 fn the_archive_is_enough_for_programs_in_c_and_in_cpp_and_each_event_is_accounted_for() {
     let kernel = kernel("the_archive_is_enough_for_programs_in_c_and_in_cpp_and_each_event_is_accounted_for");
@@ -118,6 +186,10 @@ fn the_archive_is_enough_for_programs_in_c_and_in_cpp_and_each_event_is_accounte
     let sums = program("sha256sum", &["--check", "--quiet", "SHA256SUMS"]);
     assert_eq!((sums.code, sums.stdout.as_str()), (Some(0), ""), "{sums:?}");
 
+    // A machine without libbpf: pkg-config knows the archive alone.
+    let alone = format!("PKG_CONFIG_PATH={}", place.join("lib/pkgconfig").display());
+    let made = program("env", &[&alone, "make", "-C", "share/doc/arenaq/c", "threads", "takeover++"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
     let target = if kernel.is_some() { "run" } else { "all" };
     let made = program("make", &["-C", "share/doc/arenaq/c", target]);
     assert_eq!(made.code, Some(0), "{made:?}");
@@ -128,8 +200,13 @@ fn the_archive_is_enough_for_programs_in_c_and_in_cpp_and_each_event_is_accounte
         assert_eq!(times("5000050000"), 2, "{made:?}");
         assert_eq!(times("3 popped after a sleep: 1"), 2, "{made:?}");
         assert_eq!(times("120 given, after 38 have died"), 2, "{made:?}");
+        assert_eq!(times("1000 records, 0 dropped, kind 3"), 2, "{made:?}");
+        assert_eq!(times("2000 records and dropped, some dropped: 1, for another reason: 0"), 2, "{made:?}");
+        assert_eq!(times("xyz"), 2, "{made:?}");
+        assert_eq!(times("3 records after a sleep: 1, wrong: 0"), 2, "{made:?}");
         let examples = place.join("share/doc/arenaq/c");
         pinned(&place.join("bin/arenaq"), &examples);
+        pinned_records(&place.join("bin/arenaq"), &examples);
     }
 
     // The types of the elements are checked in both languages.

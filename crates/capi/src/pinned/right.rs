@@ -23,15 +23,15 @@ pub(crate) struct Right {
 }
 
 /// A queue, by what is known before it has a consumer.
-struct Queue<'a> {
+pub(super) struct Queue<'a> {
     arena: &'a Arena<'static>,
     name: &'a str,
-    number: usize,
+    pub(super) number: usize,
     kind: Kind,
 }
 
 impl<'a> Queue<'a> {
-    fn find(arena: &'a Arena<'static>, name: &'a str) -> Result<Queue<'a>, Failure> {
+    pub(super) fn find(arena: &'a Arena<'static>, name: &'a str) -> Result<Queue<'a>, Failure> {
         let found = arena.queues().enumerate().find(|(_, info)| info.name.as_str() == name);
         match found {
             Some((number, info)) => Ok(Queue { arena, name, number, kind: info.kind }),

@@ -6,12 +6,12 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use arenaq::Corruption;
 use arenaq::arena::ArenaRecords;
 use arenaq::drops::Dropped;
 use arenaq::eventcount::EventCount;
 use arenaq::platform::Native;
 use arenaq::records::{Consumer, Merge, Record};
-use arenaq::{Corruption, KeyValue};
 use crossbeam_utils::Backoff;
 
 use self::right::RecordRight;
@@ -20,7 +20,7 @@ use super::doorbell::Doorbell;
 use super::end::Watched;
 use super::sleeper::{Sleeper, Wake};
 use super::tally::Teller;
-use crate::checksum::checksum;
+use crate::checksum::fingerprint_of_record;
 use crate::error::Error;
 
 /// The consuming end of records, or of some shards of them. It can go to another thread, and while nothing comes it uses no
@@ -95,15 +95,6 @@ impl Shards {
             }
         }
     }
-}
-
-/// The pair that stands for a record in the tally.
-fn fingerprint(record: &Record<'_, Native>) -> KeyValue {
-    let first = KeyValue { key: record.stamp(), value: record.size() as u64 };
-    record.words().fold(first, |KeyValue { key, value }, word| KeyValue {
-        key: key.rotate_left(29) ^ value,
-        value: checksum(value.rotate_left(31), word),
-    })
 }
 
 impl Watched for Shards {
@@ -198,7 +189,7 @@ impl<K> RecordReceiver<K> {
         let mut drained = 0;
         while drained < limit {
             let handed_over = shards.drain_to(horizon, 1, |record| {
-                let known_by = fingerprint(&record);
+                let known_by = fingerprint_of_record(record.stamp(), record.size(), record.words());
                 hand_over(record);
                 teller.count(known_by);
             })?;
