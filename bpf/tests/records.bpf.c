@@ -246,3 +246,169 @@ int one_commit(void *context)
 	arenaq_commit(&log, p);
 	return 0;
 }
+
+/*
+ * ---- Interrupted and stopped producers: harness/tests/nested.rs ----
+ *
+ * A producer calls itself by a number. Its records are numbered, and begin with both, so that whoever drains knows which of whose
+ * is missing or has other bytes than were written.
+ */
+struct owned {
+	__u64 producer;
+	__u64 number;
+	__u64 words[];
+};
+
+#define MOST_WORDS 30
+
+ARENAQ_RECORDS(nested, 1 << 18, 256, struct owned);
+
+/* One CPU's records and the program on_clock, which interrupts them. */
+struct interrupts {
+	__u64 task;	   /* the task that is in the middle of a record, or 0 */
+	__u64 has_lane;	   /* it has a lane: nothing but a record of another lane may come in between */
+	__u64 interrupted; /* how often on_clock has met it there */
+	__u64 has_had_lane;
+	__u64 number; /* of the records of on_clock */
+	struct push account;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct interrupts);
+} interrupts SEC(".maps");
+
+/* The producer of what on_clock pushes, with the number of the CPU. */
+#define CLOCK (1ULL << 63)
+
+static __always_inline struct interrupts *interrupts_here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&interrupts, &zero);
+}
+
+static __always_inline void fill(struct owned *e, __u64 producer, __u64 number, __u64 words)
+{
+	e->producer = producer;
+	e->number = number;
+	TIMES(at, words) {
+		__u64 place = at;
+
+		asm volatile("" : "+r"(place));
+		if (place >= MOST_WORDS)
+			break;
+		e->words[place] = word_of(producer + number, at);
+	}
+}
+
+/* One record, in scratch memory or in place. */
+static __always_inline int push_owned(__u64 producer, __u64 number, struct interrupts *here)
+{
+	__u64 words = number % (MOST_WORDS + 1), size = sizeof(struct owned) + 8 * words;
+	int status;
+
+	if (number & 1) {
+		struct owned *e = arenaq_begin(&nested);
+
+		if (!e)
+			return DS_ERROR_BUSY;
+		if (here)
+			*(volatile __u64 *)&here->has_lane = 1;
+		fill(e, producer, number, words);
+		if (here)
+			*(volatile __u64 *)&here->has_lane = 0;
+		return arenaq_submit_at(&nested, e, size, number);
+	}
+	struct owned __arena *p = arenaq_reserve(&nested, size);
+
+	if (!p)
+		return DS_ERROR_NOMEM; /* or busy: the drops say which */
+	if (here)
+		*(volatile __u64 *)&here->has_lane = 1;
+	p->producer = producer;
+	p->number = number;
+	TIMES(at, words)
+		p->words[at] = word_of(producer + number, at);
+	if (here)
+		*(volatile __u64 *)&here->has_lane = 0;
+	status = arenaq_commit_at(&nested, p, number);
+	return status;
+}
+
+/* `first` is the producer, `size` the number of its first record. */
+SEC("syscall")
+int interrupted(struct push *args)
+{
+	__u64 task = bpf_get_current_pid_tgid();
+	struct interrupts *here = interrupts_here();
+
+	if (!here)
+		return 0;
+	TIMES(i, args->count) {
+		/* If another task's program takes the place, on_clock misses a record of this one, and no more. */
+		*(volatile __u64 *)&here->task = task;
+		count(args, push_owned(args->first, args->size + i, here));
+		*(volatile __u64 *)&here->task = 0;
+	}
+	return 0;
+}
+
+/* A clock's interrupt, or an NMI, in the middle of whatever the CPU does. It pushes only into records of the interrupted task. */
+SEC("perf_event")
+int on_clock(void *context)
+{
+	struct interrupts *here = interrupts_here();
+	__u64 task = bpf_get_current_pid_tgid();
+
+	(void)context;
+	if (!here || !task || *(volatile __u64 *)&here->task != task)
+		return 0;
+	here->interrupted++;
+	here->has_had_lane += *(volatile __u64 *)&here->has_lane;
+	here->account.count++;
+	count(&here->account, push_owned(CLOCK | bpf_get_smp_processor_id(), here->number++, 0));
+	return 0;
+}
+
+/* Stops between begin and submit, or reserve and commit, until userspace gives the memory that it wants to read. */
+struct stop {
+	__u64 producer;
+	__u64 from; /* an address */
+	__u64 in_place;
+	__s64 status;
+	__u64 processor;
+};
+
+SEC("syscall")
+int stopped(struct stop *args)
+{
+	__u64 word = 0;
+
+	args->processor = bpf_get_smp_processor_id();
+	if (args->in_place) {
+		struct owned __arena *p = arenaq_reserve(&nested, sizeof(*p) + 8);
+
+		args->status = DS_ERROR_BUSY;
+		if (!p)
+			return 0;
+		p->producer = args->producer;
+		p->number = 1;
+		bpf_copy_from_user(&word, sizeof(word), (void *)args->from);
+		p->words[0] = word;
+		args->status = arenaq_commit_at(&nested, p, 1);
+		return 0;
+	}
+	struct owned *e = arenaq_begin(&nested);
+
+	args->status = DS_ERROR_BUSY;
+	if (!e)
+		return 0;
+	e->producer = args->producer;
+	e->number = 1;
+	bpf_copy_from_user(e->words, sizeof(word), (void *)args->from);
+	args->status = arenaq_submit_at(&nested, e, sizeof(*e) + 8, 1);
+	return 0;
+}

@@ -1,21 +1,43 @@
-//! A clock whose interrupts run the program `on_clock`, in the middle of whatever a CPU does.
+//! What interrupts whatever a CPU does, and runs the program `on_clock` there.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use libbpf_rs::{Link, Object};
 use perf_event_open_sys::bindings::{
-    PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_SOFTWARE, perf_event_attr,
+    PERF_COUNT_HW_CPU_CYCLES, PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_FD_CLOEXEC, PERF_TYPE_HARDWARE,
+    PERF_TYPE_SOFTWARE, perf_event_attr,
 };
 use perf_event_open_sys::perf_event_open;
 
 use crate::error::Error;
 
-/// The time between two interrupts, in nanoseconds: the shortest that the kernel gives.
-const PERIOD: u64 = 10_000;
+/// What interrupts a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// The kernel's timer, every 10 microseconds, which is the shortest time that it gives: not where interrupts are off.
+    Timer,
+    /// The processor's counter, every 50,000 cycles: an NMI on x86-64, so also where interrupts are off. Few virtual machines have
+    /// one.
+    Cycles,
+}
 
-/// Attaches `on_clock` to a clock on every CPU. The clocks end with the links.
-pub(crate) fn attach(object: &Object) -> Result<Vec<Link>, Error> {
+impl Interrupt {
+    /// Type, number and period of the event.
+    fn event(self) -> (u32, u32, u64) {
+        match self {
+            Interrupt::Timer => (PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, 10_000),
+            Interrupt::Cycles => (PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, 50_000),
+        }
+    }
+}
+
+/// Attaches `on_clock` to such an interrupt of every CPU. They end with the links.
+///
+/// # Errors
+///
+/// [`Error::System`] if the machine has no such interrupt, or the kernel does not give it.
+pub fn attach(object: &Object, interrupt: Interrupt) -> Result<Vec<Link>, Error> {
     let program = object
         .progs_mut()
         .find(|program| program.name() == "on_clock")
@@ -23,11 +45,13 @@ pub(crate) fn attach(object: &Object) -> Result<Vec<Link>, Error> {
     let cpus = libbpf_rs::num_possible_cpus().map_err(Error::bpf("counting the CPUs"))?;
     let mut links = Vec::new();
     for cpu in 0..cpus {
-        let clock = match open(cpu as i32) {
+        let clock = match open(interrupt, cpu as i32) {
             Ok(clock) => clock,
             // A CPU that could be there and is not.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => continue,
-            Err(error) => return Err(Error::system(format!("opening a clock on CPU {cpu}"))(error)),
+            Err(error) => {
+                return Err(Error::system(format!("opening an event of {interrupt:?} on CPU {cpu}"))(error));
+            }
         };
         let link = program
             .attach_perf_event(clock.as_raw_fd())
@@ -39,14 +63,15 @@ pub(crate) fn attach(object: &Object) -> Result<Vec<Link>, Error> {
     Ok(links)
 }
 
-fn open(cpu: i32) -> io::Result<OwnedFd> {
+fn open(interrupt: Interrupt, cpu: i32) -> io::Result<OwnedFd> {
+    let (type_, number, period) = interrupt.event();
     let mut attributes = perf_event_attr {
-        type_: PERF_TYPE_SOFTWARE,
+        type_,
         size: size_of::<perf_event_attr>() as u32,
-        config: u64::from(PERF_COUNT_SW_CPU_CLOCK),
+        config: u64::from(number),
         ..perf_event_attr::default()
     };
-    attributes.__bindgen_anon_1.sample_period = PERIOD;
+    attributes.__bindgen_anon_1.sample_period = period;
     let every_task = -1;
     let no_group = -1;
     // SAFETY: the attributes are complete and say how long they are.

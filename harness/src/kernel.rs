@@ -13,7 +13,7 @@ use arenaq_libbpf::{
 use bytemuck::bytes_of;
 use libbpf_rs::{Link, ObjectBuilder, OpenObject};
 
-use crate::clock;
+use crate::clock::{self, Interrupt};
 use crate::error::Error;
 use crate::hook::Hook;
 use crate::limits::require_memory;
@@ -156,7 +156,8 @@ impl Kernel {
     ///
     /// [`Error::Hook`] if the kernel refuses; the hook is not attached then.
     pub fn attach(&self) -> Result<(), Error> {
-        let mut links = if self.nest { clock::attach(self.loaded.object())? } else { Vec::new() };
+        let mut links =
+            if self.nest { clock::attach(self.loaded.object(), Interrupt::Timer)? } else { Vec::new() };
         let programs = if self.hook == Hook::Drive { &[][..] } else { &[FOLLOW, self.hook.program()] };
         for program in programs {
             links.push(self.attach_program(program)?);

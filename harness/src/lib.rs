@@ -28,7 +28,7 @@
 pub mod account;
 pub mod attached;
 pub mod build;
-mod clock;
+pub mod clock;
 pub mod doctor;
 pub mod element;
 mod error;

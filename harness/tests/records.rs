@@ -2,20 +2,29 @@
 
 mod support;
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
+use std::io::Write;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use arenaq::Status;
 
 use arenaq::arena::Owner;
 use arenaq::bytemuck::{Pod, Zeroable};
 use arenaq::platform::Native;
 use arenaq::records::Record;
+use arenaq_harness::clock::{self, Interrupt};
 use arenaq_harness::{Instructions, verifier};
-use arenaq_libbpf::{Loaded, Queues, program};
-use libbpf_rs::{ObjectBuilder, OpenObject};
+use arenaq_libbpf::{Loaded, Queues, RecordReceiver, program};
+use libbpf_rs::{MapCore, MapFlags, ObjectBuilder, OpenObject};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 use support::bpffs::Bpffs;
-use support::{Outcome, arenaq, kernel, number, objects};
+use support::held::Held;
+use support::{Outcome, arenaq, kernel, number, objects, skip};
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
@@ -221,6 +230,325 @@ fn each_shard_has_one_consumer() {
     let mut queues = Queues::of(&open(Instructions::Tso).expect("it was compiled")).expect("it has queues");
     let refused = queues.set_capacity("log", 1 << 12).expect_err("too small for its largest").to_string();
     assert!(refused.contains("131072 at least"), "{refused}");
+}
+
+/// The producer of what an interrupt pushes, with the number of the CPU.
+const CLOCK: u64 = 1 << 63;
+/// How many records are to be interrupted while their producer has a lane, and how long to wait for them.
+const ENOUGH: u64 = 2000;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `struct interrupts` of records.bpf.c.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+struct Interrupts {
+    task: u64,
+    has_lane: u64,
+    interrupted: u64,
+    has_had_lane: u64,
+    number: u64,
+    account: Push,
+}
+
+/// `struct stop` of records.bpf.c.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+struct Stop {
+    producer: u64,
+    from: u64,
+    in_place: u64,
+    status: i64,
+    processor: u64,
+}
+
+/// What the interrupts of all CPUs have done until now.
+fn interrupts(loaded: &Loaded) -> Interrupts {
+    let map = loaded.object().maps().find(|map| map.name() == "interrupts").expect("it is declared");
+    let each =
+        map.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY).expect("it can be read").expect("a value");
+    each.iter().map(|bytes| arenaq::bytemuck::pod_read_unaligned::<Interrupts>(bytes)).fold(
+        Interrupts::default(),
+        |mut sum, here| {
+            sum.interrupted += here.interrupted;
+            sum.has_had_lane += here.has_had_lane;
+            sum.account.count += here.account.count;
+            sum.account.pushed += here.account.pushed;
+            sum.account.nomem += here.account.nomem;
+            sum.account.busy += here.account.busy;
+            sum.account.other += here.account.other;
+            sum
+        },
+    )
+}
+
+/// The records of producers that call themselves by a number, and number what they push.
+#[derive(Default)]
+struct Came(HashMap<u64, HashSet<u64>>);
+
+impl Came {
+    /// Fails if it has other bytes than its producer has written, or came before.
+    fn take(&mut self, record: &Record<'_, Native>) {
+        let mut words = record.words();
+        let producer = words.next().expect("its producer");
+        let number = words.next().expect("its number");
+        assert_eq!(record.size() as u64, 16 + 8 * (number % 31), "record {number} of {producer:#x}");
+        let first = producer.wrapping_add(number);
+        let written = (0..).map(|index: u64| first.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        assert!(
+            words.zip(written).all(|(is, should)| is == should),
+            "the bytes of {number} of {producer:#x}"
+        );
+        assert_eq!(record.stamp(), number);
+        assert!(self.0.entry(producer).or_default().insert(number), "{number} of {producer:#x} comes again");
+    }
+
+    fn of(&self, is_meant: impl Fn(u64) -> bool) -> u64 {
+        self.0
+            .iter()
+            .filter(|(producer, _)| is_meant(**producer))
+            .map(|(_, numbers)| numbers.len() as u64)
+            .sum()
+    }
+}
+
+/// Two threads push until enough of their records were interrupted by programs that push too. Everything is accounted for.
+fn assert_interrupts_lose_nothing(instructions: Instructions, interrupt: Interrupt) -> Result<(), String> {
+    let loaded = load(instructions);
+    let mut nested = loaded.records("nested").expect("nobody else consumes");
+    let links = clock::attach(loaded.object(), interrupt).map_err(|error| error.to_string())?;
+    let begin = Instant::now();
+    let enough = || interrupts(&loaded).has_had_lane >= ENOUGH || begin.elapsed() > PATIENCE;
+    let ended = AtomicBool::new(false);
+    let (came, pushed) = thread::scope(|scope| {
+        let (loaded, enough, ended) = (&loaded, &enough, &ended);
+        let consumer = scope.spawn(move || {
+            let mut came = Came::default();
+            loop {
+                // Before the drain: what was there when the producers ended is drained after that.
+                let no_more = ended.load(Ordering::Acquire);
+                let drained = nested.drain(u64::MAX, |record| came.take(&record)).expect("it is not damaged");
+                if no_more && drained == 0 {
+                    return (came, nested.dropped());
+                }
+                thread::yield_now();
+            }
+        });
+        let producers = [1, 2].map(|producer| {
+            scope.spawn(move || {
+                let mut sum = Push::default();
+                while !enough() {
+                    let mut context =
+                        Push { first: producer, count: 2048, size: sum.count, ..Push::default() };
+                    program::run(loaded.object(), "interrupted", &mut context).expect("the program runs");
+                    let done = context.pushed + context.nomem + context.busy + context.other;
+                    sum.count += done;
+                    sum.pushed += context.pushed;
+                    sum.nomem += context.nomem;
+                    sum.busy += context.busy;
+                    sum.other += context.other;
+                }
+                sum
+            })
+        });
+        let pushed = producers.map(|producer| producer.join().expect("it has ended"));
+        drop(links);
+        ended.store(true, Ordering::Release);
+        (consumer.join().expect("each record is as it was pushed"), pushed)
+    });
+    let (came, dropped) = came;
+    let name = instructions.name();
+    let clock = interrupts(&loaded);
+    let is_clock = |producer: u64| producer & CLOCK != 0;
+    assert!(clock.has_had_lane >= ENOUGH, "{name}: {clock:?} within {PATIENCE:?}");
+    assert_eq!(clock.account.count, clock.interrupted, "{name}: {clock:?}");
+    assert_eq!(came.of(is_clock), clock.account.pushed, "{name}: {clock:?}");
+    assert!(
+        clock.account.pushed > clock.interrupted / 10,
+        "{name}: the others found the lane full: {clock:?}"
+    );
+    for (producer, account) in (1..).zip(&pushed) {
+        assert_eq!(came.of(|came| came == producer), account.pushed, "{name}: {account:?}");
+    }
+    let all = || pushed.iter().chain([&clock.account]);
+    let failed: u64 = all().map(|account| account.nomem + account.busy).sum();
+    assert_eq!((dropped.total(), all().map(|account| account.other).sum::<u64>()), (failed, 0), "{name}");
+    // Two tasks and an interrupt are three, and there are four lanes.
+    assert_eq!(dropped.contended, 0, "{name}: {dropped:?}");
+    let records = loaded.arena().expect("it is not damaged").records("nested", Owner::ANONYMOUS);
+    let records = records.expect("they are there");
+    assert_eq!(records.owners().count(), 0, "{name}: every lane was given back");
+    records.verify().expect("it is whole");
+    Ok(())
+}
+
+#[test]
+fn a_record_that_interrupts_a_record_on_its_cpu_loses_nothing() {
+    let Some(_guard) = kernel("interrupted records") else { return };
+    for instructions in objects() {
+        assert_interrupts_lose_nothing(instructions, Interrupt::Timer).expect("every kernel has a timer");
+    }
+}
+
+#[test]
+fn a_record_from_an_interrupt_that_nothing_keeps_away_loses_nothing() {
+    let Some(_guard) = kernel("records from an NMI") else { return };
+    for instructions in objects() {
+        if let Err(why) = assert_interrupts_lose_nothing(instructions, Interrupt::Cycles) {
+            // No reason to fail, also where tests must not be skipped: the machine has none.
+            let note = "no counter of the processor's cycles, whose interrupts are NMIs on x86-64";
+            let _ = writeln!(std::io::stderr().lock(), "NOT TRIED, records from an NMI: {note}: {why}");
+            return;
+        }
+    }
+}
+
+/// The processors that this process may use.
+fn processors() -> Vec<usize> {
+    let all = sched_getaffinity(None).expect("it is known");
+    (0..CpuSet::MAX_CPU).filter(|processor| all.is_set(*processor)).collect()
+}
+
+fn stay_on(processor: usize) {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    sched_setaffinity(None, &only).expect("it may be used");
+}
+
+/// On a thread that stays on a processor.
+fn on<R: Send>(processor: usize, operation: impl FnOnce() -> R + Send) -> R {
+    let pinned = || {
+        stay_on(processor);
+        operation()
+    };
+    thread::scope(|scope| scope.spawn(pinned).join().expect("it has ended"))
+}
+
+/// So many records of a producer, from a number on.
+fn push_owned(loaded: &Loaded, producer: u64, first: u64, count: u64) -> Push {
+    let mut context = Push { first: producer, count, size: first, ..Push::default() };
+    program::run(loaded.object(), "interrupted", &mut context).expect("the program runs");
+    context
+}
+
+/// Waits until something is as it will be.
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "{what} within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn producers_that_stop_inside_a_record_hold_up_nobody_but_their_own() {
+    let Some(_guard) = kernel("stopped producers of records") else { return };
+    let processors = processors();
+    let here = processors[0];
+    for instructions in objects() {
+        let loaded = load(instructions);
+        let held = match Held::new() {
+            Ok(held) => held,
+            Err(error) => return skip("stopped producers of records", &format!("userfaultfd: {error}")),
+        };
+        let mut nested = loaded.records("nested").expect("nobody else consumes");
+        let records = loaded.arena().expect("it is not damaged").records("nested", Owner::ANONYMOUS);
+        let records = records.expect("they are there");
+        let drain = |nested: &mut RecordReceiver| {
+            let mut came = Came::default();
+            nested.drain(u64::MAX, |record| came.take(&record)).expect("it is not damaged");
+            came.of(|_| true)
+        };
+        let stopped = thread::scope(|scope| {
+            // Every second one in place.
+            let stop = |producer: u64| {
+                let (loaded, from) = (&loaded, held.address());
+                scope.spawn(move || {
+                    stay_on(here);
+                    let mut context = Stop { producer, from, in_place: producer % 2, ..Stop::default() };
+                    program::run(loaded.object(), "stopped", &mut context).expect("the program runs");
+                    context
+                })
+            };
+            let mut stopped: Vec<_> = (0..3).map(stop).collect();
+            wait_for("three have lanes", || records.owners().count() == 3);
+            // The fourth lane of the processor is enough for everybody who does not stop.
+            let account = on(here, || push_owned(&loaded, 10, 0, 100));
+            assert_eq!(account.pushed, 100, "{account:?}");
+            assert_eq!(drain(&mut nested), 100);
+            assert!(!nested.is_quiet());
+
+            // Of three more one has the fourth lane, and two find all of them taken.
+            stopped.extend((3..6).map(stop));
+            wait_for("two are refused", || stopped.iter().filter(|thread| thread.is_finished()).count() == 2);
+            assert_eq!(records.owners().map(|(shard, ..)| shard).collect::<Vec<_>>(), [here; 4]);
+            let account = on(here, || push_owned(&loaded, 11, 0, 10));
+            assert_eq!((account.pushed, account.nomem + account.busy), (0, 10), "{account:?}");
+            assert_eq!(nested.dropped().contended, 2 + 10);
+            for (producer, other) in (20..).zip(processors.iter().filter(|other| **other != here)) {
+                let account = on(*other, || push_owned(&loaded, producer, 0, 100));
+                assert_eq!(account.pushed, 100, "{account:?}");
+            }
+            assert_eq!(drain(&mut nested), 100 * (processors.len() as u64 - 1));
+
+            held.give(0x5eed).expect("four wait for it");
+            stopped.into_iter().map(|thread| thread.join().expect("it has ended")).collect::<Vec<_>>()
+        });
+        let of_status = |status: Status| {
+            stopped
+                .iter()
+                .filter(move |stop| stop.status == i64::from(status.code()))
+                .map(|stop| stop.producer)
+        };
+        assert_eq!(
+            (of_status(Status::Success).count(), of_status(Status::Busy).count()),
+            (4, 2),
+            "{stopped:?}"
+        );
+        let mut came = Vec::new();
+        let take = |record: Record<'_, Native>| came.push(record.words().collect::<Vec<_>>());
+        nested.drain(u64::MAX, take).expect("it is not damaged");
+        came.sort_unstable();
+        let expected: Vec<_> = of_status(Status::Success).map(|producer| vec![producer, 1, 0x5eed]).collect();
+        assert_eq!(came, expected);
+        assert_eq!(on(here, || push_owned(&loaded, 12, 0, 100)).pushed, 100);
+        assert_eq!(drain(&mut nested), 100);
+        assert_eq!((nested.dropped().total(), records.owners().count()), (12, 0));
+    }
+}
+
+#[test]
+fn a_task_that_migrates_between_reserve_and_commit_keeps_its_lane() {
+    let Some(_guard) = kernel("producers of records that migrate") else { return };
+    let processors = processors();
+    for instructions in objects() {
+        let loaded = load(instructions);
+        let mut nested = loaded.records("nested").expect("nobody else consumes");
+        let arena = loaded.arena().expect("it is not damaged");
+        let records = arena.records("nested", Owner::ANONYMOUS).expect("they are there");
+        let mut came = Came::default();
+        let rounds = 50;
+        for round in 0..rounds {
+            // A record of userspace, which is left open while its task moves over all processors, and pushes on each.
+            let mut open = records.reserve(16).expect("there is room");
+            on(processors[0], || {
+                open.write(0, 100);
+                for (producer, processor) in (200..).zip(&processors) {
+                    stay_on(*processor);
+                    let account = push_owned(&loaded, producer, 10 * round, 10);
+                    assert_eq!(account.pushed, 10, "{account:?}");
+                    let record = [300, 31 * (10 * round + producer)].map(u64::to_ne_bytes).concat();
+                    records.push(&record, 31 * (10 * round + producer)).expect("another lane");
+                }
+                open.write(1, 31 * round);
+                open.commit(31 * round);
+            });
+            nested.drain(u64::MAX, |record| came.take(&record)).expect("it is not damaged");
+        }
+        let each = processors.len() as u64;
+        let of = |producers: Range<u64>| came.of(|producer| producers.contains(&producer));
+        assert_eq!((of(100..101), of(200..300), of(300..301)), (rounds, 10 * rounds * each, rounds * each));
+        assert_eq!((nested.dropped().total(), records.owners().count()), (0, 0));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
 pub(crate) mod bpffs;
+pub(crate) mod held;
 
 use std::fs;
 use std::io::{self, Write};
