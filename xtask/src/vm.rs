@@ -1,9 +1,10 @@
 //! `cargo xtask vm`: the command `arenaq` in a virtual machine, with any kernel.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use arenaq_vm::accelerator::{self, Accelerator};
 use arenaq_vm::boot::Boot;
 use arenaq_vm::image::Image;
@@ -41,6 +42,13 @@ pub(crate) struct VmArgs {
     /// Shows what the guest's kernel wrote on its console.
     #[arg(long)]
     console: bool,
+    /// A file of one's own, such as an object for `arenaq load`: it lies in the guest's root folder, by its name; may be given
+    /// several times.
+    #[arg(long, value_name = "PATH")]
+    file: Vec<PathBuf>,
+    /// The command that runs in the guest, as an archive of `cargo xtask dist` has it [default: it is compiled].
+    #[arg(long, value_name = "PROGRAM")]
+    arenaq: Option<PathBuf>,
     /// The arguments of `arenaq`.
     #[arg(last = true, value_name = "ARGUMENTS", default_value = "doctor")]
     arguments: Vec<String>,
@@ -97,10 +105,22 @@ pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
         "a guest of {cpus} processors boots on one of them at least: --late-cpus is at most {}",
         cpus - 1
     );
+    for file in &arguments.file {
+        ensure!(file.is_file(), "{} is no file: the guest cannot have it", file.display());
+    }
+    let arenaq = match &arguments.arenaq {
+        Some(arenaq) => arenaq.clone(),
+        None => build_harness_for(arch, true)?,
+    };
+    let mut root = guest::root(&arenaq, arch)?;
+    for file in &arguments.file {
+        let name = file.file_name().context("a file has a name")?;
+        root.file(file.clone(), format!("/{}", name.display()));
+    }
     let machine = Machine {
         accelerator: Accelerator::choose(arguments.accelerator.map(Wish::into), arch)?,
         image: Image::find(&arguments.kernel, arch)?,
-        root: guest::root(&build_harness_for(arch, true)?, arch)?,
+        root,
         cpus,
         boot: Boot { preempt: arguments.preempt.map(Model::into), late_cpus },
         time_limit: Duration::from_secs(arguments.time_limit),

@@ -89,7 +89,7 @@ impl Root {
     }
 
     /// Puts a file of the host at a place in the guest, as it is.
-    pub(crate) fn file(&mut self, file: PathBuf, place: String) {
+    pub fn file(&mut self, file: PathBuf, place: String) {
         if let Some((folder, _)) = place.rsplit_once('/') {
             self.folder(folder);
         }
