@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The programs of the harness: hooks that push (task, time) into a queue, and programs that
- * userspace runs directly.
+ * The programs of the harness: hooks that push (task, time) into a queue, or a record for each event,
+ * and programs that userspace runs directly.
  *
  * Userspace makes the queues before it attaches anything. What a program allocates are pages for
  * more nodes, if it is told to (`settings.grow`).
@@ -25,6 +25,8 @@ struct ds_vyukhov_head __arena ds_vyukhov;
 struct ds_mpsc_head __arena ds_mpsc;
 struct arenaq_event_count __arena arenaq_events;
 
+ARENAQ_RECORDS(records, 1 << 18, sizeof(struct arenaq_event) + ARENAQ_EVENT_REST, struct arenaq_event);
+
 /*
  * Of a structure that is only pointed to, BTF has the name and nothing else; of a variable's,
  * everything.
@@ -41,7 +43,7 @@ struct {
 } arenaq_types;
 
 /*
- * Set before the load; the verifier drops the code of the other queue, and that which allocates
+ * Set before the load; the verifier drops the code of the other queues, and that which allocates
  * where nothing is allocated: before Linux 7.0 it refuses it in programs that cannot sleep.
  */
 const volatile struct arenaq_settings settings SEC(".rodata.settings") = {};
@@ -150,7 +152,9 @@ static __always_inline void notify(void)
 {
 	__u64 record = 0;
 
-	if (arenaq_must_notify(&arenaq_events))
+	if (settings.queue == ARENAQ_QUEUE_RECORDS)
+		arenaq_notify(&records);
+	else if (arenaq_must_notify(&arenaq_events))
 		bpf_ringbuf_output(&doorbell, &record, sizeof(record), BPF_RB_FORCE_WAKEUP);
 }
 
@@ -164,15 +168,38 @@ static __always_inline int insert(__u64 key, __u64 value, __u64 step)
 	return ds_mpsc_insert(&ds_mpsc, key, value);
 }
 
+/*
+ * The record of one event. The time is that at which its lane was taken, and not an earlier one: then a lane's times rise, whoever
+ * is interrupted.
+ */
+static __always_inline int submit(__u64 task, __u64 number, __u64 *lane, __u64 *time)
+{
+	__u64 rest = ARENAQ_EVENT_SIZE(number);
+	struct arenaq_event *event = arenaq_begin(&records);
+
+	if (!event)
+		return DS_ERROR_BUSY;
+	*lane = event->lane = ((struct arenaq_scratch *)event - 1)->lane;
+	*time = event->time = bpf_ktime_get_ns();
+	event->task = task;
+	event->number = number;
+	bpf_probe_read_kernel(event->rest, rest, (void *)settings.pattern + ARENAQ_EVENT_FROM(task, number));
+	return arenaq_submit_at(&records, event, sizeof(*event) + rest, *time);
+}
+
 /* One event: pushed, or counted as dropped for the reason why not. */
 static __always_inline int deliver(struct arenaq_counters *counters, __u64 key, __u64 step)
 {
+	__u64 number = COUNT(produced, 1);
 	__u64 value;
 	int status;
 
-	COUNT(produced, 1);
-	value = bpf_ktime_get_ns();
-	status = insert(key, value, step);
+	if (settings.queue == ARENAQ_QUEUE_RECORDS) {
+		status = submit(key, number, &key, &value);
+	} else {
+		value = bpf_ktime_get_ns();
+		status = insert(key, value, step);
+	}
 
 	switch (status) {
 	case DS_SUCCESS:

@@ -9,7 +9,11 @@
 enum {
 	ARENAQ_QUEUE_MPSC = 0,
 	ARENAQ_QUEUE_MPMC = 1,
+	ARENAQ_QUEUE_RECORDS = 2,
 };
+
+/* How many bytes of the pattern a record has at most. */
+#define ARENAQ_EVENT_REST 512
 
 struct arenaq_settings {
 	__u64 queue;   /* ARENAQ_QUEUE_* */
@@ -17,14 +21,32 @@ struct arenaq_settings {
 	__u64 grow;    /* by how many nodes a program grows the pool if none is free; 0 for never */
 	__u64 nest;    /* whether the program on_clock interrupts pushes: 0 or 1 */
 	__u64 never;   /* 0 */
+	__u8 pattern[2 * ARENAQ_EVENT_REST]; /* what records are filled from */
 };
+
+/*
+ * An event as a record. Behind it come bytes of the pattern, as many as its number says, from the place on that the task and the
+ * number say: so a consumer knows every byte.
+ */
+struct arenaq_event {
+	__u64 lane; /* the events of a lane come in the order of their times */
+	__u64 time;
+	__u64 task;
+	__u64 number; /* which of its CPU's events it is */
+	__u8 rest[];
+};
+
+#define ARENAQ_EVENT_SIZE(number) (((number) * 2654435761ULL >> 16) % ARENAQ_EVENT_REST + 1)
+/* Nine bits, on which all of both have influence. */
+#define ARENAQ_EVENT_FROM(task, number) ((((task) ^ (number) * 2654435761ULL) * 0x9e3779b97f4a7c15ULL) >> 55)
+_Static_assert(ARENAQ_EVENT_REST == 1 << 9, "as many places as it can say");
 
 /* One CPU's counts. produced = pushed + nomem + busy + invalid, when no program is running. */
 struct arenaq_counters {
 	__u64 produced;
 	__u64 pushed;
 	__u64 nomem;	/* full, or no node left */
-	__u64 busy;	/* the retries were spent */
+	__u64 busy;	/* the retries were spent, or all lanes of the processor taken */
 	__u64 invalid;	/* the queue was not initialised */
 	__u64 untraced; /* children that could not be marked as traced */
 	__u64 checksum; /* of what was pushed: the sum of ARENAQ_CHECKSUM() */

@@ -10,11 +10,11 @@ use serde::Serialize;
 /// Events that a producer had and could not push, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Dropped {
-    /// The bounded queue was full.
+    /// The bounded queue, or a record's lane, was full.
     pub full: u64,
     /// The node pool was empty.
     pub nomem: u64,
-    /// The retries were spent.
+    /// The retries were spent; of records, all lanes of the processor were taken: by those that the producer has interrupted.
     pub busy: u64,
 }
 
@@ -97,7 +97,7 @@ impl Nodes {
 /// What a run ends with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
-    /// `mpsc` or `mpmc`.
+    /// `mpsc`, `mpmc` or `records`.
     pub queue: &'static str,
     /// `kernel` or `threads`.
     pub backend: &'static str,
@@ -105,7 +105,7 @@ pub struct Summary {
     pub hook: &'static str,
     /// Which object ran in the kernel; nothing for threads.
     pub instructions: Option<&'static str>,
-    /// The number of elements that the queue holds; at the start, if it may grow.
+    /// The number of elements that the queue holds; at the start, if it may grow. Of records, the bytes of each processor.
     pub capacity: u64,
     /// The nodes of the MPSC queue.
     pub pool: Option<Nodes>,
@@ -119,11 +119,11 @@ pub struct Summary {
     pub dropped: Dropped,
     /// Events that were pushed and are in the queue still.
     pub left: u64,
-    /// Pops that found a producer between its swap and its link, or others faster.
+    /// Looks that found a producer in the middle of its push, or others faster.
     pub busy_seen: u64,
     /// For how long they did at most, one pop after another.
     pub longest_stall_ms: u64,
-    /// Events that came after a later one of the same task.
+    /// Events that came after a later one of the same task; of records, of the same lane.
     pub fifo_violations: u64,
     /// What `verify` says of the resting queue: `SUCCESS`, or what is wrong.
     pub verify: String,

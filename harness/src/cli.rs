@@ -156,13 +156,14 @@ pub(crate) struct RunArgs {
     /// Where the events come from [default: the first that this kernel allows].
     #[arg(long, value_enum)]
     pub(crate) hook: Option<Hook>,
-    /// How many elements the queue holds, at first if it grows; for mpmc a power of two.
-    #[arg(long, default_value_t = 1 << 18, value_name = "N")]
-    pub(crate) capacity: u64,
+    /// How many elements the queue holds, at first if it grows; for mpmc a power of two. Of records, how many bytes each
+    /// processor has: a power of two [default: 262144; of records 1048576].
+    #[arg(long, value_name = "N")]
+    pub(crate) capacity: Option<u64>,
     /// How many elements the mpsc queue may grow to [default: it does not grow].
     #[arg(long, value_name = "N")]
     pub(crate) grow_to: Option<u64>,
-    /// How many threads pop; the mpsc queue has one.
+    /// How many threads consume; the mpsc queue has one, and records have one for each processor at most.
     #[arg(long, default_value_t = 1, value_parser = parse_tasks, value_name = "N")]
     pub(crate) consumers: u32,
     /// Ends after so many seconds (or 500ms, 2m ...).
@@ -215,9 +216,10 @@ pub(crate) struct PinArgs {
     /// Where the events come from [default: the first that this kernel allows].
     #[arg(long, value_enum)]
     pub(crate) hook: Option<Hook>,
-    /// How many elements the queue holds; for mpmc a power of two.
-    #[arg(long, default_value_t = 1 << 18, value_name = "N")]
-    pub(crate) capacity: u64,
+    /// How many elements the queue holds; for mpmc a power of two. Of records, how many bytes each
+    /// processor has: a power of two [default: 262144; of records 1048576].
+    #[arg(long, value_name = "N")]
+    pub(crate) capacity: Option<u64>,
     /// A process to trace, with all its threads and what it starts from now on; may be given several times.
     #[arg(long = "trace", value_name = "PID")]
     pub(crate) traced: Vec<u32>,
@@ -351,6 +353,18 @@ pub(crate) enum QueueArg {
     Mpsc,
     /// A ring: many producers, many consumers
     Mpmc,
+    /// Records of any size: rings for each processor, and a consumer for each at most
+    Records,
+}
+
+impl QueueArg {
+    /// What was asked for, or enough for a while.
+    pub(crate) fn capacity(self, given: Option<u64>) -> u64 {
+        given.unwrap_or(match self {
+            QueueArg::Mpsc | QueueArg::Mpmc => 1 << 18,
+            QueueArg::Records => 1 << 20,
+        })
+    }
 }
 
 impl From<QueueArg> for QueueKind {
@@ -358,6 +372,7 @@ impl From<QueueArg> for QueueKind {
         match argument {
             QueueArg::Mpsc => QueueKind::Mpsc,
             QueueArg::Mpmc => QueueKind::Mpmc,
+            QueueArg::Records => QueueKind::Records,
         }
     }
 }
@@ -470,7 +485,7 @@ impl RunArgs {
             backend: self.backend,
             queue: self.queue.into(),
             hook: self.hook,
-            capacity: self.capacity,
+            capacity: self.queue.capacity(self.capacity),
             grow_to: self.grow_to,
             consumers: self.consumers,
             duration: self.duration,

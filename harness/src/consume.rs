@@ -17,8 +17,10 @@ use crate::tell::tell;
 use crate::time::{self, now};
 
 /// How long an idle consumer of threads sleeps once spinning and yielding have not helped: nobody wakes it.
-const NAP: Duration = Duration::from_micros(100);
-/// How long a consumer waits for a producer that has not linked its node when no producer runs any more.
+pub(crate) const NAP: Duration = Duration::from_micros(100);
+/// How long a consumer that is woken sleeps at most: it looks by itself long before.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::MAX;
+/// How long a consumer waits for a producer that has not ended its push when no producer runs any more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What can be drained, and waited for.
@@ -30,6 +32,10 @@ pub(crate) trait Drain {
     /// Takes over from other consumers that have died. Returns how many elements that were.
     fn take_over(&mut self, hand_over: impl FnMut(KeyValue)) -> u64 {
         let _ = hand_over;
+        0
+    }
+    /// How many elements were not as they were pushed, as far as that can be seen.
+    fn damaged(&self) -> u64 {
         0
     }
 }
@@ -65,7 +71,7 @@ impl<K> Drain for Receiver<KeyValue, K> {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        Ok(self.sleep(Duration::MAX)?)
+        Ok(self.sleep(LONGEST_SLEEP)?)
     }
 }
 
@@ -79,7 +85,7 @@ impl Drain for Consumer<'_> {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        Ok(self.sleep(Duration::MAX)?)
+        Ok(self.sleep(LONGEST_SLEEP)?)
     }
 }
 
@@ -144,7 +150,9 @@ pub(crate) struct Seen {
     pub(crate) longest_stall: Duration,
     /// Events that came after a later one of the same task.
     pub(crate) fifo_violations: u64,
-    /// A producer that never linked its node, or a link out of the pool.
+    /// Elements that were not as they were pushed.
+    pub(crate) damaged: u64,
+    /// A producer that never ended its push, or a damaged queue.
     pub(crate) stuck: Option<PopError>,
     pub(crate) latency: Histogram<u64>,
     /// The latest event of each task that was seen lately.
@@ -167,6 +175,7 @@ impl Seen {
             busy: 0,
             longest_stall: Duration::ZERO,
             fifo_violations: 0,
+            damaged: 0,
             stuck: None,
             latency,
             // Not at once as large as it may become.
@@ -208,6 +217,7 @@ impl Seen {
         self.busy += other.busy;
         self.longest_stall = self.longest_stall.max(other.longest_stall);
         self.fifo_violations += other.fifo_violations;
+        self.damaged += other.damaged;
         self.forgotten += other.forgotten;
         self.stuck = self.stuck.or(other.stuck);
         let _ = self.latency.add(&other.latency);
@@ -219,6 +229,18 @@ impl Seen {
 /// before it leaves the queue. Waits for `start` first.
 pub(crate) fn drain(
     mut source: impl Drain,
+    control: &Control,
+    start: Instant,
+    batch: u64,
+    hand_over: impl FnMut(KeyValue),
+) -> Result<Seen, Error> {
+    let mut seen = drain_to_the_end(&mut source, control, start, batch, hand_over)?;
+    seen.damaged = source.damaged();
+    Ok(seen)
+}
+
+fn drain_to_the_end(
+    source: &mut impl Drain,
     control: &Control,
     start: Instant,
     batch: u64,
@@ -307,7 +329,7 @@ pub(crate) fn drain(
     }
 }
 
-/// How long a producer has held up the consumer between its swap and its link.
+/// How long a producer has held up the consumer in the middle of its push.
 #[derive(Debug, Default)]
 struct Stall {
     since: Option<Instant>,
@@ -325,9 +347,7 @@ impl Stall {
         if lasts >= Self::WORTH_TELLING.max(2 * self.told) {
             self.told = lasts;
             let seconds = lasts.as_secs_f64();
-            tell(format_args!(
-                "BUSY for {seconds:.1} s: a producer has stopped between its swap and its link"
-            ));
+            tell(format_args!("BUSY for {seconds:.1} s: a producer has stopped in the middle of its push"));
         }
         lasts
     }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use anstyle::Style;
+use arenaq::structures::Kind;
 use arenaq_libbpf::require::{self, VMLINUX};
-use arenaq_libbpf::{Instructions, QueueKind, choose, log, memory};
+use arenaq_libbpf::{Instructions, choose, log, memory};
 use libbpf_rs::{MapHandle, MapType};
 use serde::Serialize;
 
@@ -326,13 +327,13 @@ fn acquire_release() -> Check {
     }
 }
 
-/// Both queues, made and pushed to in this kernel: what `run` does, without a hook.
+/// Both queues and records, made and pushed to in this kernel: what `run` does, without a hook.
 fn queues() -> Check {
     let name = "queues";
     match tried(|| try_queues().map_err(|error| error.to_string())) {
         Ok(instructions) => good(
             name,
-            "both were made in an arena, and a program has pushed",
+            "both were made in an arena, records too, and a program has pushed to each",
             format!("the verifier accepts the object {}", instructions.name()),
         ),
         Err(lack) => lack.check(name, Verdict::Bad, "only `--backend threads` works"),
@@ -341,10 +342,10 @@ fn queues() -> Check {
 
 fn try_queues() -> Result<Instructions, Error> {
     let instructions = choose(None)?;
-    for queue in [QueueKind::Mpsc, QueueKind::Mpmc] {
+    for queue in Kind::ALL {
         let config = Config {
             queue,
-            capacity: 2,
+            capacity: if queue == Kind::Records { 1 << 14 } else { 2 },
             hook: Hook::Drive,
             instructions: Some(instructions),
             ..Config::default()

@@ -208,7 +208,11 @@ impl Error {
                 | NoQueues
                 | Declaration { .. }
                 | arenaq_libbpf::Error::Arena(ArenaError::Absent { .. })
-                | Create(CreateError::Capacity(_) | CreateError::Arena(ArenaError::Nodes(_))),
+                | Create(
+                    CreateError::Capacity(_)
+                    | CreateError::Records(_)
+                    | CreateError::Arena(ArenaError::Nodes(_)),
+                ),
             ) => 2,
             Error::Command { .. } => 4,
             Error::Build(

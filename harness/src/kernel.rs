@@ -5,21 +5,24 @@ use std::path::Path;
 
 use arenaq::KeyValue;
 use arenaq::status::Status;
+use arenaq::structures::Kind;
 use arenaq_libbpf::program::{self, UprobeTarget};
 use arenaq_libbpf::{
-    Cause, Globals, Instructions, Loaded, PAGE, QueueKind, Receiver, Refusal, choose, memory, pages_for,
-    require, try_load,
+    Cause, Globals, Instructions, Loaded, PAGE, QueueKind, Queues, Receiver, Refusal, choose, log, memory,
+    pages_for, require, try_load,
 };
 use bytemuck::bytes_of;
 use libbpf_rs::{Link, ObjectBuilder, OpenObject};
 
 use crate::clock::{self, Interrupt};
 use crate::error::Error;
+use crate::event::{PATTERN, RECORDS};
 use crate::hook::Hook;
 use crate::limits::require_memory;
 use crate::object::{
     self, COUNTERS, Counters, Drive, Nesting, Pop, Settings, TRACED, Verify, counters, per_cpu,
 };
+use crate::queue::variable;
 use crate::trace::trace;
 use crate::uprobe;
 
@@ -27,11 +30,11 @@ use crate::uprobe;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The queue that the programs push to.
-    pub queue: QueueKind,
+    pub queue: Kind,
     /// Where the events come from.
     pub hook: Hook,
     /// How many elements the queue holds: for MPMC a power of two, for MPSC the nodes of the pool without the
-    /// stub.
+    /// stub; of records, how many bytes each processor has.
     pub capacity: u64,
     /// How many elements the MPSC pool may be grown to later; at least `capacity`.
     pub limit: u64,
@@ -52,7 +55,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            queue: QueueKind::Mpsc,
+            queue: Kind::Mpsc,
             hook: Hook::Drive,
             capacity: 1 << 16,
             limit: 0,
@@ -69,7 +72,7 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Kernel {
     loaded: Loaded,
-    queue: QueueKind,
+    queue: Kind,
     hook: Hook,
     instructions: Instructions,
     uprobe: UprobeTarget,
@@ -86,23 +89,12 @@ impl Kernel {
     ///
     /// [`Error`] says what is refused, and by whom.
     pub fn load(config: &Config) -> Result<Kernel, Error> {
-        let pages = pages_for(config.queue, config.capacity, config.limit)?;
         require::bpf()?;
-        require_memory(u64::from(pages) * PAGE)?;
         let instructions = choose(config.instructions)?;
-
-        let object = try_load(|| open(config, instructions, pages)).map_err(|refusal| {
-            if refusal.cause() == Cause::Forbidden && config.hook != Hook::Drive {
-                return Error::Hook { hook: config.hook.name(), reason: refusal.to_string() };
-            }
-            explain(refusal, config.hook, instructions)
-        })?;
-
-        let mut globals = Globals::default();
-        program::run(&object, "locate", &mut globals)?;
-        // SAFETY: `locate` tells the addresses of these variables of its object, and it is the first program that ran.
-        let loaded =
-            unsafe { Loaded::create(object, &globals, config.queue, config.capacity, config.limit) }?;
+        let loaded = match QueueKind::of(config.queue) {
+            Some(queue) => load_queue(config, queue, instructions),
+            None => load_records(config, instructions),
+        }?;
         Ok(Kernel {
             loaded,
             queue: config.queue,
@@ -119,17 +111,17 @@ impl Kernel {
     }
 
     /// Which queue it has.
-    pub fn queue(&self) -> QueueKind {
+    pub fn queue(&self) -> Kind {
         self.queue
     }
 
-    /// The consuming end of its queue; see [`Loaded::receiver`].
+    /// The consuming end of its queue; see [`Loaded::receiver`], and [`Loaded::records`] for that of records.
     ///
     /// # Errors
     ///
     /// As there.
     pub fn receiver(&self) -> Result<Receiver<KeyValue>, arenaq_libbpf::Error> {
-        self.loaded.receiver(self.queue.of_pairs())
+        self.loaded.receiver(variable(self.queue))
     }
 
     /// Marks a process as traced: all its threads, and every thread and process that they start from now on.
@@ -254,15 +246,43 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the program does not run.
+    /// [`Error`] if the program does not run, and for records, of which the kernel has no verification.
     pub fn verify(&self) -> Result<Status, Error> {
         let mut result = Verify::default();
         program::run(self.loaded.object(), "verify", &mut result)?;
-        status(match self.queue {
-            QueueKind::Mpmc => result.mpmc,
-            QueueKind::Mpsc => result.mpsc,
-        })
+        status(if self.queue == Kind::Mpmc { result.mpmc } else { result.mpsc })
     }
+}
+
+/// Loads the object and makes a queue of pairs, whose variables the program `locate` finds.
+fn load_queue(config: &Config, queue: QueueKind, instructions: Instructions) -> Result<Loaded, Error> {
+    let pages = pages_for(queue, config.capacity, config.limit)?;
+    require_memory(u64::from(pages) * PAGE)?;
+    let object = try_load(|| open(config, instructions, pages))
+        .map_err(|refusal| refused(refusal, config.hook, instructions))?;
+    let mut globals = Globals::default();
+    program::run(&object, "locate", &mut globals)?;
+    // SAFETY: `locate` tells the addresses of these variables of its object, and it is the first program that ran.
+    Ok(unsafe { Loaded::create(object, &globals, queue, config.capacity, config.limit) }?)
+}
+
+/// Loads the object and makes its records, which are declared as anybody's are.
+fn load_records(config: &Config, instructions: Instructions) -> Result<Loaded, Error> {
+    let (open, _) = log::capture(|| open(config, instructions, 1));
+    let mut open = open.map_err(Error::bpf("opening the BPF object"))?;
+    let mut queues = Queues::of(&open)?;
+    queues.set_capacity(RECORDS, config.capacity)?;
+    require_memory(u64::from(queues.pages()?) * PAGE)?;
+    queues.prepare(&mut open)?;
+    let object = try_load(|| Ok(open)).map_err(|refusal| refused(refusal, config.hook, instructions))?;
+    Ok(Loaded::new(object, &queues)?)
+}
+
+fn refused(refusal: Refusal, hook: Hook, instructions: Instructions) -> Error {
+    if refusal.cause() == Cause::Forbidden && hook != Hook::Drive {
+        return Error::Hook { hook: hook.name(), reason: refusal.to_string() };
+    }
+    explain(refusal, hook, instructions)
 }
 
 /// What to do about a refusal of the harness's own programs: some of it can be done with the command's options.
@@ -303,10 +323,13 @@ fn status(code: i64) -> Result<Status, Error> {
 /// Opens the object, with the programs that a configuration needs chosen to be loaded.
 pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> libbpf_rs::Result<OpenObject> {
     let mut open = ObjectBuilder::default().name("arenaq")?.open_memory(object::programs(instructions))?;
-    let mut wanted = vec!["locate", "verify", config.hook.program()];
+    let mut wanted = vec![config.hook.program()];
+    if config.queue != Kind::Records {
+        wanted.extend(["locate", "verify"]);
+    }
     match (config.hook, config.queue) {
-        (Hook::Drive, QueueKind::Mpmc) => wanted.push("pop"),
-        (Hook::Drive, QueueKind::Mpsc) => {}
+        (Hook::Drive, Kind::Mpmc) => wanted.push("pop"),
+        (Hook::Drive, Kind::Mpsc | Kind::Records) => {}
         _ => wanted.push(FOLLOW),
     }
     if config.nest {
@@ -322,13 +345,15 @@ pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> l
         } else if map.name().to_string_lossy().ends_with(".rodata.settings") {
             let settings = Settings {
                 queue: match config.queue {
-                    QueueKind::Mpsc => 0,
-                    QueueKind::Mpmc => 1,
+                    Kind::Mpsc => 0,
+                    Kind::Mpmc => 1,
+                    Kind::Records => 2,
                 },
                 syscall: config.syscall as u64,
                 grow: config.grow,
                 nest: config.nest.into(),
                 never: 0,
+                pattern: PATTERN,
             };
             map.set_initial_value(bytes_of(&settings))?;
         }

@@ -25,8 +25,8 @@ use arenaq_harness::stat::Watch;
 use arenaq_harness::tracee::trampoline;
 use arenaq_harness::workload::work;
 use arenaq_harness::{
-    Config, Error, Hook, Instructions, Kernel, Screen, attached, build, doctor, layout, load, signals,
-    tell::tell, uprobe, verifier,
+    Config, Error, Hook, Instructions, Kernel, QueueKind, Screen, attached, build, called, doctor, layout,
+    load, signals, tell::tell, uprobe, verifier,
 };
 use serde::Serialize;
 
@@ -185,7 +185,7 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     let kernel = Kernel::load(&Config {
         queue: arguments.queue.into(),
         hook,
-        capacity: arguments.capacity,
+        capacity: arguments.queue.capacity(arguments.capacity),
         uprobe: arguments.uprobe.clone().unwrap_or_else(uprobe::own_function),
         syscall: arguments.syscall.unwrap_or(libc::SYS_openat),
         ..Config::default()
@@ -198,16 +198,21 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
     }
     kernel.attach()?;
     kernel.pin(&arguments.folder)?;
-    let PinArgs { folder, capacity, traced, json, .. } = arguments;
-    let (shown, queue, hook) = (folder.display().to_string(), kernel.queue().name(), hook.name());
+    let PinArgs { folder, traced, json, .. } = arguments;
+    let capacity = arguments.queue.capacity(arguments.capacity);
+    let (shown, queue, hook) = (folder.display().to_string(), kernel.queue(), hook.name());
     let said = if *json {
         let instructions = kernel.instructions().name();
         say(&serde_json::json!({
-            "folder": shown, "queue": queue, "hook": hook, "capacity": capacity, "traced": traced,
+            "folder": shown, "queue": called(queue), "hook": hook, "capacity": capacity, "traced": traced,
             "instructions": instructions,
         }))
     } else {
-        say(&format_args!("{shown}: {} queue of {capacity}, hook {hook}", queue.to_uppercase()))
+        let what = match queue {
+            QueueKind::Records => format!("records of {capacity} bytes a processor"),
+            QueueKind::Mpsc | QueueKind::Mpmc => format!("{queue} queue of {capacity}"),
+        };
+        say(&format_args!("{shown}: {what}, hook {hook}"))
     };
     if let Err(error) = said {
         // Who hears of a failure expects that nothing is pinned.

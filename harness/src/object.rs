@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use libbpf_rs::{MapCore, MapFlags};
 
 use crate::error::Error;
+use crate::event::Pattern;
 
 /// The harness's programs.
 pub(crate) fn programs(instructions: Instructions) -> &'static [u8] {
@@ -31,9 +32,9 @@ pub struct Counters {
     pub produced: u64,
     /// Events that are, or were, in the queue.
     pub pushed: u64,
-    /// Events dropped because the queue was full or no node was left.
+    /// Events dropped because the queue, or a record's lane, was full or no node was left.
     pub nomem: u64,
-    /// Events dropped because the retries were spent.
+    /// Events dropped because the retries were spent, or all lanes of the processor taken.
     pub busy: u64,
     /// Events dropped because the queue was not initialised.
     pub invalid: u64,
@@ -81,13 +82,14 @@ pub(crate) fn counters(map: &impl MapCore) -> Result<Counters, Error> {
 
 /// What is set before the load: the contents of `.rodata.settings`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Settings {
     pub(crate) queue: u64,
     pub(crate) syscall: u64,
     pub(crate) grow: u64,
     pub(crate) nest: u64,
     pub(crate) never: u64,
+    pub(crate) pattern: Pattern,
 }
 
 /// One CPU's pushes and the program that interrupts them.

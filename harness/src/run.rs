@@ -2,6 +2,7 @@
 
 mod account;
 mod crew;
+mod ends;
 mod observe;
 mod options;
 mod plain_memory;
@@ -16,9 +17,11 @@ use std::thread;
 
 pub use options::{Backend, MOST_TASKS, Options, parse_tasks};
 
+use arenaq::structures::Kind;
 use arenaq_libbpf::require;
 
 use self::account::{Subject, add_up};
+use self::ends::check_shards;
 use self::observe::observe;
 use self::plain_memory::PlainMemory;
 use self::programs::{Growth, Programs, Stops, config};
@@ -55,6 +58,7 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
     let growth = Growth::of(options, hook);
     let kernel = Kernel::load(&config(options, hook, growth))?;
     let arena = kernel.arena()?;
+    check_shards(options, &arena)?;
     let stops = Stops::default();
     let mut observed = thread::scope(|scope| {
         let producers = Programs::start(options, hook, growth, &kernel, &stops, interrupted, scope)?;
@@ -68,7 +72,7 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
         backend: "kernel",
         hook: hook.name(),
         instructions: Some(kernel.instructions().name()),
-        kernel_says: Some(kernel.verify()?),
+        kernel_says: (options.queue != Kind::Records).then(|| kernel.verify()).transpose()?,
         one_to_one: hook.sees_operations_only() && options.uprobe.is_none(),
     };
     add_up(options, &subject, &arena, &observed)
@@ -77,6 +81,7 @@ fn run_kernel(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Er
 fn run_threads(options: &Options, interrupted: &AtomicBool) -> Result<Summary, Error> {
     let memory = PlainMemory::new(options)?;
     let arena = memory.arena()?;
+    check_shards(options, &arena)?;
     let shared = Shared::new(options);
     let observed = thread::scope(|scope| {
         let producers = Threads::start(options, &arena, &shared, scope)?;

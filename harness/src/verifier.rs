@@ -1,12 +1,14 @@
 //! What the kernel's verifier has to do for each program.
 
-use arenaq_libbpf::{Instructions, QueueKind, Refusal, choose, log, require};
+use arenaq::structures::Kind;
+use arenaq_libbpf::{Instructions, Refusal, choose, log, require};
 use libbpf_rs::{OpenObject, OpenProgram};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::hook::Hook;
 use crate::kernel::{self, Config};
+use crate::queue::called;
 use crate::screen::{BAD, Screen};
 
 /// The log level at which the kernel writes nothing but its statistics: `BPF_LOG_STATS`.
@@ -57,7 +59,7 @@ impl Cost {
     }
 }
 
-/// Loads every program of an object for both queues, each by itself, and takes it away again. Nothing is
+/// Loads every program of an object for each kind of queue, by itself, and takes it away again. Nothing is
 /// attached or run. Without `wanted` the object is the one that this kernel can run.
 ///
 /// # Errors
@@ -68,18 +70,18 @@ pub fn measure(wanted: Option<Instructions>) -> Result<Vec<Cost>, Error> {
     require::bpf()?;
     let instructions = choose(wanted)?;
     let mut costs: Vec<Cost> = Vec::new();
-    for queue in [QueueKind::Mpsc, QueueKind::Mpmc] {
+    for queue in [Kind::Mpsc, Kind::Mpmc, Kind::Records] {
         for hook in Hook::ALL {
             let config = Config { queue, hook, ..Config::default() };
             for program in programs(&config, instructions)? {
                 let name = if program == hook.program() { hook.name() } else { ANY };
-                let is_known = |cost: &Cost| cost.program == program && cost.queue == queue.name();
+                let is_known = |cost: &Cost| cost.program == program && cost.queue == called(queue);
                 if !costs.iter().any(is_known) {
                     let outcome = load_alone(|| kernel::open(&config, instructions, PAGES), &program);
                     costs.push(Cost {
                         program,
                         hook: name,
-                        queue: queue.name(),
+                        queue: called(queue),
                         instructions: instructions.name(),
                         outcome,
                     });
@@ -140,7 +142,7 @@ pub fn table(costs: &[Cost], screen: Screen) -> String {
         if is_narrow {
             format!("{program:<19} {instructions:>12} {states:>6}")
         } else {
-            format!("{program:<20} {hook:<17} {queue:<5} {instructions:>12} {states:>8}")
+            format!("{program:<20} {hook:<17} {queue:<7} {instructions:>12} {states:>8}")
         }
     };
     let mut queue = "";
@@ -186,7 +188,7 @@ mod tests {
         let accepted = Outcome::Accepted { verified_instructions: 999_999, states: 99_999 };
         let refused =
             Outcome::Refused { error: "Operation not permitted (prog 'on_inode_create')".to_owned() };
-        let costs = ["mpsc", "mpmc"].map(|queue| {
+        let costs = ["mpsc", "mpmc", "records"].map(|queue| {
             [
                 cost("on_uprobe_sleepable", "uprobe-sleepable", queue, accepted.clone()),
                 cost("on_inode_create", "inode-create", queue, refused.clone()),
@@ -196,9 +198,9 @@ mod tests {
         for columns in [40, 69, 70, 80] {
             let text = table(&costs, Screen::terminal(columns, false));
             assert!(longest_line(&text) <= columns, "{columns}:\n{text}");
-            assert_eq!(text.matches("999999").count(), 2, "{text}");
+            assert_eq!(text.matches("999999").count(), 3, "{text}");
             assert_eq!(text.matches("not permitted").count(), 1, "{text}");
-            assert!(text.contains("mpsc") && text.contains("mpmc"), "{text}");
+            assert!(["mpsc", "mpmc", "records"].iter().all(|queue| text.contains(queue)), "{text}");
         }
     }
 

@@ -8,9 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use arenaq_harness::Hook;
+use arenaq_harness::{Hook, QueueKind, called};
 use support::{
-    Outcome, QUEUES, arenaq, assert_accounted, exists, kernel, kernel_objects, kernel_with, number, skip,
+    ALL_KINDS, Outcome, arenaq, assert_accounted, exists, kernel, kernel_objects, kernel_with, number, skip,
     wait_for,
 };
 
@@ -34,11 +34,13 @@ fn a_hundred_thousand_real_files_of_four_processes_are_all_accounted_for() {
             skip(&name, "the target folder is not on ext4");
             continue;
         }
-        for queue in QUEUES {
+        for queue in ALL_KINDS {
             let path = folder.path().display().to_string();
             let arguments =
-                ["run", "--queue", queue.name(), "--hook", hook.name(), "--folder", &path, "--json"];
-            let outcome = Outcome::of(&mut arenaq(&arguments));
+                ["run", "--queue", called(queue), "--hook", hook.name(), "--folder", &path, "--json"];
+            // Of records it is bytes: what 100,000 have.
+            let capacity = if queue == QueueKind::Records { "33554432" } else { "262144" };
+            let outcome = Outcome::of(arenaq(&arguments).args(["--capacity", capacity]));
             assert_eq!(outcome.code, Some(0), "{outcome:?}");
             let summary = outcome.json();
             assert_accounted(&summary);
@@ -64,10 +66,10 @@ fn is_empty(folder: &Path) -> bool {
 fn every_other_hook_sees_its_events_exactly() {
     for (hook, operations) in [(Hook::Exec, 300), (Hook::Uprobe, 20_000), (Hook::Drive, 200_000)] {
         let Some(_guard) = kernel_with(hook, hook.name()) else { continue };
-        for queue in QUEUES {
+        for queue in ALL_KINDS {
             let count = operations.to_string();
             let arguments =
-                ["run", "--queue", queue.name(), "--hook", hook.name(), "--operations", &count, "--json"];
+                ["run", "--queue", called(queue), "--hook", hook.name(), "--operations", &count, "--json"];
             let outcome = Outcome::of(&mut arenaq(&arguments));
             assert_eq!(outcome.code, Some(0), "{outcome:?}");
             let summary = outcome.json();
@@ -106,13 +108,13 @@ fn an_archive_that_is_unpacked_makes_an_event_for_each_file() {
         |arguments: &[&str]| Command::new("tar").args(arguments).status().expect("tar is there").success();
     let (archive, source) = (archive.display().to_string(), source.display().to_string());
     assert!(tar(&["-cf", &archive, "-C", &source, "."]));
-    for queue in QUEUES {
-        let target = folder.path().join(queue.name());
+    for queue in ALL_KINDS {
+        let target = folder.path().join(called(queue));
         fs::create_dir(&target).expect("the folder is writable");
         let target = target.display().to_string();
         // A shell in between: the children of the command are traced too.
         let script = format!("tar -xf {archive} -C {target}");
-        let mut command = arenaq(&["run", "--queue", queue.name(), "--hook", "ext4-create", "--json", "--"]);
+        let mut command = arenaq(&["run", "--queue", called(queue), "--hook", "ext4-create", "--json", "--"]);
         let outcome = Outcome::of(command.args(["sh", "-c", &script]));
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         let summary = outcome.json();
@@ -125,9 +127,23 @@ fn an_archive_that_is_unpacked_makes_an_event_for_each_file() {
 #[test]
 fn an_overload_drops_by_reason_and_loses_nothing_else() {
     let Some(_guard) = kernel("overload") else { return };
-    for (queue, reason) in [("mpmc", "dropped.full"), ("mpsc", "dropped.nomem")] {
-        let arguments =
-            ["run", "--queue", queue, "--hook", "drive", "--capacity", "64", "--hold-back", "0.2", "--json"];
+    for (queue, capacity, reason) in [
+        ("mpmc", "64", "dropped.full"),
+        ("mpsc", "64", "dropped.nomem"),
+        ("records", "65536", "dropped.full"),
+    ] {
+        let arguments = [
+            "run",
+            "--queue",
+            queue,
+            "--hook",
+            "drive",
+            "--capacity",
+            capacity,
+            "--hold-back",
+            "0.2",
+            "--json",
+        ];
         let outcome = Outcome::of(arenaq(&arguments).args(["--operations", "500000"]));
         assert_eq!(outcome.code, Some(0), "drops are no failure: {outcome:?}");
         let summary = outcome.json();
@@ -139,20 +155,31 @@ fn an_overload_drops_by_reason_and_loses_nothing_else() {
 }
 
 #[test]
-fn several_consumers_share_the_mpmc_queue() {
+fn several_consumers_share_the_mpmc_queue_and_the_shards_of_records() {
     let Some(_guard) = kernel("several consumers") else { return };
-    let arguments = ["run", "--queue", "mpmc", "--hook", "drive", "--consumers", "3", "--json"];
-    let outcome = Outcome::of(&mut arenaq(&arguments));
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert_accounted(&outcome.json());
+    let backends = [&["--backend", "threads"][..], &["--hook", "drive"][..]];
+    for (queue, consumers) in [("mpmc", "3"), ("records", "2")] {
+        for backend in backends {
+            let arguments = ["run", "--queue", queue, "--consumers", consumers, "--json"];
+            let outcome = Outcome::of(arenaq(&arguments).args(backend));
+            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            assert_accounted(&outcome.json());
+        }
+    }
+    for backend in backends {
+        let arguments = ["run", "--queue", "records", "--consumers", "1000"];
+        let outcome = Outcome::of(arenaq(&arguments).args(backend));
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(outcome.stderr.contains("one for each processor"), "{outcome:?}");
+    }
 }
 
 #[test]
 fn a_run_ends_after_so_many_events_and_says_what_is_left() {
     for backend in [&["--backend", "threads"][..], &["--hook", "drive"][..]] {
         let Some(_guard) = kernel("events") else { return };
-        for queue in QUEUES {
-            let mut command = arenaq(&["run", "--queue", queue.name(), "--events", "1000", "--json"]);
+        for queue in ALL_KINDS {
+            let mut command = arenaq(&["run", "--queue", called(queue), "--events", "1000", "--json"]);
             let outcome = Outcome::of(command.args(backend));
             assert_eq!(outcome.code, Some(0), "{outcome:?}");
             let summary = outcome.json();
@@ -164,10 +191,12 @@ fn a_run_ends_after_so_many_events_and_says_what_is_left() {
 
 #[test]
 fn threads_take_the_place_of_the_kernel() {
-    for queue in QUEUES {
-        for capacity in ["2", "1024", "262144"] {
+    for queue in ALL_KINDS {
+        let capacities =
+            if queue == QueueKind::Records { ["16384", "65536", "1048576"] } else { ["2", "1024", "262144"] };
+        for capacity in capacities {
             let arguments =
-                ["run", "--backend", "threads", "--queue", queue.name(), "--capacity", capacity, "--json"];
+                ["run", "--backend", "threads", "--queue", called(queue), "--capacity", capacity, "--json"];
             let outcome = Outcome::of(&mut arenaq(&arguments));
             assert_eq!(outcome.code, Some(0), "{outcome:?}");
             let summary = outcome.json();

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arenaq_harness::pinned::unpin;
-use arenaq_harness::{Config, Hook, Kernel, QueueKind};
+use arenaq_harness::{Config, Hook, Kernel, QueueKind, called};
 use damaged::Damaged;
 use fastrand::Rng;
 use rustix::fs::{FlockOperation, flock};
@@ -87,7 +87,7 @@ fn drops_are_in_the_account_of_everyone_who_consumes() {
             .spawn()
             .expect("a shell");
         let id = shell.id().to_string();
-        let pin = ["pin", text(&folder), "--queue", queue.name(), "--hook", "exec", "--capacity", "16"];
+        let pin = ["pin", text(&folder), "--queue", called(queue), "--hook", "exec", "--capacity", "16"];
         let pinned = Outcome::of(arenaq(&pin).args(["--trace", &id]));
         assert_eq!(pinned.code, Some(0), "{pinned:?}");
         drop(shell.stdin.take());
@@ -343,7 +343,7 @@ fn a_loader_that_pins_and_receives_and_is_killed_leaves_a_queue_to_take_over() {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "child_that_pins_and_receives", "--ignored", "--nocapture"])
             .env(FOLDER, &folder)
-            .env(QUEUE, queue.name())
+            .env(QUEUE, called(queue))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the child starts");

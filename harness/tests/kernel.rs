@@ -7,14 +7,19 @@ use arenaq_libbpf::{MPMC, MPSC};
 use std::collections::HashMap;
 use std::thread;
 
+use arenaq::arena::Owner;
+use arenaq::platform::Native;
+use arenaq::records::Record;
 use arenaq::{KeyValue, PopError, Status};
 use arenaq_harness::{Config, Hook, Instructions, Kernel, QueueKind};
 use arenaq_libbpf::load_object;
 use crossbeam_utils::Backoff;
 use libbpf_rs::{ObjectBuilder, ProgramInput};
-use support::{QUEUES, kernel, kernel_with, objects};
+use support::{ALL_KINDS, QUEUES, kernel, kernel_with, objects};
 
+/// For so many elements, and, of records, on whichever CPU they come.
 fn config(queue: QueueKind, capacity: u64) -> Config {
+    let capacity = if queue == QueueKind::Records { capacity << 11 } else { capacity };
     Config { queue, capacity, hook: Hook::Drive, ..Config::default() }
 }
 
@@ -35,8 +40,19 @@ fn drain(loaded: &Kernel, queue: QueueKind) -> Vec<KeyValue> {
                 events.push(event);
             }
         }
+        QueueKind::Records => {
+            let mut records = loaded.records("records").expect("nobody else consumes");
+            let drained = records.drain(u64::MAX, |record| events.push(event_of(&record)));
+            drained.expect("it is not damaged");
+        }
     }
     events
+}
+
+/// What a record is of: `struct arenaq_event` in programs.h.
+fn event_of(record: &Record<'_, Native>) -> KeyValue {
+    let [_lane, time, task, _number] = record.read().expect("an event");
+    KeyValue { key: task, value: time }
 }
 
 /// Drives until `count` events were tried.
@@ -63,6 +79,13 @@ fn assert_verified(loaded: &Kernel, queue: QueueKind) {
                 .expect("nobody else consumes")
                 .verify_quiesced()
                 .expect("the queue is whole");
+        }
+        QueueKind::Records => {
+            return arena
+                .records("records", Owner::ANONYMOUS)
+                .expect("they were made")
+                .verify()
+                .expect("they are whole");
         }
     }
     assert_eq!(loaded.verify().expect("the program runs"), Status::Success, "the kernel's own verification");
@@ -141,7 +164,7 @@ fn run_checks(instructions: Instructions, object: &[u8], checks: &[&str]) {
 fn what_the_kernel_pushes_userspace_pops_in_order_and_all_of_it() {
     let Some(_guard) = kernel("push in the kernel") else { return };
     for instructions in objects() {
-        for queue in QUEUES {
+        for queue in ALL_KINDS {
             let config = Config { instructions: Some(instructions), ..config(queue, 1 << 14) };
             let loaded = Kernel::load(&config).expect("the kernel can run it");
             assert_eq!(loaded.instructions(), instructions);

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arenaq::arena::Owner;
 use arenaq::{KeyValue, PopError, Status};
 use arenaq_harness::{CLOCK_KEY, Config, Counters, Hook, Kernel, QueueKind};
 use arenaq_libbpf::checksum;
 use crossbeam_utils::Backoff;
-use support::{QUEUES, kernel, kernel_with};
+use support::{ALL_KINDS, kernel, kernel_with};
 
 /// How many interrupted pushes are enough, and how long to wait for them.
 const ENOUGH: u64 = 2000;
@@ -32,16 +33,41 @@ struct Seen {
 
 impl Seen {
     fn take(&mut self, event: KeyValue) {
+        self.take_of(event.key, event);
+    }
+
+    /// An event of a task, which is counted as that pair.
+    fn take_of(&mut self, task: u64, event: KeyValue) {
         self.events += 1;
-        self.interrupts += u64::from(event.key & CLOCK_KEY != 0);
+        self.interrupts += u64::from(task & CLOCK_KEY != 0);
         self.checksum = self.checksum.wrapping_add(checksum(event.key, event.value));
         let last = self.last.insert(event.key, event.value).unwrap_or(0);
         assert!(last <= event.value, "key {:#x}: {} after {last}", event.key, event.value);
     }
 }
 
+/// The records of `struct arenaq_event` in programs.h.
+fn consume_records(loaded: &Kernel, ended: &AtomicBool) -> Seen {
+    let mut records = loaded.records("records").expect("nobody else consumes");
+    let mut seen = Seen::default();
+    loop {
+        let no_more = ended.load(Ordering::Acquire);
+        let drained = records.wait(Duration::from_millis(10), |record| {
+            let [lane, time, task, _number] = record.read().expect("an event");
+            seen.take_of(task, KeyValue { key: lane, value: time });
+        });
+        if drained.expect("they are not damaged") == 0 && no_more {
+            assert!(records.is_quiet(), "every lane was given back");
+            return seen;
+        }
+    }
+}
+
 /// Consumes until `ended` is true and nothing is left.
 fn consume(loaded: &Kernel, queue: QueueKind, ended: &AtomicBool) -> Seen {
+    if queue == QueueKind::Records {
+        return consume_records(loaded, ended);
+    }
     let arena = loaded.arena().expect("the arena is ours");
     let mut mpsc = (queue == QueueKind::Mpsc)
         .then(|| arena.mpsc_consumer::<KeyValue, Counted>(MPSC).expect("nobody else consumes"));
@@ -114,6 +140,13 @@ fn assert_all(loaded: &Kernel, queue: QueueKind, seen: &Seen, counters: &Counter
             let free = producer.nodes().free_nodes().expect("the list is whole");
             assert_eq!(free, producer.nodes().created() - 1, "every node but the stub is free");
         }
+        QueueKind::Records => {
+            return arena
+                .records("records", Owner::ANONYMOUS)
+                .expect("it was made")
+                .verify()
+                .expect("it is whole");
+        }
     }
     assert_eq!(loaded.verify().expect("the program runs"), Status::Success);
 }
@@ -121,7 +154,7 @@ fn assert_all(loaded: &Kernel, queue: QueueKind, seen: &Seen, counters: &Counter
 #[test]
 fn a_push_that_interrupts_a_push_on_its_cpu_loses_nothing() {
     let Some(_guard) = kernel("nested pushes") else { return };
-    for queue in QUEUES {
+    for queue in ALL_KINDS {
         let config = Config { queue, capacity: 1 << 16, nest: true, ..Config::default() };
         let loaded = Kernel::load(&config).expect("the kernel can run it");
         loaded.attach().expect("a clock on every CPU");
@@ -134,7 +167,7 @@ fn a_push_that_interrupts_a_push_on_its_cpu_loses_nothing() {
 #[test]
 fn a_push_that_interrupts_a_hook_that_cannot_sleep_loses_nothing() {
     let Some(_guard) = kernel_with(Hook::SysEnter, "nested pushes in a tracepoint") else { return };
-    for queue in QUEUES {
+    for queue in ALL_KINDS {
         let syscall = libc::SYS_read;
         let config = Config {
             queue,
@@ -154,7 +187,9 @@ fn a_push_that_interrupts_a_hook_that_cannot_sleep_loses_nothing() {
         let (seen, counters) = interrupt(&loaded, queue, produce);
         drop(readers);
         assert_all(&loaded, queue, &seen, &counters);
-        assert_eq!(seen.last.keys().filter(|&key| key & CLOCK_KEY == 0).count(), 2, "the two readers");
+        if queue != QueueKind::Records {
+            assert_eq!(seen.last.keys().filter(|&key| key & CLOCK_KEY == 0).count(), 2, "the two readers");
+        }
     }
 }
 

@@ -348,6 +348,7 @@ fn assert_repaired(loaded: &Kernel, queue: QueueKind, deaths: u64, missing: u64)
             assert_eq!(nodes, missing, "the account knows how many");
             consumer.verify_quiesced().expect("the queue is whole");
         }
+        QueueKind::Records => unreachable!("it is a queue of pairs"),
         QueueKind::Mpmc => {
             let mpmc = arena.mpmc::<KeyValue, Counted>(MPMC).expect("the queue was made");
             // SAFETY: as above.

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::io::Write;
 use std::ops::Range;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,14 +18,14 @@ use arenaq::bytemuck::{Pod, Zeroable};
 use arenaq::platform::Native;
 use arenaq::records::Record;
 use arenaq_harness::clock::{self, Interrupt};
-use arenaq_harness::{Instructions, verifier};
+use arenaq_harness::{Hook, Instructions, verifier};
 use arenaq_libbpf::{Loaded, Queues, RecordReceiver, program};
 use libbpf_rs::{MapCore, MapFlags, ObjectBuilder, OpenObject};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 use support::bpffs::Bpffs;
 use support::held::Held;
-use support::{Outcome, arenaq, kernel, number, objects, skip};
+use support::{Outcome, arenaq, kernel, kernel_with, number, objects, skip};
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
@@ -569,6 +570,34 @@ fn one_record_costs_the_verifier_less_than_a_thousand_instructions() {
             }
         }
     }
+}
+
+#[test]
+fn what_arenaq_pin_has_pinned_as_records_is_consumed_as_those_of_any_program() {
+    let Some(_guard) = kernel_with(Hook::Exec, "pinned records of the command") else { return };
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("records");
+    let shown = folder.to_str().expect("it is text");
+    let mut shell = Command::new("sh")
+        .args(["-c", "read line; i=0; while [ $i -lt 20 ]; do /bin/true; i=$((i + 1)); done"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let pin = ["pin", shown, "--queue", "records", "--hook", "exec", "--trace", &shell.id().to_string()];
+    let pinned = Outcome::of(&mut arenaq(&pin));
+    assert_eq!(pinned.code, Some(0), "{pinned:?}");
+    assert!(pinned.stdout.ends_with(": records of 1048576 bytes a processor, hook exec\n"), "{pinned:?}");
+    drop(shell.stdin.take());
+    assert!(shell.wait().expect("our child").success());
+
+    let outcome = Outcome::of(&mut arenaq(&["consume", shown, "--json", "--until-empty"]));
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let mut lines: Vec<Value> =
+        outcome.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let account = lines.pop().expect("the account");
+    assert_eq!(lines.len(), 20, "{outcome:?}");
+    assert!(lines.iter().all(|line| number(&line["element"], "task") > 0), "{outcome:?}");
+    assert_eq!(number(&account["account"][0], "consumed"), 20, "{account}");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use arenaq::structures::Kind;
+
 use super::{Dropped, Nodes, Summary};
+use crate::queue::called;
 use crate::screen::{GOOD, Screen};
 
 /// One number of the account, or one word.
@@ -44,9 +47,18 @@ impl Summary {
         all.join("\n")
     }
 
+    fn is_of_records(&self) -> bool {
+        self.queue == called(Kind::Records)
+    }
+
     fn title(&self) -> String {
         let object = self.instructions.map_or_else(String::new, |name| format!(", object {name}"));
-        format!("{} queue of {}, hook {}{object}", self.queue.to_uppercase(), self.capacity, self.hook)
+        let what = if self.is_of_records() {
+            format!("records of {} bytes a processor", self.capacity)
+        } else {
+            format!("{} queue of {}", self.queue.to_uppercase(), self.capacity)
+        };
+        format!("{what}, hook {}{object}", self.hook)
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -59,7 +71,11 @@ impl Summary {
         rows.push(Row::new("produced", &self.produced, speed));
         rows.push(Row::new("consumed", &self.consumed, format!("by {} consumer(s)", self.consumers)));
         let Dropped { full, nomem, busy } = self.dropped;
-        let reasons = format!("queue full {full}, no node {nomem}, retries spent {busy}");
+        let reasons = if self.is_of_records() {
+            format!("lane full {full}, all lanes taken {busy}")
+        } else {
+            format!("queue full {full}, no node {nomem}, retries spent {busy}")
+        };
         rows.push(Row::new("dropped", &self.dropped.total(), reasons));
         rows.push(Row::new("left", &self.left, "in the queue"));
         if self.alive > 0 {
@@ -71,7 +87,15 @@ impl Summary {
         }
         let stalls = format!("pops that met a push in progress, for {} ms at most", self.longest_stall_ms);
         rows.push(Row::new("busy seen", &self.busy_seen, stalls));
-        rows.push(Row::new("FIFO", &self.fifo_violations, "events out of their task's order"));
+        rows.push(Row::new(
+            "FIFO",
+            &self.fifo_violations,
+            if self.is_of_records() {
+                "events out of their lane's order"
+            } else {
+                "events out of their task's order"
+            },
+        ));
         // What is wrong is said below.
         let verify = if self.verify == "SUCCESS" { "SUCCESS" } else { "DAMAGED" };
         rows.push(Row::new("verify", &verify, ""));

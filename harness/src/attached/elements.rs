@@ -76,7 +76,9 @@ impl std::fmt::Display for Account {
 ///
 /// As [`Pinned::attach`].
 pub fn carries_pairs(folder: &Path) -> Result<bool, Error> {
-    Ok(Pinned::attach(folder)?.map(COUNTERS, MapType::PercpuArray).is_ok())
+    let pinned = Pinned::attach(folder)?;
+    let has_records = pinned.arena()?.queues().any(|queue| queue.kind == Kind::Records);
+    Ok(!has_records && pinned.map(COUNTERS, MapType::PercpuArray).is_ok())
 }
 
 /// Prints elements until a limit is reached, nobody reads any more, or `interrupted` becomes true, or the queues are not

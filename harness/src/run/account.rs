@@ -1,7 +1,11 @@
 //! Adds up: what was pushed, what came out, and what lies in the queue still.
 
 use arenaq::arena::Arena;
+use arenaq::arena::Owner;
 use arenaq::count::Counted;
+use arenaq::platform::Native;
+use arenaq::records::Record;
+use arenaq::structures::Kind;
 use arenaq::{Corruption, KeyValue, Status};
 use arenaq_libbpf::MPSC;
 use arenaq_libbpf::{QueueKind, Source, checksum};
@@ -10,24 +14,49 @@ use super::observe::Observed;
 use super::options::Options;
 use crate::account::{Dropped, Nodes, Summary};
 use crate::error::Error;
+use crate::event::{RECORDS, Reader};
+use crate::queue::called;
 
 /// What is in the resting queue.
 struct Rest {
     length: u64,
     checksum: u64,
     verify: Result<(), Corruption>,
+    /// Records that are not as they were pushed.
+    damaged: u64,
 }
 
-fn examine(queue: QueueKind, arena: &Arena<'_>) -> Result<Rest, Error> {
+fn examine(queue: Kind, arena: &Arena<'_>) -> Result<Rest, Error> {
     let mut sum = 0u64;
     let mut length = 0;
-    let count = |event: &KeyValue| {
+    let mut count = |event: &KeyValue| {
         sum = sum.wrapping_add(checksum(event.key, event.value));
         length += 1;
     };
+    let Some(queue) = QueueKind::of(queue) else {
+        let mut reader = Reader::default();
+        let verify = take_records(arena, |record| count(&reader.read(&record)))?;
+        return Ok(Rest { length, checksum: sum, verify, damaged: reader.damaged });
+    };
     // SAFETY: the consumers have ended, so no pop runs.
     let verify = unsafe { Source::of(arena, queue)?.inspect(count) };
-    Ok(Rest { length, checksum: sum, verify })
+    Ok(Rest { length, checksum: sum, verify, damaged: 0 })
+}
+
+/// Takes out what is there, which nobody will miss: nothing consumes any more.
+fn take_records(
+    arena: &Arena<'_>,
+    mut hand_over: impl FnMut(Record<'_, Native>),
+) -> Result<Result<(), Corruption>, Error> {
+    let records = arena.records(RECORDS, Owner::ANONYMOUS)?;
+    let mut verify = records.verify();
+    for shard in 0..records.geometry().shards() {
+        let taken = |source| arenaq_libbpf::Error::ShardTaken { records: RECORDS.to_owned(), shard, source };
+        let mut consumer = records.consumer(shard).map_err(taken)?;
+        verify = verify.and_then(|()| consumer.verify());
+        verify = consumer.drain_in_place(u64::MAX, &mut hand_over).and(verify);
+    }
+    Ok(verify)
 }
 
 /// What ran.
@@ -58,8 +87,8 @@ pub(super) fn add_up(
     let rest = examine(options.queue, arena)?;
     let counters = finished.counters;
     let dropped = match options.queue {
-        QueueKind::Mpmc => Dropped { full: counters.nomem, nomem: 0, busy: counters.busy },
-        QueueKind::Mpsc => Dropped { full: 0, nomem: counters.nomem, busy: counters.busy },
+        Kind::Mpmc | Kind::Records => Dropped { full: counters.nomem, nomem: 0, busy: counters.busy },
+        Kind::Mpsc => Dropped { full: 0, nomem: counters.nomem, busy: counters.busy },
     };
     let mut problems = finished.problems.clone();
     if let Some(kept) = finished.command.map(|command| command.kept).filter(|&kept| kept > 0) {
@@ -84,6 +113,8 @@ pub(super) fn add_up(
         counters.checksum == seen.checksum.wrapping_add(rest.checksum),
         "the elements that came out are not those that went in".to_owned(),
     );
+    let damaged = seen.damaged + rest.damaged;
+    expect(damaged == 0, format!("{damaged} records do not have the bytes that were pushed"));
     expect(seen.fifo_violations == 0, format!("{} events out of order", seen.fifo_violations));
     expect(counters.invalid == 0, format!("{} pushes found no queue", counters.invalid));
     expect(counters.untraced == 0, format!("{} child processes were not traced", counters.untraced));
@@ -108,7 +139,7 @@ pub(super) fn add_up(
         Some(status) => problems.push(format!("the kernel's own verify says {status:?}")),
     }
     Ok(Summary {
-        queue: options.queue.name(),
+        queue: called(options.queue),
         backend: subject.backend,
         hook: subject.hook,
         instructions: subject.instructions,
@@ -136,7 +167,7 @@ pub(super) fn add_up(
 
 /// The nodes of the MPSC queue, and who has made them.
 fn nodes(options: &Options, arena: &Arena<'_>, refilled: u64) -> Result<Option<Nodes>, Error> {
-    if options.queue == QueueKind::Mpmc {
+    if options.queue != Kind::Mpsc {
         return Ok(None);
     }
     let pool = arena.mpsc_producer::<KeyValue, Counted>(MPSC)?.nodes();

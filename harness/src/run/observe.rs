@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arenaq::arena::Arena;
-use arenaq_libbpf::Source;
 
 use super::crew::Crew;
 use super::options::Options;
@@ -51,8 +50,8 @@ pub(super) fn observe<P: Producers>(
     let begin = Instant::now();
     thread::scope(|scope| {
         let mut consumers = Crew::new("a consumer", &control.abandon, scope);
-        for _ in 0..options.consumers {
-            let consumer = producers.consumer(arena, Source::of(arena, options.queue)?)?;
+        for number in 0..options.consumers {
+            let consumer = producers.consumer(options, arena, number)?;
             let (control, has_failed) = (&control, &has_failed);
             let start = begin + options.hold_back.min(LONGEST_WAIT);
             consumers.spawn(move || {

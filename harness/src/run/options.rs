@@ -6,8 +6,9 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arenaq::structures::Kind;
+use arenaq_libbpf::Instructions;
 use arenaq_libbpf::program::UprobeTarget;
-use arenaq_libbpf::{Instructions, QueueKind};
 
 use crate::error::Error;
 use crate::hook::Hook;
@@ -54,14 +55,14 @@ pub struct Options {
     /// Who produces.
     pub backend: Backend,
     /// The queue.
-    pub queue: QueueKind,
+    pub queue: Kind,
     /// Where the events come from; `None` takes the first hook that works and sees files in `folder`.
     pub hook: Option<Hook>,
-    /// How many elements the queue holds.
+    /// How many elements the queue holds; of records, how many bytes each processor has.
     pub capacity: u64,
     /// How many elements the MPSC queue may grow to; `None` if it is not to grow.
     pub grow_to: Option<u64>,
-    /// How many threads pop.
+    /// How many threads consume.
     pub consumers: u32,
     /// End after so long.
     pub duration: Option<Duration>,
@@ -95,7 +96,7 @@ impl Options {
         for tasks in [self.consumers, self.processes] {
             check_tasks(tasks.into()).map_err(Error::Usage)?;
         }
-        if self.queue == QueueKind::Mpsc && self.consumers > 1 {
+        if self.queue == Kind::Mpsc && self.consumers > 1 {
             return usage(
                 "the MPSC queue has one consumer by definition: leave --consumers at 1, or take --queue mpmc",
             );
@@ -155,10 +156,11 @@ impl Options {
     fn check_growth(&self) -> Result<(), Error> {
         let usage = |text: String| Err(Error::Usage(text));
         match self.grow_to {
-            Some(_) if self.queue == QueueKind::Mpmc => usage(
-                "the MPMC queue is a ring, which cannot grow: take --queue mpsc, or a larger --capacity"
-                    .to_owned(),
-            ),
+            Some(_) if self.queue != Kind::Mpsc => {
+                let what =
+                    if self.queue == Kind::Mpmc { "the MPMC queue is a ring" } else { "records are rings" };
+                usage(format!("{what}, which cannot grow: take --queue mpsc, or a larger --capacity"))
+            }
             Some(_) if self.backend == Backend::Threads => {
                 usage("--grow-to is for --backend kernel: with threads take a larger --capacity".to_owned())
             }

@@ -1,18 +1,18 @@
 //! Ordinary memory in the place of an arena.
 
+use std::num::NonZero;
+use std::thread;
+
 use arenaq::KeyValue;
-use arenaq::arena::{Arena, CreateError, Places, Region, Spec};
-use arenaq::mpmc::{Capacity, Cell};
-use arenaq::mpsc::Node;
-use arenaq::platform::Native;
-use arenaq::pool::{MAX_ELEMENTS, nodes_for};
-use arenaq_libbpf::QueueKind;
+use arenaq::arena::{Arena, Places, Region, Spec};
+use arenaq::structures::Kind;
 use arenaq_libbpf::{MPMC, MPSC};
 use bytemuck::allocation::try_zeroed_vec;
 
 use super::crew::require_addresses;
 use super::options::Options;
 use crate::error::Error;
+use crate::event::{LARGEST, RECORDS};
 use crate::limits::require_memory;
 
 /// What a thread takes of the control group's memory: the pages of its stack, and what the kernel keeps of it.
@@ -35,13 +35,13 @@ impl PlainMemory {
     /// the run.
     pub(super) fn new(options: &Options) -> Result<PlainMemory, Error> {
         let Options { queue, capacity, .. } = *options;
-        if queue == QueueKind::Mpmc {
-            Capacity::new(capacity).map_err(CreateError::from)?;
-        }
-        let element =
-            size_of::<Cell<Native, KeyValue>>().max(size_of::<Node<Native, KeyValue>>() + size_of::<u64>());
-        let (nodes, _) = nodes_for(capacity.min(MAX_ELEMENTS));
-        let needed = nodes.max(capacity).saturating_mul(element as u64).saturating_add(8192);
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let spec = match queue {
+            Kind::Mpmc => Spec::mpmc::<KeyValue>(MPMC, capacity).counted(),
+            Kind::Mpsc => Spec::mpsc::<KeyValue>(MPSC, capacity).counted(),
+            Kind::Records => Spec::records(RECORDS, processors as u64, capacity, LARGEST),
+        };
+        let needed = spec.room()?.saturating_add(8192);
         // As an arena: what does not fit there is refused here too.
         if needed > 1 << 32 {
             return Err(arenaq_libbpf::Error::TooLarge { capacity, needed }.into());
@@ -58,11 +58,7 @@ impl PlainMemory {
             let places = Places::in_plain_memory(&region)?;
             let header = places.header;
             let mut arena = Arena::format(region, places)?;
-            let spec = match queue {
-                QueueKind::Mpmc => Spec::mpmc::<KeyValue>(MPMC, capacity),
-                QueueKind::Mpsc => Spec::mpsc::<KeyValue>(MPSC, capacity),
-            };
-            arena.create(&spec.counted())?;
+            arena.create(&spec)?;
             arena.publish();
             header
         };

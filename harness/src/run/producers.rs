@@ -1,8 +1,8 @@
 //! What a run asks of whatever pushes.
 
 use arenaq::arena::Arena;
-use arenaq_libbpf::Source;
 
+use super::options::Options;
 use crate::consume::Drain;
 use crate::error::Error;
 use crate::object::Counters;
@@ -14,8 +14,13 @@ pub(super) trait Producers {
     type Consumer<'a>: Drain + Send
     where
         Self: 'a;
-    /// A consumer of their queue, which waits as they let it.
-    fn consumer<'a>(&self, arena: &Arena<'a>, source: Source<'a>) -> Result<Self::Consumer<'a>, Error>
+    /// The consumer of that number, which waits as they let it.
+    fn consumer<'a>(
+        &self,
+        options: &Options,
+        arena: &Arena<'a>,
+        number: u32,
+    ) -> Result<Self::Consumer<'a>, Error>
     where
         Self: 'a;
     /// What they have counted so far.

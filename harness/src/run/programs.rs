@@ -8,13 +8,15 @@ use std::thread::Scope;
 
 use arenaq::KeyValue;
 use arenaq::arena::Arena;
-use arenaq_libbpf::{Borrowed, Receiver, Source};
+use arenaq_libbpf::{Borrowed, QueueKind, Receiver, RecordReceiver, Source};
 
 use super::crew::{Crew, require_addresses};
+use super::ends::{Checked, End, shards_of};
 use super::options::Options;
 use super::producers::{Finished, Producers};
 use super::refill::Refill;
 use crate::error::Error;
+use crate::event::RECORDS;
 use crate::hook::Hook;
 use crate::kernel::{Config, Kernel};
 use crate::limits::require_memory;
@@ -180,15 +182,25 @@ fn drive(kernel: &Kernel, key: u64, share: Option<u64>, stop: &AtomicBool) -> Re
 
 impl Producers for Programs<'_, '_> {
     type Consumer<'a>
-        = Receiver<KeyValue, Borrowed<'a>>
+        = End<Receiver<KeyValue, Borrowed<'a>>, RecordReceiver>
     where
         Self: 'a;
 
-    fn consumer<'a>(&self, arena: &Arena<'a>, source: Source<'a>) -> Result<Self::Consumer<'a>, Error>
+    fn consumer<'a>(
+        &self,
+        options: &Options,
+        arena: &Arena<'a>,
+        number: u32,
+    ) -> Result<Self::Consumer<'a>, Error>
     where
         Self: 'a,
     {
-        Ok(Receiver::new(source, arena.event_count()?, self.kernel.doorbell()?))
+        let Some(queue) = QueueKind::of(options.queue) else {
+            let shards = shards_of(options, arena, number)?;
+            return Ok(End::Records(Checked::new(self.kernel.records_of_shards(RECORDS, shards)?)));
+        };
+        let source = Source::of(arena, queue)?;
+        Ok(End::Queue(Receiver::new(source, arena.event_count()?, self.kernel.doorbell()?)))
     }
 
     fn counters(&self) -> Result<Counters, Error> {

@@ -5,15 +5,20 @@ use arenaq_libbpf::{MPMC, MPSC};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Scope;
 
-use arenaq::arena::Arena;
+use arenaq::arena::{Arena, ArenaRecords, Owner};
+use arenaq::platform::Native;
+use arenaq::records::Consumer;
+use arenaq::structures::Kind;
 use arenaq::{KeyValue, PushError};
 use arenaq_libbpf::{QueueKind, Source, checksum};
 use crossbeam_utils::CachePadded;
 
 use super::crew::Crew;
+use super::ends::{Checked, End, shards_of};
 use super::options::Options;
 use super::producers::{Finished, Producers};
 use crate::error::Error;
+use crate::event::{Event, RECORDS};
 use crate::object::Counters;
 use crate::time::now;
 
@@ -80,13 +85,21 @@ impl<'scope, 'env> Threads<'scope, 'env> {
         let mut crew = Crew::new("a producer", stop, scope);
         for ((key, share), counts) in (0..).zip(options.shares()).zip(&shared.counts) {
             match options.queue {
-                QueueKind::Mpmc => {
+                Kind::Mpmc => {
                     let queue = arena.mpmc::<KeyValue, Counted>(MPMC)?;
-                    crew.spawn(move || produce(key, share, counts, stop, |event| queue.push(event)))?;
+                    let push = move |_| push_pair(key, |event| queue.push(event));
+                    crew.spawn(move || produce(share, counts, stop, push))?;
                 }
-                QueueKind::Mpsc => {
+                Kind::Mpsc => {
                     let queue = arena.mpsc_producer::<KeyValue, Counted>(MPSC)?;
-                    crew.spawn(move || produce(key, share, counts, stop, |event| queue.push(event)))?;
+                    let push = move |_| push_pair(key, |event| queue.push(event));
+                    crew.spawn(move || produce(share, counts, stop, push))?;
+                }
+                Kind::Records => {
+                    let records = arena.records(RECORDS, Owner::ANONYMOUS)?;
+                    let mut bytes = Vec::new();
+                    let push = move |number| push_record(&records, key, number, &mut bytes);
+                    crew.spawn(move || produce(share, counts, stop, push))?;
                 }
             }
         }
@@ -94,13 +107,37 @@ impl<'scope, 'env> Threads<'scope, 'env> {
     }
 }
 
-/// One producer: pushes until its share is done.
+fn push_pair(key: u64, push: impl FnOnce(KeyValue) -> Result<(), PushError>) -> Result<KeyValue, PushError> {
+    let event = KeyValue { key, value: now() };
+    push(event).map(|()| event)
+}
+
+/// Builds a record in the lane that it has, as programs do.
+fn push_record(
+    records: &ArenaRecords<'_>,
+    task: u64,
+    number: u64,
+    bytes: &mut Vec<u8>,
+) -> Result<KeyValue, PushError> {
+    let lane = records.lane()?;
+    // The lane is ours: its times rise.
+    let event = Event { lane: lane.number() as u64, time: now(), task, number };
+    event.write_to(bytes);
+    let mut record = lane.reserve(bytes.len() as u64)?;
+    bytes.resize(bytes.len().next_multiple_of(size_of::<u64>()), 0);
+    for (index, word) in bytes.as_chunks::<{ size_of::<u64>() }>().0.iter().enumerate() {
+        record.write(index, u64::from_ne_bytes(*word));
+    }
+    record.commit(event.time);
+    Ok(event.pair())
+}
+
+/// One producer: pushes until its share is done. `push` is told how many events there were before.
 fn produce(
-    key: u64,
     share: Option<u64>,
     counts: &Counts,
     stop: &AtomicBool,
-    push: impl Fn(KeyValue) -> Result<(), PushError>,
+    mut push: impl FnMut(u64) -> Result<KeyValue, PushError>,
 ) {
     // Only this thread writes its counts.
     let add = |counter: &AtomicU64, by: u64| {
@@ -109,9 +146,8 @@ fn produce(
     let mut done = 0;
     while share.is_none_or(|share| done < share) && !stop.load(Ordering::Relaxed) {
         add(&counts.produced, 1);
-        let event = KeyValue { key, value: now() };
-        match push(event) {
-            Ok(()) => {
+        match push(done) {
+            Ok(event) => {
                 add(&counts.checksum, checksum(event.key, event.value));
                 add(&counts.pushed, 1);
             }
@@ -125,15 +161,29 @@ fn produce(
 
 impl Producers for Threads<'_, '_> {
     type Consumer<'a>
-        = Source<'a>
+        = End<Source<'a>, Vec<Consumer<'a, Native>>>
     where
         Self: 'a;
 
-    fn consumer<'a>(&self, _arena: &Arena<'a>, source: Source<'a>) -> Result<Source<'a>, Error>
+    fn consumer<'a>(
+        &self,
+        options: &Options,
+        arena: &Arena<'a>,
+        number: u32,
+    ) -> Result<Self::Consumer<'a>, Error>
     where
         Self: 'a,
     {
-        Ok(source)
+        if let Some(queue) = QueueKind::of(options.queue) {
+            return Ok(End::Queue(Source::of(arena, queue)?));
+        }
+        let records = arena.records(RECORDS, Owner::ANONYMOUS)?;
+        let consumers = shards_of(options, arena, number)?.map(|shard| {
+            let taken =
+                |source| arenaq_libbpf::Error::ShardTaken { records: RECORDS.to_owned(), shard, source };
+            records.consumer(shard).map_err(taken)
+        });
+        Ok(End::Records(Checked::new(consumers.collect::<Result<_, _>>()?)))
     }
 
     fn counters(&self) -> Result<Counters, Error> {

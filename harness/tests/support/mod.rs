@@ -110,7 +110,10 @@ pub(crate) fn objects() -> Vec<Instructions> {
     Instructions::ALL.into_iter().filter(right).filter(known).collect()
 }
 
-/// Both queues.
+/// Both queues, and records.
+pub(crate) const ALL_KINDS: [QueueKind; 3] = [QueueKind::Mpsc, QueueKind::Mpmc, QueueKind::Records];
+
+/// Both queues: those of pairs.
 pub(crate) const QUEUES: [QueueKind; 2] = [QueueKind::Mpsc, QueueKind::Mpmc];
 
 /// The `arenaq` command.

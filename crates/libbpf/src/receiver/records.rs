@@ -240,6 +240,15 @@ impl<K> RecordReceiver<K> {
         }
     }
 
+    /// Blocks until a producer rings, or for a while, if nothing is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the kernel does not let this thread wait.
+    pub fn sleep(&mut self, longest: Duration) -> Result<(), Error> {
+        self.sleeper.sleep(&self.shards, longest)
+    }
+
     /// Whether nothing is there, and no program is at work on a record. One that has begun a record and never ends it has its
     /// lane for ever.
     pub fn is_quiet(&self) -> bool {
