@@ -26,7 +26,7 @@ const FILE: &str = "crates/bench/cost/instructions.toml";
 
 const INTRODUCTION: &str = "\
 # Instructions of a call in userspace, without unconditional jumps, under callgrind: the mean of 4096 calls. A call
-# succeeds, or is refused because the queue is full, exhausted or empty (a push is refused after 64 that succeed).
+# succeeds, or is refused because the queue is full, exhausted or empty (a push is refused after 512 that succeed).
 # `cargo xtask instructions` fails if a count grows; `cargo xtask instructions --write` makes this file.
 ";
 

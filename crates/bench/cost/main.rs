@@ -5,6 +5,8 @@
 //! which jumps there, follows from the order in which rustc emits the blocks of a generic and of a plain
 //! function, and what one path loses by it another wins.
 //!
+//! Records have no twin: what they cost is counted, and kept from growing.
+//!
 //! `cargo bench --package arenaq-cost` counts and compares. With `counts` as its argument the program counts arenaq
 //! alone and prints TOML, which `cargo xtask instructions` compares with `instructions.toml` beside this file. With an
 //! operation as its argument it only runs that operation, for callgrind.
@@ -18,6 +20,7 @@ use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Native, Platform, Word};
 use arenaq::pool::Pool;
+use arenaq::records::{self, Geometry, Log, Records};
 use arenaq::{KeyValue, PopError, PushError};
 
 type Ring<'a> = mpmc::Ring<'a, Native, KeyValue>;
@@ -54,6 +57,13 @@ measured! {
     6u32 twin_mpsc_push(queue: &twin::List<'_>, value: KeyValue) -> Result<(), PushError> = queue.push(value);
     7u32 arenaq_mpsc_pop(consumer: &mut Consumer<'_>) -> Result<KeyValue, PopError> = consumer.pop();
     8u32 twin_mpsc_pop(consumer: &mut twin::Consumer<'_>) -> Result<KeyValue, PopError> = consumer.pop();
+    9u32 arenaq_records_push(records: &Records<'_, Native>, value: KeyValue) -> Result<(), PushError> =
+        records.push_words(&[value.key, value.value], 0);
+    10u32 arenaq_records_pop(consumer: &mut records::Consumer<'_, Native>) -> Result<KeyValue, PopError> = {
+        let mut first = Err(PopError::Empty);
+        let drained = consumer.drain_in_place(1, |record| first = record.read().ok_or(PopError::Invalid));
+        drained.map_err(|_| PopError::Corrupt).and(first)
+    };
 }
 
 /// What is measured: how the function is called in between what is not.
@@ -65,7 +75,9 @@ enum Case {
     Refusal,
 }
 
-const OPERATIONS: [&str; 4] = ["mpmc_push", "mpmc_pop", "mpsc_push", "mpsc_pop"];
+/// Those that are compared with a twin, and those that are only counted.
+const TWINS: [&str; 4] = ["mpmc_push", "mpmc_pop", "mpsc_push", "mpsc_pop"];
+const ALONE: [&str; 2] = ["records_push", "records_pop"];
 
 fn item(serial: u64) -> KeyValue {
     KeyValue { key: serial, value: !serial }
@@ -108,8 +120,22 @@ fn drive(
 /// The child's part.
 fn run(side: &str, operation: &str, case: Case) {
     let (nodes, _) = arenaq::pool::nodes_for(CAPACITY);
-    match (side, operation.starts_with("mpmc")) {
-        ("arenaq", true) => {
+    let (structure, _) = operation.split_once('_').expect("an operation of a structure");
+    match (side, structure) {
+        (_, "records") => {
+            // Half of the words are the first lane's: as many as so many records take, of two words and their headers.
+            let geometry = Geometry::new(1, 2 * 4 * 8 * CAPACITY, 16).expect("a power of two");
+            let log = Log::new(geometry);
+            let records = log.records();
+            let mut consumer = records.consumer(0).expect("nobody else");
+            drive(
+                operation,
+                case,
+                |value| arenaq_records_push(&records, value),
+                || arenaq_records_pop(&mut consumer),
+            );
+        }
+        ("arenaq", "mpmc") => {
             let cells: Vec<mpmc::Cell<Native, KeyValue>> =
                 (0..CAPACITY).map(|_| mpmc::Cell::empty()).collect();
             let head = mpmc::Head::empty();
@@ -119,12 +145,12 @@ fn run(side: &str, operation: &str, case: Case) {
             let ring = head.ring().expect("a queue");
             drive(operation, case, |value| arenaq_mpmc_push(&ring, value), || arenaq_mpmc_pop(&ring));
         }
-        ("twin", true) => {
+        ("twin", "mpmc") => {
             let head = twin::Mpmc::new(CAPACITY);
             let ring = head.ring();
             drive(operation, case, |value| twin_mpmc_push(&ring, value), || twin_mpmc_pop(&ring));
         }
-        ("arenaq", false) => {
+        ("arenaq", _) => {
             let memory: Vec<mpsc::Node<Native, KeyValue>> = (0..nodes).map(|_| mpsc::Node::empty()).collect();
             let links: Vec<_> = (0..nodes).map(|_| <Native as Platform>::Word::new(0)).collect();
             let (pool, head) = (Pool::empty(), mpsc::Head::empty());
@@ -205,7 +231,7 @@ fn compare() -> Result<bool, String> {
     println!("|---|---|---:|---:|---:|---:|---|");
     let mut equal = true;
     for case in [Case::Success, Case::Refusal] {
-        for operation in OPERATIONS {
+        for operation in TWINS {
             let (ours, theirs) = (count("arenaq", operation, case)?, count("twin", operation, case)?);
             let same = ours.without_jumps() == theirs.without_jumps();
             equal &= same;
@@ -224,7 +250,7 @@ fn compare() -> Result<bool, String> {
 
 /// Counts arenaq alone, for `cargo xtask instructions`.
 fn print_counts() -> Result<(), String> {
-    for operation in OPERATIONS {
+    for operation in TWINS.into_iter().chain(ALONE) {
         println!("[{operation}]");
         for (name, case) in [("success", Case::Success), ("refusal", Case::Refusal)] {
             println!("{name} = {:.3}", per_call(count("arenaq", operation, case)?.without_jumps()));
