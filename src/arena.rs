@@ -46,6 +46,7 @@ mod directory;
 mod error;
 mod handles;
 mod header;
+mod kinds;
 mod look;
 mod name;
 mod owner;
@@ -59,10 +60,9 @@ use alloc::vec::Vec;
 pub use self::bytes::{ByteConsumer, ByteProducer};
 pub use self::directory::Entry;
 pub use self::error::{ArenaError, CreateError};
-pub use self::handles::{
-    ArenaRecords, Consumer, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer, Queue, QueueInfo,
-};
+pub use self::handles::{Consumer, Queue, QueueInfo};
 pub use self::header::{ArenaHeader, MAGIC, MAX_QUEUES, VERSION, site};
+pub use self::kinds::{ArenaRecords, Mpmc, MpmcConsumer, MpscConsumer, MpscProducer};
 pub use self::look::{Front, Look};
 pub use self::name::Name;
 pub use self::owner::Owner;

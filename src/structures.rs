@@ -48,6 +48,11 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
+    /// The kind of which C calls the control block so, [`Kind::control`].
+    pub fn of_control(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.control() == name)
+    }
+
     /// What people call it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,6 +61,17 @@ impl Kind {
             Kind::Records => "records",
         }
     }
+}
+
+/// Who may consume from a queue at a time, and how one takes over from another that died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Consumers {
+    /// One, whose right the directory has: who knows that it died takes its place.
+    One,
+    /// Several, each of which has a [slot](crate::mpmc::Slots) that says what it has claimed.
+    WithSlots,
+    /// One for each shard. What a shard holds are records, and no elements.
+    OfShards,
 }
 
 impl fmt::Display for Kind {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use arenaq::arena::{ArenaError, CreateError};
-use arenaq_libbpf::QueueKind;
+use arenaq::structures::Consumers;
 
 /// Why the harness cannot do what it was asked for. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +132,11 @@ fn in_the_commands_words(error: &arenaq_libbpf::Error) -> String {
             "a queue of {capacity} elements needs {needed} bytes, and an arena has at most 4294967296 (4 GiB): choose a \
              smaller --capacity"
         ),
-        Held { folder, queue: QueueKind::Mpsc, holders } => format!(
+        Held { folder, consumers: Consumers::One | Consumers::OfShards, holders } => format!(
             "{}: {holders} consumes from it, and an MPSC queue has one consumer, as pinned records have. Wait for its end (`--wait 1h`), or end it",
             folder.display()
         ),
-        Held { queue: QueueKind::Mpmc, .. } => format!("{error} (`--wait 1h`)"),
+        Held { consumers: Consumers::WithSlots, .. } => format!("{error} (`--wait 1h`)"),
         _ => error.to_string(),
     }
 }
@@ -237,7 +237,8 @@ impl Error {
 mod tests {
     use std::io;
 
-    use arenaq_libbpf::{Error as Library, QueueKind};
+    use arenaq::structures::Consumers;
+    use arenaq_libbpf::Error as Library;
     use libbpf_rs::ErrorExt;
 
     use super::Error;
@@ -253,9 +254,9 @@ mod tests {
 
     #[test]
     fn what_the_library_says_comes_with_what_the_command_can_do() {
-        let held = |queue| Library::Held {
+        let held = |consumers| Library::Held {
             folder: "/sys/fs/bpf/queue".into(),
-            queue,
+            consumers,
             holders: "process 7 (cat)".to_owned(),
         };
         let threads = "`arenaq run --backend threads`";
@@ -282,13 +283,13 @@ mod tests {
             (Library::NoBtf, "with CONFIG_DEBUG_INFO_BTF=y, or ", threads, 3),
             (Library::TooLarge { capacity: 5, needed: 6 }, "needs 6 bytes", "choose a smaller --capacity", 2),
             (
-                held(QueueKind::Mpsc),
+                held(Consumers::One),
                 "/sys/fs/bpf/queue: process 7 (cat) consumes from it",
                 "(`--wait 1h`), or end it",
                 3,
             ),
             (
-                held(QueueKind::Mpmc),
+                held(Consumers::WithSlots),
                 "/sys/fs/bpf/queue: process 7 (cat) has locked it",
                 "or wait longer (`--wait 1h`)",
                 3,

@@ -1,14 +1,7 @@
 //! What somebody sees of a queue who neither pushes nor pops.
 
-use core::ptr;
-
 use super::Arena;
 use super::error::ArenaError;
-use super::queues::{MpmcHead, MpscHead, Node, Parts};
-use crate::mpmc::{self, Ring};
-use crate::mpsc;
-use crate::platform::{Link, Opaque, Untyped, Word};
-use crate::pool::Nodes;
 
 /// A queue at one moment, while others go on. Of records, capacity and length are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +41,7 @@ impl Arena<'_> {
     ///
     /// No consumer of this process pops from the queue at the same time. Those of other processes may.
     pub unsafe fn look(&self, name: &str) -> Result<Look, ArenaError> {
-        Ok(match self.find(name)?.parts {
-            Parts::Mpmc { ring, .. } => look_at_ring(&ring),
-            Parts::Mpsc { head, nodes } => look_at_list(head, &nodes),
-            Parts::Records(records) => {
-                let bytes = records.bytes();
-                let front = if bytes == 0 { Front::Empty } else { Front::Ready };
-                Look { capacity: records.geometry().words() * 8, len: Some(bytes), front }
-            }
-        })
+        Ok(self.find(name)?.parts.look())
     }
 
     /// How many elements were pushed into the queue of that name since it was made: the enqueue position of an MPMC queue. Those
@@ -67,47 +52,8 @@ impl Arena<'_> {
     ///
     /// [`ArenaError::Absent`] if there is no such queue.
     pub fn pushed(&self, name: &str) -> Result<Option<u64>, ArenaError> {
-        Ok(match self.find(name)?.parts {
-            Parts::Mpmc { ring, .. } => Some(ring.head.enqueue_pos.0.load(&mpmc::site::INSPECT_POSITION)),
-            Parts::Mpsc { .. } | Parts::Records(_) => None,
-        })
+        Ok(self.find(name)?.parts.pushed())
     }
-}
-
-fn look_at_ring(ring: &Ring<'_, Untyped, Opaque>) -> Look {
-    let head: &MpmcHead = ring.head;
-    let next = head.dequeue_pos.0.load(&mpmc::site::INSPECT_POSITION);
-    let sequence = ring.cell(next).sequence.load(&mpmc::site::INSPECT_SEQUENCE);
-    let (capacity, len) = (ring.capacity(), ring.len());
-    let front = if sequence == next && len > 0 {
-        Front::Pushing(next)
-    } else if ring.is_held_up() {
-        Front::Popping(next)
-    } else if len == 0 {
-        Front::Empty
-    } else {
-        Front::Ready
-    };
-    Look { capacity, len: Some(len), front }
-}
-
-fn look_at_list(head: &MpscHead, nodes: &Nodes<'_, Untyped, Node>) -> Look {
-    // What is neither free nor the stub is an element. Each of the two is at least one of those that were made.
-    let free = nodes.free_nodes().ok();
-    let len = free.map(|free| nodes.created().saturating_sub(free).saturating_sub(1));
-    let capacity = nodes.limit().saturating_sub(nodes.spare()).saturating_sub(1);
-    // SAFETY: a pointer's place in the head. A consumer of another process may write there at the same time, and whatever is
-    // read, it is checked.
-    let stub = unsafe { ptr::read_volatile((&raw const head.tail).cast::<*mut Node>()) };
-    let back = head.head.load(&mpsc::site::INSPECT_HEAD);
-    let front = if stub == back || !nodes.owns(stub) {
-        Front::Empty
-    } else {
-        // SAFETY: it is a node of the pool, which is valid whatever the bytes.
-        let next = unsafe { &*stub }.next.load(&mpsc::site::SEARCH_NEXT);
-        if next.is_null() { Front::Pushing(stub.addr() as u64) } else { Front::Ready }
-    };
-    Look { capacity, len, front }
 }
 
 #[cfg(test)]
@@ -116,6 +62,7 @@ mod tests {
 
     use super::{Front, Look};
     use crate::arena::{Arena, Places, Region, Spec};
+    use crate::count::Uncounted;
     use crate::platform::Word;
 
     fn look(arena: &Arena<'_>, name: &str) -> Look {
@@ -162,9 +109,7 @@ mod tests {
         let mut arena = Arena::format(region, places).expect("it fits");
         arena.create(&Spec::mpmc::<u64>("ring", 8)).expect("it fits");
         let queue = arena.queue::<u64>("ring").expect("it is there");
-        let super::Parts::Mpmc { ring, .. } = arena.find("ring").expect("it is there").parts else {
-            panic!("it is a ring")
-        };
+        let ring = arena.mpmc::<u64, Uncounted>("ring").expect("it is a ring");
         // A producer claims a position and does no more.
         ring.head.enqueue_pos.0.fetch_add(1, &crate::mpmc::site::CONFIRM_POSITION);
         queue.push(1).expect("there is room");

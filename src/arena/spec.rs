@@ -1,14 +1,9 @@
 //! What queue to make.
 
-use super::error::{ArenaError, CreateError};
-use super::queues::{Cell, Control, Link, MpmcHead, MpscHead, Node, NodePool, Word, check_size, stride};
-use super::region::{CACHE_LINE, PAGE};
-use crate::drops::Drops;
-use crate::mpmc::{Capacity, Slots};
-use crate::payload::{Element, ElementType, UNKNOWN};
-use crate::platform::{Native, Stride};
-use crate::pool::{MAX_ELEMENTS, nodes_for};
-use crate::records::{Geometry, GeometryError, Lane};
+use super::error::CreateError;
+use super::kinds;
+use super::queues::check_size;
+use crate::payload::{Element, ElementType};
 use crate::structures::Kind;
 
 /// What queue to make: its kind, its name, what it carries, and how much.
@@ -46,34 +41,16 @@ pub struct Placed {
     pub events: Option<usize>,
 }
 
-impl Placed {
-    /// The parts of a control block of records that begins there, [`Control`](crate::records::Control).
-    pub const fn records(control: usize) -> Placed {
-        Placed {
-            head: control,
-            pool: 0,
-            drops: Some(control + core::mem::offset_of!(Control, drops)),
-            events: Some(control + core::mem::offset_of!(Control, events)),
-        }
-    }
-}
-
 impl<'n> Spec<'n> {
     /// An MPMC queue of `capacity` cells, a power of two.
     pub const fn mpmc<T: Element>(name: &'n str, capacity: u64) -> Self {
         Spec::of(Kind::Mpmc, name, ElementType::of::<T>(), capacity)
     }
 
-    /// An MPSC queue with a pool of [`nodes_for`] `elements`, so that as many find room at any
+    /// An MPSC queue with a pool of [`nodes_for`](crate::pool::nodes_for) `elements`, so that as many find room at any
     /// time, and a few more at most times.
     pub const fn mpsc<T: Element>(name: &'n str, elements: u64) -> Self {
         Spec::of(Kind::Mpsc, name, ElementType::of::<T>(), elements)
-    }
-
-    /// Records of `largest` bytes at most, in so many shards of `bytes` each: see [`Geometry`].
-    pub const fn records(name: &'n str, shards: u64, bytes: u64, largest: u64) -> Self {
-        let records = ElementType { size: largest, hash: UNKNOWN };
-        Spec::of(Kind::Records, name, records, bytes).shards(shards)
     }
 
     /// Records have so many shards: one for each processor at best.
@@ -132,44 +109,6 @@ impl<'n> Spec<'n> {
     /// [`CreateError`] if such a queue cannot be.
     pub fn room(&self) -> Result<u64, CreateError> {
         check_size(self.element.size)?;
-        let control = match (self.control, self.kind) {
-            (Some(_), _) => 0,
-            (None, Kind::Mpmc) => size_of::<MpmcHead>() + size_of::<Drops<Native>>() + 2 * CACHE_LINE,
-            (None, Kind::Mpsc) => {
-                size_of::<MpscHead>() + size_of::<NodePool>() + size_of::<Drops<Native>>() + 3 * CACHE_LINE
-            }
-            (None, Kind::Records) => size_of::<Control>() + CACHE_LINE,
-        };
-        let stride = stride(self.element.size);
-        let (number, each, besides) = match self.kind {
-            Kind::Mpmc => {
-                let slots = size_of::<Slots<Native>>() + CACHE_LINE;
-                (Capacity::new(self.capacity)?.get(), stride.bytes::<Cell>(), CACHE_LINE + slots)
-            }
-            Kind::Mpsc => {
-                let limit = self.checked_limit()?;
-                let pages = if limit > self.capacity { 3 * PAGE } else { 0 };
-                let each = size_of::<Link>() + stride.bytes::<Node>();
-                (nodes_for(limit).0, each, 2 * CACHE_LINE + pages)
-            }
-            Kind::Records => {
-                let geometry = self.records_geometry()?;
-                let lanes = geometry.lanes() * size_of::<Lane<Native>>() + CACHE_LINE;
-                (geometry.words(), size_of::<Word>(), lanes + CACHE_LINE)
-            }
-        };
-        // A few thousand bytes each, and 2^32 of them at most.
-        Ok((control + besides) as u64 + number * each as u64)
-    }
-
-    /// How large records are.
-    pub(super) fn records_geometry(&self) -> Result<Geometry, GeometryError> {
-        Geometry::new(self.shards, self.capacity, self.element.size)
-    }
-
-    /// For how many elements the pool of an MPSC queue has room.
-    pub(super) fn checked_limit(&self) -> Result<u64, ArenaError> {
-        let limit = self.limit.max(self.capacity);
-        if self.capacity == 0 || limit > MAX_ELEMENTS { Err(ArenaError::Nodes(limit)) } else { Ok(limit) }
+        kinds::room(self)
     }
 }

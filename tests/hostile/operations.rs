@@ -55,7 +55,14 @@ fn ends<'m, T: Element + Debug>(
 ) -> Option<Box<dyn Ends + 'm>> {
     if random.bool() {
         let name = queue.name.as_str();
-        let (queue, consumer) = (arena.queue::<T>(name).ok()?, arena.consumer::<T>(name).ok()?);
+        let owner = Owner::process(NonZero::<u32>::MIN);
+        let consumer = match random.u8(..4) {
+            0 => arena.consumer_at::<T>(name, random.usize(..20), owner),
+            // SAFETY: no consumer is alive; whoever says so in the arena has written what is not true.
+            1 => unsafe { arena.consumer_after_death::<T>(name, owner) },
+            _ => arena.consumer::<T>(name),
+        };
+        let (queue, consumer) = (arena.queue::<T>(name).ok()?, consumer.ok()?);
         Some(Box::new(Named { queue, consumer }))
     } else if queue.counted {
         typed::<T, Counted>(arena, queue, random)
@@ -117,13 +124,22 @@ struct Named<'m, T: Element> {
 impl<T: Element + Debug> Ends for Named<'_, T> {
     fn operate(&mut self, random: &mut Rng, damage: &Damage<'_>) {
         let Named { queue, consumer } = self;
-        match random.u8(..8) {
+        match random.u8(..12) {
             0 | 1 => used(queue.push(T::zeroed())),
             2 => used(queue.push_many(&batch(random))),
             3 => used(consumer.pop()),
             4 => used(consumer.pop_with(|_| damage.strike_now_and_then(2))),
             5 => used(consumer.drain(limit(random), |_| damage.strike_now_and_then(8))),
             6 => used(consumer.try_iter().take(40).count()),
+            7 => used((consumer.slot(), consumer.is_drained(), consumer.is_held_up())),
+            8 => used(consumer.has_dead(|_, _| random.bool())),
+            // SAFETY: no other consumer of this process has a slot. What is taken over from is what somebody has written
+            // into the arena.
+            9 => used(unsafe {
+                consumer.take_over(limit(random), |_, _| true, |_| damage.strike_now_and_then(8))
+            }),
+            // SAFETY: nobody pops but who damages the arena, which is the point. Elements are plain old data.
+            10 => used(unsafe { consumer.inspect(|_| damage.strike_now_and_then(8)) }),
             _ => used((queue.dropped(), format!("{queue:?} {consumer:?}"))),
         }
     }

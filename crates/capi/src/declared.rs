@@ -3,25 +3,17 @@
 use std::ffi::{c_char, c_int};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{mem, ptr, slice};
+use std::{ptr, slice};
 
 use queues::Status;
 use queues::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region, Spec};
-use queues::count::Uncounted;
 use queues::payload::{ElementType, FieldLayout, UNKNOWN, hash};
-use queues::platform::{Native, Opaque, Untyped};
-use queues::records::{Control, LANES};
+use queues::records::LANES;
 use queues::structures::Kind;
-use queues::{mpmc, mpsc};
 
 use crate::arena::{Attached, give};
 use crate::error::{Failure, code};
 use crate::memory::{Memory, exclusive, shared, text};
-
-/// What `ARENAQ_MPMC` makes a variable of in BPF, and `ARENAQ_MPSC`, and `ARENAQ_RECORDS`.
-type Mpmc = mpmc::Control<Untyped, Opaque, Uncounted>;
-type Mpsc = mpsc::Control<Untyped, Opaque, Uncounted>;
-type Records = Control<Native>;
 
 /// What a word among an object's variables says: it was made ready, and its queues were made. They are those of
 /// `arenaq-libbpf`, so that an object's queues are made once whoever makes them.
@@ -49,36 +41,13 @@ impl Declared {
         let spec = Spec::of(self.kind, self.name.as_str(), self.element, self.capacity).shards(self.shards);
         match self.offset {
             None => spec,
-            Some(offset) => spec.at(self.placed(data + offset)),
-        }
-    }
-
-    fn placed(&self, start: usize) -> Placed {
-        match self.kind {
-            Kind::Mpmc => Placed {
-                head: start + mem::offset_of!(Mpmc, head),
-                pool: 0,
-                drops: Some(start + mem::offset_of!(Mpmc, drops)),
-                events: Some(start + mem::offset_of!(Mpmc, events)),
-            },
-            Kind::Mpsc => Placed {
-                head: start + mem::offset_of!(Mpsc, head),
-                pool: start + mem::offset_of!(Mpsc, pool),
-                drops: Some(start + mem::offset_of!(Mpsc, drops)),
-                events: Some(start + mem::offset_of!(Mpsc, events)),
-            },
-            Kind::Records => Placed::records(start),
+            Some(offset) => spec.at(Placed::of(self.kind, data + offset)),
         }
     }
 
     /// Where its variable ends.
     fn end(&self, offset: usize) -> usize {
-        let size = match self.kind {
-            Kind::Mpmc => size_of::<Mpmc>(),
-            Kind::Mpsc => size_of::<Mpsc>(),
-            Kind::Records => size_of::<Records>(),
-        };
-        offset.saturating_add(size)
+        offset.saturating_add(self.kind.control_size())
     }
 
     fn is_called(&self, name: &str) -> bool {
@@ -107,7 +76,9 @@ impl Queues {
     fn stage(&self, data: usize) -> Result<usize, Failure> {
         let placed = self.0.iter().filter_map(|queue| Some((queue.offset?, queue)));
         let first = placed.clone().min_by_key(|(offset, _)| *offset);
-        let fits = placed.clone().all(|(offset, queue)| queue.end(offset) <= data && offset % 64 == 0);
+        let fits = placed
+            .clone()
+            .all(|(offset, queue)| queue.end(offset) <= data && offset % Kind::CONTROL_ALIGN == 0);
         match first {
             Some((offset, queue)) if fits => Ok(queue.end(offset) - size_of::<u64>()),
             _ => Err(Failure::invalid("these are not the variables of the object whose queues were added")),

@@ -4,9 +4,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use arenaq::arena::{ArenaError, CreateError};
+use arenaq::structures::Consumers;
 use rustix::io::Errno;
-
-use crate::queue::QueueKind;
 
 /// Why something cannot be done. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -155,12 +154,12 @@ pub enum Error {
         reason: String,
     },
     /// Others have the right to consume from a pinned queue.
-    #[error("{}: {}", folder.display(), held(*queue, holders))]
+    #[error("{}: {}", folder.display(), held(*consumers, holders))]
     Held {
         /// Where it is pinned.
         folder: PathBuf,
-        /// What it is.
-        queue: QueueKind,
+        /// Who may consume from it.
+        consumers: Consumers,
         /// The processes that have it.
         holders: String,
     },
@@ -212,14 +211,14 @@ fn needed_for(place: &str) -> &'static str {
     }
 }
 
-fn held(queue: QueueKind, holders: &str) -> String {
-    match queue {
-        QueueKind::Mpsc => {
+fn held(consumers: Consumers, holders: &str) -> String {
+    match consumers {
+        Consumers::One | Consumers::OfShards => {
             format!(
                 "{holders} consumes from it, and an MPSC queue has one consumer, as pinned records have. Wait for its end, or end it"
             )
         }
-        QueueKind::Mpmc => {
+        Consumers::WithSlots => {
             format!("{holders} has locked it for itself, and keeps consumers away: end that, or wait longer")
         }
     }

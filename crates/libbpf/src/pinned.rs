@@ -290,8 +290,8 @@ impl Pinned {
     ) -> Result<Consumer<'_>, Error> {
         let parts = self.acquire::<KeyValue>(queue, wait, u64::MAX, &mut recovered)?;
         let receiver = Receiver::of(parts, PhantomData);
-        let kind = Named::find(&self.0.queues, queue)?.kind;
-        Ok(Consumer::new(receiver, &self.0.folder, kind))
+        let consumers = Named::find(&self.0.queues, queue)?.consumers;
+        Ok(Consumer::new(receiver, &self.0.folder, consumers))
     }
 }
 

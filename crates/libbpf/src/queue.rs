@@ -1,14 +1,14 @@
 //! Which queue.
 
 use arenaq::arena::{Arena, ArenaError, Name, QueueInfo};
-use arenaq::structures::Kind;
+use arenaq::structures::{Consumers, Kind};
 
 /// The name of the MPMC queue of pairs in an arena: that of the variable which is its head.
 pub const MPMC: &str = "ds_vyukhov";
 /// The name of the MPSC queue of pairs.
 pub const MPSC: &str = "ds_mpsc";
 
-/// Which of the two queues.
+/// Which of the two queues of pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     /// A list of nodes from a pool: many producers, one consumer; it can grow.
@@ -36,12 +36,12 @@ impl QueueKind {
 }
 
 impl QueueKind {
-    /// The kind of queue, if it is one of elements: [records](Kind::Records) are not.
+    /// The kind of queue, if it is one of those two.
     pub const fn of(kind: Kind) -> Option<QueueKind> {
         match kind {
             Kind::Mpmc => Some(QueueKind::Mpmc),
             Kind::Mpsc => Some(QueueKind::Mpsc),
-            Kind::Records => None,
+            _ => None,
         }
     }
 }
@@ -50,9 +50,8 @@ impl QueueKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named {
     pub(crate) name: Name,
-    pub(crate) kind: QueueKind,
-    /// Whether it maintains the seeds' counter.
-    pub(crate) counted: bool,
+    /// Who may consume from it.
+    pub(crate) consumers: Consumers,
     /// Its number among all queues of the arena.
     pub(crate) number: usize,
 }
@@ -60,10 +59,13 @@ pub struct Named {
 impl Named {
     /// All queues of elements in an arena.
     pub(crate) fn all(arena: &Arena<'_>) -> Vec<Named> {
-        let named = |(number, QueueInfo { name, kind, counted, .. })| {
-            Some(Named { name, kind: QueueKind::of(kind)?, counted, number })
-        };
-        arena.queues().enumerate().filter_map(named).collect()
+        let all = arena.queues().enumerate();
+        let named = all.map(|(number, QueueInfo { name, kind, .. })| Named {
+            name,
+            consumers: kind.consumers(),
+            number,
+        });
+        named.filter(|queue| queue.consumers != Consumers::OfShards).collect()
     }
 
     /// The one of a name.

@@ -8,12 +8,8 @@ use std::ops::Range;
 use std::{ptr, slice};
 
 use arenaq::arena::{Arena, ArenaError, MAX_QUEUES, Name, Placed, Places, Region, Spec};
-use arenaq::count::Uncounted;
-use arenaq::mpmc;
-use arenaq::mpsc;
 use arenaq::payload::{Element, ElementType};
-use arenaq::platform::{Native, Opaque, Untyped};
-use arenaq::records::{Control, LANES};
+use arenaq::records::LANES;
 use arenaq::structures::Kind;
 use libbpf_rs::{MapType, Object, OpenObject};
 
@@ -28,13 +24,6 @@ use crate::receiver::records::{self, RecordReceiver};
 use crate::receiver::source::this_process;
 use crate::receiver::{Parts, Receiver};
 use crate::refusal::load_object;
-
-/// What `ARENAQ_MPMC` makes a variable of, and `ARENAQ_MPSC`.
-type Mpmc = mpmc::Control<Untyped, Opaque, Uncounted>;
-type Mpsc = mpsc::Control<Untyped, Opaque, Uncounted>;
-
-/// What `ARENAQ_RECORDS` makes a variable of.
-type Records = Control<Native>;
 
 /// What stands behind the name of records in that of their scratch map.
 const SCRATCH: &str = "_scratch";
@@ -59,31 +48,12 @@ pub struct Declared {
 
 impl Declared {
     fn size(&self) -> usize {
-        match self.kind {
-            Kind::Mpmc => size_of::<Mpmc>(),
-            Kind::Mpsc => size_of::<Mpsc>(),
-            Kind::Records => size_of::<Records>(),
-        }
+        self.kind.control_size()
     }
 
     /// The variable's parts, if the section begins at `data`.
     fn placed(&self, data: usize) -> Placed {
-        let start = data + self.offset;
-        match self.kind {
-            Kind::Mpmc => Placed {
-                head: start + std::mem::offset_of!(Mpmc, head),
-                pool: 0,
-                drops: Some(start + std::mem::offset_of!(Mpmc, drops)),
-                events: Some(start + std::mem::offset_of!(Mpmc, events)),
-            },
-            Kind::Mpsc => Placed {
-                head: start + std::mem::offset_of!(Mpsc, head),
-                pool: start + std::mem::offset_of!(Mpsc, pool),
-                drops: Some(start + std::mem::offset_of!(Mpsc, drops)),
-                events: Some(start + std::mem::offset_of!(Mpsc, events)),
-            },
-            Kind::Records => Placed::records(start),
-        }
+        Placed::of(self.kind, data + self.offset)
     }
 
     fn spec(&self, at: Placed) -> Spec<'_> {
@@ -176,7 +146,7 @@ impl Queues {
         }
         for queue in &queues {
             let fits = queue.offset.checked_add(queue.size()).is_some_and(|end| end <= data);
-            if !fits || queue.offset % align_of::<Mpmc>().max(align_of::<Mpsc>()) != 0 {
+            if !fits || queue.offset % Kind::CONTROL_ALIGN != 0 {
                 return Err(Error::Declaration {
                     variable: queue.name.to_string(),
                     reason: format!("it lies at {:#x} in a section of {data:#x} bytes", queue.offset),

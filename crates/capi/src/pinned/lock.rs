@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use procfs::process::Process;
 use procfs::{LockType, locks};
 use queues::Status;
-use queues::structures::Kind;
+use queues::structures::Consumers;
 use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -24,22 +24,24 @@ const TAKE_OVER: Duration = Duration::from_secs(3);
 pub(super) struct Lock(OwnedFd);
 
 impl Lock {
-    /// The lock with which one consumes, and whether it is held alone: it is if that can be had. Of an MPMC queue it is shared if
-    /// not.
-    pub(super) fn to_consume(folder: &Folder, kind: Kind) -> Result<(Lock, bool), Failure> {
+    /// The lock with which one consumes, and whether it is held alone: it is if that can be had. It is shared if not, if the queue has
+    /// several consumers.
+    pub(super) fn to_consume(folder: &Folder, consumers: Consumers) -> Result<(Lock, bool), Failure> {
         let lock = Lock(folder.reopen()?);
         let start = Instant::now();
         loop {
             if lock.try_as(folder, FlockOperation::NonBlockingLockExclusive)? {
                 return Ok((lock, true));
             }
-            if kind == Kind::Mpmc && lock.try_as(folder, FlockOperation::NonBlockingLockShared)? {
+            if consumers == Consumers::WithSlots
+                && lock.try_as(folder, FlockOperation::NonBlockingLockShared)?
+            {
                 return Ok((lock, false));
             }
             if folder.is_gone() {
                 return Err(folder.refusal("it was removed (`arenaq unpin`)"));
             }
-            if kind != Kind::Mpmc || start.elapsed() >= TAKE_OVER {
+            if consumers != Consumers::WithSlots || start.elapsed() >= TAKE_OVER {
                 return Err(Failure::new(
                     Status::Busy,
                     format_args!(

@@ -8,7 +8,7 @@ use queues::Corruption;
 use queues::arena::{Arena, ArenaRecords, Owner};
 use queues::platform::Native;
 use queues::records::{ConsumerTaken, Record};
-use queues::structures::Kind;
+use queues::structures::Consumers;
 
 use super::Pinned;
 use super::folder::Folder;
@@ -47,7 +47,7 @@ impl Pinned {
         // SAFETY: passed on to the caller.
         let table =
             unsafe { self.table(number) }.ok_or_else(|| folder.refusal("the tally has no such part"))?;
-        let (lock, _) = Lock::to_consume(folder, Kind::Records)?;
+        let (lock, _) = Lock::to_consume(folder, Consumers::OfShards)?;
         let mut teller = table.teller().ok_or_else(|| {
             folder.refusal("as many consumers as the tally has room for live, or have died: end all of them")
         })?;

@@ -2,7 +2,7 @@
 
 use queues::arena::{Arena, ArenaError, ByteConsumer, Owner};
 use queues::mpmc::{SLOTS, SlotError, TakenOver};
-use queues::structures::Kind;
+use queues::structures::Consumers;
 use queues::{PopError, Status};
 
 use super::Pinned;
@@ -27,14 +27,14 @@ pub(super) struct Queue<'a> {
     arena: &'a Arena<'static>,
     name: &'a str,
     pub(super) number: usize,
-    kind: Kind,
+    consumers: Consumers,
 }
 
 impl<'a> Queue<'a> {
     pub(super) fn find(arena: &'a Arena<'static>, name: &'a str) -> Result<Queue<'a>, Failure> {
         let found = arena.queues().enumerate().find(|(_, info)| info.name.as_str() == name);
         match found {
-            Some((number, info)) => Ok(Queue { arena, name, number, kind: info.kind }),
+            Some((number, info)) => Ok(Queue { arena, name, number, consumers: info.kind.consumers() }),
             None => Err(ArenaError::Absent {
                 name: name.into(),
                 has: arena.queues().map(|info| info.name).collect(),
@@ -63,8 +63,8 @@ impl Pinned {
         let full = || {
             folder.refusal("as many consumers as the tally has room for live, or have died: end all of them")
         };
-        let (lock, is_alone) = Lock::to_consume(folder, queue.kind)?;
-        if queue.kind == Kind::Mpsc {
+        let (lock, is_alone) = Lock::to_consume(folder, queue.consumers)?;
+        if queue.consumers == Consumers::One {
             if arena.mpsc_owner(name) == Some(Owner::ANONYMOUS) {
                 return Err(folder.refusal(
                     "somebody consumes from it without a lock on the folder, and nobody knows whether that process lives: \
@@ -123,7 +123,7 @@ impl Pinned {
         hand_over: impl FnMut(&[u8]),
     ) -> Result<bool, Failure> {
         let queue = Queue::find(arena, name)?;
-        let (lock, is_alone) = Lock::to_consume(self.folder_of(queue.number, name)?, queue.kind)?;
+        let (lock, is_alone) = Lock::to_consume(self.folder_of(queue.number, name)?, queue.consumers)?;
         if !is_alone {
             return Err(Failure::new(
                 Status::Busy,

@@ -2,12 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 
+use arenaq::structures::Consumers;
 use arenaq::{Corruption, KeyValue};
 
 use crate::checksum::checksum;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::QueueKind;
 use crate::receiver::{Borrowed, Receiver};
 
 /// The consuming end of a pinned queue. Others can have it when this is dropped, or its process has ended.
@@ -15,7 +15,7 @@ use crate::receiver::{Borrowed, Receiver};
 pub struct Consumer<'a> {
     receiver: Receiver<KeyValue, Borrowed<'a>>,
     folder: &'a Folder,
-    queue: QueueKind,
+    consumers: Consumers,
 }
 
 /// What one consumer of a pinned queue has been handed.
@@ -44,9 +44,9 @@ impl<'a> Consumer<'a> {
     pub(super) fn new(
         receiver: Receiver<KeyValue, Borrowed<'a>>,
         folder: &'a Folder,
-        queue: QueueKind,
+        consumers: Consumers,
     ) -> Consumer<'a> {
-        Consumer { receiver, folder, queue }
+        Consumer { receiver, folder, consumers }
     }
 
     /// This consumer's part of what was handed over.
@@ -84,7 +84,7 @@ impl<'a> Consumer<'a> {
             teller.retire();
             return Ok(None);
         }
-        if self.queue == QueueKind::Mpmc {
+        if self.consumers == Consumers::WithSlots {
             if right.has_dead::<KeyValue>(source) {
                 let Some(mut recovered) = recovered else { return Ok(None) };
                 right.take_over::<KeyValue>(source, u64::MAX, teller, &mut recovered);

@@ -122,10 +122,5 @@ fn kind_of(btf: &Btf<'_>, structure: &Struct<'_>) -> Option<Kind> {
     }
     let control = btf.type_by_id::<BtfType<'_>>(first.ty)?.skip_mods_and_typedefs();
     let name = Struct::try_from(control).ok()?.name()?.to_str()?;
-    match name {
-        "arenaq_mpmc" => Some(Kind::Mpmc),
-        "arenaq_mpsc" => Some(Kind::Mpsc),
-        "arenaq_records" => Some(Kind::Records),
-        _ => None,
-    }
+    Kind::of_control(name)
 }

@@ -1,6 +1,6 @@
 //! What a receiver hands over: elements of a type, or bytes.
 
-use arenaq::arena::{Arena, ArenaError, ByteConsumer};
+use arenaq::arena::{Arena, ByteConsumer};
 use arenaq::mpmc::TakenOver;
 use arenaq::payload::Element;
 use arenaq::{KeyValue, PopError};
@@ -62,7 +62,7 @@ pub trait Sealed: 'static {
         recovered: Recovered<'_, Self>,
     ) -> Option<TakenOver>;
 
-    /// The same in the name of a dead consumer; see [`source::take_over_as`].
+    /// The same in the name of a dead consumer; see [`Arena::take_over`].
     ///
     /// # Safety
     ///
@@ -122,7 +122,7 @@ impl<T: Element> Sealed for T {
         recovered: Recovered<'_, T>,
     ) -> Result<Option<TakenOver>, Error> {
         // SAFETY: passed on to the caller.
-        unsafe { source::take_over_as(arena, queue, slot, limit, is_dead, recovered) }
+        Ok(unsafe { arena.take_over(queue.as_str(), slot, limit, |slot, _| is_dead(slot), recovered) }?)
     }
 }
 
@@ -145,11 +145,8 @@ impl Sealed for [u8] {
         announce: impl Fn(usize) -> Result<(), Error>,
         withdraw: impl Fn(usize),
     ) -> Result<ByteConsumer<'a>, Error> {
-        let occupy = |slot| match arena.byte_consumer_at(queue.as_str(), slot, this_process()) {
-            Ok(consumer) => Ok(Some(consumer)),
-            Err(ArenaError::NoSlot { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        };
+        let occupy =
+            |slot| source::unless_taken(arena.byte_consumer_at(queue.as_str(), slot, this_process()));
         source::first_slot(queue, announce, withdraw, occupy)
     }
 

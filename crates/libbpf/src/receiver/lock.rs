@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arenaq::structures::Consumers;
 use procfs::{LockType, locks, process::Process};
 use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::QueueKind;
 
 /// How often a lock that somebody else holds is tried.
 const TRY: Duration = Duration::from_millis(10);
@@ -60,15 +60,15 @@ impl Lock {
     /// consumers.
     pub(super) fn to_consume(
         folder: &Folder,
-        queue: QueueKind,
+        consumers: Consumers,
         wait: Wait<'_>,
     ) -> Result<(Lock, Hold), Error> {
         let lock = Lock(folder.reopen()?);
-        let hold = lock.wait(folder, queue, wait, || {
+        let hold = lock.wait(folder, consumers, wait, || {
             if lock.try_as(folder, Hold::Alone)? {
                 return Ok(Some(Hold::Alone));
             }
-            let shared = queue == QueueKind::Mpmc && lock.try_as(folder, Hold::Shared)?;
+            let shared = consumers == Consumers::WithSlots && lock.try_as(folder, Hold::Shared)?;
             Ok(shared.then_some(Hold::Shared))
         })?;
         Ok((lock, hold))
@@ -76,7 +76,7 @@ impl Lock {
 
     /// Lets others in. In between somebody else may have held it alone.
     pub(super) fn share(&self, folder: &Folder, wait: Wait<'_>) -> Result<(), Error> {
-        self.wait(folder, QueueKind::Mpmc, wait, || Ok(self.try_as(folder, Hold::Shared)?.then_some(())))
+        self.wait(folder, Consumers::WithSlots, wait, || Ok(self.try_as(folder, Hold::Shared)?.then_some(())))
     }
 
     /// Changes how it is held, if that can be had now. If not, it is not held any more.
@@ -136,14 +136,14 @@ impl Lock {
     fn wait<T>(
         &self,
         folder: &Folder,
-        queue: QueueKind,
+        consumers: Consumers,
         wait: Wait<'_>,
         mut attempt: impl FnMut() -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
         let start = Instant::now();
-        let longest = match queue {
-            QueueKind::Mpsc => wait.longest,
-            QueueKind::Mpmc => wait.longest.max(TAKE_OVER),
+        let longest = match consumers {
+            Consumers::WithSlots => wait.longest.max(TAKE_OVER),
+            Consumers::One | Consumers::OfShards => wait.longest,
         };
         loop {
             if let Some(held) = attempt()? {
@@ -161,7 +161,7 @@ impl Lock {
                 )));
             }
             if start.elapsed() >= longest {
-                return Err(Error::Held { folder: folder.path().to_owned(), queue, holders: who() });
+                return Err(Error::Held { folder: folder.path().to_owned(), consumers, holders: who() });
             }
             thread::sleep(TRY);
         }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arenaq::arena::Arena;
 use arenaq::mpmc::{SLOTS, TakenOver};
+use arenaq::structures::Consumers;
 
 use super::carried::{Carried, IsDead, Recovered};
 use super::end::End;
@@ -16,7 +17,7 @@ use super::source::{has_unknown_consumer, reserve, unreserve};
 use super::tally::{self, Table, Teller};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::{Named, QueueKind};
+use crate::queue::Named;
 
 /// Held by whoever consumes; given up when it is dropped, after the consumer.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Right<'_> {
     /// Whether no other consumer lives. If one does, the right is given up: this is for one who has ended to consume.
     pub(crate) fn is_alone(&self, folder: &Folder) -> Result<bool, Error> {
         match &self.0 {
-            Kind::Locked { queue, lock, .. } if queue.kind == QueueKind::Mpmc => {
+            Kind::Locked { queue, lock, .. } if queue.consumers == Consumers::WithSlots => {
                 lock.try_as(folder, Hold::Alone)
             }
             _ => Ok(true),
@@ -69,7 +70,7 @@ impl Right<'_> {
 impl Drop for Right<'_> {
     fn drop(&mut self) {
         match &self.0 {
-            Kind::Locked { arena, queue, .. } if queue.kind == QueueKind::Mpsc => {
+            Kind::Locked { arena, queue, .. } if queue.consumers == Consumers::One => {
                 // Who holds the lock takes over whatever the directory says.
                 let _ = reserve(arena, queue);
             }
@@ -90,9 +91,9 @@ pub(crate) fn acquire<'a, T: Carried + ?Sized>(
     mut limit: u64,
     recovered: Recovered<'_, T>,
 ) -> Result<(T::End<'a>, Teller<'a>, Right<'a>), Error> {
-    let (lock, hold) = Lock::to_consume(folder, queue.kind, wait)?;
+    let (lock, hold) = Lock::to_consume(folder, queue.consumers, wait)?;
     let locked = |arena, lock| Right(Kind::Locked { arena, queue: *queue, lock });
-    if queue.kind == QueueKind::Mpsc {
+    if queue.consumers == Consumers::One {
         let end = succeed::<T>(folder, &arena, queue)?;
         let mut teller = tally::teller(table)?;
         teller.find_dead(true);
@@ -250,7 +251,7 @@ impl Ends {
             lock.withdraw(slot);
         }
         if state.early == 0 && state.lock.is_some() {
-            if queue.kind == QueueKind::Mpsc {
+            if queue.consumers == Consumers::One {
                 let _ = reserve(arena, queue);
             }
             state.lock = None;
@@ -314,7 +315,7 @@ impl<'p, 'a> Locking<'p, 'a> {
         }
         let has_consumers = state.early > 0;
         // A lock that was held alone would be given up for a moment when it becomes shared.
-        let shared = queue.kind == QueueKind::Mpmc && has_consumers;
+        let shared = queue.consumers == Consumers::WithSlots && has_consumers;
         let hold = if shared { Hold::Shared } else { Hold::Alone };
         let folder = whole.make_lock(queue.number)?;
         let locked = Lock::try_new(&folder, hold).and_then(|lock| {
@@ -324,7 +325,7 @@ impl<'p, 'a> Locking<'p, 'a> {
         });
         let lock = locked.inspect_err(|_| whole.remove_lock(queue.number))?;
         let mut locking = Locking { whole, arena, queue, folder, lock, has_consumers, is_reserved: false };
-        if queue.kind == QueueKind::Mpsc && !has_consumers {
+        if queue.consumers == Consumers::One && !has_consumers {
             if let Err(error) = reserve(arena, queue) {
                 locking.undo();
                 return Err(whole.refusal(format!(

@@ -10,11 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use arenaq::arena::{Arena, ArenaError, ArenaRecords, Name, Owner};
 use arenaq::platform::Native;
 use arenaq::records::{Consumer, ConsumerTaken};
-use arenaq::structures::Kind;
+use arenaq::structures::{self, Kind};
 
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::queue::QueueKind;
 use crate::receiver::lock::{Hold, Lock, Wait};
 use crate::receiver::source::this_process;
 use crate::receiver::tally::{self, Table, Teller};
@@ -138,7 +137,7 @@ pub(crate) fn acquire<'a>(
     wait: Wait<'_>,
 ) -> Result<(Consumers<'a>, Teller<'a>, RecordRight<'a>), Error> {
     let shards = shards_of(&records, name, shards)?;
-    let (lock, _) = Lock::to_consume(folder, QueueKind::Mpsc, wait)?;
+    let (lock, _) = Lock::to_consume(folder, structures::Consumers::OfShards, wait)?;
     let right = RecordRight { records, shards: shards.clone(), held: Held::Locked(lock) };
     let consumers = shards.map(|shard| succeed(folder, &records, shard)).collect::<Result<_, _>>()?;
     let mut teller = tally::teller(table)?;

@@ -1,0 +1,511 @@
+//! What an arena has to know of MPSC queues: a list of nodes from a pool, and the right to be its one consumer.
+
+use core::mem::offset_of;
+use core::num::NonZero;
+use core::ops::Range;
+use core::ptr;
+
+use super::{Consume, Elements, Ground, Parts, Produce, Seat, Structure, stride};
+use crate::arena::Arena;
+use crate::arena::consumer::ConsumerClaim;
+use crate::arena::error::{ArenaError, CreateError};
+use crate::arena::look::{Front, Look};
+use crate::arena::owner::Owner;
+use crate::arena::places::Occupied;
+use crate::arena::queues::{Found, Said, block_at};
+use crate::arena::region::{CACHE_LINE, PAGE, Span};
+use crate::arena::spec::{Placed, Spec};
+use crate::count::{CountPolicy, Counted, Uncounted};
+use crate::mpsc::{self, Control, List, site};
+use crate::ordering::{Read, Site, Write};
+use crate::payload::{Element, Payload};
+use crate::platform::{self, Native, Opaque, Platform, SizeOf, Stride, Untyped};
+use crate::pool::{Geometry, GrowError, MAX_ELEMENTS, Nodes, Pool, Start, nodes_for};
+use crate::recovery::Repaired;
+use crate::status::{Corruption, PopError, PushError};
+use crate::structures::{Consumers, Kind};
+
+type Node = mpsc::Node<Untyped, Opaque>;
+type Head = mpsc::Head<Untyped, Opaque>;
+type NodePool = Pool<Untyped, Node>;
+type Link = <Untyped as Platform>::Word;
+
+/// The parts of an MPSC queue.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::arena) struct Mpscs<'m> {
+    head: &'m Head,
+    nodes: Nodes<'m, Untyped, Node>,
+}
+
+impl<'m> Mpscs<'m> {
+    /// A list whose nodes lie where the geometry says.
+    fn at(
+        region: &Span<'m>,
+        (head, pool): (&'m Head, &'m NodePool),
+        geometry: &Geometry<Untyped, Node>,
+        size: u64,
+        occupied: &mut Occupied,
+    ) -> Result<Self, ArenaError> {
+        const NODES: &str = "the nodes";
+        const LINKS: &str = "the links of the node pool";
+        // Null is no address of the region, and would be reported as one that lies outside.
+        if geometry.nodes.is_null() || geometry.links.is_null() {
+            return Err(Corruption::NotInitialised.into());
+        }
+        let limit = geometry.limit as usize;
+        let bytes = limit.saturating_mul(stride(size).bytes::<Node>());
+        let nodes = region.place_bytes::<Node>(NODES, geometry.nodes.addr(), bytes)?;
+        let links = region.place::<Link>(LINKS, geometry.links.addr(), limit)?;
+        occupied.add(NODES, geometry.nodes.addr(), bytes);
+        occupied.add(LINKS, geometry.links.addr(), limit * size_of::<Link>());
+        let geometry = Geometry { nodes: nodes.as_ptr(), links: links.as_ptr(), ..*geometry };
+        // SAFETY: nodes and links lie in the region, which is mapped for 'm. Whoever hands the list out has checked that
+        // nothing else of the arena lies there.
+        let nodes = unsafe { Nodes::checked(pool, geometry, stride(size)) }?;
+        Ok(Mpscs { head, nodes })
+    }
+}
+
+/// For how many elements the pool has room.
+fn limit(spec: &Spec<'_>) -> Result<u64, ArenaError> {
+    let limit = spec.limit.max(spec.capacity);
+    if spec.capacity == 0 || limit > MAX_ELEMENTS { Err(ArenaError::Nodes(limit)) } else { Ok(limit) }
+}
+
+impl<'m> Structure<'m> for Mpscs<'m> {
+    const KIND: Kind = Kind::Mpsc;
+    type Control = Control<Untyped, Opaque, Uncounted>;
+    const CONTROL: &'static str = "arenaq_mpsc";
+    const CONSUMERS: Consumers = Consumers::One;
+
+    fn placed(start: usize) -> Placed {
+        Placed {
+            head: start + offset_of!(Self::Control, head),
+            pool: start + offset_of!(Self::Control, pool),
+            drops: Some(start + offset_of!(Self::Control, drops)),
+            events: Some(start + offset_of!(Self::Control, events)),
+        }
+    }
+
+    fn room(spec: &Spec<'_>) -> Result<u64, CreateError> {
+        let limit = limit(spec)?;
+        let pages = if limit > spec.capacity { 3 * PAGE } else { 0 };
+        let each = size_of::<Link>() + stride(spec.element.size).bytes::<Node>();
+        Ok(nodes_for(limit).0 * each as u64 + (2 * CACHE_LINE + pages) as u64)
+    }
+
+    fn make(
+        ground: &mut Ground<'_, 'm>,
+        spec: &Spec<'_>,
+        control: Placed,
+    ) -> Result<(Self, usize), CreateError> {
+        let Ground { region, space, occupied } = ground;
+        let limit = limit(spec)?;
+        let ((limit, block), more) = (nodes_for(limit), limit - spec.capacity);
+        let nodes = limit - more;
+        let can_grow = limit > nodes;
+        let stride = stride(spec.element.size);
+        let room = limit as usize;
+        if can_grow {
+            space.begin_page();
+        }
+        let links = space.take::<Link>("the links of the node pool", room)?;
+        if can_grow {
+            space.begin_page();
+        }
+        let first = space.take_bytes("the nodes", stride.bytes::<Node>(), room)?;
+        if can_grow {
+            space.begin_page();
+        }
+        let (head, pool) = heads_at(region, (control.head, control.pool), occupied)?;
+        let geometry = Geometry {
+            nodes: region.place_bytes::<Node>("the nodes", first, room * stride.bytes::<Node>())?.as_ptr(),
+            links: region.place::<Link>("the links of the node pool", links, room)?.as_ptr(),
+            limit,
+            block_shift: u64::from(block.ilog2()),
+        };
+        let start = Start { tag: spec.start as u32, block: NonZero::new(block) };
+        let (all, words) = (geometry.nodes, geometry.links);
+        let parts = Mpscs::at(region, (head, pool), &geometry, spec.element.size, occupied)?;
+        occupied.check()?;
+        // SAFETY: nodes and links were taken from the free space, so they are the pool's alone; the region is mapped, so
+        // their memory is there; and nobody knows of the queue before it is in the directory.
+        unsafe {
+            pool.init_at(all, words, limit, start);
+            parts.nodes.grow_zeroed(nodes)?;
+            head.init(parts.nodes)?;
+        }
+        Ok((parts, 0))
+    }
+
+    fn attach(region: &Span<'m>, said: &Said, occupied: &mut Occupied) -> Result<Self, ArenaError> {
+        let (head, pool) = heads_at(region, (said.head, said.pool), occupied)?;
+        Mpscs::at(region, (head, pool), &pool.geometry(), said.element.size, occupied)
+    }
+
+    fn capacity(&self) -> u64 {
+        self.nodes.limit()
+    }
+
+    fn look(&self) -> Look {
+        let Mpscs { head, nodes } = self;
+        // What is neither free nor the stub is an element. Each of the two is at least one of those that were made.
+        let free = nodes.free_nodes().ok();
+        let len = free.map(|free| nodes.created().saturating_sub(free).saturating_sub(1));
+        let capacity = nodes.limit().saturating_sub(nodes.spare()).saturating_sub(1);
+        // SAFETY: a pointer's place in the head. A consumer of another process may write there at the same time, and whatever
+        // is read, it is checked.
+        let stub = unsafe { ptr::read_volatile((&raw const head.tail).cast::<*mut Node>()) };
+        let back = platform::Link::load(&head.head, &site::INSPECT_HEAD);
+        let front = if stub == back || !nodes.owns(stub) {
+            Front::Empty
+        } else {
+            // SAFETY: it is a node of the pool, which is valid whatever the bytes.
+            let next = platform::Link::load(unsafe { &(*stub).next }, &site::SEARCH_NEXT);
+            if next.is_null() { Front::Pushing(stub.addr() as u64) } else { Front::Ready }
+        };
+        Look { capacity, len, front }
+    }
+}
+
+fn heads_at<'m>(
+    region: &Span<'m>,
+    (head, pool): (usize, usize),
+    occupied: &mut Occupied,
+) -> Result<(&'m Head, &'m NodePool), ArenaError> {
+    // SAFETY: both are words and plain numbers and pointers, valid whatever the bytes.
+    unsafe {
+        Ok((
+            block_at(region, "the MPSC head", head, occupied)?,
+            block_at(region, "the node pool", pool, occupied)?,
+        ))
+    }
+}
+
+impl<'m> Elements<'m> for Mpscs<'m> {
+    type Producer<P: Platform + 'm, T: 'm, C: CountPolicy + 'm> = List<'m, P, T, C>;
+    type Consumer<P: Platform + 'm, T: 'm, C: CountPolicy + 'm> = Claimed<'m, P, T, C>;
+
+    unsafe fn producer<P: Platform, T, C: CountPolicy>(
+        &self,
+        stride: P::Stride,
+    ) -> Result<List<'m, P, T, C>, ArenaError> {
+        // SAFETY: passed on to the caller; heads do not depend on the policy.
+        let list: List<'m, P, T, C> = unsafe { List::cast_from(self.head, self.nodes, stride) };
+        list.check_head()?;
+        Ok(list)
+    }
+
+    unsafe fn consumer<P: Platform, T, C: CountPolicy>(
+        &self,
+        found: &Found<'m>,
+        stride: P::Stride,
+        seat: Seat,
+    ) -> Result<Claimed<'m, P, T, C>, ArenaError> {
+        // SAFETY: passed on to the caller.
+        let list = unsafe { self.producer(stride) }?;
+        let right = &found.entry.consumer;
+        let claim = match seat {
+            Seat::Free(owner) => ConsumerClaim::new(right, owner),
+            Seat::OfTheDead(owner) => ConsumerClaim::take_over(right, owner),
+            Seat::Slot(..) => Err(found.is_not(Kind::Mpmc)),
+        }?;
+        // SAFETY: the claim makes us the only consumer, and is given up after the consumer is gone.
+        let consumer = unsafe { mpsc::Consumer::new(list) }?;
+        Ok(Claimed { consumer, _claim: claim })
+    }
+}
+
+impl<P: Platform, T, C: CountPolicy> Produce<P, T> for List<'_, P, T, C> {
+    #[inline(always)]
+    unsafe fn push_in_place(
+        &self,
+        write: impl FnOnce(&P::Plain<T>, &'static Site<Write>),
+    ) -> Result<(), PushError> {
+        // SAFETY: passed on to the caller.
+        unsafe { List::push_in_place(self, write) }
+    }
+
+    #[inline(always)]
+    fn push(&self, value: T) -> Result<(), PushError>
+    where
+        T: Payload,
+    {
+        List::push(self, value)
+    }
+
+    #[inline(always)]
+    fn push_many(&self, values: &[T]) -> Result<usize, PushError>
+    where
+        T: Payload,
+    {
+        List::push_many(self, values)
+    }
+}
+
+/// The one consumer of an MPSC queue, and the right to be it.
+#[derive(Debug)]
+pub(in crate::arena) struct Claimed<'m, P: Platform, T, C: CountPolicy> {
+    // Dropped in this order: the right to consume is given up last.
+    consumer: mpsc::Consumer<'m, P, T, C>,
+    _claim: ConsumerClaim<'m>,
+}
+
+impl<P: Platform, T, C: CountPolicy> Consume<P, T> for Claimed<'_, P, T, C> {
+    #[inline(always)]
+    unsafe fn pop_in_place<R>(
+        &mut self,
+        read: impl FnOnce(&P::Plain<T>, &'static Site<Read>) -> R,
+    ) -> Result<R, PopError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.consumer.pop_in_place(read) }
+    }
+
+    #[inline(always)]
+    fn drain(&mut self, limit: u64, hand_over: impl FnMut(T)) -> Result<u64, PopError>
+    where
+        T: Payload,
+    {
+        self.consumer.drain(limit, hand_over)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.consumer.is_drained()
+    }
+
+    unsafe fn inspect(&mut self, mut see: impl FnMut(&T)) -> Result<(), Corruption>
+    where
+        T: Payload,
+    {
+        let verify = self.consumer.verify_quiesced();
+        self.consumer.search(|element| {
+            see(element);
+            false
+        });
+        verify
+    }
+}
+
+/// The producing end of an MPSC queue in an arena; any number of copies. It is a [`List`](mpsc::List) whose memory is
+/// known to be mapped.
+#[derive(Debug)]
+pub struct MpscProducer<'m, T, C: CountPolicy = Counted>(List<'m, Native, T, C>);
+
+impl<T, C: CountPolicy> Clone for MpscProducer<'_, T, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, C: CountPolicy> Copy for MpscProducer<'_, T, C> {}
+
+impl<'m, T, C: CountPolicy> core::ops::Deref for MpscProducer<'m, T, C> {
+    type Target = List<'m, Native, T, C>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T, C: CountPolicy> MpscProducer<'_, T, C> {
+    /// Makes `count` more nodes, and those that fill the last block; see [`Nodes::grow_zeroed`](crate::pool::Nodes::grow_zeroed).
+    ///
+    /// # Errors
+    ///
+    /// [`GrowError`] if there is no room, or others were faster.
+    pub fn grow(&self, count: u64) -> Result<(), GrowError> {
+        // SAFETY: the arena has checked that the nodes up to the limit lie in the region, which is mapped.
+        unsafe { self.0.nodes().grow_zeroed(count) }
+    }
+}
+
+/// The consuming end of an MPSC queue in an arena. There is one.
+///
+/// It stays with its right to consume: two can be swapped whole,
+///
+/// ```
+/// # use arenaq::arena::MpscConsumer;
+/// fn swap<'m>(one: &mut MpscConsumer<'m, u64>, other: &mut MpscConsumer<'m, u64>) {
+///     core::mem::swap(one, other);
+/// }
+/// ```
+///
+/// and not without their rights:
+///
+/// ```compile_fail,E0596
+/// # use arenaq::arena::MpscConsumer;
+/// fn swap<'m>(one: &mut MpscConsumer<'m, u64>, other: &mut MpscConsumer<'m, u64>) {
+///     core::mem::swap(&mut **one, &mut **other);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct MpscConsumer<'m, T: Element, C: CountPolicy = Counted>(Claimed<'m, Native, T, C>);
+
+/// What only looks is [`mpsc::Consumer`]'s own. The rest is forwarded: were the consumer itself lent out, two could be
+/// swapped, and leave their rights behind.
+impl<'m, T: Element, C: CountPolicy> core::ops::Deref for MpscConsumer<'m, T, C> {
+    type Target = mpsc::Consumer<'m, Native, T, C>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.0.consumer
+    }
+}
+
+impl<T: Element, C: CountPolicy> MpscConsumer<'_, T, C> {
+    /// Dequeues the oldest element; see [`mpsc::Consumer::pop`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn pop(&mut self) -> Result<T, PopError> {
+        self.0.consumer.pop()
+    }
+
+    /// Dequeues the oldest element for a consumer that may be killed; see [`mpsc::Consumer::pop_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
+        self.0.consumer.pop_with(hand_over)
+    }
+
+    /// Dequeues several elements; see [`mpsc::Consumer::drain`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[inline]
+    pub fn drain(&mut self, limit: u64, hand_over: impl FnMut(T)) -> Result<u64, PopError> {
+        self.0.consumer.drain(limit, hand_over)
+    }
+
+    /// Gives lost nodes back; see [`mpsc::Consumer::repair`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn repair(&mut self) -> Result<u64, Corruption> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.consumer.repair() }
+    }
+
+    /// Gives lost nodes back, and asks for their memory first; see [`mpsc::Consumer::repair_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn repair_with(
+        &mut self,
+        populate: impl FnMut(Range<usize>) -> bool,
+    ) -> Result<Repaired, Corruption> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.consumer.repair_with(populate) }
+    }
+}
+
+impl<'m> Arena<'m> {
+    /// The producing end of the MPSC queue of that name, with its count policy known to the compiler.
+    ///
+    /// # Errors
+    ///
+    /// As [`mpmc`](Self::mpmc), and [`ArenaError::Corrupt`] if the queue has no stub, or it is not a node of the pool.
+    pub fn mpsc_producer<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+    ) -> Result<MpscProducer<'m, T, C>, ArenaError> {
+        let found = self.typed::<T>(name)?;
+        found.check_policy::<C>()?;
+        let Parts::Mpsc(parts) = found.parts else { return Err(found.is_not(Kind::Mpsc)) };
+        // SAFETY: an element is plain old data of the size that the queue was checked for.
+        Ok(MpscProducer(unsafe { parts.producer(SizeOf) }?))
+    }
+
+    /// The consuming end of the MPSC queue of that name, of which there is one at a time: the next can be had when this
+    /// one is dropped. The consumer calls itself [`Owner::ANONYMOUS`].
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::ConsumerTaken`] if it is held, or as [`mpsc_producer`](Self::mpsc_producer).
+    pub fn mpsc_consumer<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        self.mpsc_consumer_as(name, Owner::ANONYMOUS)
+    }
+
+    /// [`mpsc_consumer`](Self::mpsc_consumer) for a consumer that calls itself `owner`.
+    ///
+    /// # Errors
+    ///
+    /// As [`mpsc_consumer`](Self::mpsc_consumer).
+    pub fn mpsc_consumer_as<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+        owner: Owner,
+    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        self.mpsc_consumer_with(name, Seat::Free(owner))
+    }
+
+    /// The consuming end of the MPSC queue, whose consumer has died without dropping it. What it has left is
+    /// put right by [`mpsc::Consumer::repair`]. If nobody has the right any more, this is
+    /// [`mpsc_consumer_as`](Self::mpsc_consumer_as).
+    ///
+    /// # Errors
+    ///
+    /// As [`mpsc_consumer`](Self::mpsc_consumer).
+    ///
+    /// # Safety
+    ///
+    /// Whoever holds the right, if anybody, will never use its consumer again, and everything that it did
+    /// happens before this call. A lock that the operating system gives up when its holder dies shows that.
+    pub unsafe fn mpsc_consumer_after_death<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+        owner: Owner,
+    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        self.mpsc_consumer_with(name, Seat::OfTheDead(owner))
+    }
+
+    fn mpsc_consumer_with<T: Element, C: CountPolicy>(
+        &self,
+        name: &str,
+        seat: Seat,
+    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
+        let found = self.typed::<T>(name)?;
+        found.check_policy::<C>()?;
+        let Parts::Mpsc(parts) = found.parts else { return Err(found.is_not(Kind::Mpsc)) };
+        // SAFETY: an element is plain old data of the size that the queue was checked for; and who takes a dead consumer's
+        // place has promised that it is dead.
+        Ok(MpscConsumer(unsafe { parts.consumer(found, SizeOf, seat) }?))
+    }
+
+    /// Who has the right to consume from the queue of that name, which is an MPSC queue.
+    pub fn mpsc_owner(&self, name: &str) -> Option<Owner> {
+        self.find(name).ok().and_then(Found::owner)
+    }
+}
