@@ -251,6 +251,13 @@ pub(crate) struct ConsumeArgs {
     /// Ends when the queue is empty.
     #[arg(long)]
     pub(crate) until_empty: bool,
+    /// Prints records in the order of their stamps, which are times of bpf_ktime_get_ns(), and not one processor's after another's.
+    #[arg(long)]
+    pub(crate) merged: bool,
+    /// With --merged, how long records are kept back for those that come later with an earlier stamp; what comes later still is
+    /// printed when it comes, and counted [default: 100ms].
+    #[arg(long, value_name = "TIME", value_parser = seconds, requires = "merged")]
+    pub(crate) lateness: Option<Duration>,
     /// Waits so long for the right to consume, if somebody else has it.
     #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "0")]
     pub(crate) wait: Duration,
@@ -315,8 +322,15 @@ pub(crate) struct LoadArgs {
     pub(crate) events: Option<u64>,
     /// Pins queues and programs in a folder of a BPF file system, which is made, and ends; the programs go on.
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath,
-          conflicts_with_all = ["duration", "events", "queues", "command"])]
+          conflicts_with_all = ["duration", "events", "queues", "merged", "command"])]
     pub(crate) pin: Option<PathBuf>,
+    /// Prints records in the order of their stamps, which are times of bpf_ktime_get_ns(), and not one processor's after another's.
+    #[arg(long)]
+    pub(crate) merged: bool,
+    /// With --merged, how long records are kept back for those that come later with an earlier stamp; what comes later still is
+    /// printed when it comes, and counted [default: 100ms].
+    #[arg(long, value_name = "TIME", value_parser = seconds, requires = "merged")]
+    pub(crate) lateness: Option<Duration>,
     /// Ends when the command does, and not when all has ended that it has started.
     #[arg(long, requires = "command")]
     pub(crate) no_wait: bool,
@@ -418,6 +432,12 @@ fn setting(text: &str) -> Result<Setting, String> {
     }
 }
 
+/// How long records are kept back, if they are merged.
+pub(crate) fn lateness(merged: bool, given: Option<Duration>) -> Option<Duration> {
+    const USUAL: Duration = Duration::from_millis(100);
+    merged.then(|| given.unwrap_or(USUAL))
+}
+
 /// `NAME=N`.
 fn capacity(text: &str) -> Result<(String, u64), String> {
     let Setting { name, value } = setting(text).map_err(|_| "write it as NAME=N".to_owned())?;
@@ -468,6 +488,7 @@ impl LoadArgs {
             instructions: self.instructions.map(Instructions::from),
             settings: self.settings,
             queues: self.queues,
+            lateness: lateness(self.merged, self.lateness),
             capacities: self.capacities,
             duration: self.duration,
             events: self.events,

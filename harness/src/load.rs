@@ -19,7 +19,7 @@ pub use self::set::Setting;
 use crate::element::{self, Shape};
 use crate::error::Error;
 use crate::printer::{Printer, Stream};
-use crate::taps::{Account, Tap, Taps};
+use crate::taps::{Account, Supply, Tap, Taps};
 use crate::tracee::{self, Outcome, Tracee};
 
 /// What to load, and how long.
@@ -35,6 +35,8 @@ pub struct Options {
     pub queues: Vec<String>,
     /// Queues with another capacity than the program says; of records, in bytes for each processor.
     pub capacities: Vec<(String, u64)>,
+    /// Merge records by their stamps, and keep them back so long.
+    pub lateness: Option<Duration>,
     /// End after so long.
     pub duration: Option<Duration>,
     /// End after so many elements.
@@ -164,7 +166,8 @@ impl Prepared {
             let name = queue.name.as_str();
             let tap = if queue.kind == Kind::Records {
                 let stream = Stream::of_records(name.to_owned(), shape.unwrap_or(Shape::Unknown));
-                Tap::new(stream, queue.capacity, loaded.records(name)?, 0)
+                let supply = Supply::of_records(loaded.records(name)?, options.lateness)?;
+                Tap::new(stream, queue.capacity, supply, 0)
             } else {
                 let receiver = loaded.receiver_bytes(name)?;
                 let shape = shape.unwrap_or(Shape::Opaque { size: receiver.element_size() });
@@ -172,7 +175,9 @@ impl Prepared {
             };
             taps.push(tap.shown_if(is_shown));
         }
-        Ok((loaded, Taps::new(taps)))
+        let taps = Taps::new(taps);
+        taps.check_merged(options.lateness)?;
+        Ok((loaded, taps))
     }
 }
 

@@ -30,7 +30,9 @@ use arenaq_harness::{
 };
 use serde::Serialize;
 
-use crate::cli::{BuildArgs, Cli, Command, ConsumeArgs, Internal, LoadArgs, PinArgs, RunArgs, StatArgs};
+use crate::cli::{
+    BuildArgs, Cli, Command, ConsumeArgs, Internal, LoadArgs, PinArgs, RunArgs, StatArgs, lateness,
+};
 
 /// Exit codes beyond those of `Error::exit_code`.
 const NOT_ACCOUNTED: u8 = 1;
@@ -325,7 +327,14 @@ fn consume(arguments: ConsumeArgs) -> anyhow::Result<ExitCode> {
     if !elements::carries_pairs(&arguments.folder)? {
         return consume_elements(arguments, &interrupted);
     }
-    let ConsumeArgs { folder, events, duration, until_empty, wait, print, json, queues } = arguments;
+    let ConsumeArgs { folder, events, duration, until_empty, wait, print, json, queues, merged, .. } =
+        arguments;
+    if merged {
+        return Err(Error::Usage(
+            "--merged: there are no records here, only a queue, which has one order".to_owned(),
+        )
+        .into());
+    }
     if let Some(queue) = queues.first() {
         let reason = format!("--queue {queue}: `arenaq pin` has pinned one queue only, so leave it out");
         return Err(Error::Usage(reason).into());
@@ -354,8 +363,9 @@ struct Accounts<'a> {
 
 /// The same for elements of any type.
 fn consume_elements(arguments: ConsumeArgs, interrupted: &AtomicBool) -> anyhow::Result<ExitCode> {
+    let lateness = lateness(arguments.merged, arguments.lateness);
     let ConsumeArgs { folder, events, duration, until_empty, wait, json, queues, .. } = arguments;
-    let options = elements::Options { folder, queues, events, duration, until_empty, wait };
+    let options = elements::Options { folder, queues, lateness, events, duration, until_empty, wait };
     let format = if json { Format::Json } else { Format::Table(Screen::of(&io::stdout())) };
     let mut printer = Printer::new(format, io::stdout()).or_end(cannot_emit);
     let account = elements::consume(&options, interrupted, &mut printer)?;

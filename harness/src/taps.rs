@@ -2,6 +2,7 @@
 
 mod supply;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::thread;
@@ -60,6 +61,9 @@ pub struct Account {
     pub stuck: bool,
     /// Whether what was pushed is not what was consumed and left.
     pub inexact: bool,
+    /// What came after something with a later stamp, if it was merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late: Option<u64>,
 }
 
 /// Elements that were not enqueued, by the reason.
@@ -107,8 +111,19 @@ impl fmt::Display for Drops {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account { queue, kind, capacity, produced, pushed: _, consumed, left, dropped, stuck, inexact } =
-            self;
+        let Account {
+            queue,
+            kind,
+            capacity,
+            produced,
+            pushed: _,
+            consumed,
+            left,
+            dropped,
+            stuck,
+            inexact,
+            late,
+        } = self;
         let of_records = *kind == Kind::Records.name();
         let (what, unit) = if of_records { ("", " bytes a processor") } else { (" queue", "") };
         let equals = if *inexact || *stuck { "produced," } else { "produced =" };
@@ -121,6 +136,9 @@ impl fmt::Display for Account {
             write!(f, " ({dropped})")?;
         }
         write!(f, " + {left} left")?;
+        if let Some(late) = late {
+            write!(f, "; {late} came late")?;
+        }
         if *stuck && of_records {
             f.write_str("; a program has begun a record and not ended it, and its lane is lost")?;
         } else if *stuck {
@@ -201,6 +219,28 @@ impl Taps {
         self.0.iter().map(|tap| (tap.name().to_owned(), tap.consumed)).collect()
     }
 
+    /// How many came late of those that are merged.
+    pub(crate) fn late_by_queue(&self) -> HashMap<String, u64> {
+        self.0.iter().filter_map(|tap| Some((tap.name().to_owned(), tap.supply.late()?))).collect()
+    }
+
+    /// Whether something is there that is kept back, for what may come with an earlier stamp.
+    pub(crate) fn are_kept_back(&self) -> bool {
+        self.0.iter().any(|tap| tap.supply.is_kept_back())
+    }
+
+    /// Whether there is what is to be merged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if there are no records.
+    pub(crate) fn check_merged(&self, lateness: Option<Duration>) -> Result<(), Error> {
+        if lateness.is_none() || self.0.iter().any(|tap| tap.supply.late().is_some()) {
+            return Ok(());
+        }
+        Err(Error::Usage("--merged: there are no records here, and a queue has one order".to_owned()))
+    }
+
     fn consumed(&self) -> u64 {
         self.0.iter().map(|tap| tap.consumed).sum()
     }
@@ -238,7 +278,7 @@ impl Taps {
             let longest = Timespec::try_from(longest).ok();
             poll(&mut fds, longest.as_ref()).map(drop)
         } else {
-            // A producer is in the middle of a push.
+            // A producer is in the middle of a push, or what is there is kept back.
             thread::sleep(Duration::from_millis(1));
             Ok(())
         };
@@ -251,6 +291,7 @@ impl Taps {
 
     /// Nothing pushes any more: prints what is left, or counts it if it is not to be printed.
     pub(crate) fn finish(&mut self, limit: Option<u64>, printer: &mut Printer) -> Result<(), Error> {
+        self.0.iter_mut().for_each(|tap| tap.supply.release());
         while self.take(limit, printer)? && !printer.is_gone() {}
         let deadline = Instant::now() + PATIENCE;
         for i in 0..self.0.len() {
@@ -292,6 +333,7 @@ impl Taps {
                 dropped,
                 stuck: tap.is_stuck,
                 inexact: is_inexact(pushed, found, tap.is_stuck),
+                late: tap.supply.late(),
             })
         };
         self.0.iter().filter_map(of).collect()
@@ -339,6 +381,7 @@ mod tests {
             dropped: Drops::default(),
             stuck: false,
             inexact: true,
+            late: None,
         };
         let said = account.to_string();
         assert!(said.contains("8 produced, 7 consumed") && said.contains("INEXACT"), "{said}");

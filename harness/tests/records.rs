@@ -19,7 +19,7 @@ use arenaq::platform::Native;
 use arenaq::records::Record;
 use arenaq_harness::clock::{self, Interrupt};
 use arenaq_harness::{Hook, Instructions, verifier};
-use arenaq_libbpf::{Loaded, Queues, RecordReceiver, program};
+use arenaq_libbpf::{Loaded, Queues, RecordReceiver, Wake, program};
 use libbpf_rs::{MapCore, MapFlags, ObjectBuilder, OpenObject};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
@@ -210,6 +210,43 @@ fn a_consumer_that_sleeps_is_woken_by_a_record() {
         program::run(loaded.object(), "strings", &mut context).expect("the program runs");
     }
     assert_eq!(waiter.join().expect("each was counted"), 50);
+}
+
+#[test]
+fn a_task_is_woken_by_a_record_and_one_that_goes_away_in_its_sleep_loses_none() {
+    let Some(_guard) = kernel("tokio and records") else { return };
+    let loaded = load(objects()[0]);
+    let mut small = loaded.records("small").expect("nobody else consumes");
+    small.set_wake(Wake::Notified { at_most: Duration::MAX });
+    let text = CString::new("x").expect("no zero in it");
+    let push = || {
+        let mut context = Strings { from: text.as_ptr() as u64, times: 1, size: 0 };
+        program::run(loaded.object(), "strings", &mut context).expect("the program runs");
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("threads and a reactor");
+    let task = runtime.spawn(async move {
+        let mut seen = 0;
+        while seen < 50 {
+            let more = tokio::time::timeout(Duration::from_secs(60), small.wait_async(|_| ())).await;
+            seen += more.expect("it is woken").expect("it is not damaged");
+        }
+        (small, seen)
+    });
+    for _ in 0..50 {
+        thread::sleep(Duration::from_millis(1));
+        push();
+    }
+    let (mut small, seen) = runtime.block_on(task).expect("each was counted");
+    assert_eq!(seen, 50);
+    runtime.block_on(async {
+        let nothing = tokio::time::timeout(Duration::from_millis(20), small.wait_async(|_| ())).await;
+        assert!(nothing.is_err(), "nothing is there");
+    });
+    let events = loaded.arena().expect("ours").event_count_of("small").expect("it has one");
+    assert!(!events.must_notify(), "who was dropped does not say that it sleeps");
+    push();
+    assert_eq!(small.drain(u64::MAX, |_| ()).expect("it is not damaged"), 1);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::element::{self, Shape};
 use crate::error::Error;
 use crate::object::COUNTERS;
 use crate::printer::{Printer, Stream};
-use crate::taps::{Drops, Tap, Taps};
+use crate::taps::{Drops, Supply, Tap, Taps};
 use crate::tell::tell;
 
 /// How often it is looked whether the end has come.
@@ -27,6 +27,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// From which of them; all if there is none.
     pub queues: Vec<String>,
+    /// Merge records by their stamps, and keep them back so long.
+    pub lateness: Option<Duration>,
     /// End after so many elements.
     pub events: Option<u64>,
     /// End after so long.
@@ -52,11 +54,14 @@ pub struct Account {
     pub left: Option<u64>,
     /// What has found no room, by the reason.
     pub dropped: Drops,
+    /// What came after something with a later stamp, if it was merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late: Option<u64>,
 }
 
 impl std::fmt::Display for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Account { queue, kind, consumed, consumed_by_all, left, dropped } = self;
+        let Account { queue, kind, consumed, consumed_by_all, left, dropped, late } = self;
         let of_records = *kind == Kind::Records.name();
         let what = if of_records { "" } else { " queue" };
         write!(f, "{kind}{what} {queue}: {consumed} consumed, {consumed_by_all} by all, ")?;
@@ -66,7 +71,10 @@ impl std::fmt::Display for Account {
             None => f.write_str("? left, ")?,
         }
         write!(f, "{} dropped", dropped.total())?;
-        if dropped.total() > 0 { write!(f, " ({dropped})") } else { Ok(()) }
+        if dropped.total() > 0 {
+            write!(f, " ({dropped})")?;
+        }
+        late.map_or(Ok(()), |late| write!(f, ", {late} late"))
     }
 }
 
@@ -103,7 +111,8 @@ pub fn consume(
             if info.kind == Kind::Records {
                 let shape = btf.as_ref().map_or(Shape::Unknown, |btf| element::record(btf, name));
                 let stream = Stream::of_records(name.to_owned(), shape);
-                taps.push(Tap::new(stream, info.capacity, pinned.records_within(name, wait)?, 0));
+                let supply = Supply::of_records(pinned.records_within(name, wait)?, options.lateness)?;
+                taps.push(Tap::new(stream, info.capacity, supply, 0));
                 continue;
             }
             let shape = btf.as_ref().and_then(|btf| element::element(btf, name));
@@ -130,8 +139,9 @@ pub fn consume(
         }
     }
     let mut taps = Taps::new(taps);
+    taps.check_merged(options.lateness)?;
     follow(options, interrupted, &pinned, &mut taps, printer)?;
-    let consumed = taps.consumed_by_queue();
+    let (consumed, late) = (taps.consumed_by_queue(), taps.late_by_queue());
     // No consumer of this process pops any more.
     drop(taps);
     consumed
@@ -149,6 +159,7 @@ pub fn consume(
                 consumed_by_all: pinned.total(&queue)?.consumed,
                 left,
                 dropped: Drops::from(info.dropped.unwrap_or_default()),
+                late: late.get(&queue).copied(),
                 queue,
             })
         })
@@ -176,11 +187,11 @@ fn follow(
         if found {
             continue;
         }
-        if options.until_empty || is_removed {
+        if (options.until_empty || is_removed) && !taps.are_kept_back() {
             return Ok(());
         }
-        is_removed = pinned.is_removed();
-        if is_removed {
+        if !is_removed && pinned.is_removed() {
+            is_removed = true;
             tell(format_args!("{} was removed: this consumes what is left", options.folder.display()));
             continue;
         }

@@ -2,13 +2,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity};
 use serde_json::{Value, json};
 
 use super::load::{assert_adds_up, lines, load, opened, place, plant_tree, run, truth};
 use super::place::OPENSNOOP;
-use crate::support::{kernel, number};
+use crate::support::bpffs::Bpffs;
+use crate::support::{Outcome, kernel, number, skip};
 
 /// Every file that a process opens, as a record that is as long as the name.
 pub(super) fn opens() -> String {
@@ -310,4 +313,116 @@ fn a_limit_and_a_signal_end_it_with_the_account_of_the_records() {
     let account: Value = serde_json::from_str(rest.last().expect("the account")).expect("JSON");
     assert_adds_up(&account["account"][0]);
     assert_eq!(number(&account["account"][0], "consumed"), rest.len() as u64);
+}
+
+/// A record for each system call of programs called `caller`, with its time, or every second one with one of long ago.
+const CALLS: &str = r#"
+struct call {
+	__u64 stamp;
+	__u32 cpu;
+	__u32 tid;
+};
+ARENAQ_RECORDS(calls, 1 << 20, 64, struct call);
+const volatile __u32 backwards = 0; /* by how many seconds */
+const char caller[8] = "caller";
+__u64 number = 0;
+
+SEC("raw_tp/sys_enter")
+int on_call(struct bpf_raw_tracepoint_args *context)
+{
+	union { char text[16]; __u64 word; } name = {};
+	struct call *e;
+
+	bpf_get_current_comm(name.text, sizeof(name.text));
+	if (name.word != *(const __u64 *)caller)
+		return 0;
+	e = arenaq_begin(&calls);
+	if (!e)
+		return 0;
+	/* Behind the beginning: the lane is ours, and its times rise. */
+	e->stamp = bpf_ktime_get_ns();
+	if (__sync_fetch_and_add(&number, 1) % 2)
+		e->stamp -= backwards * 1000000000ull;
+	e->cpu = bpf_get_smp_processor_id();
+	e->tid = bpf_get_current_pid_tgid();
+	arenaq_submit_at(&calls, e, sizeof(*e), e->stamp);
+	return 0;
+}
+"#;
+
+/// The records, each with its stamp and its CPU, and the account.
+fn stamps(outcome: &Outcome) -> (Vec<(u64, u64)>, Value) {
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let (elements, account) = lines(outcome);
+    let stamp = |line: &Value| (number(&line["element"], "stamp"), number(&line["element"], "cpu"));
+    (elements.iter().map(stamp).collect(), account["account"][0].clone())
+}
+
+/// How many came after one with a later stamp.
+fn late(stamps: &[(u64, u64)]) -> u64 {
+    let mut last = 0;
+    let is_late = |&&(stamp, _): &&(u64, u64)| {
+        let is_late = stamp < last;
+        last = last.max(stamp);
+        is_late
+    };
+    stamps.iter().filter(is_late).count() as u64
+}
+
+#[test]
+fn records_of_two_cpus_are_merged_by_their_stamps_and_the_late_are_counted() {
+    let Some(_guard) = kernel("merged records") else { return };
+    let cpus: Vec<_> = {
+        let mine = sched_getaffinity(None).expect("it is known");
+        (0..CpuSet::MAX_CPU).filter(|cpu| mine.is_set(*cpu)).take(2).map(|cpu| cpu.to_string()).collect()
+    };
+    let [first, second] = cpus.as_slice() else { return skip("merged records", "there is one CPU") };
+    let place = place(&format!("{HEAD}{CALLS}"));
+    std::os::unix::fs::symlink("/bin/sh", place.path("caller")).expect("it can be made");
+    let both = format!(
+        "for cpu in {first} {second}; do taskset -c $cpu ./caller -c \
+         'i=0; while [ $i -lt 500 ]; do kill -0 $$; i=$((i + 1)); done' & done; wait"
+    );
+    let run = |more: &[&str]| run(&place, &[&["--json"], more, &["--", "sh", "-c", &both]].concat());
+
+    // So long everything is kept back until the command has ended.
+    let (sorted, account) = stamps(&run(&["--merged", "--lateness", "1h"]));
+    assert_adds_up(&account);
+    assert!(sorted.len() >= 1000 && sorted.is_sorted_by_key(|(stamp, _)| *stamp), "{account}");
+    assert_eq!(number(&account, "late"), 0, "{account}");
+    let changes = sorted.windows(2).filter(|pair| pair[0].1 != pair[1].1).count();
+    assert!(changes > 0, "both processors have some");
+
+    // What is said to be late is what came so, whether that is little or much.
+    for more in [&["--merged"][..], &["--merged", "--lateness", "0", "--set", "backwards=1"]] {
+        let (printed, account) = stamps(&run(more));
+        assert_adds_up(&account);
+        assert_eq!(number(&account, "late"), late(&printed), "{more:?} {account}");
+        assert!(more.len() == 1 || late(&printed) > printed.len() as u64 / 4, "{account}");
+    }
+    let (_, account) = stamps(&run(&[]));
+    assert!(account["late"].is_null(), "{account}");
+
+    // The same of a folder: what is kept back there is not left.
+    let bpffs = Bpffs::mount();
+    let folder = bpffs.path("calls");
+    let folder = folder.to_str().expect("it is text");
+    let pinned = Outcome::of(&mut load(&place, &["--pin", folder]));
+    assert_eq!(pinned.code, Some(0), "{pinned:?}");
+    let made = place.program("/bin/sh").args(["-c", &both]).env("PATH", "/usr/bin:/bin").status();
+    assert!(made.expect("there is a shell").success());
+    let consume = ["consume", folder, "--merged", "--lateness", "300ms", "--until-empty", "--json"];
+    let outcome = Outcome::within(Duration::from_secs(60), &mut place.arenaq(&consume));
+    let (printed, account) = stamps(&outcome);
+    assert!(printed.len() >= 1000, "{account}");
+    assert_eq!((number(&account, "late"), number(&account, "left")), (late(&printed), 0), "{account}");
+    assert_eq!(number(&account, "consumed") as usize, printed.len(), "{account}");
+}
+
+#[test]
+fn what_has_no_records_is_not_merged() {
+    let Some(_guard) = kernel("nothing to merge") else { return };
+    let refused = run(&place(OPENSNOOP), &["--merged", "--", "true"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("there are no records here"), "{refused:?}");
 }

@@ -57,6 +57,9 @@ pub struct RecordReceiver<K = Keeper> {
     keeper: K,
 }
 
+/// So many in a row, and the caller may look whether it is time to end.
+pub(super) const BATCH: u64 = 1 << 16;
+
 /// How its records are handed over.
 enum Shards {
     /// Those of one shard after those of another; the first that is looked at is another one each time.
@@ -194,7 +197,7 @@ impl<K> RecordReceiver<K> {
                 teller.count(known_by);
             })?;
             if handed_over == 0 {
-                if horizon == u64::MAX {
+                if horizon == u64::MAX || shards.may_sleep() {
                     // So everything has come that the dead have left.
                     teller.bury();
                 }
@@ -220,8 +223,6 @@ impl<K> RecordReceiver<K> {
         timeout: Duration,
         mut hand_over: impl FnMut(Record<'_, Native>),
     ) -> Result<u64, Error> {
-        /// So many, and the caller may look whether it is time to end.
-        const BATCH: u64 = 1 << 16;
         let start = Instant::now();
         let backoff = Backoff::new();
         loop {
@@ -247,6 +248,12 @@ impl<K> RecordReceiver<K> {
     /// [`Error::System`] if the kernel does not let this thread wait.
     pub fn sleep(&mut self, longest: Duration) -> Result<(), Error> {
         self.sleeper.sleep(&self.shards, longest)
+    }
+
+    /// Whether nothing is there that was not handed over: [merged](Self::merged) records may be, whose stamps are behind the
+    /// horizon.
+    pub fn is_drained(&self) -> bool {
+        self.shards.may_sleep()
     }
 
     /// Whether nothing is there, and no program is at work on a record. One that has begun a record and never ends it has its

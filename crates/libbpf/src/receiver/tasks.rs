@@ -4,12 +4,39 @@ use std::os::fd::AsFd;
 
 use arenaq::PopError;
 use arenaq::payload::Element;
+use arenaq::platform::Native;
+use arenaq::records::Record;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Receiver;
 use super::carried::Carried;
+use super::records::{BATCH, RecordReceiver};
 use crate::error::Error;
+
+impl<K> RecordReceiver<K> {
+    /// Hands over what is there, and waits for the first record if there is none, in a task. Returns how many records there were.
+    /// If the future is dropped, nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait), if the kernel does not let this task wait.
+    ///
+    /// # Panics
+    ///
+    /// As [`drain`](Self::drain), and outside of a tokio runtime, or in one without I/O (`enable_io`).
+    pub async fn wait_async(&mut self, mut hand_over: impl FnMut(Record<'_, Native>)) -> Result<u64, Error> {
+        loop {
+            // Other tasks have their turn even if there is always one more record.
+            tokio::task::consume_budget().await;
+            let drained = self.drain(BATCH, &mut hand_over)?;
+            if drained > 0 {
+                return Ok(drained);
+            }
+            wait_for(self).await?;
+        }
+    }
+}
 
 impl<T: Element, K> Receiver<T, K> {
     /// Waits for an element, in a task. If the future is dropped, nothing is lost.
@@ -35,20 +62,54 @@ impl<T: Element, K> Receiver<T, K> {
             if let Some(element) = self.take_over_one(|element| element) {
                 return Ok(element);
             }
-            match Armed::new(self) {
-                Some(mut armed) => armed.readable().await?,
-                // An element is on its way: its producer is in the middle of a push.
-                None => tokio::task::yield_now().await,
-            }
+            wait_for(self).await?;
+        }
+    }
+}
+
+/// What can announce a sleep.
+trait Sleeps: AsFd {
+    fn arm(&mut self) -> bool;
+    fn disarm(&mut self);
+}
+
+impl<T: Carried + ?Sized, K> Sleeps for Receiver<T, K> {
+    fn arm(&mut self) -> bool {
+        Receiver::arm(self)
+    }
+
+    fn disarm(&mut self) {
+        Receiver::disarm(self);
+    }
+}
+
+impl<K> Sleeps for RecordReceiver<K> {
+    fn arm(&mut self) -> bool {
+        RecordReceiver::arm(self)
+    }
+
+    fn disarm(&mut self) {
+        RecordReceiver::disarm(self);
+    }
+}
+
+/// Waits until it is time to look again.
+async fn wait_for(receiver: &mut impl Sleeps) -> Result<(), Error> {
+    match Armed::new(receiver) {
+        Some(mut armed) => armed.readable().await,
+        // One is on its way: its producer is in the middle of a push.
+        None => {
+            tokio::task::yield_now().await;
+            Ok(())
         }
     }
 }
 
 /// A receiver that has announced a sleep, and withdraws it, also if the task goes away in it.
-struct Armed<'r, T: Carried + ?Sized, K>(&'r mut Receiver<T, K>);
+struct Armed<'r, R: Sleeps>(&'r mut R);
 
-impl<'r, T: Carried + ?Sized, K> Armed<'r, T, K> {
-    fn new(receiver: &'r mut Receiver<T, K>) -> Option<Self> {
+impl<'r, R: Sleeps> Armed<'r, R> {
+    fn new(receiver: &'r mut R) -> Option<Self> {
         receiver.arm().then(|| Armed(receiver))
     }
 
@@ -65,7 +126,7 @@ impl<'r, T: Carried + ?Sized, K> Armed<'r, T, K> {
     }
 }
 
-impl<T: Carried + ?Sized, K> Drop for Armed<'_, T, K> {
+impl<R: Sleeps> Drop for Armed<'_, R> {
     fn drop(&mut self) {
         self.0.disarm();
     }
