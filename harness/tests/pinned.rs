@@ -589,7 +589,7 @@ fn a_producer_frozen_between_swap_and_link_is_reported_until_it_goes_on() {
     // It tells when the stall has lasted a second, and again when it has lasted twice as long as it told.
     for _ in 0..2 {
         let line = told.next().unwrap_or_default();
-        assert!(line.contains("BUSY for ") && line.contains("between its swap and its link"), "{line}");
+        assert!(line.contains("BUSY for ") && line.contains("in the middle of its push"), "{line}");
     }
     // SAFETY: the thread is ours to trace, and has stopped.
     assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, thread, 0, 0) }, 0);
