@@ -204,7 +204,10 @@ struct arenaq_records_consumer;
  */
 #define ARENAQ_RECORDS(name, ...) struct arenaq_records_consumer *name __attribute__((unused))
 
-/* A record in place. Its bytes, and this, are the caller's until the function returns to which it is handed. */
+/*
+ * A record in place. Its bytes, and this, are the caller's until the function returns to which it is handed. Whoever may write to
+ * the arena can still change them meanwhile: who does not trust such a process copies what it checks, and then checks the copy.
+ */
 struct arenaq_record {
 	const void *data; /* aligned as a 64-bit word is */
 	size_t size;	  /* how many bytes it has */
@@ -239,8 +242,9 @@ int arenaq_records_consumer_open_shards(const struct arenaq_arena *arena, const 
 int arenaq_records_consumer_take_over(const struct arenaq_arena *arena, const char *name,
 				      struct arenaq_records_consumer **consumer);
 /*
- * Hands over up to `limit` records, those of a lane in their order, and frees them: `drained`, unless it is null, says how many. The
- * function may not use this consumer, and returns, in C++ without an exception. NOT_FOUND if there was none, CORRUPT if a lane is
+ * Hands over up to `limit` records, those of a lane in their order, and frees them: `drained`, unless it is null, says how many.
+ * Several lanes are put in order by the stamp, by whoever needs it. The function may not use this consumer, and returns, in C++
+ * without an exception. NOT_FOUND if there was none, CORRUPT if a lane is
  * damaged, from which nothing more comes, INVALID if another thread uses this consumer.
  */
 int arenaq_records_consumer_drain(const struct arenaq_records_consumer *consumer, uint64_t limit,

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use bytemuck::NoUninit;
 use queues::Status;
 use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::io::Errno;
@@ -34,16 +35,20 @@ pub(super) struct Map {
     pub(super) max_entries: u32,
 }
 
-/// `union bpf_attr`, for each call.
+/// `union bpf_attr`, for each call. None has padding, which would hold anything: the kernel refuses what is not zero behind the
+/// last field that a call has.
 #[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
 struct ObjectGet {
     path: u64,
     map: u32,
     flags: u32,
     folder: i32,
+    zero: u32,
 }
 
 #[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
 struct InfoGet {
     map: u32,
     length: u32,
@@ -51,8 +56,10 @@ struct InfoGet {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
 struct Lookup {
     map: u32,
+    zero: u32,
     key: u64,
     value: u64,
     flags: u64,
@@ -61,7 +68,7 @@ struct Lookup {
 /// # Safety
 ///
 /// `attribute` is what the kernel wants for the command, and leads to memory that it may read and write.
-unsafe fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Result<libc::c_long> {
+unsafe fn bpf<T: NoUninit>(command: libc::c_int, attribute: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -153,6 +160,7 @@ impl Folder {
             map: 0,
             flags: PATH_FD,
             folder: self.directory.as_raw_fd(),
+            zero: 0,
         };
         // SAFETY: the path is a string, and the folder is open.
         let file = unsafe { bpf(OBJ_GET, &mut get) }.map_err(failed)?;
@@ -181,6 +189,7 @@ impl Folder {
         let key = 0u32;
         let mut lookup = Lookup {
             map: map.file.as_raw_fd() as u32,
+            zero: 0,
             key: (&raw const key).expose_provenance() as u64,
             value: words.as_mut_ptr().expose_provenance() as u64,
             flags: 0,
