@@ -24,7 +24,9 @@ fn build() -> Result<(), Box<dyn Error>> {
     }
     let pipeline =
         Pipeline::new(Toolchain::find()?, out.join("bpf"))?.include(out.join("include")).include("bpf");
-    for (name, program) in [("QUEUES", "bpf/queues.bpf.c"), ("TYPED", "bpf/typed.bpf.c")] {
+    for (name, program) in
+        [("QUEUES", "bpf/queues.bpf.c"), ("TYPED", "bpf/typed.bpf.c"), ("OPENS", "bpf/opens.bpf.c")]
+    {
         for (instructions, object) in pipeline.objects(program)? {
             println!("cargo::rustc-env=ARENAQ_{name}_{}={}", instructions.variable(), object.display());
         }

@@ -9,12 +9,12 @@ use crate::command::{build, root};
 /// How to measure.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Few short rounds, under 3 minutes. The results go to target/bench, not to docs.
+    /// Few short rounds, under 4 minutes. The results go to target/bench, not to docs.
     #[arg(long)]
     quick: bool,
-    /// Measures only this part, and may be given several times: limits, user, kernel, growth. The results go to
-    /// target/bench, not to docs.
-    #[arg(long, value_name = "PART", value_parser = ["limits", "user", "kernel", "growth"])]
+    /// Measures only this part, and may be given several times: limits, user, kernel, opens, growth. The results
+    /// go to target/bench, not to docs.
+    #[arg(long, value_name = "PART", value_parser = ["limits", "user", "kernel", "opens", "growth"])]
     only: Vec<String>,
     /// Prints every figure and every ratio, by name.
     #[arg(long)]

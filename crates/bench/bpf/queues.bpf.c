@@ -114,9 +114,7 @@ PROGRAM(push_mpsc_notify, refused_or_ring(ds_mpsc_insert(&ds_mpsc, key, value)))
 
 /* ---- Peers ---- */
 
-#define PEERS(bytes)                                                                                 \
-	PAYLOAD(bytes)                                                                               \
-                                                                                                     \
+#define RESERVES(bytes)                                                                              \
 	static __always_inline _Bool reserve_submit_##bytes(__u64 key, __u64 value, __u64 flags)     \
 	{                                                                                            \
 		struct payload_##bytes *payload = bpf_ringbuf_reserve(&ringbuf, bytes, 0);           \
@@ -126,30 +124,31 @@ PROGRAM(push_mpsc_notify, refused_or_ring(ds_mpsc_insert(&ds_mpsc, key, value)))
 		fill_##bytes(payload, key, value);                                                   \
 		bpf_ringbuf_submit(payload, flags);                                                  \
 		return 0;                                                                            \
-	}                                                                                            \
-                                                                                                     \
+	}
+
+#define PEERS(bytes, BUILT)                                                                          \
 	static __always_inline _Bool output_##bytes(__u64 key, __u64 value, __u64 flags)             \
 	{                                                                                            \
-		struct payload_##bytes payload;                                                      \
+		BUILT(bytes);                                                                        \
                                                                                                      \
-		fill_##bytes(&payload, key, value);                                                  \
-		return bpf_ringbuf_output(&ringbuf, &payload, bytes, flags) != 0;                    \
+		fill_##bytes(payload, key, value);                                                   \
+		return bpf_ringbuf_output(&ringbuf, payload, bytes, flags) != 0;                     \
 	}                                                                                            \
                                                                                                      \
 	static __always_inline _Bool perf_event_##bytes(void *context, __u64 key, __u64 value)       \
 	{                                                                                            \
-		struct payload_##bytes payload;                                                      \
+		BUILT(bytes);                                                                        \
                                                                                                      \
-		fill_##bytes(&payload, key, value);                                                  \
-		return bpf_perf_event_output(context, &perf, BPF_F_CURRENT_CPU, &payload, bytes) != 0; \
+		fill_##bytes(payload, key, value);                                                   \
+		return bpf_perf_event_output(context, &perf, BPF_F_CURRENT_CPU, payload, bytes) != 0; \
 	}                                                                                            \
                                                                                                      \
 	static __always_inline _Bool push_queue_##bytes(__u64 key, __u64 value)                      \
 	{                                                                                            \
-		struct payload_##bytes payload;                                                      \
+		BUILT(bytes);                                                                        \
                                                                                                      \
-		fill_##bytes(&payload, key, value);                                                  \
-		return bpf_map_push_elem(&queue, &payload, 0) != 0;                                  \
+		fill_##bytes(payload, key, value);                                                   \
+		return bpf_map_push_elem(&queue, payload, 0) != 0;                                   \
 	}                                                                                            \
                                                                                                      \
 	PROGRAM(ringbuf_reserve_##bytes, reserve_submit_##bytes(key, value, flags))                  \
@@ -157,10 +156,48 @@ PROGRAM(push_mpsc_notify, refused_or_ring(ds_mpsc_insert(&ds_mpsc, key, value)))
 	RAW_PROGRAM(perf_output_##bytes, perf_event_##bytes(context, key, value))                    \
 	PROGRAM(queue_map_##bytes, push_queue_##bytes(key, value))
 
-PEERS(8)
-PEERS(16)
-PEERS(64)
-PEERS(256)
+RESERVES(8)
+RESERVES(16)
+RESERVES(32)
+RESERVES(64)
+RESERVES(128)
+RESERVES(256)
+RESERVES(512)
+RESERVES(1024)
+
+PEERS(8, ON_STACK)
+PEERS(16, ON_STACK)
+PEERS(64, ON_STACK)
+PEERS(256, ON_STACK)
+PEERS(1024, IN_BUFFER)
+
+/* The verifier must know the size that is reserved: a constant for each case. */
+static __always_inline _Bool reserve_submit_mixed(__u64 key, __u64 value, __u64 flags)
+{
+	__u32 bytes = size_of_mix(key);
+	_Bool refused = 0;
+
+#define RESERVE(size) refused = reserve_submit_##size(key, value, flags)
+	BY_SIZE(bytes, RESERVE)
+#undef RESERVE
+	return refused;
+}
+
+static __always_inline _Bool output_mixed(__u64 key, __u64 value, __u64 flags)
+{
+	IN_BUFFER(1024);
+	return bpf_ringbuf_output(&ringbuf, payload, fill_mixed(payload->words, key, value), flags) != 0;
+}
+
+static __always_inline _Bool perf_event_mixed(void *context, __u64 key, __u64 value)
+{
+	IN_BUFFER(1024);
+	return bpf_perf_event_output(context, &perf, BPF_F_CURRENT_CPU, payload, fill_mixed(payload->words, key, value)) != 0;
+}
+
+PROGRAM(ringbuf_reserve_mixed, reserve_submit_mixed(key, value, flags))
+PROGRAM(ringbuf_output_mixed, output_mixed(key, value, flags))
+RAW_PROGRAM(perf_output_mixed, perf_event_mixed(context, key, value))
 
 /* ---- The way back: userspace pushes, these pop ---- */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Pushes in a loop to queues with names, of elements of any type, and to records, built in place and in scratch memory. Nothing is attached: userspace runs the programs, one of
- * an object, and makes only that one's queue large.
+ * Pushes in a loop to queues with names, of elements of any type, and to records, built in place and in scratch memory. Nothing is
+ * attached: userspace runs the programs, one of an object, and makes only that one's queue large.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -18,26 +18,24 @@ struct {
 #include "arenaq.h"
 #include "loop.h"
 
-#define TYPED(bytes)                                                             \
-	PAYLOAD(bytes)                                                           \
-                                                                                 \
+#define TYPED(bytes, BUILT)                                                      \
 	ARENAQ_MPMC(mpmc_##bytes, struct payload_##bytes, 2);                    \
 	ARENAQ_MPSC(mpsc_##bytes, struct payload_##bytes, 2);                    \
                                                                                  \
 	static __always_inline _Bool to_mpmc_##bytes(__u64 key, __u64 value)     \
 	{                                                                        \
-		struct payload_##bytes payload;                                  \
+		BUILT(bytes);                                                    \
                                                                                  \
-		fill_##bytes(&payload, key, value);                              \
-		return arenaq_push(&mpmc_##bytes, &payload) != DS_SUCCESS;       \
+		fill_##bytes(payload, key, value);                               \
+		return arenaq_push(&mpmc_##bytes, payload) != DS_SUCCESS;        \
 	}                                                                        \
                                                                                  \
 	static __always_inline _Bool to_mpsc_##bytes(__u64 key, __u64 value)     \
 	{                                                                        \
-		struct payload_##bytes payload;                                  \
+		BUILT(bytes);                                                    \
                                                                                  \
-		fill_##bytes(&payload, key, value);                              \
-		return arenaq_push(&mpsc_##bytes, &payload) != DS_SUCCESS;       \
+		fill_##bytes(payload, key, value);                               \
+		return arenaq_push(&mpsc_##bytes, payload) != DS_SUCCESS;        \
 	}                                                                        \
                                                                                  \
 	ARENAQ_RECORDS(records_##bytes, 1 << 16, bytes);                         \
@@ -49,8 +47,7 @@ struct {
 		if (!words)                                                      \
 			return 1;                                                \
 		words[0] = value;                                                \
-		_Pragma("unroll") for (int word = 1; word < (bytes) / 8; word++) \
-			words[word] = key;                                       \
+		FILL_WORDS(words, 1, (bytes) / 8);                               \
 		return arenaq_commit(&records_##bytes, words) != DS_SUCCESS;     \
 	}                                                                        \
                                                                                  \
@@ -69,7 +66,34 @@ struct {
 	PROGRAM(push_mpmc_##bytes, to_mpmc_##bytes(key, value))                  \
 	PROGRAM(push_mpsc_##bytes, to_mpsc_##bytes(key, value))
 
-TYPED(8)
-TYPED(16)
-TYPED(64)
-TYPED(256)
+TYPED(8, ON_STACK)
+TYPED(16, ON_STACK)
+TYPED(64, ON_STACK)
+TYPED(256, ON_STACK)
+TYPED(1024, IN_BUFFER)
+
+/* Records are as long as they are used. */
+ARENAQ_RECORDS(records_mixed, 1 << 16, 1024);
+
+static __always_inline _Bool in_place_mixed(__u64 key, __u64 value)
+{
+	__u32 bytes = size_of_mix(key);
+	__u64 __arena *words = arenaq_reserve(&records_mixed, bytes);
+
+	if (!words)
+		return 1;
+	FILL_MIXED(words, bytes);
+	return arenaq_commit(&records_mixed, words) != DS_SUCCESS;
+}
+
+static __always_inline _Bool in_scratch_mixed(__u64 key, __u64 value)
+{
+	__u64 *payload = arenaq_begin(&records_mixed);
+
+	if (!payload)
+		return 1;
+	return arenaq_submit(&records_mixed, payload, fill_mixed(payload, key, value)) != DS_SUCCESS;
+}
+
+PROGRAM(push_records_mixed, in_place_mixed(key, value))
+PROGRAM(push_scratch_mixed, in_scratch_mixed(key, value))

@@ -58,7 +58,7 @@ impl std::fmt::Display for Bound {
 }
 
 /// Those that are about one figure.
-const FIXED: [(&str, &str, Bound); 14] = [
+const FIXED: [(&str, &str, Bound); 36] = [
     (
         "push alone in BPF, MPMC against reserve and submit",
         "kernel.push.16.mpmc/ringbuf-reserve",
@@ -109,35 +109,129 @@ const FIXED: [(&str, &str, Bound); 14] = [
         Bound::NotBehind,
     ),
     ("the same, 99.9 %", "kernel.latency.p99.9.mpsc-notify-sleep/ringbuf-reserve-sleep", Bound::NotBehind),
+    (
+        "records pushed alone in BPF, 16 bytes in place, against reserve and submit",
+        "kernel.push.16.records/ringbuf-reserve",
+        Bound::AtLeast(3.5),
+    ),
+    ("the same, 64 bytes", "kernel.push.64.records/ringbuf-reserve", Bound::AtLeast(3.5)),
+    ("the same, 256 bytes", "kernel.push.256.records/ringbuf-reserve", Bound::AtLeast(2.5)),
+    (
+        "a record of 16 bytes in place, with its loop, in locked instructions with theirs",
+        "kernel.push.16.records*limit",
+        Bound::AtMost(1.5),
+    ),
+    (
+        "records built in scratch and submitted, 16 bytes, against reserve and submit",
+        "kernel.push.16.records-scratch/ringbuf-reserve",
+        Bound::AtLeast(2.5),
+    ),
+    ("the same, 64 bytes", "kernel.push.64.records-scratch/ringbuf-reserve", Bound::AtLeast(2.5)),
+    ("the same, 256 bytes", "kernel.push.256.records-scratch/ringbuf-reserve", Bound::AtLeast(2.5)),
+    (
+        "records built in scratch and submitted, 16 bytes, against the ring buffer's output, which copies too",
+        "kernel.push.16.records-scratch/ringbuf-output",
+        Bound::AtLeast(4.0),
+    ),
+    ("the same, 64 bytes", "kernel.push.64.records-scratch/ringbuf-output", Bound::AtLeast(4.0)),
+    ("the same, 256 bytes", "kernel.push.256.records-scratch/ringbuf-output", Bound::AtLeast(4.0)),
+    (
+        "records pushed from all CPUs at once, 16 bytes, against reserve and submit",
+        "kernel.push-contended.16.records/ringbuf-reserve",
+        Bound::AtLeast(20.0),
+    ),
+    (
+        "1 producer, 1 consumer, no losses, 64 bytes: records against the ring buffer without wakeups",
+        "kernel.lossless.1-1.64.rate.records/ringbuf-reserve-no-wakeup",
+        Bound::AtLeast(3.0),
+    ),
+    (
+        "the same, against the ring buffer without wakeups whose consumer backs off",
+        "kernel.lossless.1-1.64.rate.records/ringbuf-reserve-no-wakeup-backoff",
+        Bound::AtLeast(1.0),
+    ),
+    (
+        "2 producers, 1 consumer, no losses, 64 bytes: records against the ring buffer without wakeups",
+        "kernel.lossless.2-1.64.rate.records/ringbuf-reserve-no-wakeup",
+        Bound::AtLeast(4.0),
+    ),
+    (
+        "files opened by 1 thread, told by records against the ring buffer, both polled: events a second",
+        "opens.1.rate.records-polled/ringbuf-reserve-polled",
+        Bound::AtLeast(1.0),
+    ),
+    (
+        "the same, CPU for each event",
+        "opens.1.cpu.records-polled/ringbuf-reserve-polled",
+        Bound::AtLeast(1.0),
+    ),
+    ("the same, what records lose, in percent", "opens.1.lost.records-polled", Bound::AtMost(0.0)),
+    (
+        "the same by 1 thread, a typed queue against the ring buffer with its default wakeups: events a second",
+        "opens.1.rate.mpsc-polled/ringbuf-reserve-woken",
+        Bound::AtLeast(1.0),
+    ),
+    (
+        "files opened by 2 threads, told by records against the ring buffer, both polled: events a second",
+        "opens.2.rate.records-polled/ringbuf-reserve-polled",
+        Bound::AtLeast(1.0),
+    ),
+    (
+        "the same, CPU for each event",
+        "opens.2.cpu.records-polled/ringbuf-reserve-polled",
+        Bound::AtLeast(1.0),
+    ),
+    ("the same, what records lose, in percent", "opens.2.lost.records-polled", Bound::AtMost(0.0)),
+    (
+        "the same by 2 threads, a typed queue against the ring buffer with its default wakeups: events a second",
+        "opens.2.rate.mpsc-polled/ringbuf-reserve-woken",
+        Bound::AtLeast(1.0),
+    ),
 ];
+
+/// Those that are about one figure, whether it was measured or not.
+pub fn fixed() -> impl Iterator<Item = Goal> {
+    FIXED.into_iter().map(|(what, figure, bound)| Goal {
+        what: what.to_owned(),
+        figure: figure.to_owned(),
+        bound,
+    })
+}
 
 /// All that concern what was measured.
 pub fn seen(results: &Results) -> Vec<Seen> {
     let figures = results.figures();
-    let fixed = FIXED
-        .into_iter()
-        .filter(|(_, figure, _)| results.groups.iter().any(|group| figure.starts_with(&group.name)))
-        .map(|(what, figure, bound)| Goal { what: what.to_owned(), figure: figure.to_owned(), bound });
+    let fixed =
+        fixed().filter(|goal| results.groups.iter().any(|group| goal.figure.starts_with(&group.name)));
     fixed.chain(in_userspace(results)).map(|goal| look(goal, &figures)).collect()
 }
 
-/// In each shape nobody without locks is ahead of the best of ours.
+/// In each shape nobody without locks is ahead of the best of ours; nobody is ahead of the single lane where there is one
+/// producer and one consumer, and of records where there are several producers and one consumer.
 fn in_userspace(results: &Results) -> Vec<Goal> {
     let mut goals = Vec::new();
     for group in &results.groups {
         let Some(shape) = group.name.strip_prefix("user.") else { continue };
-        let shape = format!("{} bytes", shape.replacen('.', ", ", 1));
-        let mut add = |against: &str, peer: &str| {
+        let named = format!("{} bytes", shape.replacen('.', ", ", 1));
+        let mut add = |ours: &str, peer: &str, what: &str| {
             goals.push(Goal {
-                what: format!("{shape}: the best of ours against {against}"),
-                figure: format!("{}.best-ours/{peer}", group.name),
+                what: format!("{named}: {what}"),
+                figure: format!("{}.{ours}/{peer}", group.name),
                 bound: Bound::NotBehind,
             });
         };
-        add("the best lock-free peer", "best-lock-free-peer");
+        add("best-ours", "best-lock-free-peer", "the best of ours against the best lock-free peer");
         for entry in group.entries.iter().filter(|entry| entry.role == Role::SpscPeer) {
             let peer = &entry.candidate;
-            add(&format!("{peer}, which has one producer and no locked instruction"), peer);
+            let one = "which has one producer and no locked instruction";
+            add("best-ours", peer, &format!("the best of ours against {peer}, {one}"));
+        }
+        if group.entry("spsc-owned").is_some() {
+            add("spsc-owned", "rtrb", "the single lane against rtrb");
+        }
+        let is_lanes_own = shape.starts_with("2-1.") || shape.starts_with("4-1.");
+        if is_lanes_own && group.entry("records").is_some() {
+            add("records", "best-peer", "records against the best peer, with locks or without");
         }
     }
     goals
@@ -190,18 +284,30 @@ mod tests {
     }
 
     #[test]
+    fn lanes_have_goals_where_they_were_measured() {
+        let mut lanes = group(Unit::Nanoseconds);
+        lanes.name = "user.2-1.64".to_owned();
+        let goals = |group: &crate::results::Group| -> Vec<String> {
+            seen(&results(vec![group.clone()])).into_iter().map(|seen| seen.goal.figure).collect()
+        };
+        assert_eq!(goals(&lanes), ["user.2-1.64.best-ours/best-lock-free-peer"]);
+        lanes.entries[0].candidate = "records".to_owned();
+        assert_eq!(goals(&lanes)[1..], ["user.2-1.64.records/best-peer"]);
+        lanes.name = "user.1-1.64".to_owned();
+        lanes.entries[0].candidate = "spsc-owned".to_owned();
+        assert_eq!(goals(&lanes)[1..], ["user.1-1.64.spsc-owned/rtrb"]);
+    }
+
+    #[test]
     fn a_goal_whose_figure_is_missing_is_not_met_in_silence() {
         let mut push = group(Unit::Nanoseconds);
         push.name = "kernel.push.16".to_owned();
         let seen = seen(&results(vec![push]));
         let verdicts: Vec<_> = seen.iter().map(|seen| (seen.goal.figure.as_str(), seen.verdict())).collect();
-        assert_eq!(
-            verdicts,
-            [
-                (FIXED[0].1, "not measured"),
-                (FIXED[1].1, "not measured"),
-                ("kernel.push.16.mpmc-uncounted*limit", "not measured"),
-            ]
-        );
+        let promised =
+            FIXED.iter().map(|(_, figure, _)| *figure).filter(|figure| figure.starts_with("kernel.push.16."));
+        let promised: Vec<_> = promised.map(|figure| (figure, "not measured")).collect();
+        assert_eq!(verdicts, promised);
+        assert!(verdicts.contains(&("kernel.push.16.mpmc-uncounted*limit", "not measured")), "{verdicts:?}");
     }
 }

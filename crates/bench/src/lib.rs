@@ -12,6 +12,7 @@
 //! | [`child`] | measurements in a process of their own, which can be ended |
 //! | [`plan`] | what is measured, and for how long |
 //! | [`goals`] | the ratios that are promised |
+//! | [`ceiling`] | what locked instructions allow of them |
 //! | [`overview`] | `docs/benchmarks.md`, of all processors that were measured |
 //! | [`report`], [`plot`] | the page of one processor, and its pictures |
 //!
@@ -21,6 +22,7 @@
 //! another machine than the first. Here every candidate runs once in each round, in an order that changes
 //! from round to round, and a ratio is the median of the rounds' ratios.
 
+pub mod ceiling;
 pub mod child;
 pub mod cpu;
 pub mod goals;

@@ -37,7 +37,7 @@ enum Command {
 
 #[derive(Args)]
 struct Measure {
-    /// Few short rounds: under 3 minutes.
+    /// Few short rounds: under 4 minutes.
     #[arg(long)]
     quick: bool,
     /// Only this part, and may be given several times.

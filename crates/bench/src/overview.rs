@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::goals::{self, Goal, Seen};
+use crate::ceiling::Ceiling;
+use crate::goals::{self, Bound, Goal, Seen};
 use crate::plot::figure;
 use crate::results::Results;
 
@@ -19,7 +20,13 @@ const METHOD: &str = "\
 - What one thread does alone is timed by the CPU time that it had, everything else by the clock.
 - Each run of a queue of userspace is a process of its own, so one that hangs or crashes is ended and said to.
   Every element is accounted for: a queue that loses one has failed.
-- In the kernel nothing is attached: programs run because userspace runs them, on the CPU of the thread that does.
+- In the kernel nothing is attached: programs run because userspace runs them, on the CPU of the thread that does. Only
+  *opens* attaches one, behind the system calls of its own process.
+- Of one size or mixed: 16 sizes from 16 to 1,024 bytes, 166 on average, come in the same order by each way. Records, the
+  ring buffer's output and the perf buffer are told the size when it is known; a reservation in the ring buffer needs a
+  constant, so its program has a case for each size. What does not fit on the stack is built in a buffer of the CPU.
+- The records of a shard are in their order, those of two CPUs are not, and a lane of each CPU has as much memory as the
+  ring buffer has for all.
 - A result is also shown as a multiple of the *limit* that binds it, measured in the same rounds: on one CPU a
   locked read-modify-write, between two CPUs the transfer of a cache line.
 - Peers are used through their own libraries; for those of the kernel that is libbpf, as libbpf-rs wraps it.
@@ -32,8 +39,8 @@ const RUN: &str = "\
 
 ```console
 $ cargo xtask bench                  # everything; writes this file, and docs/benchmarks/ for this processor
-$ cargo xtask bench --quick          # under 3 minutes; writes to target/bench
-$ cargo xtask bench --only kernel    # one part of limits, user, kernel, growth; writes to target/bench
+$ cargo xtask bench --quick          # under 4 minutes; writes to target/bench
+$ cargo xtask bench --only kernel    # one part of limits, user, kernel, opens, growth; writes to target/bench
 $ cargo xtask bench --json           # every figure and every ratio, by name
 $ cargo xtask bench --render         # nothing; makes this file and the pages of docs/benchmarks/*.json
 $ cargo xtask instructions           # what noise hides: the instructions of each operation
@@ -54,7 +61,9 @@ pub fn document(all: &[Results]) -> Result<String, std::fmt::Error> {
          page with every table and picture for the processor that it runs on.\n"
     )?;
     machines(&mut text, all)?;
+    without_records(&mut text, all)?;
     promises(&mut text, all)?;
+    arithmetic(&mut text, all)?;
     text.push('\n');
     text.push_str(METHOD);
     text.push('\n');
@@ -113,9 +122,9 @@ fn time(results: &Results, group: &str, candidate: &str) -> String {
     })
 }
 
-/// Each promise once, in the order in which the processors name them.
+/// Each promise once, in the order in which the processors name them: also those that none has measured.
 fn promised(all: &[Results]) -> Vec<(Goal, BTreeMap<usize, Seen>)> {
-    let mut promised: Vec<(Goal, BTreeMap<usize, Seen>)> = Vec::new();
+    let mut promised: Vec<_> = goals::fixed().map(|goal| (goal, BTreeMap::new())).collect();
     for (column, results) in all.iter().enumerate() {
         for seen in goals::seen(results) {
             match promised.iter_mut().find(|(goal, _)| goal.figure == seen.goal.figure) {
@@ -129,9 +138,6 @@ fn promised(all: &[Results]) -> Vec<(Goal, BTreeMap<usize, Seen>)> {
 
 fn promises(text: &mut String, all: &[Results]) -> std::fmt::Result {
     let promised = promised(all);
-    if promised.is_empty() {
-        return Ok(());
-    }
     writeln!(text, "## What is promised, and what was seen\n")?;
     writeln!(
         text,
@@ -146,6 +152,63 @@ fn promises(text: &mut String, all: &[Results]) -> std::fmt::Result {
         writeln!(text, "| {} | {} | {} | {kept} |", goal.what, goal.bound, cells.join(" | "))?;
     }
     Ok(())
+}
+
+/// Results of before there were records.
+fn without_records(text: &mut String, all: &[Results]) -> std::fmt::Result {
+    let has = |results: &&Results| {
+        results
+            .groups
+            .iter()
+            .any(|group| group.name.starts_with("kernel.") && group.entry("records").is_some())
+    };
+    for results in all.iter().filter(|results| !has(results)) {
+        writeln!(
+            text,
+            "**{}**: its run was before there were records, or could not measure them from BPF: it has no row of theirs, and \
+             their promises are *not measured*.\n",
+            results.machine.processor
+        )?;
+    }
+    Ok(())
+}
+
+/// Of pushes alone that do not keep their promise: what their locked instructions allow.
+fn arithmetic(text: &mut String, all: &[Results]) -> std::fmt::Result {
+    let mut lines = String::new();
+    for results in all {
+        for seen in goals::seen(results) {
+            let (Bound::AtLeast(least), Some(value)) = (seen.goal.bound, seen.value) else { continue };
+            let Some(ceiling) = Ceiling::of(results, &seen.goal.figure) else { continue };
+            if seen.goal.bound.holds(value) {
+                continue;
+            }
+            let verdict = if ceiling.at_most() < least {
+                "less than is promised, so it cannot be kept on this processor"
+            } else {
+                "more than is promised, so it is the rest of the push that takes too long"
+            };
+            let (locked, s) = (ceiling.locked, if ceiling.locked == 1 { "" } else { "s" });
+            writeln!(
+                lines,
+                "- {}, `{}`: {locked} locked instruction{s} of {} ns, with the loop, of the {} ns that the ring buffer takes, \
+                 allow at most {}: {verdict}.",
+                results.machine.processor,
+                seen.goal.figure,
+                figure(ceiling.each),
+                figure(ceiling.peer),
+                figure(ceiling.at_most()),
+            )?;
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nWhere a push alone does not keep its promise, this is what its locked instructions take:\n\n{}",
+        lines.trim_end()
+    )
 }
 
 fn cell(seen: Option<&Seen>) -> String {
@@ -223,6 +286,35 @@ mod tests {
         let without = Results { groups: Vec::new(), ..results("B", 2.0) };
         let text = document(&[results("A", 5.0), without]).expect("text");
         assert!(text.contains("5 (5 to 5): yes | not measured | **only on A** |\n"), "{text}");
+    }
+
+    #[test]
+    fn a_promise_that_locked_instructions_forbid_has_its_arithmetic() {
+        let mut slow = results("B", 5.0);
+        slow.groups[1].limit = Some("locked-rmw".to_owned());
+        slow.groups[1].entries[0] = entry("mpmc", Role::Ours, &[4.0]);
+        slow.groups[1].entries.push(entry("locked-rmw", Role::Limit, &[2.0]));
+        let text = document(&[results("A", 5.0), slow]).expect("text");
+        let line = "- B, `kernel.push.16.mpmc/ringbuf-reserve`: 2 locked instructions of 2 ns, with the loop, of the 5 ns that \
+                    the ring buffer takes, allow at most 1.25: less than is promised, so it cannot be kept on this processor.\n";
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("- A, `kernel.push"), "{text}");
+    }
+
+    #[test]
+    fn a_processor_that_has_no_records_yet_is_named() {
+        let mut with = results("A", 5.0);
+        with.groups[1].entries.push(entry("records", Role::Ours, &[1.0]));
+        let text = document(&[with, results("B", 5.0)]).expect("text");
+        assert!(text.contains("**B**: its run was before there were records"), "{text}");
+        assert!(!text.contains("**A**: its run"), "{text}");
+    }
+
+    #[test]
+    fn a_promise_that_nobody_has_measured_is_told() {
+        let text = document(&[results("A", 5.0)]).expect("text");
+        let row = "| the same, what records lose, in percent | ≤ 0 | not measured | not measured |\n";
+        assert!(text.contains(row), "{text}");
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! The page of one processor, `docs/benchmarks/PROCESSOR.md`: every table and every picture.
 
+mod opens;
+mod why;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use self::why::why;
+use crate::ceiling::{self, Ceiling};
 use crate::plot::{Plot, figure};
 use crate::results::{Entry, Group, Results, Role, Unit};
 use crate::statistics::Summary;
 
 /// What the ends of our candidates' names say, for those that were measured.
-const NAMES: [(&str, &str); 3] = [
+const NAMES: [(&str, &str); 5] = [
     (
         "-uncounted",
         "a queue that does not maintain the seeds' counter, with `arenaq::count::Uncounted` in Rust and\n  \
@@ -24,48 +29,15 @@ const NAMES: [(&str, &str); 3] = [
         "a queue in plain Rust, `mpmc::Queue` or `mpsc::queue`: without `unsafe`, of any `T: Send`. It has no counter\n  \
          either.",
     ),
-];
-
-/// What a picture shows, and why.
-const PICTURES: [(&str, &str); 6] = [
     (
-        "bench-push.svg",
-        "A push to the MPMC queue is one locked instruction, to the MPSC queue two, one on the processor's magazine \
-         and one on the head, and the counter of each is one more. What one takes is the processor's, and the row of \
-         *locked-rmw* says it. The ring buffer's is a spin lock, taken and released with interrupts off, and two \
-         calls of helper functions. Not shown are those that interrupt a CPU for each event, the perf buffer and the \
-         ring buffer with a wakeup each time: they take microseconds.",
+        "records",
+        "records of any size, `ARENAQ_RECORDS`, with a shard for each CPU: from BPF built in place, by `arenaq_reserve` and
+  \
+         `arenaq_commit`. Each shard's come in their order.",
     ),
     (
-        "bench-lossless.svg",
-        "The producers set the pace, for the consumer keeps up: what a push takes more than alone is fetching the \
-         lines that the consumer has read or written. A consumer that leaves the queue alone until a batch is there \
-         takes them less often, which helps the ring buffer too. The seeds put the counter beside the address of the \
-         ring, so the side that counts takes that line from the side that looks it up.",
-    ),
-    (
-        "bench-lossless-2.svg",
-        "The second producer has no CPU of its own here: it shares that of the consumer, which gives it away when it \
-         backs off.",
-    ),
-    (
-        "bench-producers.svg",
-        "Flat, for elements are taken one by one here, and the one consumer sets the pace; threads beyond the CPUs \
-         run in turns and meet no more often. The height is the number of lines that both sides write with each \
-         element: of mpmc-uncounted none but the cells, of mpmc the counter's, of mpsc that of head and tail, which \
-         the seeds put on one line. Batches are what helps.",
-    ),
-    (
-        "bench-capacity.svg",
-        "Flat, as long as everything fits into the last cache: a ring is filled and emptied in the order of its \
-         cells, and the nodes of a block lie side by side, so the processor fetches the next ones before they are \
-         needed. A million elements are 24 MB in the MPMC queue, and with their links 32 MB in the MPSC queue. Small \
-         queues pay for the turn from filling to emptying.",
-    ),
-    (
-        "bench-bpf-producers.svg",
-        "From the second producer on the consumer shares its CPU, which is the step down. After that flat: threads \
-         beyond the CPUs run in turns. A dip that all take at the same number of producers is no queue's own.",
+        "-scratch",
+        "the same, built in scratch memory that is the producer's alone, and copied: `arenaq_begin` and `arenaq_submit`.",
     ),
 ];
 
@@ -80,6 +52,7 @@ pub fn document(results: &Results, plots: &[Plot]) -> Result<String, std::fmt::E
     names(&mut text, results)?;
     limits(&mut text, results)?;
     kernel(&mut text, results, plots)?;
+    opens::section(&mut text, results)?;
     user(&mut text, results)?;
     growth(&mut text, results, plots)?;
     missing(&mut text, results)?;
@@ -236,15 +209,15 @@ fn kernel(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Res
         picture(text, results, plots, "bench-push.svg")?;
         table(text, group)?;
         without_loop(text, group)?;
+        allowed(text, results)?;
     }
-    let sizes: Vec<_> = groups(results, "kernel.push.")
-        .into_iter()
-        .map(|(bytes, group)| (format!("{bytes} bytes"), group))
-        .collect();
-    if sizes.len() > 1 {
-        writeln!(text, "\nBy size, in nanoseconds. The seeds' elements have 16 bytes.\n")?;
-        matrix(text, &sizes)?;
-    }
+    by_size(
+        text,
+        results,
+        "kernel.push.",
+        "",
+        "\nBy size, in nanoseconds. The seeds' elements have 16 bytes.\n",
+    )?;
     for (name, title) in KERNEL {
         let Some(group) = results.group(name) else { continue };
         writeln!(text, "\n### {title}\n")?;
@@ -254,6 +227,75 @@ fn kernel(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Res
             _ => {}
         }
         table(text, group)?;
+        match name {
+            "kernel.push-contended.16" => {
+                by_size(text, results, "kernel.push-contended.", "", "\nBy size, in nanoseconds.\n")?;
+            }
+            _ => {
+                // The table of 16 bytes has no size in its name.
+                let (prefix, metric) = name.rsplit_once('.').unwrap_or((name, ""));
+                by_size(text, results, &format!("{prefix}."), metric, "\nBy size:\n")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Groups of several sizes, that are named `PREFIX[SIZE][.METRIC]`; nothing if there are not several.
+fn by_size(
+    text: &mut String,
+    results: &Results,
+    prefix: &str,
+    metric: &str,
+    title: &str,
+) -> std::fmt::Result {
+    let column = |rest: &str| {
+        let size = if metric.is_empty() { rest } else { rest.strip_suffix(metric)?.trim_end_matches('.') };
+        match size {
+            "" => Some("16 bytes".to_owned()),
+            "mixed" => Some("16 to 1,024 bytes".to_owned()),
+            bytes => bytes.parse::<usize>().ok().map(|bytes| format!("{bytes} bytes")),
+        }
+    };
+    let sizes: Vec<_> = groups(results, prefix)
+        .into_iter()
+        .filter_map(|(rest, group)| Some((column(&rest)?, group)))
+        .collect();
+    if sizes.len() < 2 {
+        return Ok(());
+    }
+    writeln!(text, "{title}")?;
+    matrix(text, &sizes)?;
+    against_ringbuf(text, &sizes)
+}
+
+/// How many times as good as the ring buffer records are, in each of the columns.
+fn against_ringbuf(text: &mut String, columns: &[(String, &Group)]) -> std::fmt::Result {
+    let mut peers: Vec<&str> = Vec::new();
+    for entry in columns.iter().flat_map(|(_, group)| &group.entries) {
+        if entry.role.is_peer()
+            && entry.candidate.starts_with("ringbuf")
+            && !peers.contains(&&*entry.candidate)
+        {
+            peers.push(&entry.candidate);
+        }
+    }
+    let is_records = |group: &Group| group.entry("records").is_some() && group.unit != Unit::Percent;
+    if peers.is_empty() || !columns.iter().any(|(_, group)| is_records(group)) {
+        return Ok(());
+    }
+    writeln!(text, "\nOf those, records against the ring buffer: how many times as good.\n")?;
+    let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
+    writeln!(text, "| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(columns.len()))?;
+    for ours in ["records", "records-scratch"] {
+        for peer in &peers {
+            let cells = columns.iter().map(|(_, group)| {
+                let advantage = group.advantage(group.entry(ours)?, group.entry(peer)?)?;
+                Some(format!("{}×", figure(advantage.median)))
+            });
+            let cells: Vec<_> = cells.map(Option::unwrap_or_default).collect();
+            writeln!(text, "| **{ours}** against {peer} | {} |", cells.join(" | "))?;
+        }
     }
     Ok(())
 }
@@ -290,6 +332,32 @@ fn without_loop(text: &mut String, group: &Group) -> std::fmt::Result {
         if let Some(rest) = less(entry) {
             writeln!(text, "| {} | {} |", label(entry), cell(rest))?;
         }
+    }
+    Ok(())
+}
+
+/// What the locked instructions of ours leave of the ring buffer's time.
+fn allowed(text: &mut String, results: &Results) -> std::fmt::Result {
+    const RESERVE: &str = "ringbuf-reserve";
+    let rows: Vec<_> = ceiling::names()
+        .filter_map(|ours| {
+            let ceiling = Ceiling::of(results, &format!("kernel.push.16.{ours}/{RESERVE}"))?;
+            let group = results.group("kernel.push.16")?;
+            Some((ours, ceiling, group.advantage(group.entry(ours)?, group.entry(RESERVE)?)?))
+        })
+        .collect();
+    let Some((_, first, _)) = rows.first() else { return Ok(()) };
+    writeln!(
+        text,
+        "\nA locked instruction takes {} ns here, with its loop, and *{RESERVE}* {} ns. If a push were nothing but its locked \
+         instructions, it could be at most so many times as fast, and a promise of more cannot be kept on this \
+         processor:\n\n| | locked instructions | ns | at most | seen |\n|---|---:|---:|---:|---:|",
+        figure(first.each),
+        figure(first.peer)
+    )?;
+    for (ours, ceiling, seen) in rows {
+        let (all, most, seen) = (figure(ceiling.all()), figure(ceiling.at_most()), figure(seen.median));
+        writeln!(text, "| **{ours}** | {} | {all} | {most}× | {seen}× |", ceiling.locked)?;
     }
     Ok(())
 }
@@ -346,8 +414,8 @@ fn growth(text: &mut String, results: &Results, plots: &[Plot]) -> std::fmt::Res
 fn picture(text: &mut String, results: &Results, plots: &[Plot], file: &str) -> std::fmt::Result {
     let Some(plot) = plots.iter().find(|plot| plot.file == file) else { return Ok(()) };
     writeln!(text, "![{}]({}/{file})\n", plot.title, results.machine.file_name())?;
-    match PICTURES.iter().find(|(name, _)| *name == file) {
-        Some((_, why)) => writeln!(text, "{why}\n"),
+    match why(results, file) {
+        Some(why) => writeln!(text, "{why}\n"),
         None => Ok(()),
     }
 }

@@ -18,6 +18,7 @@ use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffe
 use rustix::time::{ClockId, clock_gettime};
 
 use super::object::{Loaded, MapSize, Mapped, Program, Run};
+use super::size::Size;
 use super::typed::{Drain, RECORDS, SCRATCH, Typed};
 use crate::results::Role;
 
@@ -101,9 +102,16 @@ impl Via {
         }
     }
 
-    /// Whether it carries elements of so many bytes. Those of the seeds have 16.
-    pub const fn carries(self, payload: usize) -> bool {
-        payload <= 16 || self.typed().is_some() || !matches!(self.role(), Role::Ours)
+    /// Whether it carries elements of this size. Those of the seeds have 16 bytes, and what is no ring of bytes has cells
+    /// of one size.
+    pub fn carries(self, size: Size) -> bool {
+        match size.fixed() {
+            Some(bytes) => bytes <= 16 || self.typed().is_some() || self.role() != Role::Ours,
+            None => {
+                !matches!(self, Via::MpmcTyped | Via::MpscTyped | Via::QueueMap)
+                    && self.carries(Size::Bytes(1024))
+            }
+        }
     }
 
     /// The kind of a queue with a name, as the object's names begin.
@@ -117,29 +125,29 @@ impl Via {
         }
     }
 
-    fn program(self, payload: usize) -> String {
+    fn program(self, size: Size) -> String {
         match self {
             Via::Mpmc => "push_mpmc".to_owned(),
             Via::Mpsc => "push_mpsc".to_owned(),
             Via::MpmcUncounted => "push_mpmc_uncounted".to_owned(),
             Via::MpscUncounted => "push_mpsc_uncounted".to_owned(),
-            Via::MpmcTyped => Typed::program("mpmc", payload),
-            Via::MpscTyped => Typed::program("mpsc", payload),
-            Via::Records => Typed::program(RECORDS, payload),
-            Via::RecordsScratch => Typed::program(SCRATCH, payload),
+            Via::MpmcTyped => Typed::program("mpmc", size),
+            Via::MpscTyped => Typed::program("mpsc", size),
+            Via::Records => Typed::program(RECORDS, size),
+            Via::RecordsScratch => Typed::program(SCRATCH, size),
             Via::MpmcNotify => "push_mpmc_notify".to_owned(),
             Via::MpscNotify => "push_mpsc_notify".to_owned(),
             Via::EmptyLoop => "empty_loop".to_owned(),
             Via::LockedRmw => "locked_rmw".to_owned(),
-            Via::RingbufReserve => format!("ringbuf_reserve_{payload}"),
-            Via::RingbufOutput => format!("ringbuf_output_{payload}"),
-            Via::PerfOutput => format!("perf_output_{payload}"),
-            Via::QueueMap => format!("queue_map_{payload}"),
+            Via::RingbufReserve => format!("ringbuf_reserve_{size}"),
+            Via::RingbufOutput => format!("ringbuf_output_{size}"),
+            Via::PerfOutput => format!("perf_output_{size}"),
+            Via::QueueMap => format!("queue_map_{size}"),
         }
     }
 
-    fn maps(self, payload: usize, capacity: u32) -> Vec<MapSize> {
-        let size = |name, entries, value| vec![MapSize { name, entries, value }];
+    fn maps(self, size: Size, capacity: u32) -> Vec<MapSize> {
+        let map = |name, entries, value| vec![MapSize { name, entries, value }];
         let doorbell = MapSize { name: "ringbuf", entries: 4096, value: None };
         let ring = MapSize { name: "arena", entries: capacity * 24 / 4096 + 8, value: None };
         // A node and its link.
@@ -150,10 +158,10 @@ impl Via {
             Via::Mpsc | Via::MpscUncounted => vec![list],
             Via::MpmcNotify => vec![ring, doorbell],
             Via::MpscNotify => vec![list, doorbell],
-            Via::RingbufReserve | Via::RingbufOutput => size("ringbuf", ring_bytes(payload, capacity), None),
+            Via::RingbufReserve | Via::RingbufOutput => map("ringbuf", ring_bytes(size, capacity), None),
             // The number of CPUs, which libbpf knows.
-            Via::PerfOutput => size("perf", 0, None),
-            Via::QueueMap => size("queue", capacity, Some(payload as u32)),
+            Via::PerfOutput => map("perf", 0, None),
+            Via::QueueMap => map("queue", capacity, size.fixed().map(|bytes| bytes as u32)),
             // The arena's size follows from the queues that it has.
             Via::MpmcTyped
             | Via::MpscTyped
@@ -166,11 +174,11 @@ impl Via {
 }
 
 /// The header of a record in a ring buffer.
-const RECORD_HEADER: u32 = 8;
+const RECORD_HEADER: u64 = 8;
 
 /// The size of a ring for so many records: a power of two, and at least a page.
-fn ring_bytes(payload: usize, capacity: u32) -> u32 {
-    ((payload as u32 + RECORD_HEADER) * capacity).next_power_of_two().max(4096)
+fn ring_bytes(size: Size, capacity: u32) -> u32 {
+    size.bytes_with(RECORD_HEADER, capacity.into()).next_power_of_two().max(4096) as u32
 }
 
 /// What a consumer does when there is nothing.
@@ -201,7 +209,7 @@ const STEP: u64 = 1024;
 pub struct Channel {
     /// Which.
     pub via: Via,
-    payload: usize,
+    size: Size,
     capacity: u32,
     flags: u64,
     loaded: Loaded,
@@ -220,19 +228,19 @@ enum Memory {
 }
 
 impl Channel {
-    /// Loads what is needed for elements of `payload` bytes, of which at least `capacity` find room.
+    /// Loads what is needed for elements of this size, of which at least `capacity` find room.
     ///
     /// # Errors
     ///
     /// If the kernel refuses.
-    pub fn load(via: Via, payload: usize, capacity: u32) -> anyhow::Result<Channel> {
+    pub fn load(via: Via, size: Size, capacity: u32) -> anyhow::Result<Channel> {
         let elements = u64::from(capacity);
         if let Some(kind) = via.typed() {
-            let (loaded, typed) = Typed::load(kind, payload, elements)?;
-            return Ok(Channel { via, payload, capacity, flags: 0, loaded, memory: Memory::Declared(typed) });
+            let (loaded, typed) = Typed::load(kind, size, elements)?;
+            return Ok(Channel { via, size, capacity, flags: 0, loaded, memory: Memory::Declared(typed) });
         }
-        let program = via.program(payload);
-        let loaded = Loaded::load(&[&program], &via.maps(payload, capacity))?;
+        let program = via.program(size);
+        let loaded = Loaded::load(&[&program], &via.maps(size, capacity))?;
         let made = |spec| loaded.make_arena(spec).map(Memory::Made);
         let memory = match via {
             Via::Mpmc | Via::MpmcNotify => made(Spec::mpmc::<KeyValue>(QUEUE, elements).counted())?,
@@ -241,7 +249,7 @@ impl Channel {
             Via::MpscUncounted => made(Spec::mpsc::<KeyValue>(QUEUE, elements))?,
             _ => Memory::Kernel,
         };
-        Ok(Channel { via, payload, capacity, flags: 0, loaded, memory })
+        Ok(Channel { via, size, capacity, flags: 0, loaded, memory })
     }
 
     /// The flags of every push: `BPF_RB_NO_WAKEUP` and its like.
@@ -256,7 +264,7 @@ impl Channel {
     ///
     /// Never, for a channel that was loaded.
     pub fn producer(&self) -> anyhow::Result<Producer<'_>> {
-        Ok(Producer { program: self.loaded.program(&self.via.program(self.payload))?, flags: self.flags })
+        Ok(Producer { program: self.loaded.program(&self.via.program(self.size))?, flags: self.flags })
     }
 
     /// The consuming end, for this thread. With `timed`, elements carry the time at which they were pushed.
@@ -317,8 +325,8 @@ impl Channel {
     /// Each CPU has a ring of its own, with room for all.
     fn perf(&self, seen: Rc<Seen>) -> anyhow::Result<PerfBuffer<'static>> {
         // A record has a header and a size, and is a multiple of 8 bytes.
-        let bytes = (self.payload + 24) * self.capacity as usize;
-        let pages = bytes.div_ceil(4096).next_power_of_two();
+        let bytes = self.size.bytes_with(24, self.capacity.into());
+        let pages = bytes.div_ceil(4096).next_power_of_two() as usize;
         let map = self.loaded.map("perf")?;
         let builder = PerfBufferBuilder::new(&map).pages(pages);
         Ok(builder.sample_cb(move |_, record: &[u8]| seen.take(first_word(record))).build()?)
@@ -510,7 +518,7 @@ fn take_from_map(map: &Map<'_>, seen: &Seen) -> anyhow::Result<()> {
 }
 
 /// What libbpf's functions on ring buffers return: a number, or an error below zero.
-fn succeeded(code: i32) -> anyhow::Result<()> {
+pub(super) fn succeeded(code: i32) -> anyhow::Result<()> {
     // A signal, or epoll's end, is no error.
     if code >= 0 || code == -rustix::io::Errno::INTR.raw_os_error() {
         return Ok(());
@@ -525,12 +533,20 @@ pub(super) fn push_to_map(map: &Map<'_>, element: KeyValue) -> anyhow::Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::ring_bytes;
+    use super::{Size, Via, ring_bytes};
 
     #[test]
     fn a_ring_has_room_for_its_records_with_their_headers() {
+        let ring_bytes = |bytes, records| ring_bytes(Size::Bytes(bytes), records);
         assert_eq!(ring_bytes(8, 4), 4096);
         assert_eq!(ring_bytes(16, 8192), 262_144);
         assert_eq!(ring_bytes(256, 8192), 4_194_304);
+    }
+
+    #[test]
+    fn only_rings_of_bytes_carry_the_mix() {
+        assert!(Via::Records.carries(Size::Mixed) && Via::RingbufReserve.carries(Size::Mixed));
+        assert!(!Via::MpmcTyped.carries(Size::Mixed) && !Via::QueueMap.carries(Size::Mixed));
+        assert!(!Via::Mpmc.carries(Size::Bytes(64)) && Via::MpmcTyped.carries(Size::Bytes(1024)));
     }
 }

@@ -9,6 +9,7 @@ use libbpf_rs::{ObjectBuilder, OpenObject};
 
 use super::channel::Seen;
 use super::object::Loaded;
+use super::size::Size;
 use crate::user::queue::Element;
 
 /// A loaded object, and the one of its queues that is used.
@@ -16,7 +17,7 @@ use crate::user::queue::Element;
 pub(super) struct Typed {
     queues: Queues,
     queue: String,
-    payload: usize,
+    size: Size,
     is_records: bool,
 }
 
@@ -26,32 +27,32 @@ pub(super) const RECORDS: &str = "records";
 pub(super) const SCRATCH: &str = "scratch";
 
 /// How large a shard is whose first lane, which has half of it, has room for so many records.
-fn shard_bytes(payload: usize, records: u64) -> u64 {
+pub(super) fn shard_bytes(size: Size, records: u64) -> u64 {
     const HEADER: u64 = 16;
-    2 * (records * (payload as u64 + HEADER)).next_power_of_two()
+    2 * size.bytes_with(HEADER, records).next_power_of_two()
 }
 
 impl Typed {
-    /// Loads the program that pushes elements of `payload` bytes to the queue of this kind, and makes room for so many.
+    /// Loads the program that pushes elements of this size to the queue of this kind, and makes room for so many.
     ///
     /// # Errors
     ///
     /// If the kernel refuses, or there is no such queue.
-    pub(super) fn load(kind: &str, payload: usize, capacity: u64) -> anyhow::Result<(Loaded, Typed)> {
+    pub(super) fn load(kind: &str, size: Size, capacity: u64) -> anyhow::Result<(Loaded, Typed)> {
         // Those that are built in scratch memory go to the same records.
         let is_records = matches!(kind, RECORDS | SCRATCH);
-        let queue = format!("{}_{payload}", if is_records { RECORDS } else { kind });
-        let program = Typed::program(kind, payload);
+        let queue = format!("{}_{size}", if is_records { RECORDS } else { kind });
+        let program = Typed::program(kind, size);
         let mut queues = Queues::of(&open(Instructions::AcquireRelease, &program)?)?;
-        queues.set_capacity(&queue, if is_records { shard_bytes(payload, capacity) } else { capacity })?;
+        queues.set_capacity(&queue, if is_records { shard_bytes(size, capacity) } else { capacity })?;
         let loaded = Loaded::by(&program, |instructions| Ok(queues.load(open(instructions, &program)?)?))?;
         queues.create(loaded.object())?;
-        Ok((loaded, Typed { queues, queue, payload, is_records }))
+        Ok((loaded, Typed { queues, queue, size, is_records }))
     }
 
     /// The name of the program.
-    pub(super) fn program(kind: &str, payload: usize) -> String {
-        format!("push_{kind}_{payload}")
+    pub(super) fn program(kind: &str, size: Size) -> String {
+        format!("push_{kind}_{size}")
     }
 
     /// The consuming end of the queue, which is in that object.
@@ -64,12 +65,13 @@ impl Typed {
             return Ok(Box::new(self.queues.records(loaded.object(), &self.queue, None)?));
         }
         let arena = self.queues.attach(loaded.object()).context("the arena of the queues with names")?;
-        Ok(match self.payload {
-            8 => Box::new(arena.consumer::<[u64; 1]>(&self.queue)?),
-            16 => Box::new(arena.consumer::<[u64; 2]>(&self.queue)?),
-            64 => Box::new(arena.consumer::<[u64; 8]>(&self.queue)?),
-            256 => Box::new(arena.consumer::<[u64; 32]>(&self.queue)?),
-            other => bail!("no queue is declared for elements of {other} bytes"),
+        Ok(match self.size.fixed() {
+            Some(8) => Box::new(arena.consumer::<[u64; 1]>(&self.queue)?),
+            Some(16) => Box::new(arena.consumer::<[u64; 2]>(&self.queue)?),
+            Some(64) => Box::new(arena.consumer::<[u64; 8]>(&self.queue)?),
+            Some(256) => Box::new(arena.consumer::<[u64; 32]>(&self.queue)?),
+            Some(1024) => Box::new(arena.consumer::<[u64; 128]>(&self.queue)?),
+            _ => bail!("no queue is declared for elements of {} bytes", self.size),
         })
     }
 }

@@ -6,7 +6,8 @@ use arenaq::count::{Counted, Uncounted};
 use super::peers::arenaq::{ArenaqMpmc, ArenaqMpsc, ArenaqSingle};
 use super::peers::owned;
 use super::peers::{
-    concurrent_queue, cordyceps, crossbeam, flume, heapless, kanal, rtrb, spsc, std_mpsc, thingbuf,
+    concurrent_queue, cordyceps, crossbeam, flume, heapless, kanal, nexus, records, rtrb, spsc, std_mpsc,
+    thingbuf,
 };
 use super::queue::Queue;
 use super::shape::{self, Shape, Work};
@@ -96,6 +97,7 @@ pub const ALL: &[Contender] = &[
     Contender::of::<owned::Mpmc>("mpmc-owned", Role::Ours),
     Contender::of::<owned::Mpsc>("mpsc-owned", Role::Ours).one_consumer(),
     Contender::of::<spsc::Spsc>("spsc-owned", Role::Ours).one_producer().one_consumer(),
+    Contender::of::<records::Lanes>("records", Role::Ours).one_consumer(),
     Contender::of::<crossbeam::Array>("crossbeam-array", Role::Peer),
     Contender::of::<crossbeam::Segments>("crossbeam-seg", Role::Peer),
     Contender::of::<concurrent_queue::Bounded>("concurrent-queue-bounded", Role::Peer),
@@ -104,6 +106,8 @@ pub const ALL: &[Contender] = &[
     Contender::of::<std_mpsc::Bounded>("std-mpsc-sync", Role::Peer).one_consumer(),
     Contender::of::<thingbuf::Thingbuf>("thingbuf", Role::Peer),
     Contender::of::<rtrb::Rtrb>("rtrb", Role::SpscPeer).one_producer().one_consumer(),
+    Contender::of::<nexus::Several>("nexus-logbuf", Role::Peer).one_consumer(),
+    Contender::of::<nexus::Single>("nexus-logbuf-spsc", Role::SpscPeer).one_producer().one_consumer(),
     Contender::of::<heapless::Heapless>("heapless", Role::Peer).only(heapless::CAPACITY),
     Contender::of::<cordyceps::Cordyceps>("cordyceps", Role::Peer).one_consumer(),
     Contender::of::<kanal::Kanal>("kanal", Role::LockingPeer),

@@ -1,0 +1,83 @@
+//! What its locked instructions allow a push to be: a promise against a peer cannot hold on a processor on which they
+//! alone take too long.
+
+use crate::results::Results;
+
+/// How many locked instructions a push has that meets nobody.
+const LOCKED: [(&str, u32); 8] = [
+    ("mpmc", 2),
+    ("mpsc", 3),
+    ("mpmc-uncounted", 1),
+    ("mpsc-uncounted", 2),
+    ("mpmc-typed", 1),
+    ("mpsc-typed", 2),
+    ("records", 1),
+    ("records-scratch", 1),
+];
+
+/// A push of ours beside that of a peer, on one processor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ceiling {
+    /// How many locked instructions ours has.
+    pub locked: u32,
+    /// What one takes, in nanoseconds.
+    pub each: f64,
+    /// What the peer's push takes.
+    pub peer: f64,
+}
+
+impl Ceiling {
+    /// What is said by the ratio of this name; `None` if it is not one of pushes alone, or was not measured.
+    pub fn of(results: &Results, figure: &str) -> Option<Ceiling> {
+        let (group, rest) = results
+            .groups
+            .iter()
+            .filter(|group| group.name.starts_with("kernel.push."))
+            .find_map(|group| Some((group, figure.strip_prefix(&group.name)?.strip_prefix('.')?)))?;
+        let (ours, peer) = rest.split_once('/')?;
+        let locked = LOCKED.iter().find(|(name, _)| *name == ours)?.1;
+        group.entry(ours)?;
+        let median = |name: &str| Some(group.entry(name)?.summary()?.median);
+        Some(Ceiling { locked, each: median(group.limit.as_deref()?)?, peer: median(peer)? })
+    }
+
+    /// What all of ours take.
+    pub fn all(self) -> f64 {
+        f64::from(self.locked) * self.each
+    }
+
+    /// How many times as fast as the peer's ours could be at most, if it were nothing else.
+    pub fn at_most(self) -> f64 {
+        self.peer / self.all()
+    }
+}
+
+/// Ours, by name.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    LOCKED.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ceiling;
+    use crate::results::tests::group;
+    use crate::results::{Results, Unit};
+
+    #[test]
+    fn a_push_is_no_faster_than_its_locked_instructions() {
+        let mut push = group(Unit::Nanoseconds);
+        push.name = "kernel.push.16".to_owned();
+        let results =
+            Results { machine: Default::default(), quick: true, groups: vec![push], skipped: Vec::new() };
+        let ceiling = Ceiling::of(&results, "kernel.push.16.mpmc/slow").expect("all were measured");
+        assert_eq!(ceiling, Ceiling { locked: 2, each: 4.0, peer: 80.0 });
+        assert_eq!(ceiling.at_most(), 10.0);
+        assert_eq!(Ceiling::of(&results, "kernel.push.16.records/slow"), None, "it was not measured");
+        assert_eq!(Ceiling::of(&results, "kernel.push.16.mpmc*limit"), None, "it is no ratio");
+        assert_eq!(
+            Ceiling::of(&results, "user.1-1.16.mpmc/slow"),
+            None,
+            "somebody else's accesses count there"
+        );
+    }
+}
