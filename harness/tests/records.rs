@@ -1,5 +1,7 @@
 //! Records of any size that programs push: bpf/tests/records.bpf.c.
 
+#[path = "records/kills.rs"]
+mod kills;
 mod support;
 
 use std::collections::{HashMap, HashSet};
@@ -73,12 +75,17 @@ fn size_of(number: u64) -> u64 {
     number.wrapping_mul(2_654_435_761) % 4097
 }
 
+/// Its word of that index.
+fn word_of(number: u64, index: u64) -> u64 {
+    number.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
 /// Fails if it is not the record of that number, of that size.
 fn assert_is(record: &Record<'_, Native>, number: u64, size: u64) {
     assert_eq!(record.size() as u64, size, "record {number}");
     let mut bytes = Vec::new();
     record.copy_to(&mut bytes);
-    let words = (0..).map(|index: u64| number.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let words = (0..).map(|index| word_of(number, index));
     let expected: Vec<u8> = words.take(size.div_ceil(8) as usize).flat_map(u64::to_le_bytes).collect();
     let differs = bytes.iter().zip(&expected).position(|(is, should)| is != should);
     assert_eq!(differs, None, "the first byte of record {number} that is not as it was pushed");

@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets the machine up, shows the queues at work, and runs everything that CI runs.
 
 mod bench;
+mod churn;
 mod command;
 mod cross;
 mod demo;
@@ -58,6 +59,8 @@ enum Command {
     Instructions(instructions::InstructionsArgs),
     /// Makes each system call of `arenaq` fail once, and looks at what is left.
     Faults(faults::FaultsArgs),
+    /// Pushes and consumes records while those who do are killed, and demands every record: as a test does for a few seconds.
+    Churn(churn::ChurnArgs),
     /// Damages arenas before the attach and while operations run: no process that uses one may crash, hang or panic.
     Hostile(hostile::HostileArgs),
     /// Runs the tests of the queues in plain Rust under Miri, which a nightly toolchain may have.
@@ -121,6 +124,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(arguments) => bench::run(&arguments)?,
         Command::Instructions(arguments) => instructions::run(&arguments)?,
         Command::Faults(arguments) => return faults::run(&arguments),
+        Command::Churn(arguments) => return churn::run(&arguments),
         Command::Hostile(arguments) => return hostile::run(&arguments),
         Command::Miri(arguments) => miri::run(&arguments)?,
         Command::Orderings(arguments) => return orderings::run(&arguments),

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
 pub(crate) mod bpffs;
+pub(crate) mod churn;
 pub(crate) mod held;
 
 use std::fs;
@@ -37,9 +38,10 @@ impl KernelGuard {
         let (ends_the_watch, watch) = channel();
         let test = test.to_owned();
         std::thread::spawn(move || {
-            if watch.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout) {
+            let hangs = HANGS + churn::duration();
+            if watch.recv_timeout(hangs) == Err(RecvTimeoutError::Timeout) {
                 // Past the capture of the test harness.
-                let _ = writeln!(io::stderr().lock(), "the test of {test} has not ended within {HANGS:?}");
+                let _ = writeln!(io::stderr().lock(), "the test of {test} has not ended within {hangs:?}");
                 end_children();
                 std::process::exit(101);
             }
