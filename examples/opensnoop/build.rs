@@ -1,4 +1,4 @@
-//! Makes the object of the program: one file, with a variant for each way to order memory.
+//! Makes the objects of the programs: one file each, with a variant for each way to order memory.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let pipeline = Pipeline::new(Toolchain::find()?, out.join("bpf"))?.include(out.join("include"));
     println!("cargo::rustc-env=OBJECT={}", pipeline.bundle("src/opensnoop.bpf.c")?.display());
+    println!("cargo::rustc-env=OBJECT_RECORDS={}", pipeline.bundle("src/records.bpf.c")?.display());
     println!("cargo::rerun-if-changed=build.rs");
     Ok(())
 }

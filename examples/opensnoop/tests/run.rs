@@ -17,15 +17,19 @@ fn every_file_that_a_command_opens_is_printed() {
     for file in &files {
         fs::write(file, "").expect("a file");
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_opensnoop")).arg("cat").args(&files).output();
+    let outputs = [env!("CARGO_BIN_EXE_opensnoop"), env!("CARGO_BIN_EXE_opensnoop-records")]
+        .map(|program| Command::new(program).arg("cat").args(&files).output());
     fs::remove_dir_all(&folder).expect("ours");
-    let output = output.expect("it starts");
-    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}");
-    for file in files {
-        let file = file.display().to_string();
-        let times = printed.lines().filter(|line| line.ends_with(&file)).count();
-        assert_eq!(times, 1, "{file} in:\n{printed}");
+    for output in outputs {
+        let output = output.expect("it starts");
+        let (printed, said) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{said}");
+        for file in &files {
+            let file = file.display().to_string();
+            let times = printed.lines().filter(|line| line.ends_with(&file)).count();
+            assert_eq!(times, 1, "{file} in:\n{printed}");
+        }
+        assert!(said.contains("full: 0, contended: 0, invalid: 0, corrupt: 0"), "{said}");
     }
-    assert!(said.contains("full: 0, contended: 0, invalid: 0, corrupt: 0"), "{said}");
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::load::{EVERYTHING, load, place, plant_tree, truth};
 use super::place::{OPENSNOOP, Place};
-use super::records::{HEAD, opens};
+use super::records::{HEAD, OPENS};
 use crate::support::bpffs::Bpffs;
 use crate::support::{Outcome, kernel, number, wait_for};
 
@@ -39,7 +39,7 @@ impl Pinned {
     /// Of the program with records, which have room for all.
     fn records(test: &str) -> Option<Pinned> {
         // More lines than a pipe has room for.
-        Pinned::of(&opens(), (RECORD_BYTES, 1200), test)
+        Pinned::of(OPENS, (RECORD_BYTES, 1200), test)
     }
 
     /// Of the program with a ring instead of a list.

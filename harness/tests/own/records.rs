@@ -14,43 +14,7 @@ use crate::support::bpffs::Bpffs;
 use crate::support::{Outcome, kernel, number, skip};
 
 /// Every file that a process opens, as a record that is as long as the name.
-pub(super) fn opens() -> String {
-    let (declarations, _) = OPENSNOOP.split_once("/* Behind the call").expect("it is there");
-    let declarations = declarations.replace("char file[256];", "char file[];").replace(
-        "ARENAQ_MPSC(opens, struct event, 16384);",
-        "ARENAQ_RECORDS(opens, 1 << 18, 512, struct event);",
-    );
-    declarations + OPENS
-}
-
-const OPENS: &str = r#"
-SEC("raw_tp/sys_exit")
-int on_exit(struct bpf_raw_tracepoint_args *context)
-{
-	const struct pt_regs *regs = (void *)context->args[0];
-	__u64 task = bpf_get_current_pid_tgid();
-	unsigned long call = 0, file = 0;
-	struct event *e;
-	__u64 size;
-
-	bpf_probe_read_kernel(&call, sizeof(call), &regs->CALL);
-	if (call != OPENAT || (tgid && tgid != task >> 32))
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), &regs->FILE);
-	e = arenaq_begin(&opens);
-	if (!e)
-		return 0;
-	e->time = bpf_ktime_get_ns();
-	e->pid = task >> 32;
-	e->tid = task;
-	e->result = context->args[1];
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	size = arenaq_append_str(&opens, e, offsetof(struct event, file), bpf_probe_read_user_str, (void *)file);
-	if (!arenaq_submit_at(&opens, e, size, e->time))
-		arenaq_notify(&opens);
-	return 0;
-}
-"#;
+pub(super) const OPENS: &str = include_str!("../../../examples/opensnoop/src/records.bpf.c");
 
 pub(super) const HEAD: &str = r#"
 #include "kernel.h"
@@ -191,7 +155,7 @@ int on_exec(void *context)
 fn every_open_is_a_record_as_long_as_its_name_and_the_account_is_exact() {
     let test = "every open as a record";
     let Some(_guard) = kernel(test) else { return };
-    let place = place(&opens());
+    let place = place(OPENS);
     plant_tree(&place, 400);
     let Some(truth) = truth(&place, &["ls", "-R", "tree"], test) else { return };
     let outcome = run(&place, &["--json", "--set", "tgid={pid}", "--", "ls", "-R", "tree"]);
@@ -294,7 +258,7 @@ fn records_that_find_no_room_are_counted_as_the_program_has_counted_them() {
 #[test]
 fn a_limit_and_a_signal_end_it_with_the_account_of_the_records() {
     let Some(_guard) = kernel("ends of records") else { return };
-    let place = place(&opens());
+    let place = place(OPENS);
     plant_tree(&place, 50);
     let outcome = run(&place, &["--json", "--set", "tgid={pid}", "--events", "5", "--", "ls", "-R", "tree"]);
     let (elements, account) = lines(&outcome);
