@@ -16,7 +16,7 @@ const TEST: &str =
 #[derive(Args)]
 pub(crate) struct ChurnArgs {
     /// For how many minutes programs and processes push, and processes consume.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     minutes: u32,
 }
 
