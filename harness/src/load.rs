@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arenaq::structures::Kind;
+use arenaq::structures::{Consumers, Kind};
 use arenaq_libbpf::{Declared, Instructions, Loaded, Queues, log, require, select};
 use libbpf_rs::{ObjectBuilder, OpenObject};
 
@@ -154,9 +154,9 @@ impl Prepared {
         let wanted = named(&queues, &options.queues)?;
         let shapes: Vec<_> = {
             let btf = element::btf(&open)?;
-            let shape = |(queue, _): &(&Declared, bool)| match queue.kind {
-                Kind::Records => Some(element::record(&btf, queue.name.as_str())),
-                Kind::Mpmc | Kind::Mpsc => element::element(&btf, queue.name.as_str()),
+            let shape = |(queue, _): &(&Declared, bool)| match queue.kind.consumers() {
+                Consumers::OfShards => Some(element::record(&btf, queue.name.as_str())),
+                Consumers::One | Consumers::WithSlots => element::element(&btf, queue.name.as_str()),
             };
             wanted.iter().map(shape).collect()
         };

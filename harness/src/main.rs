@@ -210,9 +210,10 @@ fn pin(arguments: &PinArgs) -> anyhow::Result<ExitCode> {
             "instructions": instructions,
         }))
     } else {
-        let what = match queue {
-            QueueKind::Records => format!("records of {capacity} bytes a processor"),
-            QueueKind::Mpsc | QueueKind::Mpmc => format!("{queue} queue of {capacity}"),
+        let what = if queue == QueueKind::Records {
+            format!("records of {capacity} bytes a processor")
+        } else {
+            format!("{queue} queue of {capacity}")
         };
         say(&format_args!("{shown}: {what}, hook {hook}"))
     };

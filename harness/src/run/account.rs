@@ -86,10 +86,9 @@ pub(super) fn add_up(
     let Observed { finished, seconds, seen } = observed;
     let rest = examine(options.queue, arena)?;
     let counters = finished.counters;
-    let dropped = match options.queue {
-        Kind::Mpmc | Kind::Records => Dropped { full: counters.nomem, nomem: 0, busy: counters.busy },
-        Kind::Mpsc => Dropped { full: 0, nomem: counters.nomem, busy: counters.busy },
-    };
+    // Only a list has nodes that can be used up.
+    let (full, nomem) = if options.queue == Kind::Mpsc { (0, counters.nomem) } else { (counters.nomem, 0) };
+    let dropped = Dropped { full, nomem, busy: counters.busy };
     let mut problems = finished.problems.clone();
     if let Some(kept) = finished.command.map(|command| command.kept).filter(|&kept| kept > 0) {
         problems

@@ -5,15 +5,16 @@ use std::thread;
 
 use arenaq::KeyValue;
 use arenaq::arena::{Arena, Places, Region, Spec};
+use arenaq::payload::ElementType;
 use arenaq::structures::Kind;
-use arenaq_libbpf::{MPMC, MPSC};
 use bytemuck::allocation::try_zeroed_vec;
 
 use super::crew::require_addresses;
 use super::options::Options;
 use crate::error::Error;
-use crate::event::{LARGEST, RECORDS};
+use crate::event::LARGEST;
 use crate::limits::require_memory;
+use crate::queue::variable;
 
 /// What a thread takes of the control group's memory: the pages of its stack, and what the kernel keeps of it.
 /// Measured: 40 KB.
@@ -36,10 +37,11 @@ impl PlainMemory {
     pub(super) fn new(options: &Options) -> Result<PlainMemory, Error> {
         let Options { queue, capacity, .. } = *options;
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        let spec = match queue {
-            Kind::Mpmc => Spec::mpmc::<KeyValue>(MPMC, capacity).counted(),
-            Kind::Mpsc => Spec::mpsc::<KeyValue>(MPSC, capacity).counted(),
-            Kind::Records => Spec::records(RECORDS, processors as u64, capacity, LARGEST),
+        let name = variable(queue);
+        let spec = if queue == Kind::Records {
+            Spec::records(name, processors as u64, capacity, LARGEST)
+        } else {
+            Spec::of(queue, name, ElementType::of::<KeyValue>(), capacity).counted()
         };
         let needed = spec.room()?.saturating_add(8192);
         // As an arena: what does not fit there is refused here too.

@@ -1,7 +1,5 @@
 //! Threads as producers: the same queues and the same account, without the kernel.
 
-use arenaq::count::Counted;
-use arenaq_libbpf::{MPMC, MPSC};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Scope;
 
@@ -20,6 +18,7 @@ use super::producers::{Finished, Producers};
 use crate::error::Error;
 use crate::event::{Event, RECORDS};
 use crate::object::Counters;
+use crate::queue::variable;
 use crate::time::now;
 
 /// One producer's counts.
@@ -84,23 +83,16 @@ impl<'scope, 'env> Threads<'scope, 'env> {
         let stop = &shared.stop;
         let mut crew = Crew::new("a producer", stop, scope);
         for ((key, share), counts) in (0..).zip(options.shares()).zip(&shared.counts) {
-            match options.queue {
-                Kind::Mpmc => {
-                    let queue = arena.mpmc::<KeyValue, Counted>(MPMC)?;
-                    let push = move |_| push_pair(key, |event| queue.push(event));
-                    crew.spawn(move || produce(share, counts, stop, push))?;
-                }
-                Kind::Mpsc => {
-                    let queue = arena.mpsc_producer::<KeyValue, Counted>(MPSC)?;
-                    let push = move |_| push_pair(key, |event| queue.push(event));
-                    crew.spawn(move || produce(share, counts, stop, push))?;
-                }
-                Kind::Records => {
-                    let records = arena.records(RECORDS, Owner::ANONYMOUS)?;
-                    let mut bytes = Vec::new();
-                    let push = move |number| push_record(&records, key, number, &mut bytes);
-                    crew.spawn(move || produce(share, counts, stop, push))?;
-                }
+            let name = variable(options.queue);
+            if options.queue == Kind::Records {
+                let records = arena.records(name, Owner::ANONYMOUS)?;
+                let mut bytes = Vec::new();
+                let push = move |number| push_record(&records, key, number, &mut bytes);
+                crew.spawn(move || produce(share, counts, stop, push))?;
+            } else {
+                let queue = arena.queue::<KeyValue>(name)?;
+                let push = move |_| push_pair(key, |event| queue.push(event));
+                crew.spawn(move || produce(share, counts, stop, push))?;
             }
         }
         Ok(Threads { shared, crew })

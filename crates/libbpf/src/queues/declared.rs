@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use arenaq::arena::{ArenaError, MAX_QUEUES, Name};
 use arenaq::payload::{ElementType, UNKNOWN};
-use arenaq::structures::Kind;
+use arenaq::structures::{Consumers, Kind};
 use libbpf_rs::btf::types::{Array, DataSec, Linkage, MemberAttr, Struct, Var};
 use libbpf_rs::btf::{Btf, BtfType, ReferencesType};
 use libbpf_rs::{AsRawLibbpf, OpenObject, num_possible_cpus};
@@ -81,7 +81,8 @@ impl Found<'_> {
         };
         let capacity =
             member("capacity").and_then(|capacity| Array::try_from(capacity).ok()).ok_or_else(missing)?;
-        let element = if kind == Kind::Records {
+        let has_shards = kind.consumers() == Consumers::OfShards;
+        let element = if has_shards {
             let largest = member("largest").and_then(|largest| Array::try_from(largest).ok());
             let largest = largest.ok_or_else(missing)?.capacity() as u64;
             ElementType { size: largest.next_multiple_of(8), hash: UNKNOWN }
@@ -89,9 +90,10 @@ impl Found<'_> {
             element_type(btf, member("element").ok_or_else(missing)?)
                 .ok_or_else(|| declaration(variable, "the BTF does not say how large an element is"))?
         };
-        let shards = match kind {
-            Kind::Records => num_possible_cpus().map_err(Error::bpf("counting the processors"))? as u64,
-            Kind::Mpmc | Kind::Mpsc => 1,
+        let shards = if has_shards {
+            num_possible_cpus().map_err(Error::bpf("counting the processors"))? as u64
+        } else {
+            1
         };
         queues.push(Declared {
             name: Name::new(name).ok_or_else(|| ArenaError::Name(name.into()))?,
