@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::history::{History, Outcome};
-use crate::queues::{Broken, Fault, Lane, List, Queue, Ring};
+use crate::queues::{Broken, Fault, List, Queue, Ring};
 use crate::runner::{MAIN, Schedules, Settings, check, explore, test_name};
 use crate::scenarios::Program;
 use crate::specification::{StrictFifo, satisfies};
 
 /// Checks that every history is what the queue promises, and that what is left without `refusals` is
 /// linearizable.
-fn as_promised<Q: Queue>(
+pub(crate) fn as_promised<Q: Queue>(
     test: &str,
     schedules: Schedules,
     iterations: usize,
@@ -49,9 +49,6 @@ fn as_promised<Q: Queue>(
 const MPMC_REFUSALS: &[Outcome] = &[Outcome::Full, Outcome::Empty];
 /// *Empty* is exact: it is not among them.
 const MPSC_REFUSALS: &[Outcome] = &[Outcome::Exhausted, Outcome::Busy];
-/// Nor here, and *busy* is said of a push.
-const LANE_REFUSALS: &[Outcome] = &[Outcome::Full, Outcome::Busy];
-const LANE_OUTCOMES: &[&str] = &["pushed", "full", "busy", "popped", "empty"];
 const MPMC_OUTCOMES: &[&str] = &["pushed", "full", "popped", "empty"];
 const MPSC_OUTCOMES: &[&str] = &["pushed", "exhausted", "popped", "empty", "busy"];
 
@@ -73,14 +70,6 @@ fn single_consumer(program: &Program) -> Ring {
 
 fn list(program: &Program) -> List {
     List::new(program.capacity, program.start)
-}
-
-fn lane(program: &Program) -> Lane {
-    Lane::new(program.capacity, program.start)
-}
-
-fn records(test: &str, schedules: Schedules, iterations: usize, program: Program) {
-    as_promised(test, schedules, iterations, program, lane, LANE_REFUSALS, LANE_OUTCOMES);
 }
 
 fn mpmc(test: &str, schedules: Schedules, iterations: usize, program: Program) {
@@ -195,21 +184,6 @@ fn mpsc_histories_of_five_threads_with_four_nodes_are_as_promised_with_few_preem
     mpsc(test_name!(), Schedules::Pct, MAIN / 10, Program::new(4, 0, "----- ++ ++ ++ +"));
 }
 
-#[test]
-fn records_histories_of_three_producers_in_a_lane_for_two_are_as_promised_in_random_schedules() {
-    records(test_name!(), Schedules::Random, MAIN, Program::new(2, u64::MAX - 10, "------ ++ ++ ++"));
-}
-
-#[test]
-fn records_histories_of_three_producers_in_a_lane_for_two_are_as_promised_with_few_preemptions() {
-    records(test_name!(), Schedules::Pct, MAIN, Program::new(2, u64::MAX - 10, "------ ++ ++ ++"));
-}
-
-#[test]
-fn records_histories_of_two_producers_in_a_lane_for_four_are_as_promised_in_random_schedules() {
-    records(test_name!(), Schedules::Random, MAIN / 10, Program::new(4, 0, "-- +++++ ++"));
-}
-
 /// Searches a history that is not linearizable, and is without the operations that ended in `refusal`.
 /// *Busy*, which is read as *empty*, plays no part in it unless it is the refusal.
 fn witness<Q: Queue>(test: &str, program: Program, queue: fn(&Program) -> Q, refusal: Outcome) {
@@ -261,7 +235,7 @@ fn mpsc_exhausted_is_not_linearizable_while_a_producer_holds_a_node() {
 }
 
 /// Checks that some history of a broken queue is not what the queue promises.
-fn rejected<Q: Queue>(test: &str, queue: fn(&Program) -> Q, fault: Fault) {
+pub(crate) fn rejected<Q: Queue>(test: &str, queue: fn(&Program) -> Q, fault: Fault) {
     const SCHEDULES: usize = 200;
     let program = Program::new(4, u64::MAX - 1, "--- ++ +");
     let name = format!("{test} ({fault:?})");
@@ -275,7 +249,7 @@ fn rejected<Q: Queue>(test: &str, queue: fn(&Program) -> Q, fault: Fault) {
     assert!(report.outcomes.contains_key("rejected"), "{name}");
 }
 
-const FAULTS: [Fault; 5] =
+pub(crate) const FAULTS: [Fault; 5] =
     [Fault::Swaps, Fault::Loses, Fault::Duplicates, Fault::LosesWhenTwoPush, Fault::Hides(Outcome::Empty)];
 
 #[test]
@@ -290,12 +264,5 @@ fn mpsc_histories_of_a_broken_queue_are_rejected() {
     let faults = [Fault::Hides(Outcome::Busy), Fault::Refuses(Outcome::Exhausted)];
     for fault in FAULTS.into_iter().chain(faults) {
         rejected(test_name!(), list, fault);
-    }
-}
-
-#[test]
-fn records_histories_of_a_broken_lane_are_rejected() {
-    for fault in FAULTS.into_iter().chain([Fault::Refuses(Outcome::Full)]) {
-        rejected(test_name!(), lane, fault);
     }
 }

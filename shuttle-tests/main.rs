@@ -8,6 +8,7 @@
 //! | [`owned`] | the queues in plain Rust: elements that own something |
 //! | [`deaths`] | consumers that are killed anywhere, and those that take over from them |
 //! | [`linearizability`] | small programs, whose histories are held against both specifications |
+//! | [`records`] | lanes of records: the same, with what a lane promises |
 //! | [`specification`] | the two specifications, and the checker |
 //! | [`scenarios`] | generated programs that shrink |
 //! | [`replay`] | a failing schedule comes back with one command |
@@ -28,6 +29,7 @@ mod linearizability;
 mod mortal;
 mod owned;
 mod queues;
+mod records;
 mod replay;
 mod runner;
 mod scenarios;

@@ -7,17 +7,16 @@ use arenaq::mpmc::{self, Capacity};
 use arenaq::mpsc;
 use arenaq::platform::{Identify, Platform, Traced, Word};
 use arenaq::pool::{self, Pool, Start};
-use arenaq::records::{self, Geometry};
 use arenaq::single::{SingleConsumer, SingleProducer};
 use arenaq::{PopError, PushError, trace};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 
 use crate::batches::Batches;
 use crate::history::{Item, Outcome};
-use crate::specification::{LaneFifo, Promise, RelaxedMpmc, RelaxedMpsc};
+use crate::specification::{Promise, RelaxedMpmc, RelaxedMpsc};
 
 /// shuttle, with a trace of every access.
-type Shuttle = Traced<arenaq::platform::Shuttle>;
+pub(crate) type Shuttle = Traced<arenaq::platform::Shuttle>;
 
 /// Begins the trace of an execution; in its main thread.
 pub(crate) fn begin_execution() {
@@ -25,7 +24,7 @@ pub(crate) fn begin_execution() {
 }
 
 /// An operation whose accesses are known as its own.
-fn operation<R>(name: &'static str, body: impl FnOnce() -> R) -> R {
+pub(crate) fn operation<R>(name: &'static str, body: impl FnOnce() -> R) -> R {
     trace::operation(<arenaq::platform::Shuttle as Identify>::identity(), name, body, |_| "ended")
 }
 
@@ -272,50 +271,6 @@ impl Batches for List {
             assert_eq!(result.unwrap_or(0), drained.len() as u64);
             drained
         })
-    }
-}
-
-/// Records of two words in one lane, which has room for `capacity` of them.
-pub(crate) struct Lane(records::Log<Shuttle>);
-
-impl Lane {
-    pub(crate) fn new(capacity: u64, start: u64) -> Lane {
-        // A record of two words takes four, so that padding is never needed.
-        let geometry = Geometry::with_lanes(1, 1, 8 * 4 * capacity, 16).expect("a power of two");
-        Lane(records::Log::new_on(geometry, start & !3))
-    }
-}
-
-impl Queue for Lane {
-    type Promise = LaneFifo;
-
-    fn push(&self, item: Item) -> Outcome {
-        let words = [item.producer, item.serial];
-        match operation("records.push", || self.0.records().push_words(&words, 0)) {
-            Err(PushError::Contended) => Outcome::Busy,
-            pushed => pushed.into(),
-        }
-    }
-
-    fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
-        let mut consumer = self.0.consumer(0).expect("every model consumes in one thread").into_inner();
-        Box::new(move || {
-            let mut popped = Outcome::Empty;
-            let drain = || {
-                consumer.drain_in_place(1, |record| {
-                    let words: Vec<_> = record.words().collect();
-                    popped = Outcome::Popped(Item { producer: words[0], serial: words[1] });
-                })
-            };
-            operation("records.drain", drain).expect("a sound lane");
-            popped
-        })
-    }
-
-    fn verify_drained(&self) {
-        let records = self.0.records();
-        assert_eq!((records.verify(), records.is_empty()), (Ok(()), true));
-        assert_eq!(records.owners().count(), 0);
     }
 }
 

@@ -92,7 +92,7 @@ impl<P: Promise> Specification for Adapter<P> {
     }
 }
 
-fn when(condition: bool) -> Option<()> {
+pub(crate) fn when(condition: bool) -> Option<()> {
     condition.then_some(())
 }
 
@@ -292,79 +292,6 @@ impl Promise for RelaxedMpsc {
             }
             MpscStep::Empty => when(state.list.is_empty()),
             MpscStep::Busy => when(matches!(state.list.front(), Some((_, false)))),
-        }
-    }
-}
-
-/// What a lane of `arenaq::records` promises: elements come out in the order in which they were published, *empty* is
-/// exact, *full* says that the consumer has not given enough back, and *busy* that the lane has an owner.
-pub(crate) enum LaneFifo {}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum LaneStep {
-    Claim(Item),
-    Publish(Item),
-    /// Of the one who has claimed for this item.
-    Full(Item),
-    Release(Item),
-    Busy,
-    Take(Item),
-    Free(Item),
-    Empty,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LaneState {
-    capacity: usize,
-    owner: Option<Item>,
-    published: VecDeque<Item>,
-    taken: Option<Item>,
-}
-
-impl LaneState {
-    fn used(&self) -> usize {
-        self.published.len() + usize::from(self.taken.is_some())
-    }
-}
-
-impl Promise for LaneFifo {
-    type Step = LaneStep;
-    type State = LaneState;
-
-    fn start(capacity: u64) -> LaneState {
-        LaneState { capacity: capacity as usize, owner: None, published: VecDeque::new(), taken: None }
-    }
-
-    fn steps(operation: &Operation) -> Vec<LaneStep> {
-        use LaneStep::{Busy, Claim, Empty, Free, Full, Publish, Release, Take};
-        match (operation.call, operation.outcome) {
-            (Call::Push(item), Outcome::Pushed) => vec![Claim(item), Publish(item), Release(item)],
-            (Call::Push(item), Outcome::Full) => vec![Claim(item), Full(item), Release(item)],
-            (Call::Push(_), Outcome::Busy) => vec![Busy],
-            (Call::Pop, Outcome::Popped(item)) => vec![Take(item), Free(item)],
-            (Call::Pop, Outcome::Empty) => vec![Empty],
-            (call, outcome) => panic!("{call} {outcome}"),
-        }
-    }
-
-    fn step(state: &mut LaneState, step: &LaneStep) -> Option<()> {
-        match *step {
-            LaneStep::Claim(item) => when(state.owner.replace(item).is_none()),
-            LaneStep::Publish(item) => {
-                state.published.push_back(item);
-                // Each item is pushed once, so whoever publishes it twice is seen.
-                when(state.owner == Some(item) && state.used() <= state.capacity)
-            }
-            LaneStep::Full(item) => when(state.owner == Some(item) && state.used() == state.capacity),
-            // Behind its other step: an owner that has published or given up has nothing else to do.
-            LaneStep::Release(item) => when(state.owner.take() == Some(item)),
-            LaneStep::Busy => when(state.owner.is_some()),
-            LaneStep::Take(item) => {
-                let first = state.published.pop_front()?;
-                when(first == item && state.taken.replace(item).is_none())
-            }
-            LaneStep::Free(item) => when(state.taken.take() == Some(item)),
-            LaneStep::Empty => when(state.published.is_empty()),
         }
     }
 }

@@ -6,10 +6,11 @@
 #ifndef ARENAQ_PROGRAMS_H
 #define ARENAQ_PROGRAMS_H
 
+/* The kinds, by their numbers in an arena's directory. */
 enum {
-	ARENAQ_QUEUE_MPSC = 0,
 	ARENAQ_QUEUE_MPMC = 1,
-	ARENAQ_QUEUE_RECORDS = 2,
+	ARENAQ_QUEUE_MPSC = 2,
+	ARENAQ_QUEUE_RECORDS = 3,
 };
 
 /* How many bytes of the pattern a record has at most. */

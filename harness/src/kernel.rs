@@ -329,7 +329,7 @@ pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> l
     }
     match (config.hook, config.queue) {
         (Hook::Drive, Kind::Mpmc) => wanted.push("pop"),
-        (Hook::Drive, Kind::Mpsc | Kind::Records) => {}
+        (Hook::Drive, _) => {}
         _ => wanted.push(FOLLOW),
     }
     if config.nest {
@@ -344,11 +344,7 @@ pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> l
             map.set_max_entries(pages)?;
         } else if map.name().to_string_lossy().ends_with(".rodata.settings") {
             let settings = Settings {
-                queue: match config.queue {
-                    Kind::Mpsc => 0,
-                    Kind::Mpmc => 1,
-                    Kind::Records => 2,
-                },
+                queue: config.queue.code(),
                 syscall: config.syscall as u64,
                 grow: config.grow,
                 nest: config.nest.into(),

@@ -10,7 +10,7 @@ pub const fn called(queue: Kind) -> &'static str {
     match queue {
         Kind::Mpsc => "mpsc",
         Kind::Mpmc => "mpmc",
-        Kind::Records => "records",
+        other => other.name(),
     }
 }
 
@@ -19,6 +19,6 @@ pub(crate) const fn variable(queue: Kind) -> &'static str {
     match queue {
         Kind::Mpsc => MPSC,
         Kind::Mpmc => MPMC,
-        Kind::Records => RECORDS,
+        _ => RECORDS,
     }
 }

@@ -487,3 +487,48 @@ fn each_object_of_the_file_can_be_loaded_alone() {
         assert_eq!((elements.len(), account["instructions"].as_str()), (2, Some(name)));
     }
 }
+
+/// clang makes a table of addresses of a `switch` like this, which the kernel refuses, if nobody forbids it.
+#[test]
+fn a_switch_of_many_cases_is_loaded() {
+    let Some(_guard) = kernel("a switch") else { return };
+    let cases: String = (0..40)
+        .map(|case| format!("case {case}: number = bpf_ktime_get_ns() + {case}; seen += {case}; break;\n"))
+        .collect();
+    let program = format!(
+        r#"#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+struct {{
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+}} arena SEC(".maps");
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+ARENAQ_MPSC(numbers, __u64, 64);
+const volatile __u32 tgid;
+__u64 seen;
+SEC("raw_tp/sys_exit")
+int on_exit(struct bpf_raw_tracepoint_args *context)
+{{
+	__u64 number;
+	if (bpf_get_current_pid_tgid() >> 32 != tgid)
+		return 0;
+	switch (context->args[1]) {{
+	{cases}
+	default:
+		return 0;
+	}}
+	arenaq_push(&numbers, &number);
+	return 0;
+}}
+"#
+    );
+    let place = Place::with("my.bpf.c", &program);
+    let built = place.run(&["build", "my.bpf.c"]);
+    assert_eq!(built.code, Some(0), "{built:?}");
+    let outcome = run(&place, &["--json", "--set", "tgid={pid}", "--", "true"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(!lines(&outcome).0.is_empty(), "{outcome:?}");
+}
