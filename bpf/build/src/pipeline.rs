@@ -297,7 +297,9 @@ impl Pipeline {
 
     fn clang(&self, instructions: Instructions) -> Command {
         let mut clang = Command::new(&self.tools.clang);
-        clang.args(["-g", "-O2", "-fno-jump-tables", "-Wall", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
+        clang.args(["-g", "-O2", "-Wall", "-target", "bpf", "-mcpu=v4", "-emit-llvm", "-S"]);
+        // Kernels refuse the tables that -mcpu=v4 has for a `switch`.
+        clang.arg("-fno-jump-tables");
         clang.args(instructions.define());
         clang
     }
