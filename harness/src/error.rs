@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use arenaq::arena::{ArenaError, CreateError};
-use arenaq::structures::Consumers;
 
 /// Why the harness cannot do what it was asked for. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +131,7 @@ fn in_the_commands_words(error: &arenaq_libbpf::Error) -> String {
             "a queue of {capacity} elements needs {needed} bytes, and an arena has at most 4294967296 (4 GiB): choose a \
              smaller --capacity"
         ),
-        Held { folder, consumers: Consumers::One | Consumers::OfShards, holders } => format!(
-            "{}: {holders} consumes from it, and an MPSC queue has one consumer, as pinned records have. Wait for its end (`--wait 1h`), or end it",
-            folder.display()
-        ),
-        Held { consumers: Consumers::WithSlots, .. } => format!("{error} (`--wait 1h`)"),
+        Held { .. } => format!("{error} (`--wait 1h`)"),
         _ => error.to_string(),
     }
 }
@@ -285,7 +280,7 @@ mod tests {
             (
                 held(Consumers::One),
                 "/sys/fs/bpf/queue: process 7 (cat) consumes from it",
-                "(`--wait 1h`), or end it",
+                "Wait for its end, or end it (`--wait 1h`)",
                 3,
             ),
             (

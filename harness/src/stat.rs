@@ -20,6 +20,7 @@ use self::process::Process;
 use crate::element;
 use crate::error::Error;
 use crate::taps::Drops;
+use crate::time::tenths;
 
 /// A pinned arena that is looked at again and again.
 #[derive(Debug)]
@@ -204,13 +205,13 @@ impl Watch {
                     .map(|process| Consumer {
                         pid: process.id,
                         name: process.name.clone(),
-                        stopped_seconds: stopped.get(&process.id).map(|since| seconds(*since, now)),
+                        stopped_seconds: stopped.get(&process.id).map(|since| tenths(*since, now)),
                     })
                     .collect(),
-                untaken_seconds: (untaken < now).then(|| seconds(untaken, now)),
+                untaken_seconds: (untaken < now).then(|| tenths(untaken, now)),
                 stuck: standing.filter(|(_, since)| *since < now).map(|(front, since)| Stuck {
                     who: if matches!(front, Front::Popping(_)) { "consumer" } else { "producer" },
-                    seconds: seconds(since, now),
+                    seconds: tenths(since, now),
                 }),
                 lanes,
                 queue: name.clone(),
@@ -234,11 +235,6 @@ impl Watch {
 
 fn now_since(then: Instant) -> f64 {
     then.elapsed().as_secs_f64()
-}
-
-fn seconds(since: Instant, now: Instant) -> f64 {
-    // Tenths are enough.
-    (now.saturating_duration_since(since).as_secs_f64() * 10.0).round() / 10.0
 }
 
 fn rate(count: u64, seconds: Option<f64>) -> Option<u64> {

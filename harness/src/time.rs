@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -16,6 +17,11 @@ pub(crate) fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let here = time.tv_sec * SECOND + time.tv_nsec;
     here.saturating_sub(offset().unwrap_or(0)).max(0).unsigned_abs()
+}
+
+/// The seconds from one moment to another, in tenths.
+pub(crate) fn tenths(since: Instant, until: Instant) -> f64 {
+    (until.saturating_duration_since(since).as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// Whether [`now`] is the kernel's time.

@@ -8,7 +8,8 @@ use core::ptr;
 
 use super::Arena;
 use super::error::ArenaError;
-use super::kinds::{Consume, Consuming, Produce, Producing, Seat, stride, take_over_in_place};
+use super::kinds::structure::{Consume, Produce, Seat, stride};
+use super::kinds::{Consuming, Producing};
 use super::owner::Owner;
 use crate::drops::Drops;
 use crate::mpmc::TakenOver;
@@ -87,7 +88,7 @@ impl<'m> Arena<'m> {
     pub fn byte_producer(&self, name: &str) -> Result<ByteProducer<'m>, ArenaError> {
         let found = self.find(name)?;
         // SAFETY: cells and nodes were checked to have room for elements of that size.
-        let end = unsafe { Producing::of(found, stride(found.element.size)) }?;
+        let end = unsafe { found.producing(stride(found.element.size)) }?;
         Ok(ByteProducer { end, element: found.element, drops: found.drops })
     }
 
@@ -168,7 +169,7 @@ impl<'m> Arena<'m> {
         // SAFETY: bytes are any bits, and cells were checked to have room for elements of that size; the rest is passed on to the
         // caller.
         unsafe {
-            take_over_in_place::<Untyped, Opaque>(found, stride, (slot, limit), is_dead, |data, _| {
+            found.take_over_in_place::<Untyped, Opaque>(stride, (slot, limit), is_dead, |data, _| {
                 hand_over(ptr::from_ref(data).cast());
             })
         }
@@ -181,7 +182,7 @@ impl<'m> Arena<'m> {
         let found = self.find(name)?;
         // SAFETY: bytes are any bits, and cells and nodes were checked to have room for elements of that size; the rest is passed
         // on to the caller.
-        let end = unsafe { Consuming::of(found, stride(found.element.size), seat) }?;
+        let end = unsafe { found.consuming(stride(found.element.size), seat) }?;
         Ok(ByteConsumer { end, buffer: Buffer::new(found.element) })
     }
 }

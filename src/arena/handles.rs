@@ -6,7 +6,9 @@ use core::num::NonZero;
 use super::Arena;
 use super::error::ArenaError;
 use super::header::site;
-use super::kinds::{Consume, Consuming, Produce, Producing, Seat, take_over_in_place};
+use super::kinds::structure::{Consume, Produce, Seat};
+use super::kinds::{Consuming, Producing};
+use super::look::Look;
 use super::name::Name;
 use super::owner::Owner;
 use super::queues::Found;
@@ -53,7 +55,7 @@ impl<'m> Arena<'m> {
     pub fn queue<T: Element>(&self, name: &str) -> Result<Queue<'m, T>, ArenaError> {
         let found = self.typed::<T>(name)?;
         // SAFETY: an element is plain old data of the size that the queue was checked for.
-        let ends = unsafe { Producing::of(found, SizeOf) }?;
+        let ends = unsafe { found.producing(SizeOf) }?;
         Ok(Queue { ends, drops: found.drops })
     }
 
@@ -137,7 +139,7 @@ impl<'m> Arena<'m> {
         // SAFETY: an element is plain old data of the size that the queue was checked for, and a cell that is handed over has
         // one. The rest is passed on to the caller.
         unsafe {
-            take_over_in_place::<Native, T>(found, SizeOf, (slot, limit), is_dead, |data, site| {
+            found.take_over_in_place::<Native, T>(SizeOf, (slot, limit), is_dead, |data, site| {
                 hand_over(data.read(site));
             })
         }
@@ -153,7 +155,7 @@ impl<'m> Arena<'m> {
     ) -> Result<Consumer<'m, T>, ArenaError> {
         let found = self.typed::<T>(name)?;
         // SAFETY: an element is plain old data of the size that the queue was checked for; the rest is passed on to the caller.
-        Ok(Consumer(unsafe { Consuming::of(found, SizeOf, seat) }?))
+        Ok(Consumer(unsafe { found.consuming(SizeOf, seat) }?))
     }
 
     /// The event count on which the consumers of the queue of that name sleep: its own, or the arena's.
@@ -163,6 +165,30 @@ impl<'m> Arena<'m> {
     /// [`ArenaError::Absent`] if there is no such queue, [`ArenaError::NoEventCount`] if there is neither.
     pub fn event_count_of(&self, name: &str) -> Result<&'m EventCount<Native>, ArenaError> {
         self.find(name)?.events.map_or_else(|| self.event_count(), Ok)
+    }
+
+    /// Looks at the queue of that name. It changes nothing, and whatever others write there at the same time, it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::Absent`] if there is no such queue.
+    ///
+    /// # Safety
+    ///
+    /// No consumer of this process pops from the queue at the same time. Those of other processes may.
+    pub unsafe fn look(&self, name: &str) -> Result<Look, ArenaError> {
+        Ok(self.find(name)?.parts.look())
+    }
+
+    /// How many elements were pushed into the queue of that name since it was made: the enqueue position of an MPMC queue. Those
+    /// count that are in the middle of their push. `None` for an MPSC queue, which counts nothing that it does not have, and for
+    /// records, which count bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::Absent`] if there is no such queue.
+    pub fn pushed(&self, name: &str) -> Result<Option<u64>, ArenaError> {
+        Ok(self.find(name)?.parts.pushed())
     }
 
     pub(super) fn find(&self, name: &str) -> Result<&Found<'m>, ArenaError> {
@@ -208,10 +234,6 @@ impl Found<'_> {
         } else {
             Err(ArenaError::CountPolicy { queue: self.name, found: self.counted })
         }
-    }
-
-    pub(super) fn is_records(&self) -> ArenaError {
-        ArenaError::IsRecords { name: self.name }
     }
 
     pub(super) fn is_not(&self, expected: Kind) -> ArenaError {

@@ -1,8 +1,5 @@
 //! What somebody sees of a queue who neither pushes nor pops.
 
-use super::Arena;
-use super::error::ArenaError;
-
 /// A queue at one moment, while others go on. Of records, capacity and length are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -28,32 +25,6 @@ pub enum Front {
     Pushing(u64),
     /// The place of a pop that has begun a lap ago and not ended: nobody can push there, nor behind it.
     Popping(u64),
-}
-
-impl Arena<'_> {
-    /// Looks at the queue of that name. It changes nothing, and whatever others write there at the same time, it returns.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaError::Absent`] if there is no such queue.
-    ///
-    /// # Safety
-    ///
-    /// No consumer of this process pops from the queue at the same time. Those of other processes may.
-    pub unsafe fn look(&self, name: &str) -> Result<Look, ArenaError> {
-        Ok(self.find(name)?.parts.look())
-    }
-
-    /// How many elements were pushed into the queue of that name since it was made: the enqueue position of an MPMC queue. Those
-    /// count that are in the middle of their push. `None` for an MPSC queue, which counts nothing that it does not have, and for
-    /// records, which count bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaError::Absent`] if there is no such queue.
-    pub fn pushed(&self, name: &str) -> Result<Option<u64>, ArenaError> {
-        Ok(self.find(name)?.parts.pushed())
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
-//! The parts of a queue, found in an arena and checked: they are copied out of shared memory once, and the copy is what
-//! everybody uses from then on.
+//! The queues of an arena as this process knows them: their parts are copied out of shared memory once and checked, and the copy
+//! is what everybody uses from then on.
+
+use core::num::NonZero;
 
 use super::directory::NativeEntry;
 use super::error::ArenaError;
-use super::header::site;
-use super::kinds::Parts;
+use super::kinds::structure::{Place, Seat};
+use super::kinds::{Consuming, Parts, Producing, take_over_in_place};
 use super::name::Name;
 use super::places::Occupied;
 use super::region::Span;
+use super::said::{Said, check_size, drops_at, events_at};
 use crate::drops::Drops;
 use crate::eventcount::EventCount;
-use crate::payload::{ElementType, MAX_SIZE};
-use crate::platform::{Native, Plain};
+use crate::mpmc::TakenOver;
+use crate::ordering::{Read, Site};
+use crate::payload::ElementType;
+use crate::platform::{Native, Platform};
 use crate::structures::Kind;
 
 /// A queue of an arena.
@@ -25,48 +30,6 @@ pub(super) struct Found<'m> {
     /// Its own, if it has one.
     pub(super) events: Option<&'m EventCount<Native>>,
     pub(super) parts: Parts<'m>,
-}
-
-/// Whether a queue can carry elements of that size.
-pub(super) fn check_size(size: u64) -> Result<(), ArenaError> {
-    let is_element = size > 0 && size <= MAX_SIZE as u64 && size % 8 == 0;
-    if is_element { Ok(()) } else { Err(ArenaError::NotAnElement(size)) }
-}
-
-/// What an entry of the directory says, read once.
-pub(super) struct Said {
-    name: Option<Name>,
-    kind: u64,
-    pub(super) element: ElementType,
-    counted: u64,
-    pub(super) head: usize,
-    pub(super) pool: usize,
-    drops: usize,
-    pub(super) slots: usize,
-    events: usize,
-}
-
-impl Said {
-    fn read(entry: &NativeEntry) -> Said {
-        // SAFETY: written before the magic that we have acquired. If somebody writes there all the same, the value
-        // is anything, which is what it is taken for.
-        unsafe {
-            Said {
-                name: Name::from_words(entry.name.each_ref().map(|word| word.read(&site::ATTACH))),
-                kind: entry.kind.read(&site::ATTACH),
-                element: ElementType {
-                    size: entry.element_size.read(&site::ATTACH),
-                    hash: entry.element_hash.read(&site::ATTACH),
-                },
-                counted: entry.counted.read(&site::ATTACH),
-                head: entry.head.read(&site::ATTACH) as usize,
-                pool: entry.pool.read(&site::ATTACH) as usize,
-                drops: entry.drops.read(&site::ATTACH) as usize,
-                slots: entry.slots.read(&site::ATTACH) as usize,
-                events: entry.events.read(&site::ATTACH) as usize,
-            }
-        }
-    }
 }
 
 impl<'m> Found<'m> {
@@ -99,40 +62,52 @@ impl<'m> Found<'m> {
     pub(super) fn kind(&self) -> Kind {
         self.parts.kind()
     }
-}
 
-/// Counters of what is dropped.
-pub(super) fn drops_at<'m>(
-    region: &Span<'m>,
-    address: usize,
-    occupied: &mut Occupied,
-) -> Result<&'m Drops<Native>, ArenaError> {
-    // SAFETY: counters are words, valid whatever the bytes.
-    unsafe { block_at(region, "the counters of drops", address, occupied) }
-}
+    pub(super) fn place(&self) -> Place<'m> {
+        Place { name: self.name, entry: self.entry }
+    }
 
-/// What the consumers of one queue sleep on.
-pub(super) fn events_at<'m>(
-    region: &Span<'m>,
-    address: usize,
-    occupied: &mut Occupied,
-) -> Result<&'m EventCount<Native>, ArenaError> {
-    // SAFETY: an event count is a word, valid whatever the bytes.
-    unsafe { block_at(region, "the event count of a queue", address, occupied) }
-}
+    /// The producing end, of a queue of elements.
+    ///
+    /// # Safety
+    ///
+    /// As [`Elements::producer`](super::kinds::structure::Elements::producer).
+    pub(super) unsafe fn producing<P: Platform, T>(
+        &self,
+        stride: P::Stride,
+    ) -> Result<Producing<'m, P, T>, ArenaError> {
+        // SAFETY: passed on to the caller.
+        unsafe { Producing::of(&self.parts, self.place(), self.counted, stride) }
+    }
 
-/// A control block, or a part of one.
-///
-/// # Safety
-///
-/// A `B` is valid whatever the bytes, and changes only through shared references.
-pub(super) unsafe fn block_at<'m, B>(
-    region: &Span<'m>,
-    what: &'static str,
-    address: usize,
-    occupied: &mut Occupied,
-) -> Result<&'m B, ArenaError> {
-    occupied.add(what, address, size_of::<B>());
-    // SAFETY: passed on to the caller.
-    unsafe { region.reference::<B>(what, address) }
+    /// The consuming end, of a queue of elements.
+    ///
+    /// # Safety
+    ///
+    /// As [`Elements::consumer`](super::kinds::structure::Elements::consumer).
+    pub(super) unsafe fn consuming<P: Platform, T>(
+        &self,
+        stride: P::Stride,
+        seat: Seat,
+    ) -> Result<Consuming<'m, P, T>, ArenaError> {
+        // SAFETY: passed on to the caller.
+        unsafe { Consuming::of(&self.parts, self.place(), self.counted, stride, seat) }
+    }
+
+    /// Takes over from the consumers that died, in the name of a slot.
+    ///
+    /// # Safety
+    ///
+    /// As [`Elements::take_over_in_place`](super::kinds::structure::Elements::take_over_in_place).
+    pub(super) unsafe fn take_over_in_place<P: Platform, T: 'm>(
+        &self,
+        stride: P::Stride,
+        slot: (usize, u64),
+        is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
+        read: impl FnMut(&P::Plain<T>, &'static Site<Read>),
+    ) -> Result<Option<TakenOver>, ArenaError> {
+        let (parts, place) = (&self.parts, self.place());
+        // SAFETY: passed on to the caller.
+        unsafe { take_over_in_place::<P, T>(parts, place, self.counted, stride, slot, is_dead, read) }
+    }
 }

@@ -1,8 +1,5 @@
 //! What queue to make.
 
-use super::error::CreateError;
-use super::kinds;
-use super::queues::check_size;
 use crate::payload::{Element, ElementType};
 use crate::structures::Kind;
 
@@ -99,16 +96,5 @@ impl<'n> Spec<'n> {
     pub const fn start(mut self, start: u64) -> Self {
         self.start = start;
         self
-    }
-
-    /// How many bytes of what is free the queue takes at most, wherever that begins: for who makes the memory. What the
-    /// arena takes for itself is [`Places::room`](super::Places::room).
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`] if such a queue cannot be.
-    pub fn room(&self) -> Result<u64, CreateError> {
-        check_size(self.element.size)?;
-        kinds::room(self)
     }
 }

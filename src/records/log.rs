@@ -52,7 +52,7 @@ impl Log {
         Log::new_on(geometry, 0)
     }
 
-    /// Pushes a record. It has the shard of the processor that this thread is on, if there are so many.
+    /// Pushes a record, into a shard by where the stack of this thread is: threads mostly have different ones.
     ///
     /// # Errors
     ///

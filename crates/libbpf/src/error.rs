@@ -213,9 +213,14 @@ fn needed_for(place: &str) -> &'static str {
 
 fn held(consumers: Consumers, holders: &str) -> String {
     match consumers {
-        Consumers::One | Consumers::OfShards => {
+        Consumers::One => {
             format!(
-                "{holders} consumes from it, and an MPSC queue has one consumer, as pinned records have. Wait for its end, or end it"
+                "{holders} consumes from it, and an MPSC queue has one consumer. Wait for its end, or end it"
+            )
+        }
+        Consumers::OfShards => {
+            format!(
+                "{holders} consumes them, and pinned records have one consumer. Wait for its end, or end it"
             )
         }
         Consumers::WithSlots => {

@@ -151,8 +151,7 @@ fn fill<'e>(shape: &'e Shape, element: Option<Element<'e>>, cell: &mut dyn FnMut
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Tagged;
-    use super::super::shape::{Field, Shape};
+    use super::super::shape::{Field, Shape, Tagged};
     use super::Columns;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::shape::{Field, Shape};
+use super::shape::{Field, Shape, Tagged};
 
 /// A value of a type, in bytes: an element, or a part of one.
 #[derive(Clone, Copy, Debug)]
@@ -208,6 +208,22 @@ impl Serialize for Element<'_> {
                 sequence.end()
             }
         }
+    }
+}
+
+impl Tagged {
+    /// Which members the tag in this element has chosen: none, if it has no enumerator's value or there are fewer members.
+    pub(super) fn choice(&self, element: Element<'_>) -> Option<usize> {
+        let Shape::Enum { size, is_signed, names } = &self.tag.shape else { return None };
+        let tag = Some(element.field(&self.tag)).filter(|tag| tag.is_there())?;
+        let value = tag.number(*size, *is_signed);
+        let number = names.iter().position(|(named, _)| *named == value)?;
+        (number < self.choices.len()).then_some(number)
+    }
+
+    /// Those members.
+    pub(super) fn chosen(&self, element: Element<'_>) -> &[Field] {
+        self.choice(element).map_or(&[], |number| &self.choices[number])
     }
 }
 

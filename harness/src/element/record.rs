@@ -3,40 +3,7 @@
 use libbpf_rs::btf::types::{Composite, CompositeMember, MemberAttr};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 
-use super::json::Element;
-use super::shape::{Field, Shape, add_fields, text};
-
-/// A structure or a union in which an enumerator says what is there.
-///
-/// The first enumerator, in the order in which C declares them, chooses the first of the union's members, and so on, whatever
-/// their values are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tagged {
-    /// The enumeration.
-    pub tag: Field,
-    /// Members that are always there.
-    pub before: Vec<Field>,
-    /// What each enumerator chooses.
-    pub choices: Vec<Vec<Field>>,
-    /// Members behind it that are always there.
-    pub after: Vec<Field>,
-}
-
-impl Tagged {
-    /// Which members the tag in this element has chosen: none, if it has no enumerator's value or there are fewer members.
-    pub(super) fn choice(&self, element: Element<'_>) -> Option<usize> {
-        let Shape::Enum { size, is_signed, names } = &self.tag.shape else { return None };
-        let tag = Some(element.field(&self.tag)).filter(|tag| tag.is_there())?;
-        let value = tag.number(*size, *is_signed);
-        let number = names.iter().position(|(named, _)| *named == value)?;
-        (number < self.choices.len()).then_some(number)
-    }
-
-    /// Those members.
-    pub(super) fn chosen(&self, element: Element<'_>) -> &[Field] {
-        self.choice(element).map_or(&[], |number| &self.choices[number])
-    }
-}
+use super::shape::{Field, Shape, Tagged, add_fields, text};
 
 /// The shape of records of a type.
 pub(super) fn of(btf: &Btf<'_>, of: BtfType<'_>) -> Shape {

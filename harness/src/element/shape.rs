@@ -6,7 +6,6 @@ use libbpf_rs::btf::types::{Array, Composite, Enum, Enum64, Float, Int, IntEncod
 use libbpf_rs::btf::{Btf, BtfType, HasSize};
 
 use super::btf::size_of;
-use super::record::Tagged;
 
 /// A type in C.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +88,22 @@ pub struct Field {
     pub bits: Option<u32>,
     /// What it is.
     pub shape: Shape,
+}
+
+/// A structure or a union in which an enumerator says what is there.
+///
+/// The first enumerator, in the order in which C declares them, chooses the first of the union's members, and so on, whatever
+/// their values are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// The enumeration.
+    pub tag: Field,
+    /// Members that are always there.
+    pub before: Vec<Field>,
+    /// What each enumerator chooses.
+    pub choices: Vec<Vec<Field>>,
+    /// Members behind it that are always there.
+    pub after: Vec<Field>,
 }
 
 /// No program nests types deeper; BTF that says so leads in a circle.

@@ -8,8 +8,8 @@ use arenaq::records::PROGRAM;
 use arenaq::structures::Kind;
 use serde::Serialize;
 
-use super::seconds;
 use crate::error::Error;
+use crate::time::tenths;
 
 /// A lane that had an owner at each look: one that is stuck, or has died, or each time another one in passing.
 #[derive(Clone, Debug, Serialize)]
@@ -42,7 +42,7 @@ pub(super) fn owned(
             all.insert((shard, lane), since);
             if since < now {
                 let pid = Some(owner.get()).filter(|_| owner != PROGRAM);
-                lanes.push(Lane { shard, lane, pid, seconds: seconds(since, now) });
+                lanes.push(Lane { shard, lane, pid, seconds: tenths(since, now) });
             }
         }
     }

@@ -1,35 +1,27 @@
 //! What an arena has to know of MPMC queues: a ring of cells, and slots for the consumers.
 
-use alloc::vec::Vec;
 use core::mem::offset_of;
 use core::num::NonZero;
 use core::ptr;
 
-use super::{Consume, Elements, Ground, Produce, Seat, Structure, stride};
+use super::structure::{Consume, Elements, Ground, Place, Produce, Seat, Structure, stride};
 use crate::arena::error::{ArenaError, CreateError};
 use crate::arena::look::{Front, Look};
 use crate::arena::owner::Owner;
 use crate::arena::places::Occupied;
-use crate::arena::queues::{Found, Said, block_at};
 use crate::arena::region::{CACHE_LINE, Span};
+use crate::arena::said::{Said, block_at};
 use crate::arena::spec::{Placed, Spec};
-use crate::arena::{Arena, kinds::Parts};
-use crate::count::{CountPolicy, Counted, Uncounted};
+use crate::count::{CountPolicy, Uncounted};
 use crate::mpmc::{self, Capacity, Control, Ring, Slots, Slotted, TakenOver, site};
 use crate::ordering::{Read, Site, Write};
-use crate::payload::{Element, Payload};
-use crate::platform::{Native, Opaque, Platform, SizeOf, Stride, Untyped, Word};
+use crate::payload::Payload;
+use crate::platform::{Native, Opaque, Platform, Stride, Untyped, Word};
 use crate::status::{Corruption, PopError, PushError};
 use crate::structures::{Consumers, Kind};
 
 type Cell = mpmc::Cell<Untyped, Opaque>;
 type Head = mpmc::Head<Untyped, Opaque>;
-
-/// An MPMC queue in an arena: any number of producers and consumers, each with a copy of this handle.
-pub type Mpmc<'m, T, C = Counted> = Ring<'m, Native, T, C>;
-
-/// A consumer of an MPMC queue in an arena, from which another one can take over when it dies.
-pub type MpmcConsumer<'m, T, C = Counted> = mpmc::Consumer<'m, Native, T, C>;
 
 /// The parts of an MPMC queue.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +54,10 @@ impl<'m> Mpmcs<'m> {
     /// # Safety
     ///
     /// As [`Elements::producer`].
-    unsafe fn slotted<P: Platform, T, C: CountPolicy>(self, stride: P::Stride) -> Slotted<'m, P, T, C> {
+    pub(in crate::arena) unsafe fn slotted<P: Platform, T, C: CountPolicy>(
+        self,
+        stride: P::Stride,
+    ) -> Slotted<'m, P, T, C> {
         // SAFETY: `P` has the words of `Native`, as `Untyped` has, and heads do not depend on the policy.
         let (ring, slots): (Ring<'m, P, T, C>, &'m Slots<P>) =
             unsafe { (self.ring.cast(stride), &*ptr::from_ref(self.slots).cast()) };
@@ -184,7 +179,7 @@ impl<'m> Elements<'m> for Mpmcs<'m> {
 
     unsafe fn consumer<P: Platform, T, C: CountPolicy>(
         &self,
-        found: &Found<'m>,
+        place: Place<'m>,
         stride: P::Stride,
         seat: Seat,
     ) -> Result<mpmc::Consumer<'m, P, T, C>, ArenaError> {
@@ -194,12 +189,12 @@ impl<'m> Elements<'m> for Mpmcs<'m> {
             Seat::Slot(slot, Owner(owner)) => slotted.consumer_at(slot, owner),
             Seat::Free(Owner(owner)) | Seat::OfTheDead(Owner(owner)) => slotted.consumer(owner),
         };
-        consumer.map_err(|reason| ArenaError::NoSlot { queue: found.name, reason })
+        consumer.map_err(|reason| ArenaError::NoSlot { queue: place.name, reason })
     }
 
     unsafe fn take_over_in_place<P: Platform, T: 'm, C: CountPolicy>(
         &self,
-        _: &Found<'m>,
+        _: Place<'m>,
         stride: P::Stride,
         (slot, limit): (usize, u64),
         is_dead: impl FnMut(usize, Option<NonZero<u64>>) -> bool,
@@ -210,75 +205,6 @@ impl<'m> Elements<'m> for Mpmcs<'m> {
             let slotted: Slotted<'m, P, T, C> = self.slotted(stride);
             Ok(slotted.take_over_in_place(slot, limit, is_dead, read))
         }
-    }
-}
-
-impl<'m> Arena<'m> {
-    /// The MPMC queue of that name, with its count policy known to the compiler.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaError`] if there is none, or it is another kind, carries something else, or has the other policy.
-    pub fn mpmc<T: Element, C: CountPolicy>(&self, name: &str) -> Result<Mpmc<'m, T, C>, ArenaError> {
-        self.mpmc_with_slots(name).map(|queue| queue.queue())
-    }
-
-    /// The MPMC queue of that name with the slots of its consumers, of whom others take over when they die. Whoever
-    /// takes over has every consumer of the queue come from here: see [`Slotted::take_over`].
-    ///
-    /// # Errors
-    ///
-    /// As [`mpmc`](Self::mpmc).
-    pub fn mpmc_with_slots<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-    ) -> Result<Slotted<'m, Native, T, C>, ArenaError> {
-        let found = self.typed::<T>(name)?;
-        found.check_policy::<C>()?;
-        let Parts::Mpmc(parts) = found.parts else { return Err(found.is_not(Kind::Mpmc)) };
-        // SAFETY: an element is plain old data of the size that the queue was checked for.
-        Ok(unsafe { parts.slotted(SizeOf) })
-    }
-
-    /// A consumer of the MPMC queue of that name, with the first slot that is free. It calls itself
-    /// [`Owner::ANONYMOUS`].
-    ///
-    /// # Errors
-    ///
-    /// As [`mpmc`](Self::mpmc), and [`ArenaError::NoSlot`].
-    pub fn mpmc_consumer<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-    ) -> Result<MpmcConsumer<'m, T, C>, ArenaError> {
-        self.mpmc_consumer_as(name, Owner::ANONYMOUS)
-    }
-
-    /// [`mpmc_consumer`](Self::mpmc_consumer) for a consumer that calls itself `owner`.
-    ///
-    /// # Errors
-    ///
-    /// As [`mpmc_consumer`](Self::mpmc_consumer).
-    pub fn mpmc_consumer_as<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-        Owner(owner): Owner,
-    ) -> Result<MpmcConsumer<'m, T, C>, ArenaError> {
-        let queue = self.find(name)?.name;
-        self.mpmc_with_slots(name)?.consumer(owner).map_err(|reason| ArenaError::NoSlot { queue, reason })
-    }
-
-    /// Who has each slot of an MPMC queue, by its number.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaError::Absent`] if there is no such queue, [`ArenaError::Kind`] if it is another kind.
-    pub fn mpmc_owners(&self, name: &str) -> Result<Vec<Option<Owner>>, ArenaError> {
-        let found = self.find(name)?;
-        let Parts::Mpmc(parts) = found.parts else { return Err(found.is_not(Kind::Mpmc)) };
-        // SAFETY: an opaque element is any bits, of the size that the queue was checked for.
-        let slotted: Slotted<'m, Untyped, Opaque, Counted> =
-            unsafe { parts.slotted(stride(found.element.size)) };
-        Ok(slotted.owners().map(|owner| owner.map(Owner)).collect())
     }
 }
 

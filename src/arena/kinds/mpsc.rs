@@ -2,26 +2,22 @@
 
 use core::mem::offset_of;
 use core::num::NonZero;
-use core::ops::Range;
 use core::ptr;
 
-use super::{Consume, Elements, Ground, Parts, Produce, Seat, Structure, stride};
-use crate::arena::Arena;
+use super::structure::{Consume, Elements, Ground, Place, Produce, Seat, Structure, has_no_slots, stride};
 use crate::arena::consumer::ConsumerClaim;
 use crate::arena::error::{ArenaError, CreateError};
 use crate::arena::look::{Front, Look};
-use crate::arena::owner::Owner;
 use crate::arena::places::Occupied;
-use crate::arena::queues::{Found, Said, block_at};
 use crate::arena::region::{CACHE_LINE, PAGE, Span};
+use crate::arena::said::{Said, block_at};
 use crate::arena::spec::{Placed, Spec};
-use crate::count::{CountPolicy, Counted, Uncounted};
+use crate::count::{CountPolicy, Uncounted};
 use crate::mpsc::{self, Control, List, site};
 use crate::ordering::{Read, Site, Write};
-use crate::payload::{Element, Payload};
-use crate::platform::{self, Native, Opaque, Platform, SizeOf, Stride, Untyped};
-use crate::pool::{Geometry, GrowError, MAX_ELEMENTS, Nodes, Pool, Start, nodes_for};
-use crate::recovery::Repaired;
+use crate::payload::Payload;
+use crate::platform::{self, Opaque, Platform, Stride, Untyped};
+use crate::pool::{Geometry, MAX_ELEMENTS, Nodes, Pool, Start, nodes_for};
 use crate::status::{Corruption, PopError, PushError};
 use crate::structures::{Consumers, Kind};
 
@@ -198,17 +194,17 @@ impl<'m> Elements<'m> for Mpscs<'m> {
 
     unsafe fn consumer<P: Platform, T, C: CountPolicy>(
         &self,
-        found: &Found<'m>,
+        place: Place<'m>,
         stride: P::Stride,
         seat: Seat,
     ) -> Result<Claimed<'m, P, T, C>, ArenaError> {
         // SAFETY: passed on to the caller.
         let list = unsafe { self.producer(stride) }?;
-        let right = &found.entry.consumer;
+        let right = &place.entry.consumer;
         let claim = match seat {
             Seat::Free(owner) => ConsumerClaim::new(right, owner),
             Seat::OfTheDead(owner) => ConsumerClaim::take_over(right, owner),
-            Seat::Slot(..) => Err(found.is_not(Kind::Mpmc)),
+            Seat::Slot(..) => Err(has_no_slots::<Self>(place.name)),
         }?;
         // SAFETY: the claim makes us the only consumer, and is given up after the consumer is gone.
         let consumer = unsafe { mpsc::Consumer::new(list) }?;
@@ -247,7 +243,7 @@ impl<P: Platform, T, C: CountPolicy> Produce<P, T> for List<'_, P, T, C> {
 #[derive(Debug)]
 pub(in crate::arena) struct Claimed<'m, P: Platform, T, C: CountPolicy> {
     // Dropped in this order: the right to consume is given up last.
-    consumer: mpsc::Consumer<'m, P, T, C>,
+    pub(in crate::arena) consumer: mpsc::Consumer<'m, P, T, C>,
     _claim: ConsumerClaim<'m>,
 }
 
@@ -283,229 +279,5 @@ impl<P: Platform, T, C: CountPolicy> Consume<P, T> for Claimed<'_, P, T, C> {
             false
         });
         verify
-    }
-}
-
-/// The producing end of an MPSC queue in an arena; any number of copies. It is a [`List`](mpsc::List) whose memory is
-/// known to be mapped.
-#[derive(Debug)]
-pub struct MpscProducer<'m, T, C: CountPolicy = Counted>(List<'m, Native, T, C>);
-
-impl<T, C: CountPolicy> Clone for MpscProducer<'_, T, C> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T, C: CountPolicy> Copy for MpscProducer<'_, T, C> {}
-
-impl<'m, T, C: CountPolicy> core::ops::Deref for MpscProducer<'m, T, C> {
-    type Target = List<'m, Native, T, C>;
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl<T, C: CountPolicy> MpscProducer<'_, T, C> {
-    /// Makes `count` more nodes, and those that fill the last block; see [`Nodes::grow_zeroed`](crate::pool::Nodes::grow_zeroed).
-    ///
-    /// # Errors
-    ///
-    /// [`GrowError`] if there is no room, or others were faster.
-    pub fn grow(&self, count: u64) -> Result<(), GrowError> {
-        // SAFETY: the arena has checked that the nodes up to the limit lie in the region, which is mapped.
-        unsafe { self.0.nodes().grow_zeroed(count) }
-    }
-}
-
-/// The consuming end of an MPSC queue in an arena. There is one.
-///
-/// It stays with its right to consume: two can be swapped whole,
-///
-/// ```
-/// # use arenaq::arena::MpscConsumer;
-/// fn swap<'m>(one: &mut MpscConsumer<'m, u64>, other: &mut MpscConsumer<'m, u64>) {
-///     core::mem::swap(one, other);
-/// }
-/// ```
-///
-/// and not without their rights:
-///
-/// ```compile_fail,E0596
-/// # use arenaq::arena::MpscConsumer;
-/// fn swap<'m>(one: &mut MpscConsumer<'m, u64>, other: &mut MpscConsumer<'m, u64>) {
-///     core::mem::swap(&mut **one, &mut **other);
-/// }
-/// ```
-#[derive(Debug)]
-pub struct MpscConsumer<'m, T: Element, C: CountPolicy = Counted>(Claimed<'m, Native, T, C>);
-
-/// What only looks is [`mpsc::Consumer`]'s own. The rest is forwarded: were the consumer itself lent out, two could be
-/// swapped, and leave their rights behind.
-impl<'m, T: Element, C: CountPolicy> core::ops::Deref for MpscConsumer<'m, T, C> {
-    type Target = mpsc::Consumer<'m, Native, T, C>;
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        &self.0.consumer
-    }
-}
-
-impl<T: Element, C: CountPolicy> MpscConsumer<'_, T, C> {
-    /// Dequeues the oldest element; see [`mpsc::Consumer::pop`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[inline(always)]
-    pub fn pop(&mut self) -> Result<T, PopError> {
-        self.0.consumer.pop()
-    }
-
-    /// Dequeues the oldest element for a consumer that may be killed; see [`mpsc::Consumer::pop_with`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Panics
-    ///
-    /// As there.
-    #[inline(always)]
-    pub fn pop_with<R>(&mut self, hand_over: impl FnOnce(T) -> R) -> Result<R, PopError> {
-        self.0.consumer.pop_with(hand_over)
-    }
-
-    /// Dequeues several elements; see [`mpsc::Consumer::drain`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Panics
-    ///
-    /// As there.
-    #[inline]
-    pub fn drain(&mut self, limit: u64, hand_over: impl FnMut(T)) -> Result<u64, PopError> {
-        self.0.consumer.drain(limit, hand_over)
-    }
-
-    /// Gives lost nodes back; see [`mpsc::Consumer::repair`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    pub unsafe fn repair(&mut self) -> Result<u64, Corruption> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.consumer.repair() }
-    }
-
-    /// Gives lost nodes back, and asks for their memory first; see [`mpsc::Consumer::repair_with`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
-    /// # Panics
-    ///
-    /// As there.
-    ///
-    /// # Safety
-    ///
-    /// As there.
-    pub unsafe fn repair_with(
-        &mut self,
-        populate: impl FnMut(Range<usize>) -> bool,
-    ) -> Result<Repaired, Corruption> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.consumer.repair_with(populate) }
-    }
-}
-
-impl<'m> Arena<'m> {
-    /// The producing end of the MPSC queue of that name, with its count policy known to the compiler.
-    ///
-    /// # Errors
-    ///
-    /// As [`mpmc`](Self::mpmc), and [`ArenaError::Corrupt`] if the queue has no stub, or it is not a node of the pool.
-    pub fn mpsc_producer<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-    ) -> Result<MpscProducer<'m, T, C>, ArenaError> {
-        let found = self.typed::<T>(name)?;
-        found.check_policy::<C>()?;
-        let Parts::Mpsc(parts) = found.parts else { return Err(found.is_not(Kind::Mpsc)) };
-        // SAFETY: an element is plain old data of the size that the queue was checked for.
-        Ok(MpscProducer(unsafe { parts.producer(SizeOf) }?))
-    }
-
-    /// The consuming end of the MPSC queue of that name, of which there is one at a time: the next can be had when this
-    /// one is dropped. The consumer calls itself [`Owner::ANONYMOUS`].
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaError::ConsumerTaken`] if it is held, or as [`mpsc_producer`](Self::mpsc_producer).
-    pub fn mpsc_consumer<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
-        self.mpsc_consumer_as(name, Owner::ANONYMOUS)
-    }
-
-    /// [`mpsc_consumer`](Self::mpsc_consumer) for a consumer that calls itself `owner`.
-    ///
-    /// # Errors
-    ///
-    /// As [`mpsc_consumer`](Self::mpsc_consumer).
-    pub fn mpsc_consumer_as<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-        owner: Owner,
-    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
-        self.mpsc_consumer_with(name, Seat::Free(owner))
-    }
-
-    /// The consuming end of the MPSC queue, whose consumer has died without dropping it. What it has left is
-    /// put right by [`mpsc::Consumer::repair`]. If nobody has the right any more, this is
-    /// [`mpsc_consumer_as`](Self::mpsc_consumer_as).
-    ///
-    /// # Errors
-    ///
-    /// As [`mpsc_consumer`](Self::mpsc_consumer).
-    ///
-    /// # Safety
-    ///
-    /// Whoever holds the right, if anybody, will never use its consumer again, and everything that it did
-    /// happens before this call. A lock that the operating system gives up when its holder dies shows that.
-    pub unsafe fn mpsc_consumer_after_death<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-        owner: Owner,
-    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
-        self.mpsc_consumer_with(name, Seat::OfTheDead(owner))
-    }
-
-    fn mpsc_consumer_with<T: Element, C: CountPolicy>(
-        &self,
-        name: &str,
-        seat: Seat,
-    ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
-        let found = self.typed::<T>(name)?;
-        found.check_policy::<C>()?;
-        let Parts::Mpsc(parts) = found.parts else { return Err(found.is_not(Kind::Mpsc)) };
-        // SAFETY: an element is plain old data of the size that the queue was checked for; and who takes a dead consumer's
-        // place has promised that it is dead.
-        Ok(MpscConsumer(unsafe { parts.consumer(found, SizeOf, seat) }?))
-    }
-
-    /// Who has the right to consume from the queue of that name, which is an MPSC queue.
-    pub fn mpsc_owner(&self, name: &str) -> Option<Owner> {
-        self.find(name).ok().and_then(Found::owner)
     }
 }

@@ -3,20 +3,18 @@
 use core::mem::offset_of;
 use core::{ptr, slice};
 
-use super::{Ground, Parts, Structure};
-use crate::arena::Arena;
+use super::structure::{Ground, Structure};
 use crate::arena::error::{ArenaError, CreateError};
 use crate::arena::look::{Front, Look};
 use crate::arena::owner::Owner;
 use crate::arena::places::Occupied;
-use crate::arena::queues::Said;
 use crate::arena::region::{CACHE_LINE, Span};
+use crate::arena::said::Said;
 use crate::arena::spec::{Placed, Spec};
-use crate::drops::{Dropped, Drops};
 use crate::payload::{ElementType, UNKNOWN};
 use crate::platform::{Native, Platform};
 use crate::records::{Control, Geometry, GeometryError, Lane, Records};
-use crate::status::{Corruption, PushError};
+use crate::status::Corruption;
 use crate::structures::{Consumers, Kind};
 
 /// A word of a lane's ring.
@@ -24,7 +22,7 @@ type Word = <Native as Platform>::Plain<u64>;
 
 /// The parts of records.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::arena) struct Recordings<'m>(Records<'m, Native>);
+pub(in crate::arena) struct Recordings<'m>(pub(in crate::arena) Records<'m, Native>);
 
 impl<'m> Recordings<'m> {
     /// Records whose lanes and words lie there. The drops and the event count in the control block have their own places.
@@ -145,57 +143,5 @@ impl<'n> Spec<'n> {
     pub const fn records(name: &'n str, shards: u64, bytes: u64, largest: u64) -> Self {
         let records = ElementType { size: largest, hash: UNKNOWN };
         Spec::of(Kind::Records, name, records, bytes).shards(shards)
-    }
-}
-
-/// Records in an arena; any number of copies. They are [`Records`] whose pushes count what they drop.
-#[derive(Clone, Copy, Debug)]
-pub struct ArenaRecords<'m> {
-    records: Records<'m, Native>,
-    drops: Option<&'m Drops<Native>>,
-}
-
-impl<'m> core::ops::Deref for ArenaRecords<'m> {
-    type Target = Records<'m, Native>;
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        &self.records
-    }
-}
-
-impl ArenaRecords<'_> {
-    /// Pushes a record of bytes, or counts it as dropped; see [`Records::push`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[inline]
-    pub fn push(&self, data: &[u8], stamp: u64) -> Result<(), PushError> {
-        self.records.push(data, stamp).inspect_err(|error| {
-            if let Some(drops) = self.drops {
-                drops.count(*error, 1);
-            }
-        })
-    }
-
-    /// What was dropped until now, if that is counted.
-    pub fn dropped(&self) -> Option<Dropped> {
-        self.drops.map(Drops::read)
-    }
-}
-
-impl<'m> Arena<'m> {
-    /// The records of that name, for those who push and those who consume; each calls itself `owner`.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaError`] if there are none, or it is a queue.
-    pub fn records(&self, name: &str, Owner(owner): Owner) -> Result<ArenaRecords<'m>, ArenaError> {
-        let found = self.find(name)?;
-        let Parts::Records(Recordings(records)) = found.parts else {
-            return Err(found.is_not(Kind::Records));
-        };
-        Ok(ArenaRecords { records: records.with_owner(owner), drops: found.drops })
     }
 }

@@ -1,6 +1,5 @@
 //! A way from BPF to userspace, with both its ends.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,11 +12,10 @@ use arenaq::eventcount::EventCount;
 use arenaq::platform::Native;
 use arenaq::pool::nodes_for;
 use crossbeam_utils::Backoff;
-use hdrhistogram::Histogram;
 use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffer, RingBufferBuilder};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::object::{Loaded, MapSize, Mapped, Program, Run};
+use super::seen::Seen;
 use super::size::Size;
 use super::typed::{Drain, RECORDS, SCRATCH, Typed};
 use crate::results::Role;
@@ -353,36 +351,6 @@ impl Producer<'_> {
     pub fn push(&self, run: Run) -> anyhow::Result<Run> {
         self.program.run(Run { flags: self.flags, ..run })
     }
-}
-
-/// What a consumer has seen.
-#[derive(Debug)]
-pub(super) struct Seen {
-    events: Cell<u64>,
-    latency: Option<RefCell<Histogram<u64>>>,
-}
-
-impl Seen {
-    fn new(timed: bool) -> Seen {
-        // Three digits up to one minute; a longer latency counts as one minute.
-        let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3).ok().map(RefCell::new);
-        Seen { events: Cell::new(0), latency: if timed { histogram() } else { None } }
-    }
-
-    /// An element that carries this.
-    #[inline(always)]
-    pub(super) fn take(&self, value: u64) {
-        self.events.set(self.events.get() + 1);
-        if let Some(latency) = &self.latency {
-            latency.borrow_mut().saturating_record(now().saturating_sub(value).max(1));
-        }
-    }
-}
-
-/// The kernel's `bpf_ktime_get_ns`.
-fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 enum Source<'a> {

@@ -9,6 +9,7 @@ pub mod deliver;
 pub mod object;
 pub mod opens;
 pub mod push;
+mod seen;
 mod size;
 mod typed;
 

@@ -7,8 +7,8 @@ use arenaq_bpf_build::Instructions;
 use arenaq_libbpf::{Queues, RecordReceiver};
 use libbpf_rs::{ObjectBuilder, OpenObject};
 
-use super::channel::Seen;
 use super::object::Loaded;
+use super::seen::Seen;
 use super::size::Size;
 use crate::user::queue::Element;
 
