@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use arenaq::structures::Kind;
 use arenaq_harness::Hook;
 use arenaq_libbpf::{Error, load_object};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject, ProgramInput};
@@ -410,7 +411,7 @@ fn the_verifiers_cost_is_told_for_every_program_and_a_refusal_with_its_reason() 
         let costs = report.as_array().expect("an array");
         for hook in Hook::ALL {
             let of_hook: Vec<&Value> = costs.iter().filter(|cost| cost["hook"] == hook.name()).collect();
-            assert_eq!(of_hook.len(), 2, "one for each queue: {report}");
+            assert_eq!(of_hook.len(), Kind::ALL.len(), "one for each queue: {report}");
             for cost in of_hook {
                 assert_eq!(cost["instructions"], object);
                 let is_measured = cost["verified_instructions"].as_u64().is_some_and(|count| count > 50)
