@@ -144,7 +144,10 @@ fn pinned_records(arenaq: &Path, examples: &Path) {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains(&format!("process {} (opens)", killed.id())), "{refused:?}");
     let excluded = arenaq(&["consume", folder, "--queue", "opens", "--events", "1"]);
-    assert!(excluded.code != Some(0) && excluded.stderr.contains("pinned records have one consumer"), "{excluded:?}");
+    assert!(
+        excluded.code != Some(0) && excluded.stderr.contains("pinned records have one consumer"),
+        "{excluded:?}"
+    );
     killed.kill().expect("it can be killed");
     killed.wait().expect("it has ended");
 
