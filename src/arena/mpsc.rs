@@ -18,7 +18,7 @@ use crate::recovery::Repaired;
 use crate::status::{Corruption, PopError};
 use crate::structures::Kind;
 
-/// The producing end of an MPSC queue in an arena; any number of copies. It is a [`List`](mpsc::List) whose memory is
+/// The producing end of an MPSC queue in an arena; any number of copies. It is a [`List`] whose memory is
 /// known to be mapped.
 #[derive(Debug)]
 pub struct MpscProducer<'m, T, C: CountPolicy = Counted>(List<'m, Native, T, C>);

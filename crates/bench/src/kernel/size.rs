@@ -5,7 +5,7 @@
 pub enum Size {
     /// All have so many.
     Bytes(usize),
-    /// They differ, from one to the next: [`Size::MIX`].
+    /// They differ, from one to the next, as a fixed table says.
     Mixed,
 }
 
