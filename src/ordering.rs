@@ -128,6 +128,10 @@ pub struct SiteInfo {
     pub why: &'static str,
     /// The labels in the seed documents, such as `insert m04`; empty if they have none.
     pub seed: &'static str,
+    /// What is enough in the memory model of the Linux kernel, where that is less than C11 needs; else empty.
+    pub lkmm: &'static str,
+    /// What of the reason no model can show, as loom has no such execution; empty if there is nothing.
+    pub unseen: &'static str,
 }
 
 /// A named access of kind `K`.
@@ -169,7 +173,8 @@ kinds! {
 impl<K> Site<K> {
     const fn new(access: Access, order: Ordering, failure: Option<Ordering>, name: &'static str) -> Self {
         let field = Field::Unknown;
-        let info = SiteInfo { name, access, field, order, failure, pairs_with: &[], why: "", seed: "" };
+        let (pairs_with, why, seed, lkmm, unseen) = (&[], "", "", "", "");
+        let info = SiteInfo { name, access, field, order, failure, pairs_with, why, seed, lkmm, unseen };
         Site { info, kind: PhantomData }
     }
 
@@ -198,6 +203,20 @@ impl<K> Site<K> {
     #[must_use]
     pub const fn seed(mut self, seed: &'static str) -> Self {
         self.info.seed = seed;
+        self
+    }
+
+    /// Says what is enough in the memory model of the Linux kernel, where that is less than C11 needs.
+    #[must_use]
+    pub const fn lkmm(mut self, enough: &'static str) -> Self {
+        self.info.lkmm = enough;
+        self
+    }
+
+    /// Says what of the reason no model can show: what rests on there being no load buffering, which loom lacks.
+    #[must_use]
+    pub const fn unseen(mut self, rests_on: &'static str) -> Self {
+        self.info.unseen = rests_on;
         self
     }
 

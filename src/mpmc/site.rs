@@ -73,6 +73,8 @@ macro_rules! enqueue {
                         "slots.take_over.free_cell",
                     ])
                     .why("the last consumer's read of the data happens before this push overwrites it")
+                    .lkmm("READ_ONCE is enough: a cmpxchg that succeeds is a full barrier, and stands between this load and \
+                           the data; with an only producer, whose claim is a store, the control dependency orders the writes")
                     .seed($sequence),
                 claim_position: Site::compare_exchange(
                     Relaxed,
@@ -125,6 +127,9 @@ macro_rules! dequeue {
                     .of(Field::Sequence)
                     .pairs_with(&["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"])
                     .why("the producer's write of the data happens before this thread reads it")
+                    .lkmm("READ_ONCE is enough where a cmpxchg claims: one that succeeds is a full barrier, and stands between \
+                           this load and the data; not with an only consumer, whose claim is a store: a control dependency \
+                           does not order reads")
                     .seed($sequence),
                 claim_position: Site::compare_exchange(
                     Relaxed,
@@ -205,7 +210,10 @@ pub mod other {
         /// A position again, as nobody else has changed it in between.
         CONFIRM_POSITION: FetchAdd = Site::fetch_add(Relaxed, "mpmc.verify.confirm_position")
             .of(Field::Position)
-            .why("adds nothing: a read-modify-write finds the newest value, where a load may find one that is old");
+            .why("adds nothing: a read-modify-write finds the newest value, where a load may find one that is old")
+            .unseen("that the three of a check take effect in their order: with load buffering a relaxed read-modify-write may \
+                     take effect before one of another word that stands before it. Those of x86 are barriers, and so are \
+                     BPF's; on arm64 a check beside other operations may find positions that never were, and tries again");
         /// A cell's sequence, as an observer reads it.
         INSPECT_SEQUENCE: Load = Site::load(Relaxed, "mpmc.inspect.load_sequence")
             .of(Field::Sequence)

@@ -24,12 +24,16 @@ sites! {
         .pairs_with(&["mpsc.push.swap_head"])
         .why("release: this node's null next is written before the next producer links it; acquire: the previous node's null next was \
               written before this producer links it. With release alone the link can come first and be lost")
+        .lkmm("xchg_release is enough: the link is stored at an address that the swap returned, and that dependency orders the \
+               two. So it does on arm64: swpl is safe already, where this is swpal")
         .seed("3.2 step 3");
     /// The previous node leads to this one.
     PUSH_LINK: Store = Site::store(Release, "mpsc.push.link_node")
         .of(Field::Next)
         .pairs_with(&["mpsc.pop.load_next", "mpsc.search.load_next"])
         .why("the data is written before the consumer that follows the link reads it")
+        .lkmm("WRITE_ONCE is enough behind a full xchg, which is a barrier between the data and the link; behind xchg_release \
+               it is not")
         .seed("3.2 step 4");
     /// One element more.
     PUSH_COUNT: Add = Site::add(Relaxed, "mpsc.push.increment_count")
@@ -47,6 +51,7 @@ sites! {
         .of(Field::Next)
         .pairs_with(&["mpsc.push.link_node"])
         .why("the producer's write of the data happens before this pop reads it")
+        .lkmm("READ_ONCE is enough: the data is read through the pointer that was loaded, an address dependency")
         .seed("3.3 step 2");
     /// Whether the stub is the last node: asked only if it leads nowhere.
     POP_HEAD: Load = Site::load(Relaxed, "mpsc.pop.load_head")
@@ -78,6 +83,7 @@ sites! {
         .of(Field::Next)
         .pairs_with(&["mpsc.push.link_node"])
         .why("the producer's write of the data happens before the search reads it")
+        .lkmm("READ_ONCE is enough: the data is read through the pointer that was loaded, an address dependency")
         .seed("3.4");
     /// An element that stays in the queue.
     SEARCH_DATA: Read = Site::read("mpsc.search.read_data")

@@ -36,7 +36,9 @@ sites! {
     ALLOC_TOP: Load = Site::load(Acquire, "pool.alloc.load_top")
         .of(Field::Top)
         .pairs_with(&["pool.free.push_chain"])
-        .why("what the last owners did to the nodes happens before the next owner writes them, and the link is there");
+        .why("what the last owners did to the nodes happens before the next owner writes them, and the link is there")
+        .lkmm("READ_ONCE is enough: the address of the link comes from the value that was loaded, and the claim's cmpxchg, \
+               which is a full barrier if it succeeds, stands before the nodes");
     /// The free block after it.
     ALLOC_LINK: Load = Site::load(Relaxed, "pool.alloc.load_link")
         .of(Field::Link)
@@ -46,7 +48,9 @@ sites! {
         .of(Field::Top)
         .pairs_with(&["pool.free.push_chain"])
         .why("success: a read-modify-write continues the release sequences of the frees below, and the top was acquired \
-              when it was read; failure: this is the load of the next attempt");
+              when it was read; failure: this is the load of the next attempt")
+        .lkmm("failure: it orders nothing, and nothing has to be ordered: the link is read at an address that comes from the \
+               value found");
     /// No node of the block is spent.
     ALLOC_RESET: Store = Site::store(Relaxed, "pool.alloc.reset_spent")
         .of(Field::Link)

@@ -35,6 +35,10 @@ pub(crate) struct OrderingsArgs {
     /// Fails if docs/orderings.md is not what the models say, instead of writing it.
     #[arg(long, conflicts_with_all = ["site", "mutant", "model", "list"])]
     check: bool,
+    /// Writes what docs/orderings.md says without a model: the sites, the paths and the seeds' claims. What was measured stays as
+    /// it is.
+    #[arg(long, conflicts_with_all = ["check", "afresh", "site", "mutant", "model", "list"])]
+    render: bool,
     /// Tries all models on all variants. Otherwise the model that docs/orderings.md names for a variant is tried first, and
     /// if that still notices as is written there, it is enough.
     #[arg(long, conflicts_with_all = ["site", "mutant", "model", "list"])]
@@ -62,6 +66,9 @@ pub(crate) fn run(arguments: &OrderingsArgs) -> anyhow::Result<ExitCode> {
         Some(jobs) => jobs,
         None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
+    if arguments.render {
+        return render();
+    }
     let mutants = mutants::read()?;
     let trial = match (&arguments.site, &arguments.mutant) {
         (Some(site), _) if site == STRONGEST => Some(Trial::Strongest),
@@ -94,6 +101,16 @@ pub(crate) fn run(arguments: &OrderingsArgs) -> anyhow::Result<ExitCode> {
         models.retain(|model| matrix::uses(model, structure));
     }
     attempt(&trial, &binary, models, jobs)
+}
+
+/// Writes what needs no model.
+fn render() -> anyhow::Result<ExitCode> {
+    let file = root().join(FILE);
+    let is = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let should = report::render(&is, &claims::read()?).context(FILE)?;
+    std::fs::write(&file, should).with_context(|| format!("cannot write {FILE}"))?;
+    println!("wrote what {FILE} says without a model");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Fails if docs/orderings.md is not what the models say.

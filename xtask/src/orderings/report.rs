@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use anyhow::Context;
+use arenaq::ordering::SiteInfo;
 use arenaq::paths::{BOUNDS, PATHS};
 use arenaq::structures::{self, SITES};
 
@@ -21,6 +23,13 @@ documents' claims.
 names a model, that model is tried first, and others only if it does not notice as the row says; `--afresh` tries all on all. To
 try one change: `cargo xtask orderings --site mpsc.push.swap_head=Release`.
 ";
+
+const THE_SITES: &str = "## Sites
+
+A plain access has no ordering; a site without a partner makes no happens-before edge.
+
+*LKMM* says what is enough in the memory model of the Linux kernel, where that is less than C11 needs, which the code keeps
+to: [kernel-model.md](kernel-model.md) has the arguments. *Not seen* is what no model can show, as loom has no load buffering.";
 
 const MATRIX: &str = "## Weaker orderings
 
@@ -59,14 +68,31 @@ pub(crate) fn generate(matrix: &Matrix, survivors: &[Survivor], claims: &[Claim]
     text
 }
 
+/// The file with what needs no model as the code has it, and what was measured as it was.
+pub(crate) fn render(is: &str, claims: &[Claim]) -> anyhow::Result<String> {
+    let mut parts: [String; 3] = Default::default();
+    let [sites_now, paths_now, seeds_now] = &mut parts;
+    sites(sites_now);
+    paths(paths_now);
+    seeds(seeds_now, claims);
+    let mut text = is.to_owned();
+    for part in parts {
+        let part = part.trim();
+        let title = part.lines().next().unwrap_or_default();
+        let start = text.find(&format!("\n{title}\n")).with_context(|| format!("there is no `{title}`"))? + 1;
+        let end = text[start..].find("\n\n## ").map_or(text.trim_end().len(), |length| start + length);
+        text.replace_range(start..end, part);
+    }
+    Ok(text)
+}
+
 /// Writing to a string cannot fail.
 macro_rules! line {
     ($text:expr, $($arg:tt)*) => {{ let _ = writeln!($text, $($arg)*); }};
 }
 
 fn sites(text: &mut String) {
-    line!(text, "\n## Sites\n");
-    line!(text, "A plain access has no ordering; a site without a partner makes no happens-before edge.");
+    line!(text, "\n{THE_SITES}");
     for sites in SITES {
         let Some(structure) = sites.first().and_then(|site| site.name.split('.').next()) else {
             continue;
@@ -82,11 +108,18 @@ fn sites(text: &mut String) {
                 site.name,
                 site.access,
                 partners.join(", "),
-                cell(site.why),
+                cell(&reason(site)),
                 cell(site.seed)
             );
         }
     }
+}
+
+/// Why the ordering is right, and what other models and hardware make of it.
+fn reason(site: &SiteInfo) -> String {
+    let notes = [("LKMM", site.lkmm), ("Not seen", site.unseen)];
+    let notes = notes.into_iter().filter(|(_, note)| !note.is_empty());
+    notes.fold(site.why.to_owned(), |why, (name, note)| format!("{why}. *{name}*: {note}"))
 }
 
 /// The paths of the operations, which every execution of every model is compared with.
@@ -205,11 +238,38 @@ pub(crate) fn difference(is: &str, should: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cell, difference, paths, sites};
+    use super::{cell, difference, paths, reason, render, sites};
 
     #[test]
     fn a_cell_is_one_line_without_bars() {
         assert_eq!(cell("a |\n  b"), "a \\| b");
+    }
+
+    #[test]
+    fn a_row_says_what_other_models_need_and_what_no_model_can_show() {
+        let all = || arenaq::structures::sites();
+        let site = |name: &str| all().find(|site| site.name == name).expect("a site");
+        let swap = reason(site("mpsc.push.swap_head"));
+        assert!(swap.contains("be lost. *LKMM*: xchg_release is enough") && swap.contains("swpal"), "{swap}");
+        let check = reason(site("mpmc.verify.confirm_position"));
+        assert!(check.contains("*Not seen*: ") && check.contains("load buffering"), "{check}");
+        let count = site("mpsc.push.increment_count");
+        assert_eq!(reason(count), count.why, "nothing else is to be said");
+    }
+
+    #[test]
+    fn what_is_rendered_anew_leaves_what_was_measured() {
+        let is = "# Orderings\n\n## Sites\n\nSTALE\n\n## Paths\n\nSTALE\n\n## Weaker orderings\n\nmeasured\n\n\
+                  ## The seeds' claims\n\nSTALE\n";
+        let text = render(is, &[]).expect("all parts are there");
+        assert!(text.starts_with("# Orderings\n\n## Sites\n\nA plain access"), "{text}");
+        assert!(
+            text.contains("## Weaker orderings\n\nmeasured\n\n## The seeds' claims\n\nWhat the three"),
+            "{text}"
+        );
+        assert!(!text.contains("STALE") && text.ends_with("|\n"), "{text}");
+        assert_eq!(render(&text, &[]).expect("again"), text);
+        assert!(render("# Orderings\n", &[]).expect_err("no part").to_string().contains("## Sites"));
     }
 
     #[test]
