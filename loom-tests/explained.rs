@@ -10,7 +10,7 @@ fn with_ordering(change: &str, model: &str) -> (Output, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
     let output = Command::new(std::env::current_exe().expect("this test is a file"))
         .args(["--exact", model, "--nocapture"])
-        .env(arenaq::experiment::VARIABLE, change)
+        .env(weaken::record::CHANGES, change)
         .env("ARENAQ_COUNTEREXAMPLES", folder.path())
         .output()
         .expect("it starts");
@@ -54,18 +54,18 @@ fn a_swap_that_only_releases_loses_a_link_and_the_table_says_why() {
 fn a_site_that_is_none_is_refused_with_the_names_near_it() {
     for (change, reasons) in [
         ("mpsc.push.swop_head=Release", &["no site mpsc.push.swop_head", "mpsc.push.swap_head"][..]),
-        ("mpsc.push.swap_head=Weak", &["Weak is no ordering"]),
-        ("mpsc.push.swap_head", &["SITE=ORDERING"]),
+        ("mpsc.push.swap_head=Weak", &["Weak\" is no ordering"]),
+        ("mpsc.push.swap_head", &["NAME=ORDERING"]),
     ] {
         let output = Command::new(std::env::current_exe().expect("this test is a file"))
             .args(["--exact", "mpsc::two_producers_link_each_other_s_nodes"])
-            .env(arenaq::experiment::VARIABLE, change)
+            .env(weaken::record::CHANGES, change)
             .output()
             .expect("it starts");
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{change}: {text}");
         for reason in reasons {
-            assert!(text.contains(arenaq::experiment::VARIABLE) && text.contains(reason), "{change}: {text}");
+            assert!(text.contains(weaken::record::CHANGES) && text.contains(reason), "{change}: {text}");
         }
     }
 }

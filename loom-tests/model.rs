@@ -14,9 +14,10 @@ use std::time::Instant;
 use arenaq::eventcount::{EventCount, Ticket};
 use arenaq::platform::{Identify, Traced};
 use arenaq::trace::{self, Trace};
-use arenaq::{PopError, PushError, experiment};
+use arenaq::{PopError, PushError};
 use arenaq_counterexample::Counterexample;
 use loom::thread::{self, JoinHandle};
+use weaken::named;
 
 use crate::paths;
 
@@ -287,7 +288,7 @@ impl Model {
         }
         let permutations = permutations.load(Ordering::Relaxed);
         let strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((wrong, trace)) = strayed.filter(|_| !experiment::is_running()) {
+        if let Some((wrong, trace)) = strayed.filter(|_| !named::is_changed()) {
             report_failure(&self, permutations, &wrong, trace);
             panic!("{wrong}");
         }
@@ -302,7 +303,7 @@ impl Model {
             start.elapsed().as_secs_f64(),
         );
         // With another ordering only what goes wrong counts, and not how much was seen.
-        if experiment::is_running() {
+        if named::is_changed() {
             return;
         }
         assert!(

@@ -76,8 +76,6 @@ pub mod claim;
 pub mod count;
 pub mod drops;
 pub mod eventcount;
-#[cfg(feature = "trace")]
-pub mod experiment;
 pub mod layout;
 pub mod mpmc;
 pub mod mpsc;
@@ -96,6 +94,8 @@ pub mod status;
 pub mod structures;
 #[cfg(feature = "trace")]
 pub mod trace;
+#[cfg(feature = "trace")]
+pub mod weakened;
 
 pub use crate::payload::KeyValue;
 pub use crate::status::{Corruption, PopError, PushError, Status};

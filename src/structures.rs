@@ -81,7 +81,7 @@ impl fmt::Display for Kind {
 }
 
 /// All sites, one after another.
-pub fn sites() -> impl Iterator<Item = &'static SiteInfo> {
+pub fn sites() -> impl Iterator<Item = &'static SiteInfo> + Clone {
     SITES.iter().copied().flatten().copied()
 }
 

@@ -1,14 +1,14 @@
 //! loom: every interleaving and every reordering that the C11 model allows and loom implements.
 //!
-//! The orderings are those of [`experiment`](crate::experiment), which one run can change.
+//! The orderings are those of [`weakened`](crate::weakened), which one run can change.
 
 extern crate std;
 
 use super::{Heap, Identify, Link, Plain, Platform, SizeOf, Word};
-use crate::experiment::{failure, order};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
+use crate::weakened::{failure, order};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;

@@ -3,11 +3,11 @@
 use core::marker::PhantomData;
 
 use super::{Heap, Link, Plain, Platform, Word};
-use crate::experiment::{failure, order};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
 use crate::trace::{Effect, Pending, Value};
+use crate::weakened::{failure, order};
 
 /// A platform whose accesses can be traced: it knows which thread makes one.
 pub trait Identify: Platform {

@@ -21,7 +21,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use crate::command::root;
-use change::{Change, is_atomic, show};
+use change::{Change, is_atomic, source};
 use matrix::STRONGEST;
 use models::{Binary, Run};
 use mutants::Nursery;
@@ -155,7 +155,7 @@ fn choose(models: Vec<String>, name: Option<&str>) -> anyhow::Result<Vec<String>
 fn list(mutants: &[mutants::Mutant], models: &[String]) {
     println!("sites:");
     for site in sites() {
-        let order = if is_atomic(site) { show(site.order, site.failure) } else { "plain".to_owned() };
+        let order = if is_atomic(site) { source(site) } else { "plain".to_owned() };
         println!("  {:<30} {:<16} {order}", site.name, format!("{:?}", site.access));
     }
     println!("mutants:");
@@ -179,10 +179,10 @@ fn attempt(
         Trial::AsItIs => (binary.clone(), None),
         Trial::Strongest => {
             println!("every site is SeqCst");
-            (binary.clone(), Some(STRONGEST.to_owned()))
+            (binary.clone(), Some(matrix::ALL_SEQ_CST.to_owned()))
         }
         Trial::Site(change) => {
-            let is = show(change.site.order, change.site.failure);
+            let is = source(change.site);
             println!("{} is {is}; trying {}", change.site.name, change.orderings());
             println!("why {is}: {}", change.site.why);
             (binary.clone(), Some(change.to_string()))

@@ -246,10 +246,7 @@ fn matching(sites: &[Access], change: &Change) -> Result<Vec<Mutation>, Error> {
 
 /// The accesses of the file that was meant, or all.
 fn nearest(sites: &[Access], change: &Change) -> String {
-    let is_near = |site: &&Access| {
-        let Some(place) = &change.place else { return true };
-        Where { line: site.place.line, column: None, ..place.clone() }.is(&site.place)
-    };
+    let is_near = |site: &&Access| change.place.as_ref().is_none_or(|place| place.is_in(&site.place));
     let near: Vec<_> = sites.iter().filter(is_near).collect();
     let near = if near.is_empty() { sites.iter().collect() } else { near };
     let lines = near.iter().map(|site| format!("  {}", site.label()));

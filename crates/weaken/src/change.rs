@@ -3,7 +3,7 @@
 //! ```text
 //! changes   = change { "," change }
 //! change    = place [ "#" operation [ "(" orderings ")" ] ] "=" new
-//! place     = FILE ":" LINE [ ":" COLUMN ]  |  "*"
+//! place     = FILE ":" LINE [ ":" COLUMN ]  |  NAME  |  "*"
 //! operation = the name of a method: store, compare_exchange, fence, ...
 //! orderings = ordering [ "/" ordering ]          what it says in the source
 //! new       = ordering [ "/" ordering ]          "_" leaves one of two as it is
@@ -13,7 +13,8 @@
 //! `src/queue.rs:42:9#store=Relaxed`; for a compare-exchange success and failure,
 //! `src/queue.rs:50#compare_exchange=Relaxed/_`. With one ordering alone a compare-exchange keeps the other,
 //! that of failure. A file is given as the compiler was given it, or by its last parts: `queue.rs` is any
-//! file of that name. The place `*` is every access that can have the ordering.
+//! file of that name. A name is that of a site that [has one](crate::named), such as `queue.push.swap_head`. The place
+//! `*` is every access that can have the ordering.
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,29 +40,60 @@ pub struct Change {
     pub failure: Option<Order>,
 }
 
-/// A place in the source, as somebody types it.
+/// Where an access is, as somebody types it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Where {
-    /// The file, or the last parts of its path.
-    pub file: String,
-    /// The line, counted from 1.
-    pub line: u32,
-    /// The column, counted from 1; `None` is the whole line.
-    pub column: Option<u32>,
+pub enum Where {
+    /// A place in the source.
+    Line {
+        /// The file, or the last parts of its path.
+        file: String,
+        /// The line, counted from 1.
+        line: u32,
+        /// The column, counted from 1; `None` is the whole line.
+        column: Option<u32>,
+    },
+    /// A site that has a name.
+    Name(String),
+}
+
+/// Where an access is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spot<'a> {
+    /// At a place in the source.
+    Place(&'a Place),
+    /// In a site of this name.
+    Name(&'a str),
 }
 
 impl Where {
-    /// Whether it means this place.
-    pub fn is(&self, place: &Place) -> bool {
-        let file = place.file == self.file
-            || place.file.strip_suffix(&self.file).is_some_and(|before| before.ends_with(['/', '\\']));
-        file && place.line == self.line && self.column.is_none_or(|column| column == place.column)
+    /// Whether it means this one.
+    pub fn is<'a>(&self, spot: impl Into<Spot<'a>>) -> bool {
+        match (self, spot.into()) {
+            (Where::Line { line, column, .. }, Spot::Place(place)) => {
+                self.is_in(place) && *line == place.line && column.is_none_or(|column| column == place.column)
+            }
+            (Where::Name(name), Spot::Name(site)) => name == site,
+            (Where::Line { .. }, Spot::Name(_)) | (Where::Name(_), Spot::Place(_)) => false,
+        }
+    }
+
+    /// Whether it means something in the file of this place.
+    pub fn is_in(&self, place: &Place) -> bool {
+        let Where::Line { file, .. } = self else { return false };
+        place.file == *file
+            || place.file.strip_suffix(file).is_some_and(|before| before.ends_with(['/', '\\']))
     }
 }
 
 impl From<&Place> for Where {
     fn from(place: &Place) -> Where {
-        Where { file: place.file.clone(), line: place.line, column: Some(place.column) }
+        Where::Line { file: place.file.clone(), line: place.line, column: Some(place.column) }
+    }
+}
+
+impl<'a> From<&'a Place> for Spot<'a> {
+    fn from(place: &'a Place) -> Spot<'a> {
+        Spot::Place(place)
     }
 }
 
@@ -80,12 +112,13 @@ impl Change {
     /// # Errors
     ///
     /// If it means the access, which cannot have the ordering.
-    pub fn apply(
+    pub fn apply<'a>(
         &self,
-        place: &Place,
+        spot: impl Into<Spot<'a>>,
         operation: Operation,
         orders: Orders,
     ) -> Result<Option<Orders>, String> {
+        let spot = spot.into();
         if operation.is_plain()
             || self.operation.is_some_and(|mine| mine != operation)
             || self.from.is_some_and(|from| from != orders)
@@ -94,10 +127,10 @@ impl Change {
         }
         let possible = operation.refuse(self.success, self.failure);
         match &self.place {
-            Some(here) if !here.is(place) => return Ok(None),
+            Some(here) if !here.is(spot) => return Ok(None),
             // Everywhere is: wherever it can be.
             None if possible.is_err() => return Ok(None),
-            _ => possible.map_err(|reason| format!("{place}: {reason}"))?,
+            _ => possible.map_err(|reason| format!("{spot}: {reason}"))?,
         }
         Ok(Some(Orders {
             success: self.success.unwrap_or(orders.success),
@@ -108,8 +141,20 @@ impl Change {
 
 impl fmt::Display for Where {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)?;
-        self.column.map_or(Ok(()), |column| write!(f, ":{column}"))
+        match self {
+            Where::Line { file, line, column: Some(column) } => write!(f, "{file}:{line}:{column}"),
+            Where::Line { file, line, column: None } => write!(f, "{file}:{line}"),
+            Where::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Spot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spot::Place(place) => place.fmt(f),
+            Spot::Name(name) => f.write_str(name),
+        }
     }
 }
 
@@ -139,7 +184,9 @@ impl FromStr for Change {
 
     fn from_str(text: &str) -> Result<Change, String> {
         let explain = |reason: String| {
-            format!("{text}: {reason}\nwrite FILE:LINE[:COLUMN][#OPERATION]=ORDERING[/FAILURE]")
+            format!(
+                "{text}: {reason}\nwrite FILE:LINE[:COLUMN][#OPERATION]=ORDERING[/FAILURE], or NAME=ORDERING[/FAILURE]"
+            )
         };
         let (target, new) = text.rsplit_once('=').ok_or_else(|| explain("there is no `=`".to_string()))?;
         let (place, access) = match target.split_once('#') {
@@ -183,8 +230,13 @@ impl FromStr for Where {
 
     fn from_str(text: &str) -> Result<Where, String> {
         let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0);
-        let wrong = || format!("{text:?} is no place: write FILE:LINE or FILE:LINE:COLUMN");
-        let (rest, last) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let wrong =
+            || format!("{text:?} is no place: write FILE:LINE or FILE:LINE:COLUMN, or the name of a site");
+        let Some((rest, last)) = text.rsplit_once(':') else {
+            let is_name =
+                !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "/\\".contains(c));
+            return if is_name { Ok(Where::Name(text.to_string())) } else { Err(wrong()) };
+        };
         let last = number(last).ok_or_else(wrong)?;
         let (file, line, column) = match rest.rsplit_once(':').map(|(file, line)| (file, number(line))) {
             Some((file, Some(line))) => (file, line, Some(last)),
@@ -193,7 +245,7 @@ impl FromStr for Where {
         if file.is_empty() {
             return Err(wrong());
         }
-        Ok(Where { file: file.to_string(), line, column })
+        Ok(Where::Line { file: file.to_string(), line, column })
     }
 }
 
@@ -210,7 +262,7 @@ fn parse_orders(text: &str) -> Result<(Option<Order>, Option<Order>), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Change;
+    use super::{Change, Spot};
     use crate::operation::{Operation, Order, Orders};
     use crate::record::Place;
     use std::string::ToString;
@@ -228,6 +280,8 @@ mod tests {
             "src/queue.rs:42:9#compare_exchange_weak=Release/Relaxed",
             "*=SeqCst",
             "*#fence=Relaxed",
+            "queue.push.swap_head=Release",
+            "queue.claim#compare_exchange=_/Relaxed",
             "C:\\queue.rs:42=Relaxed",
         ] {
             let change: Change = text.parse().expect(text);
@@ -281,6 +335,18 @@ mod tests {
         ] {
             assert_eq!(apply(other), Ok(None), "{other}");
         }
+    }
+
+    #[test]
+    fn a_site_is_known_by_its_name_and_a_place_is_not() {
+        let change: Change = "queue.push=Relaxed".parse().expect("a name");
+        let apply = |spot: Spot<'_>| change.apply(spot, Operation::Store, Orders::one(Order::Release));
+        assert_eq!(apply(Spot::Name("queue.push")), Ok(Some(Orders::one(Order::Relaxed))));
+        assert_eq!(apply(Spot::Name("queue.pushed")), Ok(None));
+        assert_eq!(apply(Spot::Place(&place())), Ok(None));
+        let line: Change = "queue.rs:42=Relaxed".parse().expect("a line");
+        let named = line.apply(Spot::Name("queue.rs"), Operation::Store, Orders::one(Order::Release));
+        assert_eq!(named, Ok(None));
     }
 
     #[test]

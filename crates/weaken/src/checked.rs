@@ -7,6 +7,7 @@ mod execution;
 mod hook;
 mod letters;
 pub mod model;
+mod panic;
 mod report;
 mod show;
 mod site;

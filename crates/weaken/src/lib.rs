@@ -14,9 +14,15 @@ extern crate std;
 #[cfg(feature = "record")]
 pub mod change;
 #[cfg(feature = "record")]
+pub mod named;
+#[cfg(feature = "record")]
 pub mod operation;
 #[cfg(feature = "record")]
+mod out;
+#[cfg(feature = "record")]
 pub mod record;
+#[cfg(feature = "record")]
+mod running;
 
 #[cfg(feature = "loom")]
 mod checked;

@@ -36,6 +36,8 @@ pub(crate) struct Matrix {
 
 /// All sites at once with the strongest ordering.
 pub(crate) const STRONGEST: &str = "*=SeqCst";
+/// The same as the models are told it: a compare-exchange has two orderings, and the first change that fits is made.
+pub(crate) const ALL_SEQ_CST: &str = "*#compare_exchange=SeqCst/SeqCst,*=SeqCst";
 
 /// A change that changes nothing. While a model tries an ordering, it looks only at results, and not at the
 /// path that led to them or at how much it saw: a mutant should fail for what it breaks.
@@ -152,7 +154,7 @@ fn perform(
         }
         Task::Strongest(model) => {
             bar.set_message(format!("{STRONGEST}: {model}"));
-            let run = binary.run(&model, Some(STRONGEST), None)?;
+            let run = binary.run(&model, Some(ALL_SEQ_CST), None)?;
             match run.failure {
                 Some(failure) => {
                     bail!("the model {model} fails with {STRONGEST} ({failure}): {}", run.message)

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use duct::cmd;
+use weaken::record::CHANGES;
 
 use crate::command::{cargo, root};
-
-/// The variable from which the platform reads a [`Change`](super::change::Change).
-const VARIABLE: &str = "ARENAQ_SITE";
 
 /// Many times what the slowest model takes.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
@@ -132,7 +130,7 @@ impl Binary {
     /// The names of the models.
     pub(crate) fn list(&self) -> anyhow::Result<Vec<String>> {
         let text = cmd!(&self.0, "--list")
-            .env_remove(VARIABLE)
+            .env_remove(CHANGES)
             .stderr_null()
             .read()
             .with_context(|| format!("cannot list the models of {}", self.0.display()))?;
@@ -152,8 +150,8 @@ impl Binary {
     pub(crate) fn run(&self, model: &str, site: Option<&str>, limit: Option<u64>) -> anyhow::Result<Run> {
         let command = cmd!(&self.0, "--exact", model, "--test-threads=1", "--nocapture");
         let mut command = match site {
-            Some(site) => command.env(VARIABLE, site),
-            None => command.env_remove(VARIABLE),
+            Some(site) => command.env(CHANGES, site),
+            None => command.env_remove(CHANGES),
         }
         .env("RUST_BACKTRACE", "0")
         .stdin_null()

@@ -7,7 +7,7 @@ use arenaq::ordering::SiteInfo;
 use arenaq::paths::{BOUNDS, PATHS};
 use arenaq::structures::{self, SITES};
 
-use crate::orderings::change::{Change, is_atomic, show};
+use crate::orderings::change::{Change, is_atomic, source};
 use crate::orderings::claims::{self, Claim};
 use crate::orderings::matrix::{Matrix, Verdict};
 use crate::orderings::mutants;
@@ -100,7 +100,7 @@ fn sites(text: &mut String) {
         line!(text, "\n### {structure}\n\n| site | access | ordering | pairs with | why | seed |");
         line!(text, "|---|---|---|---|---|---|");
         for site in *sites {
-            let order = if is_atomic(site) { show(site.order, site.failure) } else { "plain".to_owned() };
+            let order = if is_atomic(site) { source(site) } else { "plain".to_owned() };
             let partners: Vec<_> = site.pairs_with.iter().map(|name| format!("`{name}`")).collect();
             line!(
                 text,
@@ -157,7 +157,7 @@ fn weaker(text: &mut String, matrix: &Matrix, survivors: &[Survivor]) {
     line!(text, "{killed} of {} are noticed. {STRENGTH}", matrix.weaker.len());
     line!(text, "| site | is | tried | result | model |\n|---|---|---|---|---|");
     for (change, verdict) in &matrix.weaker {
-        let is = show(change.site.order, change.site.failure);
+        let is = source(change.site);
         let (result, model) = result(verdict);
         line!(text, "| `{}` | {is} | {} | {result} | {model} |", change.site.name, change.orderings());
     }

@@ -12,8 +12,8 @@ use std::vec::Vec;
 use crate::operation::Order;
 use crate::record::{self, Ending, Failure, Place};
 
-use super::hook::FirstPanic;
 use super::letters::Letters;
+use super::panic::FirstPanic;
 use super::show::Show;
 use super::site::{SiteId, Sites};
 use super::value::Shape;

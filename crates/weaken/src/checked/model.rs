@@ -5,9 +5,10 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
 use crate::record::Bounds;
+use crate::running::changes;
 
 use super::report::Header;
-use super::{execution, hook, report, site};
+use super::{execution, hook, report};
 
 /// What loom is given.
 type Body = Box<dyn Fn() + Send + Sync>;
@@ -84,7 +85,7 @@ where
     F: Fn() + Sync + Send + 'static,
 {
     // What cannot be tried is refused before anything runs.
-    site::changes();
+    changes();
     hook::install();
     let header = Header {
         model: location.into(),

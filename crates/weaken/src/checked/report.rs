@@ -1,12 +1,9 @@
 //! Writes the record of this process.
 
 use std::cell::RefCell;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
 use std::string::String;
-use std::{eprintln, format};
 
+use crate::out::write;
 use crate::record::{self, Begin, Bounds, End, Line, Outcome, Place};
 
 use super::execution::{self, Execution};
@@ -26,20 +23,6 @@ std::thread_local! {
 /// Whether somebody asks for a record.
 pub(super) fn is_wanted() -> bool {
     std::env::var_os(record::FILE).is_some()
-}
-
-/// Appends a line, if somebody asks for a record. A record that is not whole is worth nothing: if it cannot be
-/// written, the process ends.
-pub(super) fn write(line: &Line) {
-    let Some(file) = std::env::var_os(record::FILE) else { return };
-    let written = serde_json::to_string(line).map_err(std::io::Error::from).and_then(|text| {
-        // One call, so that the lines of several threads and processes stay whole.
-        OpenOptions::new().create(true).append(true).open(&file)?.write_all(format!("{text}\n").as_bytes())
-    });
-    if let Err(error) = written {
-        eprintln!("{}: cannot write to {}: {error}", record::FILE, Path::new(&file).display());
-        std::process::exit(record::REFUSED);
-    }
 }
 
 /// A model begins in this thread.

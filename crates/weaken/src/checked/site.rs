@@ -1,15 +1,14 @@
 //! The places in the source that access shared memory: their orderings, and how often they were reached.
 
 use std::collections::HashMap;
-use std::eprintln;
 use std::panic::Location;
 use std::string::String;
-use std::sync::OnceLock;
 use std::vec::Vec;
 
-use crate::change::Change;
 use crate::operation::{Operation, Orders};
-use crate::record::{self, Place, Site};
+use crate::out::refuse;
+use crate::record::{Place, Site};
+use crate::running::changes;
 
 /// A number for each site of a model.
 pub(super) type SiteId = u32;
@@ -80,21 +79,4 @@ impl Sites {
     pub(super) fn into_atomic(self) -> Vec<Site> {
         self.all.into_iter().filter(|site| !site.operation.is_plain()).collect()
     }
-}
-
-/// The changes that this process tries.
-pub(super) fn changes() -> &'static [Change] {
-    static CHANGES: OnceLock<Vec<Change>> = OnceLock::new();
-    CHANGES.get_or_init(|| match std::env::var(record::CHANGES) {
-        Ok(text) => Change::parse_list(&text).unwrap_or_else(|reason| refuse(&reason)),
-        Err(std::env::VarError::NotPresent) => Vec::new(),
-        Err(error @ std::env::VarError::NotUnicode(_)) => refuse(&std::format!("{error}")),
-    })
-}
-
-/// Ends the process: a model that ran without the change would say something about another question.
-fn refuse(reason: &str) -> ! {
-    eprintln!("{}: {reason}", record::CHANGES);
-    super::report::write(&record::Line::Refused { reason: reason.into() });
-    std::process::exit(record::REFUSED);
 }
