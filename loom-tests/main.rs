@@ -29,6 +29,8 @@ mod arena;
 mod claim;
 mod composition;
 mod count;
+#[path = "../tests/support/counterexample.rs"]
+mod counterexample;
 mod deaths;
 mod eventcount;
 mod explained;

@@ -15,11 +15,11 @@ use arenaq::eventcount::{EventCount, Ticket};
 use arenaq::platform::{Identify, Traced};
 use arenaq::trace::{self, Trace};
 use arenaq::{PopError, PushError};
-use arenaq_counterexample::Counterexample;
 use loom::thread::{self, JoinHandle};
 use weaken::named;
+use weaken::picture::Orderings;
 
-use crate::paths;
+use crate::{counterexample, paths};
 
 /// loom, with a trace of every access.
 pub(crate) type Loom = Traced<arenaq::platform::Loom>;
@@ -225,16 +225,13 @@ fn text_of(payload: &(dyn Any + Send)) -> String {
 }
 
 /// Says that a permutation went wrong, why, and shows it.
-fn report_failure(model: &Model, permutations: u64, why: &str, trace: Trace) {
-    let counterexample = Counterexample::new(model.name, trace);
-    let diagram = match counterexample.save(&Counterexample::default_folder()) {
-        Ok(path) => format!("As a diagram: {}", path.display()),
-        Err(error) => format!("No diagram: {error}"),
-    };
+fn report_failure(model: &Model, permutations: u64, why: &str, trace: &Trace) {
+    let orderings = if named::is_changed() { Orderings::Changed } else { Orderings::Source };
+    let shown = counterexample::show(model.name, why, &trace.execution(), orderings);
     // Past the capture of the test harness, as a model's result.
     let _ = writeln!(
         std::io::stderr(),
-        "loom: {}: failed after {permutations} permutations\n{why}\n\n{counterexample}\n{diagram}\n",
+        "loom: {}: failed after {permutations} permutations\n{shown}\n",
         model.name
     );
 }
@@ -282,14 +279,14 @@ impl Model {
             }));
             if let Err(panic) = result {
                 let why = format!("{}\nin the case {case:?}", text_of(&*panic));
-                report_failure(&self, permutations.load(Ordering::Relaxed), &why, trace::current());
+                report_failure(&self, permutations.load(Ordering::Relaxed), &why, &trace::current());
                 resume_unwind(panic);
             }
         }
         let permutations = permutations.load(Ordering::Relaxed);
         let strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((wrong, trace)) = strayed.filter(|_| !named::is_changed()) {
-            report_failure(&self, permutations, &wrong, trace);
+            report_failure(&self, permutations, &wrong, &trace);
             panic!("{wrong}");
         }
 

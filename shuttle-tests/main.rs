@@ -22,6 +22,8 @@
 
 mod accounting;
 mod batches;
+#[path = "../tests/support/counterexample.rs"]
+mod counterexample;
 mod deaths;
 mod history;
 mod linearizability;

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arenaq::trace::{self, Trace};
-use arenaq_counterexample::Counterexample;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+use weaken::picture::Orderings;
 
-use crate::queues;
+use crate::{counterexample, queues};
 
 /// Schedules of a main model, per scheduler.
 pub(crate) const MAIN: usize = 10_000;
@@ -237,7 +237,7 @@ pub(crate) fn check(
     let settings = Settings::from_env(schedules, iterations);
     let start = Instant::now();
     println!("{test}: {schedules:?}, seed {}", settings.seed);
-    let report = explore(&settings, body).unwrap_or_else(|failure| panic!("{}", repeatable(test, failure)));
+    let report = explore(&settings, body).unwrap_or_else(|failure| panic!("{}", repeatable(test, &failure)));
     println!(
         "{test}: {} schedules, {} steps, {:.1} s: {:?}",
         report.schedules,
@@ -255,21 +255,16 @@ pub(crate) fn check(
 }
 
 /// What to print for a failure: what it was, the execution, and the command that repeats it.
-fn repeatable(test: &str, failure: Failure) -> String {
+fn repeatable(test: &str, failure: &Failure) -> String {
     let replay = match store(test, &failure.schedule) {
         Ok(path) => path.display().to_string(),
         // A schedule is digits and `:,*`; the quotes are for the star.
         Err(_) => format!("'{}'", failure.schedule),
     };
-    let counterexample = Counterexample::new(test, *failure.trace);
-    let diagram = match counterexample.save(&Counterexample::default_folder()) {
-        Ok(path) => format!("As a diagram: {}", path.display()),
-        Err(error) => format!("No diagram: {error}"),
-    };
+    let shown = counterexample::show(test, &failure.message, &failure.trace.execution(), Orderings::Source);
     format!(
-        "{}\n{counterexample}\n{diagram}\nrepeat this schedule:\nARENAQ_SHUTTLE_REPLAY={replay} \
-         cargo test --features shuttle --test shuttle -- --include-ignored --exact {test}\n",
-        failure.message
+        "{shown}\nrepeat this schedule:\nARENAQ_SHUTTLE_REPLAY={replay} \
+         cargo test --features shuttle --test shuttle -- --include-ignored --exact {test}\n"
     )
 }
 

@@ -12,6 +12,10 @@ use std::vec::Vec;
 
 use crate::ordering::{Ordering, SiteInfo};
 
+mod names;
+mod race;
+mod record;
+
 /// The first words of a value: enough to tell values apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Value {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::judge::Kill;
+use crate::verdict::Kill;
 
 /// How the program ends. `README.md` documents the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

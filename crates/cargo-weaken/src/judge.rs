@@ -1,60 +1,18 @@
 //! Tries every change, and sees which test notices.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::thread;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
-use weaken::record::{Bounds, Execution};
+use weaken::record::Bounds;
 
+use crate::access::Access;
 use crate::arguments::Arguments;
 use crate::child::Ending;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::plan::{Access, Mutation, Plan};
-use crate::suite::{Run, Suite};
-
-/// What the models say about a change.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "verdict", rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    /// A test fails.
-    Killed(Box<Kill>),
-    /// Every test that reaches the access passes.
-    Survived {
-        /// What limited their exploration, where something did.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        bounds: Vec<String>,
-    },
-    /// No test uses the ordering.
-    Unreached,
-    /// A test did not end in time, and no other fails.
-    Timeout {
-        /// Which.
-        test: String,
-    },
-    /// It was not tried, or not to the end: with --fail-fast another has answered.
-    Skipped,
-}
-
-/// How a change was noticed.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Kill {
-    pub(crate) test: String,
-    /// The kind of failure.
-    pub(crate) reason: String,
-    pub(crate) message: String,
-    /// After how many executions of the model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) permutations: Option<u64>,
-    pub(crate) seconds: f64,
-    /// The execution that failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) execution: Option<Execution>,
-}
+use crate::parallel::in_parallel;
+use crate::plan::{Mutation, Plan};
+use crate::suite::Suite;
+use crate::verdict::Verdict;
 
 #[derive(Debug)]
 pub(crate) struct Judged {
@@ -119,7 +77,7 @@ fn try_one(
             continue;
         }
         if !run.passed() {
-            return Ok(Verdict::Killed(Box::new(kill(&test.name, &run))));
+            return Ok(Verdict::Killed(Box::new(run.kill(&test.name))));
         }
         was_applied |= run.ends().any(|end| end.applied);
         bounds.extend(run.ends().filter_map(|end| Some(format!("{}: {}", test.name, bound(&end.bounds)?))));
@@ -129,26 +87,6 @@ fn try_one(
         None if was_applied => Verdict::Survived { bounds },
         None => Verdict::Unreached,
     })
-}
-
-/// How a test that does not pass fails.
-pub(crate) fn kill(test: &str, run: &Run) -> Kill {
-    let end = run.failed();
-    let failure = end.and_then(|end| end.failure.as_ref());
-    let reason = match (failure, run.ends().next()) {
-        (Some(failure), _) => failure.reason.to_string(),
-        // The models passed, and what the test says about them does not hold.
-        (None, Some(_)) => "panic".to_owned(),
-        (None, None) => "crash".to_owned(),
-    };
-    Kill {
-        test: test.to_owned(),
-        reason,
-        message: run.message(),
-        permutations: end.map(|end| end.permutations),
-        seconds: run.took.as_secs_f64(),
-        execution: failure.map(|failure| failure.execution.clone()),
-    }
 }
 
 /// What limited a model.
@@ -164,56 +102,4 @@ fn bound(bounds: &Bounds) -> Option<String> {
         all.push(format!("at most {seconds} s"));
     }
     (!all.is_empty()).then(|| all.join(", "))
-}
-
-/// Does all the work on so many threads; the results are in the order of the work. The first error ends it.
-pub(crate) fn in_parallel<T: Send, R: Send>(
-    jobs: Option<NonZeroUsize>,
-    work: Vec<T>,
-    what: &'static str,
-    perform: impl Fn(T, &ProgressBar) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
-    let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let bar = ProgressBar::new(work.len() as u64).with_style(style()).with_prefix(what);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    let threads = jobs.min(work.len());
-    let queue = Mutex::new(work.into_iter().enumerate());
-    let results = Mutex::new(Vec::new());
-    let failed = Mutex::new(None);
-    let next = || {
-        let has_failed = failed.lock().is_ok_and(|error| error.is_some());
-        if has_failed { None } else { queue.lock().ok()?.next() }
-    };
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((number, item)) = next() {
-                    match perform(item, &bar) {
-                        Ok(result) => {
-                            if let Ok(mut results) = results.lock() {
-                                results.push((number, result));
-                            }
-                        }
-                        Err(error) => {
-                            if let Ok(mut failed) = failed.lock() {
-                                failed.get_or_insert(error);
-                            }
-                        }
-                    }
-                }
-            });
-        }
-    });
-    bar.finish_and_clear();
-    if let Ok(Some(error)) = failed.into_inner() {
-        return Err(error);
-    }
-    let mut results = results.into_inner().unwrap_or_default();
-    results.sort_unstable_by_key(|(number, _)| *number);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,20 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod arguments;
 mod baseline;
 mod child;
 mod compile;
 mod error;
-mod failure;
 mod interrupt;
+mod json;
 mod judge;
 mod only;
 mod page;
+mod parallel;
 mod plan;
 mod question;
 mod report;
 mod suite;
 mod table;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -24,11 +27,11 @@ use arguments::{Arguments, Cargo};
 use baseline::Baseline;
 use error::{Error, Status};
 use interrupt::Interrupt;
-use judge::Verdict;
 use only::Only;
 use plan::{Mutation, Plan};
 use question::Question;
 use report::{Changed, Report};
+use verdict::Verdict;
 
 fn main() -> ExitCode {
     let Cargo::Weaken(arguments) = Cargo::parse();

@@ -2,8 +2,8 @@
 
 use glob::Pattern;
 
+use crate::access::Access;
 use crate::error::Error;
-use crate::plan::Access;
 
 /// One option.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Glob {
 #[cfg(test)]
 mod tests {
     use super::Only;
-    use crate::plan::Access;
+    use crate::access::Access;
     use weaken::operation::{Operation, Order, Orders};
     use weaken::record::Place;
 

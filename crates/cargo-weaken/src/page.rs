@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use weaken::picture::{self, Orderings};
 
 use crate::error::Error;
-use crate::failure::{self, Orderings};
-use crate::judge::{Kill, Verdict};
 use crate::question::Question;
 use crate::report::{Changed, Mutation, Report, Summary};
+use crate::verdict::{Kill, Verdict};
 
 /// The lines of a file that have accesses, with the changes of each: the number, what changed, the verdict.
 type Lines<'a> = BTreeMap<usize, Vec<(usize, &'a Changed, &'static str)>>;
@@ -31,7 +31,7 @@ pub(crate) fn write_unchanged(file: &Path, failure: &Kill) -> Result<(), Error> 
             "the order of the steps."
         }
         (reason(failure))
-        @if let Some(execution) = &failure.execution { (failure::show(execution, Orderings::Source)) }
+        @if let Some(execution) = &failure.execution { (PreEscaped(picture::html(execution, Orderings::Source))) }
     };
     put(file, &document(&body))
 }
@@ -78,7 +78,7 @@ fn document(body: &Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "cargo weaken" }
-                style { (PreEscaped(include_str!("page.css"))) }
+                style { (PreEscaped(picture::STYLE)) (PreEscaped(include_str!("page.css"))) }
             }
             body {
                 h1 { "cargo weaken" }
@@ -236,7 +236,7 @@ fn details(number: usize, mutation: &Mutation, question: Question) -> Markup {
 fn killed(kill: &Kill) -> Markup {
     html! {
         (reason(kill))
-        @if let Some(execution) = &kill.execution { (failure::show(execution, Orderings::Changed)) }
+        @if let Some(execution) = &kill.execution { (PreEscaped(picture::html(execution, Orderings::Changed))) }
     }
 }
 

@@ -8,42 +8,13 @@ use weaken::change::{Change, Where};
 use weaken::operation::{Operation, Orders};
 use weaken::record::{Place, Site};
 
+use crate::access::Access;
 use crate::arguments::Arguments;
 use crate::error::{Error, Status};
+use crate::json;
 use crate::only::Only;
 use crate::question::Question;
-use crate::report;
 use crate::suite::Suite;
-
-/// An access, and who makes it.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Access {
-    #[serde(flatten)]
-    pub(crate) place: Place,
-    pub(crate) operation: Operation,
-    #[serde(serialize_with = "report::as_text")]
-    pub(crate) ordering: Orders,
-    /// How often, in all executions of all models.
-    pub(crate) count: u64,
-    /// How often it failed.
-    pub(crate) failed: u64,
-    /// The names that models give to the memory.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) names: Vec<String>,
-    /// The tests that reach it, the quickest first.
-    pub(crate) tests: Vec<String>,
-    /// The same, as numbers in the suite.
-    #[serde(skip)]
-    pub(crate) numbers: Vec<usize>,
-}
-
-impl Access {
-    /// As a person calls it.
-    pub(crate) fn label(&self) -> String {
-        let names = if self.names.is_empty() { "" } else { ", " };
-        format!("{}#{}={}{names}{}", self.place, self.operation, self.ordering, self.names.join(", "))
-    }
-}
 
 /// The number of an access, and the ordering that it has instead.
 pub(crate) type Part = (usize, Orders);
@@ -100,7 +71,7 @@ impl Plan {
                     others: [(self.question.kind(), self.tried(number))].into(),
                 })
                 .collect();
-            report::print(&serde_json::json!({ "version": report::VERSION, "accesses": accesses }))?;
+            json::print(&serde_json::json!({ "version": json::VERSION, "accesses": accesses }))?;
             return Ok(Status::Fine);
         }
         let mut table = Table::new();

@@ -4,7 +4,7 @@ use serde::Serialize;
 use weaken::operation::{Operation, Orders};
 
 use crate::arguments::Arguments;
-use crate::judge::Verdict;
+use crate::verdict::Verdict;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,20 +1,17 @@
 //! What was found, as one object.
 
-use std::fmt::Display;
-use std::io::Write;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use weaken::operation::{Operation, Orders};
 use weaken::record::Place;
 
+use crate::access::Access;
 use crate::error::Error;
-use crate::judge::{Judged, Verdict};
-use crate::plan::{Access, Part, Plan};
+use crate::json;
+use crate::judge::Judged;
+use crate::plan::{Part, Plan};
 use crate::question::Question;
 use crate::suite::Suite;
-
-/// The number in every object. It grows when a field changes its meaning.
-pub(crate) const VERSION: u32 = 1;
+use crate::verdict::Verdict;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -52,9 +49,9 @@ pub(crate) struct Changed {
     #[serde(flatten)]
     pub(crate) place: Place,
     pub(crate) operation: Operation,
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "json::as_text")]
     pub(crate) from: Orders,
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "json::as_text")]
     pub(crate) to: Orders,
 }
 
@@ -88,10 +85,6 @@ impl Mutation {
     }
 }
 
-pub(crate) fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
 impl Report {
     pub(crate) fn new(suite: &Suite, plan: Plan, judged: Vec<Judged>) -> Report {
         let Plan { question, sites: accesses, .. } = plan;
@@ -118,7 +111,7 @@ impl Report {
         });
         let mutations = mutations.collect();
         Report {
-            version: VERSION,
+            version: json::VERSION,
             question,
             summary,
             warnings: suite.warnings.clone(),
@@ -157,18 +150,6 @@ impl Report {
     }
 
     pub(crate) fn print_json(&self) -> Result<(), Error> {
-        print(self)
-    }
-}
-
-/// Prints an object. Who reads no further has what it wants.
-pub(crate) fn print(object: &impl Serialize) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(object)
-        .map_err(|error| Error::system("cannot write JSON")(error.into()))?;
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::system("cannot write to the standard output")(error))
-        }
-        _ => Ok(()),
+        json::print(self)
     }
 }

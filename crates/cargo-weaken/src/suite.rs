@@ -11,7 +11,8 @@ use crate::child::{self, Ending};
 use crate::compile::Program;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::judge;
+use crate::parallel::in_parallel;
+use crate::verdict::Kill;
 
 /// How long an unchanged test may take if nothing else is said.
 const UNCHANGED_LIMIT: Duration = Duration::from_secs(600);
@@ -81,6 +82,26 @@ impl Run {
         let lines: Vec<_> = self.output.trim_end().lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
+
+    /// How a test that does not pass fails.
+    pub(crate) fn kill(&self, test: &str) -> Kill {
+        let end = self.failed();
+        let failure = end.and_then(|end| end.failure.as_ref());
+        let reason = match (failure, self.ends().next()) {
+            (Some(failure), _) => failure.reason.to_string(),
+            // The models passed, and what the test says about them does not hold.
+            (None, Some(_)) => "panic".to_owned(),
+            (None, None) => "crash".to_owned(),
+        };
+        Kill {
+            test: test.to_owned(),
+            reason,
+            message: self.message(),
+            permutations: end.map(|end| end.permutations),
+            seconds: self.took.as_secs_f64(),
+            execution: failure.map(|failure| failure.execution.clone()),
+        }
+    }
 }
 
 /// The arguments behind `--`: what chooses tests, and what every run is given.
@@ -130,7 +151,7 @@ pub(crate) fn measure(
     }
 
     let count = names.len();
-    let runs = judge::in_parallel(arguments.jobs, names, "unchanged", |(program, name), bar| {
+    let runs = in_parallel(arguments.jobs, names, "unchanged", |(program, name), bar| {
         bar.set_message(name.clone());
         let limit = suite.time_limit.unwrap_or(UNCHANGED_LIMIT);
         let run = suite.run(&program, &name, None, limit, interrupt)?;
@@ -149,7 +170,7 @@ pub(crate) fn measure(
             continue;
         }
         if !run.passed() {
-            let failure = run.failed().map(|_| Box::new(judge::kill(&name, &run)));
+            let failure = run.failed().map(|_| Box::new(run.kill(&name)));
             return Err(Error::FailsUnchanged { test: name, message: run.message(), failure });
         }
         if run.failed().is_some() {

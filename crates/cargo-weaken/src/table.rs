@@ -2,8 +2,8 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::judge::Verdict;
 use crate::report::{Changed, Report};
+use crate::verdict::Verdict;
 
 /// A row for each change.
 pub(crate) fn table(report: &Report) -> String {

@@ -19,6 +19,8 @@ pub mod named;
 pub mod operation;
 #[cfg(feature = "record")]
 mod out;
+#[cfg(feature = "picture")]
+pub mod picture;
 #[cfg(feature = "record")]
 pub mod record;
 #[cfg(feature = "record")]

@@ -199,8 +199,18 @@ pub struct Execution {
 pub struct Step {
     /// The thread: 0 is the model itself, the others in the order in which they were spawned.
     pub thread: u32,
-    /// Where in the source.
-    pub place: Place,
+    /// Where in the source; none of a [site](Step::site) that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// The name of its site, if it [has one](crate::named).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// What the user calls the operation of which the access is a part: `push`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Why the ordering of the source is right, where the site says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// What it does.
     pub operation: Operation,
     /// The ordering that it had; of a failed compare-exchange the one of failure. None if it is not atomic.

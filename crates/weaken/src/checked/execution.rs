@@ -10,7 +10,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::operation::Order;
-use crate::record::{self, Ending, Failure, Place};
+use crate::record::{self, Ending, Failure};
 
 use super::letters::Letters;
 use super::panic::FirstPanic;
@@ -298,7 +298,10 @@ impl Execution {
             let site = self.sites.get(step.site);
             record::Step {
                 thread: step.thread,
-                place: Place::clone(&site.place),
+                place: Some(site.place.clone()),
+                site: None,
+                scope: None,
+                why: None,
                 operation: site.operation,
                 order: step.order,
                 source: step.source,

@@ -1,7 +1,7 @@
 //! Steps for tests.
 
-use weaken::operation::{Operation, Order};
-use weaken::record::{Ending, Execution, Place, Read, Step};
+use crate::operation::{Operation, Order};
+use crate::record::{Ending, Execution, Place, Read, Step};
 
 pub(crate) fn execution(steps: Vec<Step>) -> Execution {
     Execution { steps, unordered: None }
@@ -10,7 +10,10 @@ pub(crate) fn execution(steps: Vec<Step>) -> Execution {
 fn step(thread: u32, operation: Operation, word: Option<&str>, order: Option<Order>) -> Step {
     Step {
         thread,
-        place: Place { file: "src/queue.rs".into(), line: 10 + thread, column: 9 },
+        place: Some(Place { file: "src/queue.rs".into(), line: 10 + thread, column: 9 }),
+        site: None,
+        scope: None,
+        why: None,
         operation,
         order,
         source: None,

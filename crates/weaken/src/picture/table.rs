@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::record::{Ending, Execution, Step};
 use maud::{Markup, html};
-use weaken::record::{Ending, Execution, Step};
 
 use super::edges::{Edge, Kind, is_changed};
+use super::explain::whole_place;
 
 pub(crate) fn table(execution: &Execution, edges: &[Edge]) -> Markup {
     let threads: BTreeSet<u32> = execution.steps.iter().map(|step| step.thread).collect();
@@ -30,7 +31,7 @@ pub(crate) fn table(execution: &Execution, edges: &[Edge]) -> Markup {
 
 fn cell(step: &Step, edge: Option<&Edge>) -> Markup {
     html! {
-        code title=(step.place) {
+        code title=(whole_place(step)) {
             (step.operation) @if let Some(word) = &step.word { " " b { (word) } }
             @if let Some(order) = step.order { " " span.order { (order) } }
         }
@@ -56,7 +57,7 @@ fn cell(step: &Step, edge: Option<&Edge>) -> Markup {
                 Ending::Refused => b { "loom ends the execution here" },
             }
         }
-        div.place { (step.place.file) ":" (step.place.line) }
+        div.place { (whole_place(step)) }
     }
 }
 

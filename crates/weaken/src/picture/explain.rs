@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use weaken::operation::{Operation, Order};
-use weaken::record::{Execution, Step};
+use crate::operation::{Operation, Order};
+use crate::record::{Execution, Step};
 
 use super::edges::{Edge, Kind, is_changed};
 
@@ -45,6 +45,7 @@ pub(crate) fn explain(execution: &Execution, edges: &[Edge]) -> Vec<String> {
         sentences.extend(old_value(execution));
     }
     sentences.extend(race(execution));
+    sentences.extend(reasons(steps));
     sentences
 }
 
@@ -105,8 +106,12 @@ fn missing<'a>(execution: &Execution, edges: &'a [Edge]) -> Option<(&'a Edge, &'
 
 /// `step 4 (store tail, thread 1)`
 pub(super) fn name(index: usize, step: &Step) -> String {
-    let word = step.word.as_ref().map(|word| format!(" {word}")).unwrap_or_default();
-    format!("step {} ({}{word}, thread {})", index + 1, step.operation, step.thread)
+    let what = match (&step.site, &step.word) {
+        (Some(site), _) => site.clone(),
+        (None, Some(word)) => format!("{} {word}", step.operation),
+        (None, None) => step.operation.to_string(),
+    };
+    format!("step {} ({what}, thread {})", index + 1, step.thread)
 }
 
 /// `step 4 (store tail, thread 1) is Relaxed instead of Release at ring.rs:12`
@@ -137,10 +142,38 @@ fn lost(step: &Step) -> &'static str {
     }
 }
 
-/// The file without its folders, and the line.
+/// The name of the site; else the file without its folders, and the line.
 pub(crate) fn place(step: &Step) -> String {
-    let file = Path::new(&step.place.file).file_name().map(|name| name.to_string_lossy());
-    format!("{}:{}", file.unwrap_or_default(), step.place.line)
+    match (&step.site, &step.place) {
+        (Some(site), _) => site.clone(),
+        (None, Some(place)) => {
+            let file = Path::new(&place.file).file_name().map(|name| name.to_string_lossy());
+            format!("{}:{}", file.unwrap_or_default(), place.line)
+        }
+        (None, None) => String::new(),
+    }
+}
+
+/// The same with the whole path.
+pub(super) fn whole_place(step: &Step) -> String {
+    match (&step.site, &step.place) {
+        (None, Some(place)) => format!("{}:{}", place.file, place.line),
+        _ => place(step),
+    }
+}
+
+/// Why the changed steps have the ordering that they have in the source.
+fn reasons(steps: &[Step]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for step in steps.iter().filter(|step| is_changed(step)) {
+        if let Some(why) = &step.why {
+            let reason = format!("{} is {} in the source: {why}.", place(step), orders(step).1);
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+    }
+    reasons
 }
 
 pub(super) fn capital(text: &str) -> String {
@@ -151,17 +184,17 @@ pub(super) fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::explain;
-    use crate::failure::edges::edges;
-    use crate::failure::steps::{execution, fence, load, plain, store};
-    use weaken::operation::Operation;
-    use weaken::operation::Order::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-    use weaken::record::{Execution, Step};
+    use crate::operation::Operation;
+    use crate::operation::Order::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+    use crate::picture::edges::edges;
+    use crate::picture::steps::{execution, fence, load, plain, store};
+    use crate::record::{Execution, Step};
 
     fn sentences(execution: &Execution) -> Vec<String> {
         explain(execution, &edges(execution))
     }
 
-    fn weakened(step: Step, source: weaken::operation::Order) -> Step {
+    fn weakened(step: Step, source: crate::operation::Order) -> Step {
         Step { source: Some(source), ..step }
     }
 

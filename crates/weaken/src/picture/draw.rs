@@ -2,20 +2,40 @@
 
 use std::collections::BTreeSet;
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::layout::{Arrow, Layout, Meaning};
 
 /// The width of the head of an arrow, and half its height.
 const HEAD: (u32, u32) = (9, 4);
 
+/// In a page.
 pub(crate) fn picture(layout: &Layout) -> Markup {
     let Layout { width, height, .. } = layout;
     html! {
         div.picture {
-            svg width=(width) height=(height)
-                viewBox=(format!("0 0 {width} {height}"))
-            {
+            svg width=(width) height=(height) viewBox=(format!("0 0 {width} {height}")) { (inside(layout)) }
+        }
+        (legend(layout))
+    }
+}
+
+/// As a file, with the style sheet in it.
+pub(crate) fn alone(layout: &Layout, style: &str) -> Markup {
+    let Layout { width, height, .. } = layout;
+    html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height)
+            viewBox=(format!("0 0 {width} {height}"))
+        {
+            style { (PreEscaped(style)) }
+            rect.paper width=(width) height=(height) {}
+            (inside(layout))
+        }
+    }
+}
+
+fn inside(layout: &Layout) -> Markup {
+    html! {
                 @let (top, bottom) = layout.rows;
                 @for x in &layout.threads { line.thread x1=(x) x2=(x) y1=(top) y2=(bottom) {} }
                 @for arrow in &layout.arrows { (draw(arrow)) }
@@ -37,9 +57,6 @@ pub(crate) fn picture(layout: &Layout) -> Markup {
                 @for label in &layout.labels {
                     text class=(label.class) x=(label.x) y=(label.y) text-anchor="middle" { (label.text) }
                 }
-            }
-        }
-        (legend(layout))
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use weaken::operation::{Operation, Order};
-use weaken::record::{Execution, Step};
+use crate::operation::{Operation, Order};
+use crate::record::{Execution, Step};
 
 /// A read of what another thread wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,11 +122,11 @@ impl Sides {
 #[cfg(test)]
 mod tests {
     use super::{Edge, Kind, edges};
-    use crate::failure::steps::{execution, fence, load, plain, rmw, store};
-    use weaken::operation::Operation;
-    use weaken::operation::Order::{AcqRel, Acquire, Relaxed, Release};
+    use crate::operation::Operation;
+    use crate::operation::Order::{AcqRel, Acquire, Relaxed, Release};
+    use crate::picture::steps::{execution, fence, load, plain, rmw, store};
 
-    fn kinds(steps: Vec<weaken::record::Step>) -> Vec<Kind> {
+    fn kinds(steps: Vec<crate::record::Step>) -> Vec<Kind> {
         edges(&execution(steps)).into_iter().map(|edge| edge.kind).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weaken::record::Execution;
+use crate::record::Execution;
 
 use super::edges::{Edge, Kind, is_changed};
 
@@ -56,10 +56,10 @@ impl Chosen {
 #[cfg(test)]
 mod tests {
     use super::{END, MOST, shown};
-    use crate::failure::edges::edges;
-    use crate::failure::steps::{execution, load, plain, rmw, store};
-    use weaken::operation::Operation;
-    use weaken::operation::Order::{AcqRel, Acquire, Relaxed, Release};
+    use crate::operation::Operation;
+    use crate::operation::Order::{AcqRel, Acquire, Relaxed, Release};
+    use crate::picture::edges::edges;
+    use crate::picture::steps::{execution, load, plain, rmw, store};
 
     #[test]
     fn a_long_execution_is_cut_to_what_the_failure_is_about() {

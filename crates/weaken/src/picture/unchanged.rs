@@ -1,7 +1,7 @@
 //! Why an execution fails with the orderings of the source, and which of them would forbid it.
 
-use weaken::operation::{Operation, Order};
-use weaken::record::{Execution, Step};
+use crate::operation::{Operation, Order};
+use crate::record::{Execution, Step};
 
 use super::edges::{Edge, Kind, Sides};
 use super::explain::{capital, name, old_read, old_value, place, race};
@@ -11,9 +11,7 @@ pub(crate) fn explain(execution: &Execution, edges: &[Edge]) -> Vec<String> {
     let mut sentences: Vec<_> = race(execution).into_iter().collect();
     let unordered: Vec<_> = edges.iter().filter(|edge| orders(execution, edge)).collect();
     sentences.extend(unordered.iter().map(|edge| needed(&execution.steps, edge)));
-    if unordered.is_empty()
-        && let Some(old) = old_value(execution)
-    {
+    if let Some(old) = old_value(execution).filter(|_| unordered.is_empty()) {
         sentences.push(old);
         sentences.extend(fences(&execution.steps));
     }
@@ -105,10 +103,10 @@ fn fences(steps: &[Step]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::explain;
-    use crate::failure::edges::edges;
-    use crate::failure::steps::{execution, fence, load, plain, store};
-    use weaken::operation::Operation;
-    use weaken::operation::Order::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+    use crate::operation::Operation;
+    use crate::operation::Order::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+    use crate::picture::edges::edges;
+    use crate::picture::steps::{execution, fence, load, plain, store};
 
     #[test]
     fn a_race_names_the_side_that_lacks_an_ordering_and_no_change() {

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weaken::record::{Ending, Execution, Step};
+use crate::record::{Ending, Execution, Step};
 
 use super::edges::{Edge, Kind, is_changed};
-use super::explain::place;
+use super::explain::{place, whole_place};
 use super::text::{self, LINE, Lines};
 
 /// Around everything.
@@ -166,7 +166,7 @@ pub(crate) fn layout(execution: &Execution, edges: &[Edge], shown: &[usize]) -> 
                 let lines = texts[step].clone();
                 let height = lines.0.len() as u32 * LINE + 2 * PAD - 2;
                 boxes.insert(*step, layout.boxes.len());
-                let (classes, title) = (classes(execution, *step), steps[*step].place.to_string());
+                let (classes, title) = (classes(execution, *step), whole_place(&steps[*step]));
                 layout.boxes.push(StepBox { classes, x, y, width, height, lines, title });
                 y += height + GAP;
             }
@@ -353,13 +353,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{Layout, Meaning, layout};
-    use crate::failure::cut::shown;
-    use crate::failure::edges::edges;
-    use crate::failure::steps::{execution, fence, load, plain, rmw, store};
-    use crate::failure::text;
-    use weaken::operation::Operation;
-    use weaken::operation::Order::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-    use weaken::record::{Execution, Step};
+    use crate::operation::Operation;
+    use crate::operation::Order::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+    use crate::picture::cut::shown;
+    use crate::picture::edges::edges;
+    use crate::picture::steps::{execution, fence, load, plain, rmw, store};
+    use crate::picture::text;
+    use crate::record::{Execution, Step};
 
     fn draw(execution: &Execution) -> Layout {
         let edges = edges(execution);
