@@ -251,7 +251,7 @@ impl Model {
         let outcomes = Outcomes::default();
         let permutations = Arc::new(AtomicU64::new(0));
         let bound = self.preemption_bound.filter(|_| !deep());
-        let mut builder = loom::model::Builder::new();
+        let mut builder = weaken::model::Builder::new();
         builder.preemption_bound = bound;
 
         let strayed: Arc<Mutex<Option<(String, Trace)>>> = Arc::default();

@@ -43,6 +43,6 @@ pub(crate) fn failure(info: &SiteInfo) -> Ordering {
 
 fn changed(info: &SiteInfo) -> Option<Orders> {
     static CHECK: Once = Once::new();
-    CHECK.call_once(|| named::check(sites().map(site)));
+    CHECK.call_once(|| named::check(&sites().map(site)));
     named::is_changed().then(|| named::orders(site(info)))
 }

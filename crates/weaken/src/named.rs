@@ -32,7 +32,7 @@ pub fn is_changed() -> bool {
 
 /// Ends the process if it is told to change a site that is not among these, or that cannot have the ordering: a model that ran
 /// without the change would say something about another question.
-pub fn check<'a>(sites: impl Iterator<Item = Site<'a>> + Clone) {
+pub fn check<'a>(sites: &(impl Iterator<Item = Site<'a>> + Clone)) {
     for change in running::changes() {
         if let Err(reason) = fits(change, sites.clone()) {
             out::refuse(&reason);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use duct::cmd;
-use weaken::record::CHANGES;
+use weaken::record::{self, Line, Reason};
 
 use crate::command::{cargo, root};
 
@@ -17,7 +17,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 pub(crate) struct Binary(PathBuf);
 
-/// How a model failed.
+/// How a model failed: what its record says, or how its process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     Race,
@@ -130,7 +130,7 @@ impl Binary {
     /// The names of the models.
     pub(crate) fn list(&self) -> anyhow::Result<Vec<String>> {
         let text = cmd!(&self.0, "--list")
-            .env_remove(CHANGES)
+            .env_remove(record::CHANGES)
             .stderr_null()
             .read()
             .with_context(|| format!("cannot list the models of {}", self.0.display()))?;
@@ -148,11 +148,14 @@ impl Binary {
 
     /// Runs one model in a process of its own, to its end or for so many permutations.
     pub(crate) fn run(&self, model: &str, site: Option<&str>, limit: Option<u64>) -> anyhow::Result<Run> {
+        let folder = tempfile::tempdir().context("no folder for the record of a model")?;
+        let record = folder.path().join("record");
         let command = cmd!(&self.0, "--exact", model, "--test-threads=1", "--nocapture");
         let mut command = match site {
-            Some(site) => command.env(CHANGES, site),
-            None => command.env_remove(CHANGES),
+            Some(site) => command.env(record::CHANGES, site),
+            None => command.env_remove(record::CHANGES),
         }
+        .env(record::FILE, &record)
         .env("RUST_BACKTRACE", "0")
         .stdin_null()
         .stderr_to_stdout()
@@ -171,15 +174,50 @@ impl Binary {
             bail!("the model {model} did not end within {} s", TIME_LIMIT.as_secs());
         };
         let took = start.elapsed();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let message = first_panic(&text);
-        let failure = match output.status.code() {
-            Some(0) => None,
-            // The platform refuses the change before the model begins.
-            Some(2) => bail!("{}", text.trim_end()),
-            _ => Some(classify(&message)),
-        };
-        Ok(Run { failure, permutations: permutations(&text), message, took })
+        let lines = read(&record).with_context(|| format!("the record of the model {model}"))?;
+        let mut run = judge(&lines, output.status.success(), &String::from_utf8_lossy(&output.stdout))?;
+        run.took = took;
+        Ok(run)
+    }
+}
+
+/// What a run wrote down.
+fn read(record: &Path) -> anyhow::Result<Vec<Line>> {
+    let text = match std::fs::read_to_string(record) {
+        Ok(text) => text,
+        // The process ended before a model began.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    text.lines().map(|line| serde_json::from_str(line).context("a line that is none")).collect()
+}
+
+/// What became of a run, by its record; and by its output where the models passed, and what the test says about them does
+/// not hold.
+fn judge(lines: &[Line], passed: bool, output: &str) -> anyhow::Result<Run> {
+    let ends = || lines.iter().filter_map(|line| if let Line::End(end) = line { Some(end) } else { None });
+    if let Some(Line::Refused { reason }) = lines.iter().find(|line| matches!(line, Line::Refused { .. })) {
+        bail!("{reason}");
+    }
+    let begun = lines.iter().filter(|line| matches!(line, Line::Begin(_))).count();
+    let permutations = (begun > 0).then(|| ends().map(|end| end.permutations).sum());
+    let (failure, message) = match ends().find_map(|end| end.failure.as_ref()) {
+        _ if passed => (None, String::new()),
+        Some(failed) => (Some(failed.reason.into()), failed.message.clone()),
+        None if ends().count() < begun => (Some(Failure::Crash), last_lines(output)),
+        None => (Some(beside_the_models(output)), last_lines(output)),
+    };
+    Ok(Run { failure, permutations, message, took: Duration::ZERO })
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Failure {
+        match reason {
+            Reason::Race => Failure::Race,
+            Reason::Deadlock | Reason::Endless => Failure::Livelock,
+            Reason::Leak => Failure::Leak,
+            Reason::Wrong => Failure::Wrong,
+        }
     }
 }
 
@@ -193,86 +231,97 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |place| root().join(place))
 }
 
-/// The message of the first panic; what follows it may be its consequence.
-fn first_panic(output: &str) -> String {
-    let mut lines = output.lines().skip_while(|line| !line.contains("panicked at "));
-    if lines.next().is_none() {
-        // loom's threads have small stacks of their own.
-        let overflow = output.lines().find(|line| line.contains("overflowed its stack"));
-        return overflow.unwrap_or_default().to_owned();
-    }
-    let ends = |line: &str| {
-        ["note: ", "stack backtrace:", "loom: ", "thread '", "test "]
-            .iter()
-            .any(|start| line.starts_with(start))
-    };
-    lines.take_while(|line| !ends(line)).collect::<Vec<_>>().join("\n").trim().to_owned()
-}
-
-fn classify(message: &str) -> Failure {
-    let says = |words: &str| message.contains(words);
-    if says("Causality violation") {
-        Failure::Race
-    } else if says("exceeded maximum number of branches") || says("deadlock") {
-        Failure::Livelock
-    } else if says("leaked") {
-        Failure::Leak
+/// Every permutation was right, and what was seen over all of them is not what the test expects: in the words of
+/// loom-tests/model.rs.
+fn beside_the_models(output: &str) -> Failure {
+    let says = |words: &str| output.contains(words);
+    if says("is not in arenaq::paths") || says("are the most: ") {
+        Failure::Path
     } else if says("did loom stop exploring") || says("which it does not declare") || says(" and never [") {
         Failure::Outcomes
-    } else if says("is not in arenaq::paths") || says("are the most: ") {
-        Failure::Path
-    } else if message.is_empty() || says("overflowed its stack") {
-        Failure::Crash
     } else {
         Failure::Wrong
     }
 }
 
-/// `loom: name: 12 permutations, ...` or `loom: name: failed after 12 permutations`.
-fn permutations(output: &str) -> Option<u64> {
-    let line = output.lines().find_map(|line| line.split_once("loom: ").map(|(_, rest)| rest))?;
-    let (before, _) = line.split_once(" permutation")?;
-    before.rsplit(' ').next()?.parse().ok()
+fn last_lines(output: &str) -> String {
+    let lines: Vec<_> = output.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, classify, first_panic, permutations};
+    use super::{Failure, judge};
+    use serde_json::json;
+    use weaken::record::Line;
 
-    #[test]
-    fn the_first_panic_is_the_reason() {
-        let output = "\nrunning 1 test\nthread 'model' (7) panicked at src/rt/location.rs:115:9:\n\
-                      Causality violation: Concurrent read and write accesses.\n     created: here\n\
-                      note: run with `RUST_BACKTRACE=1`\nthread 'model' (7) panicked at x.rs:1:1:\nlost";
-        let message = first_panic(output);
-        assert_eq!(message, "Causality violation: Concurrent read and write accesses.\n     created: here");
-        assert_eq!(classify(&message), Failure::Race);
-        assert_eq!(first_panic("test result: ok"), "");
+    fn lines(lines: &[serde_json::Value]) -> Vec<Line> {
+        lines.iter().map(|line| serde_json::from_value(line.clone()).expect("a line")).collect()
+    }
+
+    fn begin() -> serde_json::Value {
+        json!({ "kind": "begin", "version": 1, "test": "m", "model": { "file": "m.rs", "line": 1, "column": 1 } })
+    }
+
+    /// A model that passes, or fails for this reason.
+    fn end(reason: Option<&str>) -> serde_json::Value {
+        let mut end = begin();
+        end["kind"] = "end".into();
+        end["outcome"] = if reason.is_some() { "failed" } else { "passed" }.into();
+        end["permutations"] = 7.into();
+        end["bounds"] =
+            json!({ "preemptions": null, "branches": 1000, "permutations": null, "seconds": null });
+        end["applied"] = false.into();
+        end["sites"] = json!([]);
+        if let Some(reason) = reason {
+            let execution = json!({ "steps": [] });
+            end["failure"] =
+                json!({ "reason": reason, "message": "why", "place": null, "execution": execution });
+        }
+        end
     }
 
     #[test]
-    fn failures_are_told_apart() {
-        for (message, failure) in [
-            ("Model exceeded maximum number of branches. This is often caused by ...", Failure::Livelock),
-            ("deadlock; threads = [...]", Failure::Livelock),
-            ("Arc leaked.", Failure::Leak),
-            ("assertion `left == right` failed: lost, or seen twice", Failure::Wrong),
+    fn a_failure_is_what_the_record_says() {
+        for (reason, failure) in [
+            ("race", Failure::Race),
+            ("deadlock", Failure::Livelock),
+            ("endless", Failure::Livelock),
+            ("leak", Failure::Leak),
+            ("wrong", Failure::Wrong),
+        ] {
+            let lines = lines(&[begin(), end(None), begin(), end(Some(reason))]);
+            let run = judge(&lines, false, "Causality violation, leaked, deadlock").expect("a record");
+            assert_eq!((run.failure, run.permutations), (Some(failure), Some(14)), "{reason}");
+            assert_eq!(run.message, "why");
+        }
+        let passes = judge(&lines(&[begin(), end(None)]), true, "").expect("a record");
+        assert_eq!((passes.failure, passes.permutations), (None, Some(7)));
+    }
+
+    #[test]
+    fn a_process_that_ends_in_a_model_has_crashed() {
+        let run = judge(&lines(&[begin()]), false, "overflowed its stack").expect("a record");
+        assert_eq!((run.failure, run.message.as_str()), (Some(Failure::Crash), "overflowed its stack"));
+    }
+
+    #[test]
+    fn what_a_test_finds_beside_its_models_is_told_apart() {
+        for (output, failure) in [
             ("m: saw {\"full\": 1} and never [\"empty\"]", Failure::Outcomes),
             ("m: saw [\"empty\"], which it does not declare", Failure::Outcomes),
             ("m: 3 permutations, expected at least 5: did loom stop exploring?", Failure::Outcomes),
             ("mpsc.push took a path to `pushed` that is not in arenaq::paths: swap_head", Failure::Path),
-            ("coroutine in thread 'm' has overflowed its stack", Failure::Crash),
-            ("", Failure::Crash),
+            ("assertion failed", Failure::Wrong),
         ] {
-            assert_eq!(classify(message), failure, "{message}");
+            let run = judge(&lines(&[begin(), end(None)]), false, output).expect("a record");
+            assert_eq!(run.failure, Some(failure), "{output}");
         }
     }
 
     #[test]
-    fn permutations_are_read_from_both_lines() {
-        let passed = "test m ... loom: mpsc, 2 producers x 1: 1200 permutations, unbounded, 0.1 s, {}";
-        assert_eq!(permutations(passed), Some(1200));
-        assert_eq!(permutations("loom: mpsc, 2 producers: failed after 17 permutations"), Some(17));
-        assert_eq!(permutations("test result: ok"), None);
+    fn a_change_that_cannot_be_tried_is_no_verdict() {
+        let refused = lines(&[json!({ "kind": "refused", "reason": "no such site" })]);
+        assert_eq!(judge(&refused, false, "").expect_err("refused").to_string(), "no such site");
     }
 }
