@@ -39,6 +39,7 @@ fn build() -> Result<(), Box<dyn Error>> {
         ("ELEMENTS", "tests/elements.bpf.c"),
         ("TYPED", "tests/typed.bpf.c"),
         ("RECORDS", "tests/records.bpf.c"),
+        ("PREEMPTED", "tests/preempted.bpf.c"),
     ] {
         for (instructions, object) in pipeline.objects(bpf.join(program))? {
             println!("cargo::rustc-env=ARENAQ_{name}_{}={}", instructions.variable(), object.display());

@@ -187,38 +187,87 @@ fn with_total_store_order_acquire_loads_and_release_stores_are_ordinary() {
     }
 }
 
+/// Says what of a function of the object with full barriers is not as its sites claim.
+fn check_full_barriers(function: &str, operations: &[&str], code: &str) -> Result<(), String> {
+    let (mut expected, acquires, releases) = without_acquire_release(operations);
+    let exchanges = releases + more_ends(function);
+    for (instruction, more) in [(Instruction::FetchAdd, acquires), (Instruction::Exchange, exchanges)] {
+        if more > 0 {
+            *expected.entry(instruction).or_default() += more;
+        }
+    }
+    let found = count(code.lines().filter_map(of_line));
+    if found != expected {
+        return Err(format!("{found:?}, and not {expected:?}"));
+    }
+    // No acquire load and no release store is an ordinary one: there are as many of these as in the
+    // object in which the others can be told from them.
+    let told_apart = disassemble(env!("ARENAQ_FUNCTIONS_ACQUIRE_RELEASE"), function);
+    let (found, expected) = (ordinary(code), ordinary(&told_apart));
+    if found != expected {
+        return Err(format!("{found:?} ordinary loads and stores, and not {expected:?}"));
+    }
+    // An acquire load is an addition of zero; the others change something.
+    let program = Program::of(code);
+    let mut loads = 0;
+    for (address, line) in &program.lines {
+        if of_line(line) == Some(Instruction::FetchAdd) {
+            let result = line.split_whitespace().next().expect("an instruction has words");
+            if !program.uses(*address, result) {
+                return Err(format!("nobody reads the result of {line}"));
+            }
+            loads += usize::from(program.is_zero(*address, result));
+        }
+    }
+    if loads != acquires {
+        return Err(format!("{loads} additions of zero, and not {acquires}"));
+    }
+    // LLVM's `or` for an addition of zero, which x86 does not have for arenas.
+    if code.contains("atomic_fetch_or") {
+        return Err("an `or`".to_owned());
+    }
+    Ok(())
+}
+
 #[test]
 fn with_full_barriers_every_acquire_load_is_an_addition_whose_result_is_used_and_every_release_store_an_exchange()
  {
     for (function, operations) in FUNCTIONS {
         let code = disassemble(env!("ARENAQ_FUNCTIONS_FULL_BARRIER"), function);
-        let (mut expected, acquires, releases) = without_acquire_release(operations);
-        let exchanges = releases + more_ends(function);
-        for (instruction, more) in [(Instruction::FetchAdd, acquires), (Instruction::Exchange, exchanges)] {
-            if more > 0 {
-                *expected.entry(instruction).or_default() += more;
-            }
-        }
-        assert_eq!(count(code.lines().filter_map(of_line)), expected, "{function}:\n{code}");
-        // No acquire load and no release store is an ordinary one: there are as many of these as in the
-        // object in which the others can be told from them.
-        let told_apart = disassemble(env!("ARENAQ_FUNCTIONS_ACQUIRE_RELEASE"), function);
-        assert_eq!(ordinary(&code), ordinary(&told_apart), "{function}:\n{code}");
-
-        // An acquire load is an addition of zero; the others change something.
-        let program = Program::of(&code);
-        let mut loads = 0;
-        for (address, line) in &program.lines {
-            if of_line(line) == Some(Instruction::FetchAdd) {
-                let result = line.split_whitespace().next().expect("an instruction has words");
-                assert!(program.uses(*address, result), "{line} of {function}:\n{code}");
-                loads += usize::from(program.is_zero(*address, result));
-            }
-        }
-        assert_eq!(loads, acquires, "{function}:\n{code}");
-        // LLVM's `or` for an addition of zero, which x86 does not have for arenas.
-        assert!(!code.contains("atomic_fetch_or"), "{function}:\n{code}");
+        check_full_barriers(function, operations, &code)
+            .unwrap_or_else(|error| panic!("{function}: {error}\n{code}"));
     }
+}
+
+/// The line with an ordinary access in the place of the one that orders.
+fn without_order(line: &str) -> Option<String> {
+    let (number, text) = line.split_once(":\t")?;
+    let (result, call) = text.split_once(" = ")?;
+    // `atomic_fetch_add((u64 *)(r1 + 0x0), r2)`, `xchg_64(r1 + 0x0, r2)`.
+    let (_, place) = call.split_once('(')?;
+    let place = place.rsplit_once(',')?.0.trim_start_matches("(u64 *)(").trim_end_matches(')');
+    let ordinary = match of_line(line)? {
+        Instruction::FetchAdd => format!("{result} = *(u64 *)({place})"),
+        Instruction::Exchange => format!("*(u64 *)({place}) = {result}"),
+        _ => return None,
+    };
+    Some(format!("{number}:\t{ordinary}"))
+}
+
+#[test]
+fn an_ordering_of_the_object_with_full_barriers_that_is_broken_on_purpose_is_noticed() {
+    let mut broken = 0;
+    for (function, operations) in FUNCTIONS {
+        let code = disassemble(env!("ARENAQ_FUNCTIONS_FULL_BARRIER"), function);
+        for line in code.lines() {
+            let Some(ordinary) = without_order(line) else { continue };
+            let noticed = check_full_barriers(function, operations, &code.replacen(line, &ordinary, 1));
+            assert!(noticed.is_err(), "{function}: `{ordinary}` for `{line}` goes unnoticed");
+            broken += 1;
+        }
+    }
+    // Each acquire load, each release store and each swap.
+    assert!(broken >= FUNCTIONS.len(), "{broken}");
 }
 
 /// The instructions of a function by their number.

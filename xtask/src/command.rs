@@ -171,13 +171,13 @@ impl Compiled {
         Ok(Compiled(messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
     }
 
-    /// The program of a target: `bin` or `test`.
+    /// The program of a target: `bin`, `test` or `bench`.
     pub(crate) fn executable(&self, kind: &str, name: &str) -> anyhow::Result<PathBuf> {
         let is_wanted = |message: &&Value| {
             message["target"]["name"] == name
                 && message["target"]["kind"][0] == kind
                 // The unit tests of a program have its name.
-                && message["profile"]["test"] == (kind == "test")
+                && message["profile"]["test"] == (kind != "bin")
         };
         let path = self.0.iter().filter(is_wanted).find_map(|message| message["executable"].as_str());
         path.map(PathBuf::from).with_context(|| format!("cargo did not say where the {kind} {name} is"))

@@ -37,6 +37,11 @@ pub(crate) fn chosen(name: Option<Name>) -> anyhow::Result<Arch> {
 
 /// The command of cargo, compiling for the architecture; as it is for this machine's own.
 pub(crate) fn compiling(cargo: Expression, arch: Arch) -> anyhow::Result<Expression> {
+    compiling_with(cargo, arch, "")
+}
+
+/// [`compiling`], with more options for rustc where the architecture is another one: what is compiled so is kept beside the rest.
+pub(crate) fn compiling_with(cargo: Expression, arch: Arch, more: &str) -> anyhow::Result<Expression> {
     if arch.is_host() {
         return Ok(cargo);
     }
@@ -57,7 +62,9 @@ pub(crate) fn compiling(cargo: Expression, arch: Arch) -> anyhow::Result<Express
         (
             format!("CARGO_TARGET_{upper}_RUSTFLAGS"),
             // The second is for the libraries that these libraries need.
-            format!("-L native={libraries} -C link-arg=-Wl,-rpath-link={libraries}"),
+            format!("-L native={libraries} -C link-arg=-Wl,-rpath-link={libraries} {more}")
+                .trim_end()
+                .to_owned(),
         ),
         (format!("CC_{name}"), gcc),
         (format!("AR_{name}"), format!("{}-ar", arch.multiarch())),

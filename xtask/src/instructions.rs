@@ -12,6 +12,8 @@ use duct::cmd;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{cargo, root};
+use crate::cross::Name;
+use crate::machine;
 
 /// What to do with the counts.
 #[derive(Args)]
@@ -19,6 +21,9 @@ pub(crate) struct InstructionsArgs {
     /// Writes the file instead of comparing with it.
     #[arg(long)]
     write: bool,
+    /// Compares the ordered instructions of another architecture, arm64, with what the sites claim; nothing is counted or run.
+    #[arg(long, value_enum, conflicts_with = "write")]
+    arch: Option<Name>,
 }
 
 /// Where the counts are kept, in the workspace.
@@ -77,7 +82,11 @@ impl Row {
 }
 
 pub(crate) fn run(arguments: &InstructionsArgs) -> anyhow::Result<()> {
-    if arguments.write { write() } else { check() }
+    match arguments.arch {
+        Some(arch) => machine::check(arch.into()),
+        None if arguments.write => write(),
+        None => check(),
+    }
 }
 
 fn write() -> anyhow::Result<()> {

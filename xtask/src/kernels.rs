@@ -1,34 +1,37 @@
-//! `cargo xtask kernels`: what works on which kernel, tried in virtual machines; writes docs/kernels.md.
+//! `cargo xtask kernels`: what works on which kernel, tried in virtual machines; writes docs/kernels.md, and what it is made from.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use arenaq_vm::accelerator::Accelerator;
 use arenaq_vm::arch::Arch;
-use arenaq_vm::image::Image;
+use arenaq_vm::image::{Flavour, Image};
 use arenaq_vm::kernels::examine::Step;
-use arenaq_vm::kernels::list::{Entry, List};
+use arenaq_vm::kernels::list::{Circumstance, Entry, List};
 use arenaq_vm::kernels::matrix::Matrix;
 use arenaq_vm::kernels::programs::Programs;
 use arenaq_vm::kernels::report;
+use arenaq_vm::kernels::store::Store;
+use arenaq_vm::version::Version;
 use clap::Args;
 use duct::cmd;
 
-use crate::command::{Compiled, cargo, root};
+use crate::command::{Compiled, build_harness, cargo, root};
 use crate::cross::{Name, chosen, compiling};
 use crate::vm::Wish;
 
-/// Where the result is, in the workspace.
+/// Where the result is, in the workspace, and what it is made from.
 const FILE: &str = "docs/kernels.md";
+const KEPT: &str = "docs/kernels";
 const LIST: &str = "crates/vm/kernels.toml";
 /// What `arenaq load` is given.
 const PROGRAM: &str = "examples/opensnoop/src/opensnoop.bpf.c";
 
 #[derive(Args)]
 pub(crate) struct KernelsArgs {
-    /// Tries only this kernel, a version or a path, and writes no file; may be given several times.
+    /// Tries only this kernel, a version or a path; may be given several times.
     #[arg(long, value_name = "VERSION|PATH")]
     only: Vec<String>,
     /// Runs only this program of harness/tests, and writes no file; may be given several times.
@@ -37,64 +40,139 @@ pub(crate) struct KernelsArgs {
     /// Runs only `arenaq load` on an object of its own, and writes no file.
     #[arg(long, conflicts_with = "test")]
     load: bool,
-    /// The guests' architecture; with it, writes no file [default: this machine's].
+    /// The guests' architecture [default: each that this machine is set up for; with --only, this machine's].
     #[arg(long, value_enum)]
     arch: Option<Name>,
+    /// Boots the guests as the list says under this name, and runs the tests that it has there [default: on the newest kernel].
+    #[arg(long, value_name = "NAME", conflicts_with = "load")]
+    under: Option<String>,
+    /// Only writes docs/kernels.md anew, from what is kept in docs/kernels.
+    #[arg(long, conflicts_with_all = ["only", "test", "load", "arch", "under"])]
+    render: bool,
     /// How the guests' instructions are run [default: KVM where it works].
     #[arg(long, value_enum)]
     accelerator: Option<Wish>,
 }
 
 pub(crate) fn run(arguments: &KernelsArgs) -> anyhow::Result<ExitCode> {
-    let arch = chosen(arguments.arch)?;
-    let mut list = List::read(&root().join(LIST))?;
-    let kernels = if arguments.only.is_empty() {
-        list.kernels(&Image::newest(arch)?)
-    } else {
-        let entry = |version: &String| Entry { version: version.clone(), why: String::new() };
-        arguments.only.iter().map(entry).collect()
-    };
-    if arguments.load || !arguments.test.is_empty() {
-        list.tests.clone_from(&arguments.test);
+    let list = List::read(&root().join(LIST))?;
+    if arguments.render {
+        render(&list)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let is_part = arguments.load || !arguments.test.is_empty();
-    let is_whole = arguments.only.is_empty() && !is_part && arguments.arch.is_none();
-    let accelerator = Accelerator::choose(arguments.accelerator.map(Wish::into), arch)?;
-    let images: Vec<_> =
-        kernels.iter().map(|entry| Image::find(&entry.version, arch)).collect::<Result<_, _>>()?;
-    println!("compiling the harness and its tests");
-    let (arenaq, tests) = compile(&list.tests, arch)?;
-    let object = object(&arenaq, arch)?;
-    let programs = Programs::new(&arenaq, &tests, object.as_deref(), &list.skips, arch)?;
-
     let start = Instant::now();
-    let steps = match (arguments.load, arguments.test.is_empty()) {
-        (true, _) => Step::loads(&programs),
-        (false, true) => Step::all(&programs),
-        (false, false) => Step::tests(&programs),
-    };
-    ensure!(
-        !steps.is_empty(),
-        "an object is compiled for this machine's architecture only: leave --arch out"
-    );
-    let matrix = Matrix { images: &images, programs: &programs, steps: &steps, accelerator };
-    let examined = matrix.examine()?;
-    println!("{} kernels, {accelerator}: {:.0} s", examined.len(), start.elapsed().as_secs_f64());
-    for kernel in &examined {
-        print!("{}", report::notes(kernel));
+    let mut bad = Vec::new();
+    for arch in architectures(arguments)? {
+        bad.extend(examine(arguments, &list, arch)?);
     }
-    if is_whole {
-        let why: Vec<_> = kernels.iter().map(|entry| entry.why.as_str()).collect();
-        std::fs::write(root().join(FILE), report::generate(&examined, &why, &list.skips))
-            .with_context(|| format!("cannot write {FILE}"))?;
-        println!("wrote {FILE}");
-    }
-    let bad: Vec<_> =
-        examined.iter().filter(|kernel| kernel.failed(&steps)).map(|kernel| &*kernel.release).collect();
+    println!("{:.0} s", start.elapsed().as_secs_f64());
     if bad.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     bail!("not everything works on {}", bad.join(", "))
+}
+
+/// Those of the guests. What is left out is told.
+fn architectures(arguments: &KernelsArgs) -> anyhow::Result<Vec<Arch>> {
+    if arguments.arch.is_some() || !arguments.only.is_empty() {
+        return Ok(vec![chosen(arguments.arch)?]);
+    }
+    let is_there = |arch: &Arch| {
+        let can_compile = compiling(cargo(["--version"]), *arch).map(drop);
+        let there = can_compile.and_then(|()| Accelerator::choose(None, *arch).map(drop));
+        if let Err(error) = &there {
+            println!("NOT TRIED: {arch}: {error:#}");
+        }
+        there.is_ok()
+    };
+    Ok(Arch::ALL.into_iter().filter(is_there).collect())
+}
+
+/// Examines an architecture's kernels, and keeps what is a whole row. Returns the kernels on which something failed.
+fn examine(arguments: &KernelsArgs, list: &List, arch: Arch) -> anyhow::Result<Vec<String>> {
+    let circumstance = arguments.under.as_ref().map(|name| list.circumstance(name)).transpose()?;
+    let is_real_time = circumstance.is_some_and(|it| it.real_time);
+    let flavour = if is_real_time { Flavour::RealTime } else { Flavour::Cloud };
+    let kernels = kernels(arguments, list, circumstance, arch, flavour)?;
+    let is_part = arguments.load || !arguments.test.is_empty();
+    let tests = match circumstance {
+        _ if is_part => &*arguments.test,
+        Some(circumstance) => &circumstance.tests,
+        None => list.tests_on(arch),
+    };
+    let accelerator = Accelerator::choose(arguments.accelerator.map(Wish::into), arch)?;
+    let images: Vec<_> = kernels
+        .into_iter()
+        .map(|entry| Ok((Image::find(&entry.version, arch, flavour)?, entry.why)))
+        .collect::<anyhow::Result<_>>()?;
+    println!("compiling the harness and its tests for {arch}");
+    let (arenaq, tests) = compile(tests, arch)?;
+    let object = if circumstance.is_none() { Some(object(&arenaq, arch)?) } else { None };
+    let programs = Programs::new(&arenaq, &tests, object.as_deref(), &list.skips, arch)?;
+    let steps = match (arguments.load, is_part || circumstance.is_some()) {
+        (true, _) => Step::loads(&programs),
+        (false, false) => Step::all(&programs),
+        (false, true) => Step::tests(&programs),
+    };
+
+    let store = Store::new(root().join(KEPT));
+    let mut bad = Vec::new();
+    let matrix = Matrix { images: &images, programs: &programs, steps: &steps, accelerator, circumstance };
+    matrix.examine(|kernel| {
+        print!("{}", report::notes(&kernel));
+        if kernel.failed(&steps) {
+            bad.push(kernel.subject.release.clone());
+        }
+        if is_part {
+            return Ok(());
+        }
+        if Version::of_any_release(&kernel.subject.release).is_none() {
+            println!("nothing is kept of {}, which is none of Debian's kernels", kernel.subject.release);
+            return Ok(());
+        }
+        println!("wrote {}", store.keep(&kernel)?.display());
+        render(list)
+    })?;
+    if !is_part && arguments.only.is_empty() && circumstance.is_none() {
+        let series = |image: &Image| Version::of_any_release(&image.release).map(|version| version.series());
+        let chosen: Vec<_> = images.iter().filter_map(|(image, _)| series(image)).collect();
+        store.keep_only(arch, &chosen)?;
+        render(list)?;
+    }
+    Ok(bad)
+}
+
+/// The kernels that are tried: those that the user names, else by the rule; under a circumstance, the newest.
+fn kernels(
+    arguments: &KernelsArgs,
+    list: &List,
+    circumstance: Option<&Circumstance>,
+    arch: Arch,
+    flavour: Flavour,
+) -> anyhow::Result<Vec<Entry>> {
+    let ruled = || -> anyhow::Result<Vec<Entry>> { Ok(list.kernels(&Image::newest(arch, flavour)?)) };
+    if arguments.only.is_empty() {
+        let mut kernels = ruled()?;
+        if circumstance.is_some() {
+            kernels.drain(..kernels.len() - 1);
+        }
+        return Ok(kernels);
+    }
+    // What a kernel is there for is said also where it is tried alone.
+    let ruled = ruled()?;
+    let entry = |version: &String| {
+        let why = ruled.iter().find(|entry| entry.version == *version).map(|entry| entry.why.clone());
+        Entry { version: version.clone(), why: why.unwrap_or_else(|| "somebody has named it".to_owned()) }
+    };
+    Ok(arguments.only.iter().map(entry).collect())
+}
+
+fn render(list: &List) -> anyhow::Result<()> {
+    let kept = Store::new(root().join(KEPT)).all()?;
+    std::fs::write(root().join(FILE), report::generate(&kept, list))
+        .with_context(|| format!("cannot write {FILE}"))?;
+    println!("wrote {FILE}");
+    Ok(())
 }
 
 /// The command `arenaq`, and these test programs of the harness.
@@ -113,16 +191,16 @@ fn compile(tests: &[String], arch: Arch) -> anyhow::Result<(PathBuf, Vec<(String
     Ok((arenaq, tests.iter().map(test).collect::<anyhow::Result<_>>()?))
 }
 
-/// An object of somebody's own, as `arenaq build` makes it: for this machine's architecture, and no other, since it is this machine
-/// that runs the command.
-fn object(arenaq: &Path, arch: Arch) -> anyhow::Result<Option<PathBuf>> {
-    if !arch.is_host() {
-        return Ok(None);
-    }
+/// An object of somebody's own, as `arenaq build` makes it. This machine's command makes it for another architecture if a
+/// build script would: cargo tells those for which one they compile.
+fn object(arenaq: &Path, arch: Arch) -> anyhow::Result<PathBuf> {
     let object = arenaq.with_file_name("opensnoop.bpf.o");
-    cmd!(arenaq, "build", root().join(PROGRAM), "-o", &object)
+    let command = if arch.is_host() { arenaq.to_owned() } else { build_harness(false)? };
+    cmd!(command, "build", root().join(PROGRAM), "-o", &object)
+        .env("CARGO_CFG_TARGET_ARCH", arch.rust())
+        .env("TARGET", arch.target())
         .stdout_to_stderr()
         .run()
-        .with_context(|| format!("`arenaq build` does not compile {PROGRAM}"))?;
-    Ok(Some(object))
+        .with_context(|| format!("`arenaq build` does not compile {PROGRAM} for {arch}"))?;
+    Ok(object)
 }

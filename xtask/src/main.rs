@@ -12,6 +12,7 @@ mod instructions;
 mod kernels;
 mod layouts;
 mod links;
+mod machine;
 mod miri;
 mod orderings;
 mod peers;
@@ -51,7 +52,8 @@ enum Command {
     Layouts(LayoutsArgs),
     /// Runs the command `arenaq` in a virtual machine, with any kernel.
     Vm(vm::VmArgs),
-    /// Tries the oldest, the newest long-term and the newest kernel in virtual machines, and writes docs/kernels.md.
+    /// Tries the oldest, the newest long-term and the newest kernel of each architecture in virtual machines, and writes
+    /// docs/kernels.md.
     Kernels(kernels::KernelsArgs),
     /// Measures arenaq's queues against their peers, and writes docs/benchmarks.md.
     Bench(bench::BenchArgs),

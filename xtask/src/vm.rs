@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use arenaq_vm::accelerator::{self, Accelerator};
 use arenaq_vm::boot::Boot;
-use arenaq_vm::image::Image;
+use arenaq_vm::image::{Flavour, Image};
 use arenaq_vm::machine::{Machine, Output};
 use arenaq_vm::preempt::Preempt;
 use arenaq_vm::{console, files, guest};
@@ -33,6 +33,9 @@ pub(crate) struct VmArgs {
     /// When the guest's kernel takes the processor away [default: as it was built].
     #[arg(long, value_enum, value_name = "MODE")]
     preempt: Option<Model>,
+    /// Takes Debian's real-time kernel of that version, not the one for virtual machines.
+    #[arg(long)]
+    real_time: bool,
     /// After so many seconds the guest is killed.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     time_limit: u64,
@@ -100,6 +103,7 @@ impl From<Model> for Preempt {
 pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
     let arch = chosen(arguments.arch)?;
     let VmArgs { cpus, late_cpus, .. } = *arguments;
+    let flavour = if arguments.real_time { Flavour::RealTime } else { Flavour::Cloud };
     ensure!(
         late_cpus < cpus,
         "a guest of {cpus} processors boots on one of them at least: --late-cpus is at most {}",
@@ -119,7 +123,7 @@ pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
     }
     let machine = Machine {
         accelerator: Accelerator::choose(arguments.accelerator.map(Wish::into), arch)?,
-        image: Image::find(&arguments.kernel, arch)?,
+        image: Image::find(&arguments.kernel, arch, flavour)?,
         root,
         cpus,
         boot: Boot { preempt: arguments.preempt.map(Model::into), late_cpus },
@@ -146,7 +150,7 @@ pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
 /// Fails if the files that are created in a guest with the newest kernel are not all accounted for.
 pub(crate) fn check() -> anyhow::Result<()> {
     let arch = chosen(None)?;
-    files::check(&Image::newest(arch)?.to_string(), arch, &build_harness_for(arch, false)?)
+    files::check(&Image::newest(arch, Flavour::Cloud)?.to_string(), arch, &build_harness_for(arch, false)?)
 }
 
 #[cfg(test)]

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// An architecture that a guest can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Arch {
     /// x86-64.
+    #[serde(rename = "x86_64")]
     X86_64,
     /// 64-bit Arm, whose memory order is weak.
+    #[serde(rename = "arm64")]
     Arm64,
 }
 
@@ -25,11 +29,24 @@ impl Arch {
         Arch::host() == Some(self)
     }
 
+    /// As [`std::env::consts::ARCH`] and cargo have it.
+    pub fn rust(self) -> &'static str {
+        self.name()
+    }
+
     /// As the compilers and QEMU have it.
     fn name(self) -> &'static str {
         match self {
             Arch::X86_64 => "x86_64",
             Arch::Arm64 => "aarch64",
+        }
+    }
+
+    /// As the commands of `cargo xtask` have it.
+    pub fn option(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86_64",
+            Arch::Arm64 => "arm64",
         }
     }
 
@@ -49,11 +66,6 @@ impl Arch {
     /// What the names of a cross-compiler's programs, and the folders of libraries, have: `aarch64-linux-gnu`.
     pub fn multiarch(self) -> String {
         format!("{}-linux-gnu", self.name())
-    }
-
-    /// Debian's kernels for virtual machines: what a guest without a disk needs is built in.
-    pub(crate) fn flavour(self) -> String {
-        format!("-cloud-{}", self.debian())
     }
 
     /// The command of QEMU.

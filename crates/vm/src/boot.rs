@@ -23,9 +23,19 @@ impl Boot {
     pub(crate) fn before(self, cpus: u32, refuse: &str) -> String {
         let mut lines = String::new();
         if let Some(preempt) = self.preempt {
-            // The kernel passes over a word that it does not know.
+            // The kernel passes over a word that it does not know. One that was built for a single model has no such file, and
+            // names its model in the head of a trace: `M:PREEMPT(lazy)`, and before 6.15 in other words.
             lines.push_str(&format!(
-                "found=$(cat /sys/kernel/debug/sched/preempt 2>/dev/null || echo 'nothing that can be chosen')
+                "found=$(cat /sys/kernel/debug/sched/preempt 2>/dev/null)
+if [ -z \"$found\" ]; then
+  echo 1 >/sys/kernel/tracing/options/latency-format
+  echo model >/sys/kernel/tracing/trace_marker
+  found=$(sed -n 's/.*(\\(M:[^ ]*\\).*/\\1/p' /sys/kernel/tracing/trace |
+    sed 's/M:server/(none)/; s/M:desktop/(voluntary)/; s/M:preempt$/(full)/; s/M:lazy/(lazy)/; s/^M://')
+  echo 0 >/sys/kernel/tracing/options/latency-format
+  echo >/sys/kernel/tracing/trace
+  found=\"only ${{found:-an unknown model}}\"
+fi
 case \"$found\" in
 *'({preempt})'*) ;;
 *) echo \"cannot have preempt={preempt}: this kernel has $found\" >{refuse}; poweroff -f ;;
@@ -72,6 +82,7 @@ mod tests {
         assert_eq!(boot.parameters(4), " preempt=lazy");
         let script = boot.before(4, "/status");
         assert!(script.contains("*'(lazy)'*) ;;"), "{script}");
+        assert!(script.contains("s/M:lazy/(lazy)/"), "a kernel that was built for one model:\n{script}");
         assert!(script.contains("cannot have preempt=lazy: this kernel has $found\" >/status"), "{script}");
     }
 

@@ -13,6 +13,34 @@ const SUITES: &[&str] = &["trixie", "trixie-backports"];
 /// The packages that can hold the image, the first before the second: where both are there, the second is empty.
 const PREFIXES: [&str; 2] = ["linux-binary-", "linux-image-"];
 const IMAGE: &str = "vmlinuz";
+/// What a kernel of Debian's was built for. What a guest without a disk needs is built into each of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flavour {
+    /// Virtual machines.
+    #[default]
+    Cloud,
+    /// What must be done in time: interrupts and spin locks can be preempted too.
+    RealTime,
+}
+
+impl Flavour {
+    /// What its releases and packages end with.
+    fn suffix(self, arch: Arch) -> String {
+        let name = match self {
+            Flavour::Cloud => "cloud",
+            Flavour::RealTime => "rt",
+        };
+        format!("-{name}-{}", arch.debian())
+    }
+
+    /// As in `Debian has no kernel for ...`.
+    fn purpose(self) -> &'static str {
+        match self {
+            Flavour::Cloud => "virtual machines",
+            Flavour::RealTime => "real time",
+        }
+    }
+}
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
@@ -32,7 +60,7 @@ impl Image {
     ///
     /// It is neither a file nor a version; there is no place for a cache; or Debian's packages cannot be fetched, or have
     /// no such version.
-    pub fn find(kernel: &str, arch: Arch) -> anyhow::Result<Image> {
+    pub fn find(kernel: &str, arch: Arch, flavour: Flavour) -> anyhow::Result<Image> {
         let path = Path::new(kernel);
         if path.is_file() {
             return Ok(Image { release: kernel.to_owned(), path: path.to_owned(), arch });
@@ -41,9 +69,9 @@ impl Image {
             format!("{kernel} is neither a kernel image nor a version such as 6.18 or 6.18.15")
         })?;
         let cache = cache()?;
-        match cached(&cache, &version, arch)? {
+        match cached(&cache, &version, arch, flavour)? {
             Some(image) => Ok(image),
-            None => fetch(&cache, &version, arch),
+            None => fetch(&cache, &version, arch, flavour),
         }
     }
 
@@ -53,15 +81,16 @@ impl Image {
     /// # Errors
     ///
     /// There is no place for a cache; or the lists cannot be fetched, and the cache is empty.
-    pub fn newest(arch: Arch) -> anyhow::Result<Version> {
+    pub fn newest(arch: Arch, flavour: Flavour) -> anyhow::Result<Version> {
         let cache = cache()?;
-        let packages = lists(&cache, arch).and_then(|apt| apt.names(&pattern(arch)));
+        let suffix = &*flavour.suffix(arch);
+        let packages = lists(&cache, arch).and_then(|apt| apt.names(&pattern(suffix)));
         let packages =
-            packages.map(|names| newest(names.iter().filter_map(|name| release(name, arch)), arch));
-        let in_cache = newest(cached_releases(&cache)?.iter().map(String::as_str), arch);
+            packages.map(|names| newest(names.iter().filter_map(|name| release(name, suffix)), suffix));
+        let in_cache = newest(cached_releases(&cache)?.iter().map(String::as_str), suffix);
         match (packages, in_cache) {
             (Ok(Some(version)), _) => Ok(version.series()),
-            (Ok(None), _) => bail!("Debian has no kernel for virtual machines of {arch}: name one"),
+            (Ok(None), _) => bail!("Debian has no kernel for {} of {arch}: name one", flavour.purpose()),
             (Err(error), Some(version)) => {
                 eprintln!(
                     "vm: Linux {} is the newest in the cache, and there may be newer ones: {error:#}",
@@ -85,9 +114,9 @@ pub(crate) fn cache() -> anyhow::Result<PathBuf> {
 }
 
 /// The newest image of a version that was fetched before.
-fn cached(cache: &Path, version: &Version, arch: Arch) -> anyhow::Result<Option<Image>> {
+fn cached(cache: &Path, version: &Version, arch: Arch, flavour: Flavour) -> anyhow::Result<Option<Image>> {
     let releases = cached_releases(cache)?;
-    let newest = newest_of(releases.iter().map(String::as_str), version, arch);
+    let newest = newest_of(releases.iter().map(String::as_str), version, &flavour.suffix(arch));
     Ok(newest.map(|release| image(cache, release, arch)))
 }
 
@@ -120,18 +149,20 @@ fn lists(cache: &Path, arch: Arch) -> anyhow::Result<Apt> {
 }
 
 /// The names of these packages.
-fn pattern(arch: Arch) -> String {
-    format!("^linux-(image|binary)-[0-9].*{}$", arch.flavour())
+fn pattern(suffix: &str) -> String {
+    format!("^linux-(image|binary)-[0-9].*{suffix}$")
 }
 
-fn fetch(cache: &Path, version: &Version, arch: Arch) -> anyhow::Result<Image> {
+fn fetch(cache: &Path, version: &Version, arch: Arch, flavour: Flavour) -> anyhow::Result<Image> {
+    let suffix = &*flavour.suffix(arch);
     eprintln!("vm: looking for Linux {version} for {arch} in Debian's packages");
     let apt = lists(cache, arch)?;
-    let packages = apt.names(&pattern(arch))?;
-    let Some((package, release)) = choose(&packages, version, arch) else {
+    let packages = apt.names(&pattern(suffix))?;
+    let Some((package, release)) = choose(&packages, version, suffix) else {
         bail!(
-            "Debian has no kernel {version} for virtual machines of {arch}; it has\n  {}",
-            offered(&packages, arch)
+            "Debian has no kernel {version} for {} of {arch}; it has\n  {}",
+            flavour.purpose(),
+            offered(&packages, suffix)
         );
     };
     eprintln!("vm: fetching {package}");
@@ -157,8 +188,8 @@ fn find_image(content: &Path, release: &str) -> Option<PathBuf> {
 }
 
 /// The package with the newest kernel of a version, and the kernel's release.
-fn choose<'a>(packages: &'a [String], version: &Version, arch: Arch) -> Option<(&'a str, &'a str)> {
-    let release = newest_of(packages.iter().filter_map(|package| release(package, arch)), version, arch)?;
+fn choose<'a>(packages: &'a [String], version: &Version, suffix: &str) -> Option<(&'a str, &'a str)> {
+    let release = newest_of(packages.iter().filter_map(|package| release(package, suffix)), version, suffix)?;
     let package = PREFIXES
         .iter()
         .map(|prefix| format!("{prefix}{release}"))
@@ -167,30 +198,33 @@ fn choose<'a>(packages: &'a [String], version: &Version, arch: Arch) -> Option<(
 }
 
 /// The kernel's release, from the name of its package.
-fn release(package: &str, arch: Arch) -> Option<&str> {
+fn release<'a>(package: &'a str, suffix: &str) -> Option<&'a str> {
     let release = PREFIXES.iter().find_map(|prefix| package.strip_prefix(prefix))?;
     // Not linux-image-unsigned-..., and not ...-dbg.
-    (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(&*arch.flavour()))
-        .then_some(release)
+    (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(suffix)).then_some(release)
 }
 
-fn newest<'a>(releases: impl Iterator<Item = &'a str>, arch: Arch) -> Option<Version> {
-    releases.filter_map(|release| Version::of_release(release, arch)).max()
+fn newest<'a>(releases: impl Iterator<Item = &'a str>, suffix: &str) -> Option<Version> {
+    releases.filter_map(|release| Version::of_release(release, suffix)).max()
 }
 
-fn newest_of<'a>(releases: impl Iterator<Item = &'a str>, version: &Version, arch: Arch) -> Option<&'a str> {
+fn newest_of<'a>(
+    releases: impl Iterator<Item = &'a str>,
+    version: &Version,
+    suffix: &str,
+) -> Option<&'a str> {
     releases
-        .filter_map(|release| Some((Version::of_release(release, arch)?, release)))
+        .filter_map(|release| Some((Version::of_release(release, suffix)?, release)))
         .filter(|(candidate, _)| candidate.is_of(version))
         .max_by(|(a, _), (b, _)| a.cmp(b))
         .map(|(_, release)| release)
 }
 
 /// The versions that there are, each once, for a message.
-fn offered(packages: &[String], arch: Arch) -> String {
+fn offered(packages: &[String], suffix: &str) -> String {
     let mut versions: Vec<_> = packages
         .iter()
-        .filter_map(|package| Version::of_release(release(package, arch)?, arch))
+        .filter_map(|package| Version::of_release(release(package, suffix)?, suffix))
         .map(|version| version.point())
         .collect();
     versions.sort();
@@ -200,8 +234,10 @@ fn offered(packages: &[String], arch: Arch) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Image, Version, cached, choose, offered};
+    use super::{Flavour, Image, Version, cached, choose, offered};
     use crate::arch::Arch;
+
+    const CLOUD: &str = "-cloud-amd64";
 
     fn packages() -> Vec<String> {
         [
@@ -221,7 +257,7 @@ mod tests {
 
     fn chosen(version: &str) -> Option<String> {
         let version = Version::parse(version).expect("a version");
-        choose(&packages(), &version, Arch::X86_64).map(|(package, _)| package.to_owned())
+        choose(&packages(), &version, CLOUD).map(|(package, _)| package.to_owned())
     }
 
     #[test]
@@ -242,15 +278,15 @@ mod tests {
             assert_eq!(chosen(version), None, "{version}");
         }
         let version = Version::parse("6.18").expect("a version");
-        let arm64 = choose(&packages(), &version, Arch::Arm64).map(|(_, release)| release.to_owned());
+        let arm64 = choose(&packages(), &version, "-cloud-arm64").map(|(_, release)| release.to_owned());
         assert_eq!(arm64.as_deref(), Some("6.18.16+deb13-cloud-arm64"));
-        assert_eq!(offered(&packages(), Arch::X86_64), "6.12.9 6.12.90 6.18.15 7.2.12");
+        assert_eq!(offered(&packages(), CLOUD), "6.12.9 6.12.90 6.18.15 7.2.12");
     }
 
     #[test]
     fn what_is_neither_a_file_nor_a_version_is_refused() {
         for kernel in ["", "6.x", "/no/such/vmlinuz", "newest", "6..1"] {
-            let error = Image::find(kernel, Arch::X86_64).expect_err(kernel).to_string();
+            let error = Image::find(kernel, Arch::X86_64, Flavour::Cloud).expect_err(kernel).to_string();
             assert!(error.contains("neither a kernel image nor a version"), "{error}");
         }
     }
@@ -265,9 +301,11 @@ mod tests {
             folder
         };
         folder("6.18.16+deb13-cloud-amd64");
-        assert!(cached(cache.path(), &version, Arch::X86_64).expect("it can be read").is_none());
+        assert!(
+            cached(cache.path(), &version, Arch::X86_64, Flavour::Cloud).expect("it can be read").is_none()
+        );
         std::fs::write(folder("6.18.15+deb13-cloud-amd64").join("vmlinuz"), "").expect("a file");
-        let find = |arch| cached(cache.path(), &version, arch).expect("it can be read");
+        let find = |arch| cached(cache.path(), &version, arch, Flavour::Cloud).expect("it can be read");
         assert_eq!(find(Arch::X86_64).expect("an image").release, "6.18.15+deb13-cloud-amd64");
         assert!(find(Arch::Arm64).is_none(), "it is of another architecture");
     }

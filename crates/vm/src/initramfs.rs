@@ -107,7 +107,7 @@ impl Root {
     /// # Errors
     ///
     /// The archive cannot be written, or a file cannot be read or is too large for an initramfs.
-    pub fn write(&self, archive: &Path, command: &[String], boot: Boot, cpus: u32) -> anyhow::Result<u64> {
+    pub fn write(&self, archive: &Path, init: &Init) -> anyhow::Result<u64> {
         let mut writer = BufWriter::new(File::create(archive)?);
         let mut inode = 0;
         let mut entry = |place: &str, kind| {
@@ -126,7 +126,7 @@ impl Root {
             io::copy(&mut source, &mut target).with_context(|| format!("cannot copy {}", file.display()))?;
             target.finish()?;
         }
-        let init = script(command, boot, cpus);
+        let init = init.script();
         let size = u32::try_from(init.len()).context("a command that is too long")?;
         let mut target = entry("/init", ModeFileType::Regular).write(&mut writer, size);
         target.write_all(init.as_bytes())?;
@@ -163,14 +163,26 @@ fn parse_libraries(text: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(libraries)
 }
 
-/// The guest's init: mounts what programs expect, runs the command, and hands back how it ended.
-fn script(command: &[String], boot: Boot, cpus: u32) -> String {
-    let command = command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
-    let [stdout, stderr, status] = [1, 2, 3].map(|port| format!("/dev/vport0p{port}"));
-    let before = boot.before(cpus, &status);
-    let after = boot.after();
-    format!(
-        "#!/bin/busybox sh
+/// What the guest's init does.
+#[derive(Clone, Copy, Debug)]
+pub struct Init<'a> {
+    /// What it runs, as root.
+    pub command: &'a [String],
+    /// What it is asked for beside the command.
+    pub boot: Boot,
+    /// How many processors the guest has.
+    pub cpus: u32,
+}
+
+impl Init<'_> {
+    /// Mounts what programs expect, runs the command, and hands back how it ended.
+    fn script(&self) -> String {
+        let command = self.command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+        let [stdout, stderr, status] = [1, 2, 3].map(|port| format!("/dev/vport0p{port}"));
+        let before = self.boot.before(self.cpus, &status);
+        let after = self.boot.after();
+        format!(
+            "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/ TMPDIR=/tmp
 mount -t proc proc /proc
@@ -189,7 +201,8 @@ code=$?
 {after}echo $code >{status}
 poweroff -f
 "
-    )
+        )
+    }
 }
 
 /// A word as the shell reads it back.
@@ -201,7 +214,7 @@ fn quote(word: &str) -> String {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{Root, parse_libraries, quote, script};
+    use super::{Init, Root, parse_libraries, quote};
     use crate::boot::Boot;
 
     #[test]
@@ -218,8 +231,8 @@ mod tests {
     #[test]
     fn a_command_reaches_the_guest_as_it_was_written() {
         assert_eq!(quote("it's"), r"'it'\''s'");
-        let script =
-            script(&["arenaq", "run", "--", "sh", "-c", "a; b"].map(str::to_owned), Boot::default(), 1);
+        let command = ["arenaq", "run", "--", "sh", "-c", "a; b"].map(str::to_owned);
+        let script = Init { command: &command, boot: Boot::default(), cpus: 1 }.script();
         assert!(script.contains("\n'arenaq' 'run' '--' 'sh' '-c' 'a; b' </dev/null"), "{script}");
     }
 
@@ -233,7 +246,8 @@ mod tests {
         root.file(source, "/a/b/file".to_owned());
 
         let archive = place.path().join("archive");
-        let size = root.write(&archive, &["true".to_owned()], Boot::default(), 1).expect("it is written");
+        let init = Init { command: &["true".to_owned()], boot: Boot::default(), cpus: 1 };
+        let size = root.write(&archive, &init).expect("it is written");
         let bytes = std::fs::read(&archive).expect("it is there");
         assert_eq!(bytes.len() as u64, size);
 

@@ -2,7 +2,7 @@
 //!
 //! A [list](list::List) says which kernels and which test programs; [`Programs`](programs::Programs) go into the guests;
 //! a [`Matrix`](matrix::Matrix) takes each [`Step`](examine::Step) on each kernel; and [`report`] makes a document of
-//! what was seen.
+//! what is kept in a [`Store`](store::Store).
 
 pub mod examine;
 pub mod list;
@@ -11,3 +11,4 @@ pub mod matrix;
 mod outcome;
 pub mod programs;
 pub mod report;
+pub mod store;

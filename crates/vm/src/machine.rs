@@ -10,7 +10,7 @@ use crate::accelerator::Accelerator;
 use crate::boot::Boot;
 use crate::console;
 use crate::image::Image;
-use crate::initramfs::{PORTS, Root};
+use crate::initramfs::{Init, PORTS, Root};
 use crate::interrupt::{is_interrupted, watch};
 use anyhow::{Context, anyhow, bail};
 
@@ -85,9 +85,10 @@ impl Machine {
     /// interrupts it.
     pub fn run(&self, command: &[String], output: Output) -> anyhow::Result<Ended> {
         let folder = tempfile::tempdir().context("cannot make a folder for the guest's files")?;
+        let init = Init { command, boot: self.boot, cpus: self.cpus };
         let size = self
             .root
-            .write(&folder.path().join("initramfs"), command, self.boot, self.cpus)
+            .write(&folder.path().join("initramfs"), &init)
             .context("cannot write the guest's file system")?;
         let read = |name: &str| {
             let bytes = std::fs::read(folder.path().join(name)).unwrap_or_default();

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::arch::Arch;
-
 /// The numbers of a version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(Vec<u32>);
@@ -14,14 +12,20 @@ impl Version {
         text.split('.').map(|number| number.parse().ok()).collect::<Option<_>>().map(Version)
     }
 
-    /// `6.12.90+deb12.1-cloud-amd64`: the numbers of Debian's own revision count too.
-    pub(crate) fn of_release(release: &str, arch: Arch) -> Option<Version> {
-        let numbers = release.strip_suffix(&*arch.flavour())?.split(|c: char| !c.is_ascii_digit());
-        numbers
-            .filter(|number| !number.is_empty())
-            .map(|number| number.parse().ok())
-            .collect::<Option<_>>()
-            .map(Version)
+    /// `6.12.90+deb12.1-cloud-amd64`, with the suffix of its flavour: the numbers of Debian's own revision count too.
+    pub(crate) fn of_release(release: &str, suffix: &str) -> Option<Version> {
+        Version::of_numbers(release.strip_suffix(suffix)?)
+    }
+
+    /// Of a release of any of Debian's kernels: what stands before the first hyphen.
+    pub fn of_any_release(release: &str) -> Option<Version> {
+        let (numbers, _) = release.split_once('-')?;
+        Version::of_numbers(numbers).filter(|_| numbers.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
+    fn of_numbers(text: &str) -> Option<Version> {
+        let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
+        numbers.map(|number| number.parse().ok()).collect::<Option<_>>().map(Version)
     }
 
     /// Whether it is that version, or one that has more numbers behind the same.
@@ -30,7 +34,7 @@ impl Version {
     }
 
     /// Its first two numbers: kernels of one series differ in what was mended.
-    pub(crate) fn series(&self) -> Version {
+    pub fn series(&self) -> Version {
         self.first(2)
     }
 
@@ -54,29 +58,23 @@ impl fmt::Display for Version {
 #[cfg(test)]
 mod tests {
     use super::Version;
-    use crate::arch::Arch;
+
+    const CLOUD: &str = "-cloud-amd64";
 
     #[test]
     fn the_numbers_of_a_release_are_compared_as_numbers() {
         let mut releases = ["7.10.1+deb13", "7.3.12+deb13", "7.3.4+deb13.1", "7.3.4+deb13", "6.18.15+deb13"]
-            .map(|release| {
-                Version::of_release(&format!("{release}-cloud-amd64"), Arch::X86_64).expect("numbers")
-            });
+            .map(|release| Version::of_release(&format!("{release}{CLOUD}"), CLOUD).expect("numbers"));
         releases.sort();
         assert_eq!(
             releases.map(|version| version.point().to_string()),
             ["6.18.15", "7.3.4", "7.3.4", "7.3.12", "7.10.1"]
         );
-        assert_eq!(
-            Version::of_release("7.3.4+deb13-amd64", Arch::X86_64),
-            None,
-            "no kernel for virtual machines"
-        );
-        assert_eq!(
-            Version::of_release("7.3.4+deb13-cloud-arm64", Arch::X86_64),
-            None,
-            "not this architecture's"
-        );
+        assert_eq!(Version::of_release("7.3.4+deb13-amd64", CLOUD), None, "no kernel for virtual machines");
+        assert_eq!(Version::of_release("7.3.4+deb13-cloud-arm64", CLOUD), None, "not this architecture's");
+        let any = |release| Version::of_any_release(release).map(|version| version.to_string());
+        assert_eq!(any("7.3.4+deb13-rt-amd64").as_deref(), Some("7.3.4.13"));
+        assert_eq!((any("/boot/vmlinuz-7.3.4"), any("bzImage")), (None, None));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::arch::Arch;
 use crate::console::complaints;
 use crate::files::{self, Summary};
 use crate::guest;
@@ -65,13 +67,13 @@ impl fmt::Display for Step {
 }
 
 /// What `arenaq doctor --json` prints.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Doctor {
     pub(crate) can_run: bool,
     pub(crate) checks: Vec<Check>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Check {
     pub(crate) name: String,
     pub(crate) verdict: String,
@@ -85,7 +87,7 @@ impl Check {
 }
 
 /// A row of `arenaq verifier --json`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Cost {
     pub(crate) program: String,
     pub(crate) hook: String,
@@ -96,32 +98,60 @@ pub(crate) struct Cost {
     pub(crate) error: Option<String>,
 }
 
+/// Of a step that nobody asked for.
+const NOT_TRIED: &str = "not tried";
+
 /// A result, or why there is none.
 pub(crate) type Tried<T> = Result<T, String>;
 
-/// Everything on one kernel.
-#[derive(Debug)]
-pub struct Examined {
+/// What an examination was made of, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Subject {
     /// The kernel, as [`Image`](crate::image::Image) has it.
     pub release: String,
+    /// The guest's architecture.
+    pub arch: Arch,
+    /// What the kernel is there for.
+    pub why: String,
+    /// Under which circumstances, by their name in the list; `None` are the ordinary ones.
+    pub circumstance: Option<String>,
+    /// How the guest's instructions were run.
+    pub accelerator: String,
+    /// How many processors it had.
+    pub cpus: u32,
+}
+
+/// Everything on one kernel.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Examined {
+    /// What this is about.
+    pub subject: Subject,
+    /// When it began, in seconds since 1970.
+    pub(crate) time: u64,
+    /// How long all steps took together, boots included.
+    pub(crate) seconds: f64,
     pub(crate) doctor: Tried<Doctor>,
     pub(crate) verifier: Tried<Vec<Cost>>,
-    pub(crate) files: BTreeMap<&'static str, Tried<Summary>>,
-    pub(crate) loads: BTreeMap<Option<&'static str>, Tried<Loaded>>,
+    pub(crate) files: BTreeMap<String, Tried<Summary>>,
+    /// By the object that was asked for.
+    pub(crate) loads: Vec<(Option<String>, Tried<Loaded>)>,
     pub(crate) tests: Vec<(String, Tried<Outcome>)>,
     /// What the kernel itself complained of, with the step in which it did.
     pub(crate) complaints: Vec<String>,
 }
 
 impl Examined {
-    pub(crate) fn new(release: String) -> Examined {
-        let not_tried = || "not tried".to_owned();
+    pub(crate) fn new(subject: Subject) -> Examined {
+        let not_tried = || NOT_TRIED.to_owned();
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Examined {
-            release,
+            subject,
+            time,
+            seconds: 0.0,
             doctor: Err(not_tried()),
             verifier: Err(not_tried()),
             files: BTreeMap::new(),
-            loads: BTreeMap::new(),
+            loads: Vec::new(),
             tests: Vec::new(),
             complaints: Vec::new(),
         }
@@ -146,13 +176,13 @@ impl Examined {
             Step::Files(queue) => {
                 let summary = self.twice(step, || files::run(machine, queue));
                 let said = words(&summary, Summary::to_string);
-                self.files.insert(queue, summary);
+                self.files.insert((*queue).to_owned(), summary);
                 said
             }
             Step::Load(object) => {
                 let loaded = self.twice(step, || load::run(machine, *object));
                 let said = words(&loaded, Loaded::to_string);
-                self.loads.insert(*object, loaded);
+                self.loads.push((object.map(str::to_owned), loaded));
                 said
             }
             Step::Test(name) => {
@@ -206,8 +236,11 @@ impl Examined {
         steps.iter().any(|step| match step {
             Step::Doctor => !self.doctor.as_ref().is_ok_and(|doctor| doctor.can_run),
             Step::Verifier => self.verifier.is_err(),
-            Step::Files(queue) => self.files.get(queue).is_none_or(Result::is_err),
-            Step::Load(object) => self.loads.get(object).is_none_or(Result::is_err),
+            Step::Files(queue) => self.files.get(*queue).is_none_or(Result::is_err),
+            Step::Load(object) => {
+                let loaded = self.loads.iter().find(|(asked, _)| asked.as_deref() == *object);
+                loaded.is_none_or(|(_, loaded)| loaded.is_err())
+            }
             Step::Test(name) => {
                 let outcome = self.tests.iter().find(|(is, _)| is == name);
                 !outcome.is_some_and(|(_, outcome)| outcome.as_ref().is_ok_and(|it| it.failed.is_empty()))
@@ -215,12 +248,24 @@ impl Examined {
         })
     }
 
-    /// Whether nothing failed. What a kernel cannot do, and says so, is no failure.
+    /// The day on which it was made, such as 2026-11-27.
+    pub(crate) fn day(&self) -> String {
+        let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.time)).to_string();
+        time.split('T').next().unwrap_or_default().to_owned()
+    }
+
+    /// Whether nothing failed of what was tried. What a kernel cannot do, and says so, is no failure.
     pub(crate) fn works(&self) -> bool {
-        self.doctor.as_ref().is_ok_and(|doctor| doctor.can_run)
-            && self.verifier.is_ok()
+        fn is_good<T>(tried: &Tried<T>, good: impl FnOnce(&T) -> bool) -> bool {
+            match tried {
+                Ok(result) => good(result),
+                Err(error) => error == NOT_TRIED,
+            }
+        }
+        is_good(&self.doctor, |doctor| doctor.can_run)
+            && is_good(&self.verifier, |_| true)
             && self.files.values().all(Result::is_ok)
-            && self.loads.values().all(Result::is_ok)
+            && self.loads.iter().all(|(_, loaded)| loaded.is_ok())
             && self.tests.iter().all(|(_, outcome)| outcome.as_ref().is_ok_and(|o| o.failed.is_empty()))
     }
 }
@@ -233,17 +278,30 @@ fn words<T>(tried: &Tried<T>, say: impl FnOnce(&T) -> String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::cell::Cell;
 
     use anyhow::anyhow;
 
-    use super::{Examined, Step};
+    use super::{Examined, Step, Subject};
+    use crate::arch::Arch;
     use crate::machine::CRASHED;
+
+    /// A kernel of x86-64, under the ordinary circumstances.
+    pub(crate) fn subject(release: &str) -> Subject {
+        Subject {
+            release: release.to_owned(),
+            arch: Arch::X86_64,
+            why: "the newest".to_owned(),
+            circumstance: None,
+            accelerator: "emulation".to_owned(),
+            cpus: 4,
+        }
+    }
 
     #[test]
     fn a_crash_of_the_guests_kernel_is_told_and_tried_once_more_and_no_other_failure_is() {
-        let mut examined = Examined::new("7.3.4".to_owned());
+        let mut examined = Examined::new(subject("7.3.4"));
         let tries = Cell::new(0);
         let mut run = |crashes, message: &'static str| {
             tries.set(0);

@@ -5,6 +5,9 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
+use crate::arch::Arch;
+use crate::boot::Boot;
+use crate::preempt::Preempt;
 use crate::version::Version;
 
 /// What a list such as `crates/vm/kernels.toml` says.
@@ -16,9 +19,53 @@ pub struct List {
     pub long_term: Vec<String>,
     /// The test programs that guests run, by name.
     pub tests: Vec<String>,
+    /// What is otherwise where the guest's architecture is not the machine's.
+    pub emulated: Emulated,
     /// The tests in them that are left out.
     #[serde(rename = "skip")]
     pub skips: Vec<Skip>,
+    /// How guests are booted otherwise than usual, on the newest kernel.
+    #[serde(rename = "circumstance", default)]
+    pub circumstances: Vec<Circumstance>,
+}
+
+/// The test programs that guests of another architecture run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Emulated {
+    /// Their names.
+    pub tests: Vec<String>,
+    /// Why they are fewer.
+    pub why: String,
+}
+
+/// What some tests are run under, beside an ordinary guest.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Circumstance {
+    /// Its name.
+    pub name: String,
+    /// What it is, for a reader.
+    pub what: String,
+    /// The test programs that are run under it.
+    pub tests: Vec<String>,
+    /// The guest's processors, if they are not as many as usual.
+    pub cpus: Option<u32>,
+    /// So many of them come online late.
+    #[serde(default)]
+    pub late_cpus: u32,
+    /// When the kernel takes the processor away, if not as it was built.
+    pub preempt: Option<Preempt>,
+    /// The kernel is Debian's real-time one.
+    #[serde(default)]
+    pub real_time: bool,
+}
+
+impl Circumstance {
+    /// What the guest is asked for.
+    pub fn boot(&self) -> Boot {
+        Boot { preempt: self.preempt, late_cpus: self.late_cpus }
+    }
 }
 
 /// A kernel that is tried.
@@ -58,6 +105,23 @@ impl List {
             file.display()
         );
         Ok(list)
+    }
+
+    /// The test programs that guests of an architecture run.
+    pub fn tests_on(&self, arch: Arch) -> &[String] {
+        if arch.is_host() { &self.tests } else { &self.emulated.tests }
+    }
+
+    /// The circumstance of a name.
+    ///
+    /// # Errors
+    ///
+    /// There is none, with those that there are.
+    pub fn circumstance(&self, name: &str) -> anyhow::Result<&Circumstance> {
+        self.circumstances.iter().find(|circumstance| circumstance.name == name).with_context(|| {
+            let names: Vec<_> = self.circumstances.iter().map(|it| it.name.as_str()).collect();
+            format!("no circumstance {name} in the list: {}", names.join(", "))
+        })
     }
 
     /// The kernels that are tried if this is the newest one: the oldest and the newest with long-term support, and that one.
@@ -113,10 +177,19 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let file = place.path().join("kernels.toml");
         for (text, reason) in [
-            ("tests = []\nskip = []\nlong-term = []\n", "long-term is not a list of versions"),
-            ("tests = []\nskip = []\nlong-term = [\"6.18\", \"6.12\"]\n", "the newest last"),
-            ("tests = []\nskip = []\nlong-term = [\"6.x\"]\n", "long-term is not a list of versions"),
-            ("tests = []\nskip = []\n", "missing field `long-term`"),
+            (
+                "tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\nlong-term = []\n",
+                "long-term is not a list of versions",
+            ),
+            (
+                "tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\nlong-term = [\"6.18\", \"6.12\"]\n",
+                "the newest last",
+            ),
+            (
+                "tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\nlong-term = [\"6.x\"]\n",
+                "long-term is not a list of versions",
+            ),
+            ("tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\n", "missing field `long-term`"),
             ("tests = []\nlong-term = [\"6.12\"]\nskip = [{ test = \"a\" }]\n", "missing field `why`"),
         ] {
             std::fs::write(&file, text).expect("a file");

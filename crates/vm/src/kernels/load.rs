@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{Context, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::guest;
@@ -18,7 +18,7 @@ const OPENS: u64 = 1000;
 pub(crate) const OBJECTS: [Option<&str>; 2] = [None, Some("full-barrier")];
 
 /// What is looked at of the account with which `arenaq load --json` ends.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Loaded {
     /// The object that ran.
     pub(crate) instructions: String,
@@ -26,7 +26,7 @@ pub(crate) struct Loaded {
     command_status: Option<i32>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Account {
     produced: u64,
     consumed: u64,
@@ -35,7 +35,7 @@ struct Account {
     inexact: bool,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct Dropped {
     full: u64,
     contended: u64,

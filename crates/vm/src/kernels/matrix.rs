@@ -10,52 +10,64 @@ use crate::boot::Boot;
 use crate::files::CPUS;
 use crate::image::Image;
 use crate::interrupt::is_interrupted;
-use crate::kernels::examine::{Examined, Step};
+use crate::kernels::examine::{Examined, Step, Subject};
+use crate::kernels::list::Circumstance;
 use crate::kernels::programs::Programs;
 use crate::machine::Machine;
 
 /// For one command in a guest, boot included.
-const TIME_LIMIT: Duration = Duration::from_secs(300);
+const TIME_LIMIT: Duration = Duration::from_secs(420);
 
 /// What is tried.
 #[derive(Debug)]
 pub struct Matrix<'a> {
-    /// The kernels.
-    pub images: &'a [Image],
+    /// The kernels, and what each is there for.
+    pub images: &'a [(Image, String)],
     /// What each guest is given.
     pub programs: &'a Programs,
     /// What is done on each kernel, in this order.
     pub steps: &'a [Step],
     /// How the guests' instructions are run.
     pub accelerator: Accelerator,
+    /// How the guests are booted otherwise than usual.
+    pub circumstance: Option<&'a Circumstance>,
 }
 
 impl Matrix<'_> {
-    /// Takes each step on each kernel, and shows on the terminal how each ended. A step that fails is a result.
+    /// Takes each step on each kernel, and shows on the terminal how each ended. A step that fails is a result. What is
+    /// known of a kernel is handed over at once.
     ///
     /// # Errors
     ///
-    /// The user interrupts it.
-    pub fn examine(&self) -> anyhow::Result<Vec<Examined>> {
+    /// The user interrupts it, or `take` fails.
+    pub fn examine(&self, mut take: impl FnMut(Examined) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let bar = bar(self.images.len() * self.steps.len());
-        let mut all = Vec::new();
-        for image in self.images {
-            all.push(self.kernel(image, &bar)?);
+        for (image, why) in self.images {
+            take(self.kernel(image, why, &bar)?)?;
         }
         bar.finish_and_clear();
-        Ok(all)
+        Ok(())
     }
 
-    fn kernel(&self, image: &Image, bar: &ProgressBar) -> anyhow::Result<Examined> {
+    fn kernel(&self, image: &Image, why: &str, bar: &ProgressBar) -> anyhow::Result<Examined> {
+        let cpus = self.circumstance.and_then(|it| it.cpus).unwrap_or(CPUS);
         let machine = Machine {
             image: image.clone(),
             root: self.programs.root.clone(),
             accelerator: self.accelerator,
-            cpus: CPUS,
-            boot: Boot::default(),
+            cpus,
+            boot: self.circumstance.map_or_else(Boot::default, Circumstance::boot),
             time_limit: TIME_LIMIT,
         };
-        let mut examined = Examined::new(image.release.clone());
+        let mut examined = Examined::new(Subject {
+            release: image.release.clone(),
+            arch: image.arch,
+            why: why.to_owned(),
+            circumstance: self.circumstance.map(|it| it.name.clone()),
+            accelerator: self.accelerator.to_string(),
+            cpus,
+        });
+        let begin = Instant::now();
         for step in self.steps {
             bar.set_message(format!("{}: {step}", image.release));
             let start = Instant::now();
@@ -65,6 +77,7 @@ impl Matrix<'_> {
             bar.suspend(|| println!("{:<32} {:<16} {outcome}, {took:.1} s", image.release, step.to_string()));
             bar.inc(1);
         }
+        examined.seconds = begin.elapsed().as_secs_f64();
         Ok(examined)
     }
 }

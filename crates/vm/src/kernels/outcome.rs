@@ -1,7 +1,8 @@
 //! What became of a test program in a guest, read from what libtest writes.
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::Ended;
 
@@ -9,9 +10,11 @@ use crate::machine::Ended;
 const SKIPPED: &str = "SKIPPED";
 /// Before what an operation costs the verifier, as JSON: the test that measures it writes a line for each.
 const COST: &str = "COST ";
+/// Before what the accesses of an object became in the processor's own instructions, as JSON, likewise.
+const MACHINE: &str = "MACHINE ";
 
 /// What one operation on elements of one size costs the verifier.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct OperationCost {
     /// The object.
     pub(crate) instructions: String,
@@ -23,8 +26,23 @@ pub(crate) struct OperationCost {
     pub(crate) states: u64,
 }
 
+/// What one kind of access became.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct MachineAccess {
+    /// The object.
+    pub(crate) instructions: String,
+    /// What the site is, such as an acquire load.
+    pub(crate) access: String,
+    /// What it is in this object's BPF.
+    pub(crate) bpf: String,
+    /// What the kernel has made of it.
+    pub(crate) machine: String,
+    /// How often.
+    pub(crate) times: u64,
+}
+
 /// What became of one test program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Outcome {
     /// How many tests passed.
     pub(crate) passed: u64,
@@ -36,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) skipped: Vec<String>,
     /// What the tests have measured.
     pub(crate) costs: Vec<OperationCost>,
+    /// What the tests have seen in the kernel's compiled programs.
+    pub(crate) machine: Vec<MachineAccess>,
 }
 
 impl Outcome {
@@ -48,18 +68,24 @@ impl Outcome {
         };
         let lines = ended.stdout.lines().chain(ended.stderr.lines());
         let skipped = lines.filter(|line| line.contains(SKIPPED)).map(str::to_owned).collect();
-        // With one thread libtest begins the line.
-        let costs = ended.stdout.lines().filter_map(|line| Some(line.split_once(COST)?.1)).map(|cost| {
-            serde_json::from_str(cost).with_context(|| format!("a line of the tests: {COST}{cost}"))
-        });
         Ok(Outcome {
             passed,
             failed: failures(&ended.stdout),
             panics: panics(&ended.stderr),
             skipped,
-            costs: costs.collect::<anyhow::Result<_>>()?,
+            costs: told(&ended.stdout, COST)?,
+            machine: told(&ended.stdout, MACHINE)?,
         })
     }
+}
+
+/// What the tests tell behind a word.
+fn told<T: DeserializeOwned>(stdout: &str, word: &str) -> anyhow::Result<Vec<T>> {
+    // With one thread libtest begins the line.
+    let lines = stdout.lines().filter_map(|line| Some(line.split_once(word)?.1));
+    lines
+        .map(|line| serde_json::from_str(line).with_context(|| format!("a line of the tests: {word}{line}")))
+        .collect()
 }
 
 /// `test result: ok. 11 passed; 0 failed; ...`
@@ -109,7 +135,7 @@ mod tests {
             failed: ["b", "c::d"].map(str::to_owned).into(),
             panics: vec!["thread 'b' (7) panicked at b.rs:1:2:\nlost".to_owned()],
             skipped: vec!["SKIPPED archive: no ext4".to_owned()],
-            costs: Vec::new(),
+            ..Outcome::default()
         };
         assert_eq!(outcome, expected);
         let error = Outcome::read(&ended("running 1 test\n", "killed")).expect_err("no result").to_string();

@@ -3,26 +3,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::arch::Arch;
 use crate::files::{QUEUES, Summary};
 use crate::kernels::examine::{Check, Cost, Doctor, Examined, Tried};
-use crate::kernels::list::Skip;
-use crate::kernels::outcome::{OperationCost, Outcome};
+use crate::kernels::list::List;
+use crate::kernels::outcome::{MachineAccess, OperationCost, Outcome};
+use crate::version::Version;
 
 const INTRODUCTION: &str = "# Kernels
 
-What works on which kernel. `cargo xtask kernels` boots each kernel in a virtual machine, once for each result, and writes this file.
-[`vm.md`](vm.md) says how.
+What works on which kernel. `cargo xtask kernels` boots each kernel in a virtual machine, once for each result, and writes this file
+from what it keeps in [`kernels/`](kernels). [`vm.md`](vm.md) says how. A row alone is made anew by
+
+```console
+$ cargo xtask kernels --arch arm64 --only 6.18
+```
 ";
 
 const LEGEND: &str = "
 - *object*: the BPF object that this kernel is given.
 - *hooks*: those on which a program can be attached.
-- *mpsc*, *mpmc*: four processes create 100000 files on four processors; each is one event of `lsm.s/inode_create`. *ok*: produced,
-  consumed, dropped and left add up, no event is out of its task's order, and `verify` says `SUCCESS`.
+- *mpsc*, *mpmc*, *records*: four processes create 100,000 files on four processors, 20,000 where the architecture is emulated; each is
+  one event of `lsm.s/inode_create`. *ok*: produced, consumed, dropped and left add up, no event is out of its task's order, and
+  `verify` says `SUCCESS`.
 - *load*: the objects of the example `opensnoop` that `arenaq load` ran: the one that it chose, and the one that it was asked for. Each
   of 1,000 files that a command opens is one line with the file's name, and the account is exact.
 - *tests*: passed, failed and skipped tests of `harness/tests`. Those of `elements.rs` push and pop elements of 8 to 4,096 bytes through
-  typed queues of both kinds, from C in the kernel and from Rust outside it, with every object that the kernel can run.
+  typed queues of both kinds, from C in the kernel and from Rust outside it, with every object that the kernel can run; those of
+  `records.rs` push records of every size up to that.
+- *took*: how long the row took, with a boot for each result, and how the guest's instructions were run.
 ";
 
 const KERNELS: &str = "
@@ -32,6 +41,23 @@ The kernels follow from the rule in [`crates/vm/kernels.toml`](../crates/vm/kern
 
 - from 6.15 on there are `load_acquire` and `store_release`: before, no kernel runs the object `acquire-release`
 - from 7.0 on any program allocates arena pages, and the globals lie at the arena's end
+";
+
+const CIRCUMSTANCES: &str = "
+## Many processors, preemption
+
+The tests of the named programs, in guests that are booted otherwise than those above. A row alone is made anew by
+`cargo xtask kernels --arch ARCH --under NAME`.
+
+| kernel | architecture | name | what it is | tests of | passed / failed / skipped | took | seen on |
+|---|---|---|---|---|---|---|---|
+";
+
+const MACHINE: &str = "
+## The processor's instructions
+
+What the kernel's compiler made of each access of a site, read from the loaded programs (`harness/tests/machine.rs`): in each function,
+one instruction for each that the BPF has, of that kind and in that order.
 ";
 
 const COST: &str = "
@@ -45,37 +71,64 @@ const ELEMENTS: &str = "
 ## Verifier cost of elements of any size
 
 As above, for a program that looks an element up in a map and pushes it to a typed queue, or pops it from there, and does nothing else.
-The verifier follows the copy word by word, on each path that leads to it: there are three ways to a node of an MPSC queue.
+The verifier follows the copy word by word, on each path that leads to it: there are three ways to a node of an MPSC queue. Of records,
+a program that takes one of that size and gives it away.
 ";
 
-/// The document. `why` says for each kernel what it is there for.
-pub fn generate(kernels: &[Examined], why: &[&str], skips: &[Skip]) -> String {
+/// The document, of all that is kept.
+pub fn generate(all: &[Examined], list: &List) -> String {
+    let (special, kernels): (Vec<_>, Vec<_>) =
+        all.iter().partition(|examined| examined.subject.circumstance.is_some());
     let mut text = INTRODUCTION.to_owned();
-    text.push_str("\n| kernel | arena | object | hooks | mpsc | mpmc | load | tests | verdict |\n|---|---|---|---|---|---|---|---|---|\n");
-    for kernel in kernels {
-        let _ = writeln!(text, "| {} |", row(kernel).join(" | "));
+    for arch in Arch::ALL {
+        let rows: Vec<_> = kernels.iter().filter(|examined| examined.subject.arch == arch).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            text,
+            "\n## {arch}\n\n| kernel | arena | object | hooks | {} | load | tests | took | seen on | verdict |\n|{}",
+            QUEUES.join(" | "),
+            "---|".repeat(9 + QUEUES.len())
+        );
+        for kernel in rows {
+            let _ = writeln!(text, "| {} |", row(kernel).join(" | "));
+        }
     }
     text.push_str(LEGEND);
     text.push_str(KERNELS);
     text.push_str("\n| kernel | why |\n|---|---|\n");
-    for (kernel, why) in kernels.iter().zip(why) {
-        let _ = writeln!(text, "| {} | {why} |", kernel.release);
+    for kernel in &kernels {
+        let _ = writeln!(text, "| {} | {} |", kernel.subject.release, kernel.subject.why);
+    }
+    if !special.is_empty() {
+        text.push_str(CIRCUMSTANCES);
+        for examined in &special {
+            let _ = writeln!(text, "| {} |", circumstance(examined, list).join(" | "));
+        }
     }
     text.push_str("\n## What is missing\n");
-    if !skips.is_empty() {
-        text.push_str("\nOn no kernel:\n\n");
-        text.extend(skips.iter().map(|skip| item(&format!("{}: {}", skip.test, skip.why))));
+    let left_out = list.tests.iter().filter(|test| !list.emulated.tests.contains(test));
+    let left_out: Vec<_> = left_out.map(String::as_str).collect();
+    if !left_out.is_empty() {
+        text.push_str("\nOn no kernel of another architecture than the machine's:\n\n");
+        text.push_str(&item(&format!("tests/{}: {}", left_out.join(", tests/"), list.emulated.why)));
     }
-    for kernel in kernels {
+    if !list.skips.is_empty() {
+        text.push_str("\nOn no kernel:\n\n");
+        text.extend(list.skips.iter().map(|skip| item(&format!("{}: {}", skip.test, skip.why))));
+    }
+    for kernel in kernels.iter().chain(&special) {
         text.push_str(&notes(kernel));
     }
-    costs(&mut text, kernels);
-    element_costs(&mut text, kernels);
+    machine(&mut text, &kernels);
+    costs(&mut text, &kernels);
+    element_costs(&mut text, &kernels);
     text
 }
 
 fn row(kernel: &Examined) -> Vec<String> {
-    let mut row = vec![kernel.release.clone()];
+    let mut row = vec![kernel.subject.release.clone()];
     match &kernel.doctor {
         Ok(doctor) => row.extend([arena(doctor), object(kernel), hooks(doctor)]),
         Err(_) => row.extend(["?", "?", "?"].map(str::to_owned)),
@@ -83,8 +136,38 @@ fn row(kernel: &Examined) -> Vec<String> {
     row.extend(QUEUES.map(|queue| word(kernel.files.get(queue).is_some_and(Result::is_ok))));
     row.push(loads(kernel));
     row.push(tests(&kernel.tests));
+    row.push(took(kernel));
+    row.push(kernel.day());
     row.push(if kernel.works() { "works".to_owned() } else { "**does not work**".to_owned() });
     row
+}
+
+fn circumstance(examined: &Examined, list: &List) -> Vec<String> {
+    let subject = &examined.subject;
+    let name = subject.circumstance.as_deref().unwrap_or_default();
+    let what = list.circumstance(name).map_or_else(|_| "?".to_owned(), |it| it.what.clone());
+    let programs: Vec<_> = examined.tests.iter().map(|(name, _)| format!("`{name}`")).collect();
+    vec![
+        subject.release.clone(),
+        subject.arch.to_string(),
+        name.to_owned(),
+        what,
+        programs.join(", "),
+        tests(&examined.tests),
+        took(examined),
+        examined.day(),
+    ]
+}
+
+fn took(examined: &Examined) -> String {
+    let minutes = (examined.seconds / 60.0).floor();
+    format!("{minutes:.0} min {:.0} s, {}", examined.seconds - 60.0 * minutes, examined.subject.accelerator)
+}
+
+/// The kernel as the head of a column: `6.18.15, arm64`.
+fn column(kernel: &Examined) -> String {
+    let version = Version::of_any_release(&kernel.subject.release).map(|version| version.point().to_string());
+    format!("{}, {}", version.as_deref().unwrap_or(&kernel.subject.release), kernel.subject.arch)
 }
 
 fn word(good: bool) -> String {
@@ -105,7 +188,7 @@ fn object(kernel: &Examined) -> String {
 }
 
 fn loads(kernel: &Examined) -> String {
-    let ran = kernel.loads.values().map(|loaded| match loaded {
+    let ran = kernel.loads.iter().map(|(_, loaded)| match loaded {
         Ok(loaded) => loaded.instructions.as_str(),
         Err(_) => "**failed**",
     });
@@ -137,6 +220,7 @@ fn tests(tests: &[(String, Tried<Outcome>)]) -> String {
 /// What failed, was skipped or was complained of on one kernel, as a section of the document.
 pub fn notes(kernel: &Examined) -> String {
     let mut lines = Vec::new();
+    let is_special = kernel.subject.circumstance.is_some();
     match &kernel.doctor {
         Ok(doctor) => {
             let missing = doctor.checks.iter().filter(|check| !check.is_good());
@@ -144,14 +228,15 @@ pub fn notes(kernel: &Examined) -> String {
             let missing = missing.filter(|check| check.name != "toolchain");
             lines.extend(missing.map(|check| format!("{}: {}", check.name, check.found)));
         }
-        Err(error) => lines.push(format!("doctor: {error}")),
+        Err(error) => lines.extend((!is_special).then(|| format!("doctor: {error}"))),
     }
-    lines.extend(kernel.verifier.as_ref().err().map(|error| format!("verifier: {error}")));
+    let verifier = kernel.verifier.as_ref().err().filter(|_| !is_special);
+    lines.extend(verifier.map(|error| format!("verifier: {error}")));
     for (queue, summary) in &kernel.files {
         lines.extend(summary.as_ref().err().map(|error| format!("{queue}: {error}")));
     }
     for (object, loaded) in &kernel.loads {
-        let what = object.map_or_else(|| "load".to_owned(), |object| format!("load, {object}"));
+        let what = object.as_ref().map_or_else(|| "load".to_owned(), |object| format!("load, {object}"));
         lines.extend(loaded.as_ref().err().map(|error| format!("{what}: {error}")));
     }
     for (name, outcome) in &kernel.tests {
@@ -170,7 +255,8 @@ pub fn notes(kernel: &Examined) -> String {
     } else {
         lines.iter().map(|line| item(line)).collect()
     };
-    format!("\n### Linux {}\n\n{lines}", kernel.release)
+    let circumstance = kernel.subject.circumstance.iter().map(|name| format!(", {name}")).collect::<String>();
+    format!("\n### Linux {}{circumstance}\n\n{lines}", kernel.subject.release)
 }
 
 /// An item of a list that keeps its lines together.
@@ -179,9 +265,41 @@ fn item(text: &str) -> String {
     format!("- {}\n", escaped.lines().collect::<Vec<_>>().join("\n  "))
 }
 
-fn costs(text: &mut String, kernels: &[Examined]) {
+/// What the accesses of each object are on each kernel.
+fn machine(text: &mut String, kernels: &[&Examined]) {
+    let mut rows: BTreeMap<_, BTreeMap<usize, Vec<String>>> = BTreeMap::new();
+    for (number, kernel) in kernels.iter().enumerate() {
+        for seen in kernel.tests.iter().flat_map(|(_, outcome)| outcome).flat_map(|outcome| &outcome.machine)
+        {
+            let MachineAccess { instructions, access, bpf, machine, times } = seen;
+            let cells = rows.entry((instructions, access, bpf)).or_default();
+            cells.entry(number).or_default().push(format!("`{machine}` ×{times}"));
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str(MACHINE);
+    let columns: BTreeSet<_> = rows.values().flat_map(BTreeMap::keys).copied().collect();
+    let heads: Vec<_> = columns.iter().map(|&number| column(kernels[number])).collect();
+    let _ = writeln!(
+        text,
+        "\n| object | access | in BPF | {} |\n|{}",
+        heads.join(" | "),
+        "---|".repeat(3 + heads.len())
+    );
+    for ((object, access, bpf), cells) in rows {
+        let cells: Vec<_> = columns
+            .iter()
+            .map(|number| cells.get(number).map_or_else(String::new, |it| it.join(", ")))
+            .collect();
+        let _ = writeln!(text, "| {object} | {access} | `{bpf}` | {} |", cells.join(" | "));
+    }
+}
+
+fn costs(text: &mut String, kernels: &[&Examined]) {
     text.push_str(COST);
-    let releases: Vec<_> = kernels.iter().map(|kernel| kernel.release.as_str()).collect();
+    let releases: Vec<_> = kernels.iter().map(|kernel| column(kernel)).collect();
     let rule = "---|".repeat(3) + &"---:|".repeat(kernels.len());
     let _ = writeln!(text, "\n| program | hook | queue | {} |\n|{rule}", releases.join(" | "));
     for ((queue, hook, program), cells) in by_program(kernels) {
@@ -192,7 +310,7 @@ fn costs(text: &mut String, kernels: &[Examined]) {
     for kernel in kernels {
         for cost in kernel.verifier.iter().flatten() {
             if let Some(error) = &cost.error {
-                let line = format!("{}, {}, {}: {error}", kernel.release, cost.program, cost.queue);
+                let line = format!("{}, {}, {}: {error}", column(kernel), cost.program, cost.queue);
                 let _ = write!(text, "\n{}", item(&line));
             }
         }
@@ -200,7 +318,9 @@ fn costs(text: &mut String, kernels: &[Examined]) {
 }
 
 /// The costs by program, then by the number of the kernel.
-fn by_program(kernels: &[Examined]) -> BTreeMap<(&str, &str, &str), BTreeMap<usize, &Cost>> {
+fn by_program<'a>(
+    kernels: &[&'a Examined],
+) -> BTreeMap<(&'a str, &'a str, &'a str), BTreeMap<usize, &'a Cost>> {
     let mut rows: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for (number, kernel) in kernels.iter().enumerate() {
         for cost in kernel.verifier.iter().flatten() {
@@ -212,7 +332,7 @@ fn by_program(kernels: &[Examined]) -> BTreeMap<(&str, &str, &str), BTreeMap<usi
 }
 
 /// A table for each object.
-fn element_costs(text: &mut String, kernels: &[Examined]) {
+fn element_costs(text: &mut String, kernels: &[&Examined]) {
     // By object, then by queue, operation and size, then by the number of the kernel.
     let mut tables: BTreeMap<_, BTreeMap<_, BTreeMap<_, _>>> = BTreeMap::new();
     for (number, kernel) in kernels.iter().enumerate() {
@@ -229,7 +349,7 @@ fn element_costs(text: &mut String, kernels: &[Examined]) {
     text.push_str(ELEMENTS);
     for (object, rows) in tables {
         let columns: BTreeSet<_> = rows.values().flat_map(BTreeMap::keys).copied().collect();
-        let releases: Vec<_> = columns.iter().map(|&number| kernels[number].release.as_str()).collect();
+        let releases: Vec<_> = columns.iter().map(|&number| column(kernels[number])).collect();
         let rule = "---|".repeat(2) + &"---:|".repeat(1 + columns.len());
         let _ = writeln!(
             text,
@@ -256,9 +376,14 @@ mod tests {
     use serde_json::json;
 
     use super::generate;
+    use crate::arch::Arch;
     use crate::kernels::examine::Examined;
-    use crate::kernels::list::Skip;
-    use crate::kernels::outcome::{OperationCost, Outcome};
+    use crate::kernels::examine::tests::subject;
+    use crate::kernels::list::List;
+    use crate::kernels::outcome::{MachineAccess, OperationCost, Outcome};
+
+    const LIST: &str = "long-term = [\"6.12\"]\ntests = [\"growth\"]\n[emulated]\ntests = []\nwhy = \"too long\"\n[[skip]]\ntest = \"a_million\"\nwhy = \"slow\"\n\
+        [[circumstance]]\nname = \"crowd\"\nwhat = \"many processors\"\ntests = []\ncpus = 72\n";
 
     fn examined(release: &str) -> Examined {
         let doctor = json!({"can_run": true, "checks": [
@@ -272,12 +397,15 @@ mod tests {
              "verified_instructions": 900, "states": 30},
             {"program": "pop", "hook": "any", "queue": "mpsc", "instructions": "tso", "error": "too complex"},
         ]);
-        let mut examined = Examined::new(release.to_owned());
+        let mut examined = Examined::new(subject(release));
+        examined.time = 1_795_275_679;
+        examined.seconds = 185.2;
         examined.doctor = Ok(serde_json::from_value(doctor).expect("a report"));
         examined.verifier = Ok(serde_json::from_value(verifier).expect("costs"));
         let loaded = json!({"instructions": "full-barrier", "account": [], "command_status": 0});
-        examined.loads.insert(None, Err("refused".to_owned()));
-        examined.loads.insert(Some("full-barrier"), Ok(serde_json::from_value(loaded).expect("an account")));
+        let asked = Some("full-barrier".to_owned());
+        examined.loads.push((None, Err("refused".to_owned())));
+        examined.loads.push((asked, Ok(serde_json::from_value(loaded).expect("an account"))));
         let cost = |bytes| OperationCost {
             instructions: "tso".to_owned(),
             queue: "mpmc".to_owned(),
@@ -287,7 +415,15 @@ mod tests {
             states: 9,
         };
         let costs = vec![cost(1024), cost(16)];
-        let outcome = Outcome { passed: 7, failed: vec!["odd".into()], costs, ..Outcome::default() };
+        let machine = MachineAccess {
+            instructions: "tso".to_owned(),
+            access: "swap".to_owned(),
+            bpf: "xchg".to_owned(),
+            machine: "xchg".to_owned(),
+            times: 3,
+        };
+        let failed = vec!["odd".into()];
+        let outcome = Outcome { passed: 7, failed, costs, machine: vec![machine], ..Outcome::default() };
         examined.tests.push(("kernel".to_owned(), Ok(outcome)));
         examined.tests.push(("growth".to_owned(), Err("the guest hangs".to_owned())));
         examined
@@ -295,26 +431,41 @@ mod tests {
 
     #[test]
     fn every_result_is_in_the_report() {
-        let skips = [Skip { test: "a_million".to_owned(), why: "slow".to_owned() }];
-        let text = generate(&[examined("6.12.1"), examined("7.2.1")], &["old", "new"], &skips);
+        let list: List = toml::from_str(LIST).expect("a list");
+        let mut arm = examined("7.2.1+deb13-cloud-arm64");
+        arm.subject.arch = Arch::Arm64;
+        let mut special = Examined::new(subject("7.2.1+deb13-cloud-amd64"));
+        special.subject.circumstance = Some("crowd".to_owned());
+        special.tests.push(("kernel".to_owned(), Ok(Outcome { passed: 13, ..Outcome::default() })));
+        special.time = 1_795_275_679;
+        let text = generate(&[examined("6.12.1+deb13-cloud-amd64"), arm, special], &list);
         for line in [
-            "| 6.12.1 | yes | ? | inode-create; not drive | **failed** | **failed** | **failed**, full-barrier | \
-             7 / 1 / 0, **1 without a result** | **does not work** |",
-            "| 7.2.1 | new |",
+            "## arm64",
+            "| 6.12.1+deb13-cloud-amd64 | yes | ? | inode-create; not drive | **failed** | **failed** | **failed** | \
+             **failed**, full-barrier | 7 / 1 / 0, **1 without a result** | 3 min 5 s, emulation | 2026-11-21 | \
+             **does not work** |",
+            "| 7.2.1+deb13-cloud-arm64 | the newest |",
+            "| 7.2.1+deb13-cloud-amd64 | x86-64 | crowd | many processors | `kernel` | 13 / 0 / 0 | 0 min 0 s, emulation | \
+             2026-11-21 |",
+            "### Linux 7.2.1+deb13-cloud-amd64, crowd",
             "- a\\_million: slow",
+            "- tests/growth: too long",
             "- hook drive: a\\_b refused",
             "- load: refused",
             "- tests/kernel: odd failed",
             "- tests/growth: the guest hangs",
+            "| object | access | in BPF | 6.12.1, x86-64 | 7.2.1, arm64 |",
+            "| tso | swap | `xchg` | `xchg` ×3 | `xchg` ×3 |",
             "| `drive` | drive | mpsc | 900 / 30 | 900 / 30 |",
             "| `pop` | any | mpsc | refused (tso) | refused (tso) |",
-            "- 7.2.1, pop, mpsc: too complex",
+            "- 7.2.1, arm64, pop, mpsc: too complex",
         ] {
             assert!(text.lines().any(|is| is == line), "`{line}` is missing in\n{text}");
         }
-        let table = "The object `tso`:\n\n| queue | operation | bytes | 6.12.1 | 7.2.1 |\n|---|---|---:|---:|---:|\n\
+        let table = "The object `tso`:\n\n| queue | operation | bytes | 6.12.1, x86-64 | 7.2.1, arm64 |\n|---|---|---:|---:|---:|\n\
                      | mpmc | push | 16 | 116 / 9 | 116 / 9 |\n| mpmc | push | 1024 | 1124 / 9 | 1124 / 9 |\n";
         assert!(text.ends_with(table), "{text}");
         assert!(!text.contains("no rustc"), "a guest has no compiler");
+        assert!(text.contains("crowd\n\n- nothing\n"), "what was not to be tried is not missing:\n{text}");
     }
 }
