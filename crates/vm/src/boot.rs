@@ -24,14 +24,14 @@ impl Boot {
         let mut lines = String::new();
         if let Some(preempt) = self.preempt {
             // The kernel passes over a word that it does not know. One that was built for a single model has no such file, and
-            // names its model in the head of a trace: `M:PREEMPT(lazy)`, and before 6.15 in other words.
+            // names its model in the head of a trace: `M:PREEMPTLAZY`, and before 6.15 in other words.
             lines.push_str(&format!(
                 "found=$(cat /sys/kernel/debug/sched/preempt 2>/dev/null)
 if [ -z \"$found\" ]; then
   echo 1 >/sys/kernel/tracing/options/latency-format
   echo model >/sys/kernel/tracing/trace_marker
   found=$(sed -n 's/.*(\\(M:[^ ]*\\).*/\\1/p' /sys/kernel/tracing/trace |
-    sed 's/M:server/(none)/; s/M:desktop/(voluntary)/; s/M:preempt$/(full)/; s/M:lazy/(lazy)/; s/^M://')
+    sed 's/M:server/(none)/; s/M:desktop/(voluntary)/; s/M:preempt$/(full)/; s/M:lazy/(lazy)/; s/^M:PREEMPT$/(full)/; s/LAZY/ (lazy)/; s/^M://')
   echo 0 >/sys/kernel/tracing/options/latency-format
   echo >/sys/kernel/tracing/trace
   found=\"only ${{found:-an unknown model}}\"
