@@ -107,9 +107,15 @@ __u64 arenaq_swap(__u64 address, __u64 value)
 	return __sync_lock_test_and_set((__u64 __arena *)address, value);
 }
 
+/*
+ * What was found is hidden from LLVM, which would make a number of whether it is what was expected, and compare that once more.
+ */
 __u64 arenaq_compare_exchange(__u64 address, __u64 current, __u64 new)
 {
-	return __sync_val_compare_and_swap((__u64 __arena *)address, current, new);
+	__u64 found = __sync_val_compare_and_swap((__u64 __arena *)address, current, new);
+
+	asm volatile("" : "+r"(found));
+	return found;
 }
 
 /*
@@ -173,16 +179,17 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
 #undef FROM
 
 /*
- * A record, whose size is known only at run time: in blocks of 64 bytes, for a word at a time takes several times as long, and the
- * last words one by one, for each branch on a bit of the size would double what the verifier walks. It walks a loop once, as it sees
- * no number in it.
+ * A record, whose size is known only at run time: in blocks of 64 bytes, and what is left in halves of that, for a word at a time
+ * takes several times as long.
  *
  * The place in the record is hidden from LLVM before it is compared, so that the comparison is of the register that is added to
- * the pointer: that is how the verifier knows that the access is within the value.
+ * the pointer: that is how the verifier knows that the access is within the value. A zero that the verifier cannot see is added
+ * before: what it learns of the place by the comparison it does not learn of `done`, so that with a block and without it is the
+ * same to it behind the block, and is walked once.
  */
 #define COPY_BLOCK(words)                                                                    \
 	do {                                                                                 \
-		__u64 at = done;                                                             \
+		__u64 at = done + zero;                                                      \
 		const __u64 *source;                                                         \
 		__u64 __arena *target;                                                       \
                                                                                              \
@@ -195,10 +202,16 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
 		done += 8 * words;                                                           \
 	} while (0)
 
+#define COPY_HALF(words)                                \
+	do {                                            \
+		if (most >= 8 * words && whole & 8 * words) \
+			COPY_BLOCK(words);              \
+	} while (0)
+
 __attribute__((always_inline)) _Bool arenaq_copy_record(__u64 to, const void *from, __u64 size, __u64 most)
 {
 	__u64 whole = (size + 7) & ~7ULL;
-	__u64 done = arenaq_zero();
+	__u64 zero = arenaq_zero(), done = zero;
 
 	most = (most + 7) & ~7ULL;
 	if (most >= 64) {
@@ -208,11 +221,9 @@ __attribute__((always_inline)) _Bool arenaq_copy_record(__u64 to, const void *fr
 			COPY_BLOCK(8);
 		}
 	}
-	while (done < whole) {
-		if (!arenaq_can_loop())
-			return 0;
-		COPY_BLOCK(1);
-	}
+	COPY_HALF(4);
+	COPY_HALF(2);
+	COPY_HALF(1);
 	return 1;
 }
 

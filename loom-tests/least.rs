@@ -1,4 +1,5 @@
-//! A platform that is as strong as the trait says, and no stronger.
+//! A platform that is as strong as the trait says, and no stronger; and one that, as the kernel is, may believe what stands in
+//! shared memory.
 //!
 //! loom's fence orders everything before it with everything behind it. [`Platform::fence_after_rmw`] promises that for
 //! read-modify-writes only, and on x86 it is no instruction: there a store before it may become visible after a load behind it.
@@ -21,6 +22,9 @@ impl Platform for Least {
     type Plain<T> = <Loom as Platform>::Plain<T>;
     type Stride = <Loom as Platform>::Stride;
     type Steps = <Loom as Platform>::Steps;
+
+    /// Nobody damages the memory of a model.
+    const IS_CONFINED: bool = true;
 
     fn retry_budget() -> u64 {
         Loom::retry_budget()

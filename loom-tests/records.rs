@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use arenaq::eventcount::EventCount;
 use arenaq::platform::{self, Plain, Platform};
-use arenaq::records::{Consumer, Geometry, Lane, Records};
-use arenaq::{PopError, PushError, spsc};
+use arenaq::records::{Consumer, Geometry, Lane, OwnedLane, PROGRAM, Records};
+use arenaq::{PopError, PushError, records, spsc};
 use loom::alloc::Track;
 use loom::sync::Notify;
 use loom::sync::atomic::AtomicBool;
@@ -34,13 +34,16 @@ impl<P: Platform> Log<P> {
     /// With so many lanes, each of 8 words.
     fn new(lanes: usize) -> Rc<Self> {
         let geometry = Geometry::with_lanes(1, lanes, 64 << (lanes - 1), 8).expect("it can be");
-        Rc::new(Log {
+        let log = Rc::new(Log {
             lanes: (0..geometry.lanes()).map(|_| Lane::starting_at(BEFORE_THE_END)).collect(),
             words: (0..geometry.words()).map(|_| Plain::new(0)).collect(),
             geometry,
             turn: Turn::new(),
             is_dead: AtomicBool::new(false),
-        })
+        });
+        // SAFETY: nobody else knows of the records yet.
+        unsafe { log.records(1).say() };
+        log
     }
 
     /// With one lane, in which these are.
@@ -250,7 +253,7 @@ fn consumers_go_on_where_the_last_one_was() {
 
 /// A program in the kernel cannot keep a reservation: it keeps the number of its lane, and then the place of its record.
 #[test]
-fn a_record_that_is_begun_by_number_and_left_at_its_place_is_committed_where_it_belongs() {
+fn a_record_whose_lane_is_kept_by_its_address_is_committed_where_it_belongs() {
     Model {
         name: "records, 2 lanes, half full: 2 producers x 1 in place, 1 consumer x 2",
         preemption_bound: Some(2),
@@ -258,14 +261,13 @@ fn a_record_that_is_begun_by_number_and_left_at_its_place_is_committed_where_it_
         outcomes: &["pushed", "full", "discarded", "1 drained", "2 drained", "3 drained", "nothing"],
     }
     .check(|outcomes| {
-        let log = Log::<Loom>::new(2);
-        let in_place = |log: &Log<Loom>, value: u64, outcomes: &Outcomes| {
+        let log = Log::<Least>::new(2);
+        let in_place = |log: &Log<Least>, value: u64, outcomes: &Outcomes| {
             log.turn.take();
-            let records = log.records(1);
-            let Ok(lane) = records.lane() else { panic!("there are two") };
-            let number = lane.into_number();
+            let Ok(lane) = log.records(PROGRAM.get()).lane() else { panic!("there are two") };
+            let address = lane.into_raw();
             // SAFETY: it is the lane from above, which is asked for once.
-            let lane = unsafe { records.lane_of_number(number) }.expect("that lane");
+            let lane = unsafe { OwnedLane::<Least>::from_raw(address) };
             let Ok(mut reservation) = lane.reserve(8) else {
                 outcomes.saw("full");
                 return None;
@@ -274,12 +276,12 @@ fn a_record_that_is_begun_by_number_and_left_at_its_place_is_committed_where_it_
             let place = reservation.into_place();
             if value == 2 {
                 // SAFETY: it is the reservation from above, once.
-                assert!(unsafe { records.discard_at(place) });
+                assert!(unsafe { records::discard_at::<Least>(place, PROGRAM) });
                 outcomes.saw("discarded");
                 return None;
             }
             // SAFETY: as above.
-            assert!(unsafe { records.commit_at(place, 0) });
+            assert!(unsafe { records::commit_at::<Least>(place, 0, PROGRAM) });
             outcomes.saw("pushed");
             Some(value)
         };
@@ -522,6 +524,42 @@ fn elements_of_the_ring_of_two_threads_come_once_and_in_order_and_are_dropped_on
         let pushed: Vec<u64> = pushed.into_iter().flatten().collect();
         let popped: Vec<u64> = popped.into_iter().flatten().collect();
         assert_eq!(popped, pushed[..popped.len()], "in their order");
+    });
+}
+
+#[test]
+fn a_slice_that_goes_around_the_end_of_the_ring_of_two_threads_is_published_with_one_store() {
+    Model {
+        name: "spsc: slices of 1 and 2, 2 drains of 2; capacity 2",
+        preemption_bound: None,
+        at_least: 4_400,
+        outcomes: &["2 pushed", "1 pushed", "2 drained", "1 drained", "nothing"],
+    }
+    .check(|outcomes| {
+        let (mut producer, mut consumer) = spsc::ring_on::<u64, Loom>(2, u64::MAX);
+        let shared = Rc::new(Turn::new());
+        let producing = spawn(&shared, outcomes, move |turn, outcomes| {
+            let mut pushed = 0;
+            for length in [1, 2] {
+                turn.take();
+                let values: Vec<u64> = (pushed + 1..).take(length).collect();
+                let batch = producer.push_slice(&values);
+                outcomes.saw(["full", "1 pushed", "2 pushed"][batch]);
+                pushed += batch as u64;
+            }
+            pushed
+        });
+        let consuming = spawn(&shared, outcomes, move |turn, outcomes| {
+            let mut seen = Vec::new();
+            for _ in 0..2 {
+                turn.take();
+                let batch = consumer.drain(2, |value| seen.push(value));
+                outcomes.saw(["nothing", "1 drained", "2 drained"][batch]);
+            }
+            seen
+        });
+        let ([pushed], [seen]) = (join([producing]), join([consuming]));
+        assert!(seen.iter().copied().eq(1..=seen.len() as u64) && seen.len() as u64 <= pushed, "{seen:?}");
     });
 }
 

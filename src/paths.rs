@@ -237,14 +237,15 @@ pub const PATHS: &[Path] = &[
     path(
         "records.push",
         "full",
-        "(claim_owner! )*claim_owner load_position read_seen load_consumed write_seen release_owner ",
+        "(claim_owner! )*claim_owner (read_ring read_ring read_ring )?load_position read_seen load_consumed write_seen \
+         release_owner ",
         "",
     ),
     path(
         "records.push",
         "pushed",
-        "(claim_owner! )*claim_owner load_position read_seen (load_consumed write_seen )?(write_padding )?\
-         (write_data )*write_header write_header publish release_owner ",
+        "(claim_owner! )*claim_owner (read_ring read_ring read_ring )?load_position read_seen (load_consumed write_seen )?\
+         (write_padding )?(write_data )*write_header write_header publish release_owner ",
         "",
     ),
     path("records.drain", "empty", "(load_published )+", ""),
@@ -294,6 +295,6 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("pool.reserve", 1, 1),
     ("pool.cancel", 1, 0),
     // No attempt is repeated: the other lanes, and at most that many words.
-    ("records.push", LANES as u64 + 9 + BATCH, 0),
+    ("records.push", LANES as u64 + 12 + BATCH, 0),
     ("records.drain", LANES as u64 * 2 + BATCH * (4 + BATCH), 0),
 ];

@@ -175,6 +175,23 @@ pub trait Plain<T> {
     ///
     /// Every other access to this memory happens before or after this write; none runs at the same time.
     unsafe fn write(&self, value: T, site: &'static Site<Write>);
+
+    /// [`write`](Self::write) for memory that lies in a row: `values` has as many.
+    ///
+    /// # Safety
+    ///
+    /// As there, for all of it.
+    #[inline(always)]
+    unsafe fn write_row(row: &[Self], values: &[T], site: &'static Site<Write>)
+    where
+        Self: Sized,
+        T: Copy,
+    {
+        for (memory, value) in row.iter().zip(values) {
+            // SAFETY: passed on to the caller.
+            unsafe { memory.write(*value, site) };
+        }
+    }
 }
 
 /// How far apart two values of an array in shared memory lie.

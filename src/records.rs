@@ -72,7 +72,7 @@ pub use self::geometry::{Geometry, GeometryError};
 pub use self::lane::Lane;
 pub use self::log::{Log, LogConsumer};
 pub use self::merge::Merge;
-pub use self::producer::{OwnedLane, Reservation};
+pub use self::producer::{OwnedLane, Reservation, commit_at, discard_at};
 use crate::layout::layouts;
 use crate::platform::{Native, Platform, Stride};
 
@@ -110,6 +110,8 @@ pub struct Records<'a, P: Platform> {
     geometry: Geometry,
     /// What stands in the owner word of a lane while we have it.
     owner: NonZero<u64>,
+    /// Where this handle pushes, if not by the processor.
+    shard: Option<usize>,
 }
 
 impl<P: Platform> Clone for Records<'_, P> {
@@ -165,7 +167,7 @@ impl<'a, P: Platform> Records<'a, P> {
         owner: NonZero<u64>,
     ) -> Self {
         let stride = P::Stride::of::<P::Plain<u64>>();
-        Records { lanes, words, borrowed: PhantomData, stride, geometry, owner }
+        Records { lanes, words, borrowed: PhantomData, stride, geometry, owner, shard: None }
     }
 
     /// The same records, of which this handle calls itself so.
@@ -174,9 +176,35 @@ impl<'a, P: Platform> Records<'a, P> {
         Records { owner, ..self }
     }
 
+    /// The same records, of which this handle pushes into one shard, whatever the processor. Threads of userspace that have a
+    /// shard each are in nobody's way; else they find one by where their stacks are, and may find the same.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    #[must_use]
+    pub fn in_shard(self, shard: usize) -> Self {
+        assert!(shard < self.geometry.shards(), "there is no shard {shard} of {}", self.geometry.shards());
+        Records { shard: Some(shard), ..self }
+    }
+
     /// How large they are.
     pub fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Says in each lane where its words are, for [programs](Reservation::into_place) that believe it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else knows of the records yet.
+    pub unsafe fn say(&self) {
+        for shard in 0..self.geometry.shards() {
+            for (number, ring) in self.shard(shard).enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { ring.lane.say(&ring, shard * LANES + number) };
+            }
+        }
     }
 
     /// Every lane, a shard's beside each other.
@@ -197,23 +225,18 @@ impl<'a, P: Platform> Records<'a, P> {
         self.words
     }
 
-    /// The lane of that [number](OwnedLane::number), if there is one.
+    /// A lane of a shard. There are such a shard and such a lane.
     #[inline(always)]
-    fn lane_at(&self, number: usize) -> Option<&'a Lane<P>> {
-        let (shard, lane) = (number / LANES, number % LANES);
-        if shard >= self.geometry.shards() || lane >= self.geometry.lanes_each() {
-            return None;
-        }
+    fn lane_of(&self, shard: usize, number: usize) -> &'a Lane<P> {
         // SAFETY: the geometry has as many lanes in each of its shards, and so many are there for all of 'a.
-        Some(unsafe { &*self.lanes.add(shard * self.geometry.lanes_each() + lane) })
+        unsafe { &*self.lanes.add(shard * self.geometry.lanes_each() + number) }
     }
 
     /// A lane of a shard with its words. There are such a shard and such a lane.
     #[inline(always)]
     fn ring(&self, shard: usize, number: usize) -> LaneRing<'a, P> {
-        let Records { lanes, words, stride, geometry, .. } = *self;
-        // SAFETY: the geometry has as many lanes in each of its shards, and so many are there for all of 'a.
-        let lane = unsafe { &*lanes.add(shard * geometry.lanes_each() + number) };
+        let Records { words, stride, geometry, .. } = *self;
+        let lane = self.lane_of(shard, number);
         let (start, length) = geometry.lane(shard, number);
         // SAFETY: a lane's words are among those of the geometry, by its arithmetic.
         let first = unsafe { stride.element(words, start as usize) };
@@ -252,8 +275,15 @@ impl<'a, P: Platform> LaneRing<'a, P> {
     /// The word of a position.
     #[inline(always)]
     fn word(&self, position: u64) -> &'a P::Plain<u64> {
-        // SAFETY: the ring has mask + 1 words for all of 'a. They change through shared references only.
-        unsafe { &*self.stride.element(self.first, (position & self.mask) as usize) }
+        // SAFETY: they change through shared references only.
+        unsafe { &*self.place(position) }
+    }
+
+    /// Where the word of a position lies.
+    #[inline(always)]
+    fn place(&self, position: u64) -> *mut P::Plain<u64> {
+        // SAFETY: the ring has mask + 1 words for all of 'a.
+        unsafe { self.stride.element(self.first, (position & self.mask) as usize) }
     }
 
     /// How many words the ring has.
@@ -275,6 +305,10 @@ layouts! {
         "published": published,
         "seen": seen,
         "reserved": reserved,
+        "words": ring.words,
+        "mask": ring.mask,
+        "largest": ring.largest,
+        "number": ring.number,
         "consumed": back.consumed,
         "consumer": back.consumer,
     }
@@ -282,7 +316,6 @@ layouts! {
         "lanes": lanes,
         "words": words,
         "shards": shards,
-        "lanes_each": lanes_each,
         "shard_words": shard_words,
         "largest": largest,
         "drops": drops,

@@ -19,6 +19,7 @@
 
 use core::fmt;
 use core::panic::{RefUnwindSafe, UnwindSafe};
+use core::slice;
 
 use crate::mpmc::Capacity;
 use crate::owned::Array;
@@ -69,6 +70,18 @@ impl<T, P: Heap> Ring<T, P> {
     fn cell(&self, position: u64) -> &P::Plain<T> {
         // SAFETY: the array has mask + 1 cells, 2^31 at most, which change through shared references only.
         unsafe { &*self.cells.first().add((position & self.mask) as usize) }
+    }
+
+    /// So many cells from a position on: those up to the end of the array, and those from its beginning.
+    #[inline(always)]
+    fn rows(&self, position: u64, length: u64) -> [&[P::Plain<T>]; 2] {
+        let first = position & self.mask;
+        let before_end = length.min(self.capacity() - first);
+        // SAFETY: the array has mask + 1 cells, 2^31 at most, which change through shared references only.
+        let row = |first: u64, length: u64| unsafe {
+            slice::from_raw_parts(self.cells.first().add(first as usize), length as usize)
+        };
+        [row(first, before_end), row(0, length - before_end)]
     }
 
     #[inline(always)]
@@ -155,6 +168,39 @@ impl<T, P: Heap> Producer<T, P> {
         // No more than the capacity.
         end.wrapping_sub(first) as usize
     }
+
+    /// Enqueues as many of these elements as there is room for, from the first on, and publishes them with one store. Returns how
+    /// many.
+    ///
+    /// ```
+    /// let (mut producer, mut consumer) = arenaq::spsc::ring(4);
+    /// assert_eq!(producer.push_slice(&[1, 2, 3, 4, 5]), 4);
+    /// assert_eq!((consumer.pop(), producer.push_slice(&[5])), (Some(1), 1));
+    /// ```
+    #[inline]
+    pub fn push_slice(&mut self, values: &[T]) -> usize
+    where
+        T: Copy,
+    {
+        let (ring, capacity) = (&*self.ring, self.ring.capacity());
+        let wanted = capacity.min(values.len() as u64);
+        // SAFETY: as in `push_from`.
+        let room = unsafe { ring.lane.room(self.position, wanted, capacity) }.min(wanted);
+        let mut left = values;
+        for cells in ring.rows(self.position, room) {
+            let (these, others) = left.split_at(cells.len());
+            // SAFETY: as in `push`.
+            unsafe { P::Plain::write_row(cells, these, &site::WRITE_DATA) };
+            left = others;
+        }
+        if room > 0 {
+            self.position = self.position.wrapping_add(room);
+            // SAFETY: as in `push`, and all cells up to there are written.
+            unsafe { ring.lane.publish(self.position) };
+        }
+        // No more than the capacity.
+        room as usize
+    }
 }
 
 impl<T, P: Heap> fmt::Debug for Producer<T, P> {
@@ -231,9 +277,14 @@ impl<T, P: Heap> Consumer<T, P> {
     #[inline]
     pub fn drain(&mut self, limit: usize, mut hand_over: impl FnMut(T)) -> usize {
         let length = self.available().min(limit as u64);
-        let mut batch = Batch { consumer: self, moved: 0 };
-        while batch.moved < length {
-            hand_over(batch.next());
+        let Consumer { ring, position, .. } = self;
+        let mut batch = Batch { ring: &**ring, position, moved: 0 };
+        for cells in batch.ring.rows(*batch.position, length) {
+            for cell in cells {
+                batch.moved += 1;
+                // SAFETY: as in `pop`; there are so many.
+                hand_over(unsafe { cell.read(&site::READ_DATA) });
+            }
         }
         // No more than the limit.
         length as usize
@@ -248,17 +299,17 @@ impl<T, P: Heap> fmt::Debug for Consumer<T, P> {
 
 /// Elements that leave the ring together, also if somebody to whom one is handed over panics.
 struct Batch<'a, T, P: Heap> {
-    consumer: &'a mut Consumer<T, P>,
+    ring: &'a Ring<T, P>,
+    /// The consumer's.
+    position: &'a mut u64,
     moved: u64,
 }
 
 impl<T, P: Heap> Batch<'_, T, P> {
+    /// The position behind those that were moved.
     #[inline(always)]
-    fn next(&mut self) -> T {
-        let position = self.consumer.position.wrapping_add(self.moved);
-        self.moved += 1;
-        // SAFETY: as in `pop`; `drain` takes no more than there are.
-        unsafe { self.consumer.ring.cell(position).read(&site::READ_DATA) }
+    fn end(&self) -> u64 {
+        self.position.wrapping_add(self.moved)
     }
 }
 
@@ -266,9 +317,9 @@ impl<T, P: Heap> Drop for Batch<'_, T, P> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.moved > 0 {
-            self.consumer.position = self.consumer.position.wrapping_add(self.moved);
-            // SAFETY: we are the consumer, and have moved the elements out.
-            unsafe { self.consumer.ring.lane.free(self.consumer.position) };
+            *self.position = self.end();
+            // SAFETY: the batch has the consumer, and has moved the elements out.
+            unsafe { self.ring.lane.free(*self.position) };
         }
     }
 }

@@ -343,6 +343,45 @@ fn the_ring_of_two_threads_keeps_order_and_drops_what_is_left() {
     assert!(consumer.len() <= 128);
 }
 
+proptest! {
+    #[test]
+    fn slices_that_go_into_the_ring_come_out_as_they_are_also_around_its_end(
+        start in prop_oneof![Just(0), Just(u64::MAX - 2)],
+        steps in prop::collection::vec((0usize..12, 0usize..12), 1..30),
+    ) {
+        let (mut producer, mut consumer) = spsc::ring_on::<[u64; 3], Native>(8, start);
+        let (mut pushed, mut expected) = (0u64, 0u64);
+        for (push, drain) in steps {
+            let values: Vec<_> = (pushed..).map(|number| [number, !number, 7]).take(push).collect();
+            let room = 8 - (pushed - expected) as usize;
+            prop_assert_eq!(producer.push_slice(&values), push.min(room));
+            pushed += push.min(room) as u64;
+            let there = (pushed - expected) as usize;
+            let drained = consumer.drain(drain, |value| {
+                assert_eq!(value, [expected, !expected, 7]);
+                expected += 1;
+            });
+            prop_assert!(drained <= there.min(drain));
+            prop_assert!(drained > 0 || drain == 0 || there == 0);
+        }
+    }
+}
+
+#[test]
+fn a_handle_that_has_a_shard_pushes_there_whatever_the_processor() {
+    let geometry = Geometry::new(3, 1 << 12, 64).expect("it can be");
+    let log = Log::new(geometry);
+    for shard in [2, 0, 1, 2] {
+        log.records().in_shard(shard).push(&[shard as u8], 0).expect("room");
+    }
+    for (shard, records) in [(0, 1), (1, 1), (2, 2)] {
+        let mut consumer = log.consumer(shard).expect("nobody else consumes");
+        assert_eq!(consumer.drain(9, |record, _| assert_eq!(record, [shard as u8])), records);
+    }
+    let nowhere = std::panic::catch_unwind(|| log.records().in_shard(3));
+    assert!(nowhere.is_err(), "there are three");
+}
+
 /// Each word of a small shard is overwritten by anything, between two operations.
 fn damaged(words: &[u64], at: usize, value: u64) {
     let geometry = Geometry::new(1, 1 << 11, 64).expect("it can be");

@@ -162,6 +162,10 @@ struct arenaq_lane {
 	__u64 published; /* in words, since the beginning; so is the next one, and `consumed` */
 	__u64 seen;
 	__u64 reserved;
+	__u64 __arena *words; /* where its ring is: `mask` + 1 of them */
+	__u64 mask;
+	__u64 largest; /* bytes */
+	__u64 number;
 	__u64 consumed __attribute__((aligned(64)));
 	__u64 consumer;
 };
@@ -171,7 +175,6 @@ struct arenaq_records {
 	struct arenaq_lane __arena *lanes __attribute__((aligned(64)));
 	__u64 __arena *words;
 	__u64 shards;
-	__u64 lanes_each;
 	__u64 shard_words;
 	__u64 largest; /* bytes */
 	struct arenaq_drops drops;
@@ -247,9 +250,10 @@ ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, head) == 0x280, "hea
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, drops) == 0x2c0, "drops");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_mpsc, events) == 0x300, "events");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_lane) == 128, "arenaq_lane");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_lane, number) == 0x38, "number");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_lane, consumed) == 0x40, "consumed");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_records) == 192, "arenaq_records");
-ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_records, largest) == 0x28, "largest");
+ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_records, largest) == 0x20, "largest");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_records, drops) == 0x40, "drops");
 ARENAQ_STATIC_ASSERT(__builtin_offsetof(struct arenaq_records, events) == 0x80, "events");
 ARENAQ_STATIC_ASSERT(sizeof(struct arenaq_header) == 64, "arenaq_header");
@@ -292,13 +296,14 @@ int arenaq_mpmc_search(__u64 head, __u64 key);
 int arenaq_mpmc_push_element(__u64 queue, const void *element, __u64 size, __u64 align);
 int arenaq_mpmc_pop_element(__u64 queue, void *element, __u64 size, __u64 align);
 int arenaq_mpsc_push_element(__u64 queue, const void *element, __u64 size, __u64 align);
-__s64 arenaq_records_claim(__u64 queue);
+__u64 arenaq_records_claim(__u64 queue);
+__u64 arenaq_records_lane(__u64 lane);
 struct arenaq_scratch;
 int arenaq_records_submit(const struct arenaq_scratch *of, __u64 size, __u64 most, __u64 stamp);
-void arenaq_records_give_up(__u64 queue, __u64 lane);
+void arenaq_records_give_up(__u64 lane);
 __u64 arenaq_records_reserve(__u64 queue, __u64 size);
 int arenaq_records_commit(__u64 queue, __u64 address, __u64 stamp);
-void arenaq_records_discard(__u64 queue, __u64 address);
+void arenaq_records_discard(__u64 address);
 int arenaq_mpmc_verify(__u64 head);
 int arenaq_pool_init(__u64 pool, __u64 nodes, __u64 links, __u64 limit);
 int arenaq_pool_grow(__u64 pool, __u64 count);
@@ -541,7 +546,7 @@ static inline __attribute__((always_inline)) __u64 ds_mpsc_count(struct ds_mpsc_
  */
 #define ARENAQ_LANES 4
 
-/* What stands before a record in scratch memory: whose it is. */
+/* What stands before a record in scratch memory: whose it is, and the address of the lane. */
 struct arenaq_scratch {
 	__u64 queue;
 	__u64 lane;
@@ -585,15 +590,16 @@ static void *(*const arenaq_lookup_elem)(void *map, const void *key) = (void *)1
 
 static inline __attribute__((always_inline)) void *arenaq_begin_in(void *scratch, __u64 queue)
 {
-	__s64 lane = arenaq_records_claim(queue);
+	__u64 lane = arenaq_records_claim(queue);
 	struct arenaq_scratch *found;
-	__u32 key = lane;
+	__u32 key;
 
-	if (lane < 0)
+	if (!lane)
 		return 0;
+	key = arenaq_records_lane(lane);
 	found = arenaq_lookup_elem(scratch, &key);
 	if (!found) {
-		arenaq_records_give_up(queue, lane);
+		arenaq_records_give_up(lane);
 		return 0;
 	}
 	found->queue = queue;
@@ -608,9 +614,7 @@ static inline __attribute__((always_inline)) int arenaq_submit_from(void *record
 
 static inline __attribute__((always_inline)) void arenaq_give_up_scratch(void *record)
 {
-	struct arenaq_scratch *of = (struct arenaq_scratch *)record - 1;
-
-	arenaq_records_give_up(of->queue, of->lane);
+	arenaq_records_give_up(((struct arenaq_scratch *)record - 1)->lane);
 }
 
 /*
@@ -637,19 +641,19 @@ static inline __attribute__((always_inline)) void arenaq_give_up_scratch(void *r
 /* Gives up what arenaq_begin() or arenaq_reserve() has given: nothing of it was seen. */
 #define arenaq_discard(log, e)                                                             \
 	({                                                                                 \
-		arenaq_discard_one((__u64)&(log)->queue, (e));                             \
+		(void)(log);                                                               \
+		arenaq_discard_one(e);                                                     \
 		(e) = 0;                                                                   \
 	})
 
-static inline __attribute__((always_inline, overloadable)) void arenaq_discard_one(__u64 queue, void *record)
+static inline __attribute__((always_inline, overloadable)) void arenaq_discard_one(void *record)
 {
-	(void)queue;
 	arenaq_give_up_scratch(record);
 }
 
-static inline __attribute__((always_inline, overloadable)) void arenaq_discard_one(__u64 queue, void __arena *record)
+static inline __attribute__((always_inline, overloadable)) void arenaq_discard_one(void __arena *record)
 {
-	arenaq_records_discard(queue, (__u64)record);
+	arenaq_records_discard((__u64)record);
 }
 
 /*

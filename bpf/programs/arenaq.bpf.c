@@ -179,7 +179,7 @@ static __always_inline int submit(__u64 task, __u64 number, __u64 *lane, __u64 *
 
 	if (!event)
 		return DS_ERROR_BUSY;
-	*lane = event->lane = ((struct arenaq_scratch *)event - 1)->lane;
+	*lane = event->lane = arenaq_records_lane(((struct arenaq_scratch *)event - 1)->lane);
 	*time = event->time = bpf_ktime_get_ns();
 	event->task = task;
 	event->number = number;

@@ -1,20 +1,32 @@
 //! The functions behind `arenaq_begin` and its neighbours: records of a size that the program may know only when it runs.
 //!
-//! Between two calls a program keeps its lane by a number, or its reservation by the address of the record's bytes. A loop
+//! Between two calls a program keeps its lane by its address, or its reservation by the address of the record's bytes. A loop
 //! here may be ended by the kernel: nothing of a record is published before all of it is there, so it is dropped then.
 
 use arenaq::PushError;
-use arenaq::records::{Control, PROGRAM, Records};
+use arenaq::records::{self, Control, Lane, OwnedLane, PROGRAM};
 
 use crate::exports::{at, code};
 use crate::platform::{Bpf, BpfPlain};
 use crate::shim;
 
-/// The control block at an arena address, and its records if they were initialised.
+/// Takes a lane of the records whose control block is at an arena address, if they were initialised.
 #[inline(always)]
-fn records_at<'a>(address: u64) -> Option<(&'a Control<Bpf>, Records<'a, Bpf>)> {
-    let control = at::<Control<Bpf>>(address)?;
-    Some((control, control.records(PROGRAM)?))
+fn take_lane<'a>(address: u64) -> Result<OwnedLane<'a, Bpf>, PushError> {
+    let records = at::<Control<Bpf>>(address).and_then(|control| control.records(PROGRAM));
+    records.ok_or(PushError::Invalid)?.lane()
+}
+
+/// The lane at an arena address.
+///
+/// # Safety
+///
+/// It is the caller's, from [`arenaq_records_claim`], and is asked for once.
+#[inline(always)]
+unsafe fn lane_at<'a>(address: u64) -> OwnedLane<'a, Bpf> {
+    let lane = core::ptr::with_exposed_provenance::<Lane<Bpf>>(address as usize);
+    // SAFETY: passed on to the caller.
+    unsafe { OwnedLane::from_raw(lane) }
 }
 
 /// Counts a record that was not pushed, if there is somewhere to count it.
@@ -32,14 +44,30 @@ fn place(address: u64) -> *mut BpfPlain<u64> {
     core::ptr::with_exposed_provenance_mut(address as usize)
 }
 
-/// `arenaq_begin`: takes a lane and returns its number, or a status below zero.
+/// `arenaq_begin`: takes a lane and returns its address, or 0.
 #[unsafe(no_mangle)]
-pub extern "C" fn arenaq_records_claim(queue: u64) -> i64 {
-    let lane = records_at(queue).ok_or(PushError::Invalid).and_then(|(_, records)| records.lane());
-    match lane {
-        Ok(lane) => lane.into_number() as i64,
-        Err(error) => dropped(queue, error).into(),
+pub extern "C" fn arenaq_records_claim(queue: u64) -> u64 {
+    match take_lane(queue) {
+        Ok(lane) => lane.into_raw().expose_provenance() as u64,
+        Err(error) => {
+            dropped(queue, error);
+            0
+        }
     }
+}
+
+/// Which of all lanes the one at that address is, by which its scratch memory is found.
+///
+/// # Safety
+///
+/// The lane is the caller's, from [`arenaq_records_claim`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_records_lane(lane: u64) -> u64 {
+    // SAFETY: passed on to the caller, who has the lane still when this returns.
+    let lane = unsafe { lane_at(lane) };
+    let number = lane.number();
+    let _ = lane.into_raw();
+    number
 }
 
 /// What stands before a record in scratch memory: `struct arenaq_scratch` in C.
@@ -68,13 +96,8 @@ pub unsafe extern "C" fn arenaq_records_submit(
     let Scratch { queue, lane } = unsafe { scratch.read() };
     // SAFETY: what is read begins behind the header.
     let from = unsafe { scratch.add(1) }.cast::<u8>();
-    let Some((_, records)) = records_at(queue) else {
-        return dropped(queue, PushError::Invalid);
-    };
     // SAFETY: the lane is the caller's, and is asked for once.
-    let lane = unsafe { records.lane_of_number(lane as usize) };
-    let reserved = lane.ok_or(PushError::Invalid).and_then(|lane| lane.reserve(size));
-    let reservation = match reserved {
+    let reservation = match unsafe { lane_at(lane) }.reserve(size) {
         Ok(reservation) => reservation,
         Err(error) => return dropped(queue, error),
     };
@@ -95,18 +118,15 @@ pub unsafe extern "C" fn arenaq_records_submit(
 ///
 /// The lane is the caller's, from [`arenaq_records_claim`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn arenaq_records_give_up(queue: u64, number: u64) {
-    if let Some((_, records)) = records_at(queue) {
-        // SAFETY: the lane is the caller's, and is asked for once.
-        drop(unsafe { records.lane_of_number(number as usize) });
-    }
+pub unsafe extern "C" fn arenaq_records_give_up(lane: u64) {
+    // SAFETY: passed on to the caller.
+    drop(unsafe { lane_at(lane) });
 }
 
 /// `arenaq_reserve`: the address of room for `size` bytes, or 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn arenaq_records_reserve(queue: u64, size: u64) -> u64 {
-    let reserved = records_at(queue).ok_or(PushError::Invalid).and_then(|(_, records)| records.reserve(size));
-    match reserved {
+    match take_lane(queue).and_then(|lane| lane.reserve(size)) {
         Ok(reservation) => reservation.into_place().expose_provenance() as u64,
         Err(error) => {
             dropped(queue, error);
@@ -122,11 +142,8 @@ pub extern "C" fn arenaq_records_reserve(queue: u64, size: u64) -> u64 {
 /// The address is one of [`arenaq_records_reserve`], which was neither committed nor discarded yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn arenaq_records_commit(queue: u64, address: u64, stamp: u64) -> i32 {
-    let Some((_, records)) = records_at(queue) else {
-        return dropped(queue, PushError::Invalid);
-    };
     // SAFETY: passed on to the caller.
-    if !unsafe { records.commit_at(place(address), stamp) } {
+    if !unsafe { records::commit_at::<Bpf>(place(address), stamp, PROGRAM) } {
         return dropped(queue, PushError::Corrupt);
     }
     code(Ok::<(), PushError>(()))
@@ -138,9 +155,7 @@ pub unsafe extern "C" fn arenaq_records_commit(queue: u64, address: u64, stamp: 
 ///
 /// As [`arenaq_records_commit`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn arenaq_records_discard(queue: u64, address: u64) {
-    if let Some((_, records)) = records_at(queue) {
-        // SAFETY: passed on to the caller.
-        unsafe { records.discard_at(place(address)) };
-    }
+pub unsafe extern "C" fn arenaq_records_discard(address: u64) {
+    // SAFETY: passed on to the caller.
+    unsafe { records::discard_at::<Bpf>(place(address), PROGRAM) };
 }

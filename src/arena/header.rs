@@ -52,7 +52,7 @@ pub mod site {
 pub const MAGIC: u64 = u64::from_le_bytes(*b"arenaq\0\0");
 
 /// The version of the shared layout.
-pub const VERSION: u64 = 7;
+pub const VERSION: u64 = 8;
 
 /// The largest number of queues in an arena. Whoever attaches looks at them all.
 pub const MAX_QUEUES: usize = 1 << 16;

@@ -217,6 +217,18 @@ impl<T> Plain<T> for NativePlain<T> {
         // access runs at the same time.
         unsafe { self.0.get().cast::<T>().write(value) }
     }
+
+    /// One copy of all bytes.
+    #[inline(always)]
+    unsafe fn write_row(row: &[Self], values: &[T], _site: &'static Site<Write>)
+    where
+        T: Copy,
+    {
+        let length = row.len().min(values.len());
+        // SAFETY: as for one, for so many; and nobody writes to `values`, which are borrowed, so they lie elsewhere. What is written
+        // is all in cells.
+        unsafe { values.as_ptr().copy_to_nonoverlapping(row.as_ptr().cast_mut().cast::<T>(), length) }
+    }
 }
 
 /// Whether a `T` is 1 to 4 words, each at the address of a word.

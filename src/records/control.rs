@@ -3,22 +3,21 @@
 use core::fmt;
 use core::num::NonZero;
 
-use super::{Geometry, Lane, Records, site};
+use super::{Geometry, LANES, Lane, Records, site};
 use crate::drops::Drops;
 use crate::eventcount::EventCount;
 use crate::platform::{Plain, Platform};
 
 /// The control block: what a variable of a BPF program is made of, `struct arenaq_records`.
 ///
-/// Layout: `lanes` 0x00, `words` 0x08, `shards` 0x10, `lanes_each` 0x18, `shard_words` 0x20, `largest` 0x28, `drops` 0x40,
-/// `events` 0x80; 192 bytes. All zero are records that were never initialised, and for which nobody waits.
+/// Layout: `lanes` 0x00, `words` 0x08, `shards` 0x10, `shard_words` 0x18, `largest` 0x20, `drops` 0x40, `events` 0x80; 192 bytes.
+/// Each shard has [`LANES`] lanes. All zero are records that were never initialised, and for which nobody waits.
 #[repr(C, align(64))]
 pub struct Control<P: Platform> {
     pub(crate) lanes: P::Plain<*mut Lane<P>>,
     pub(crate) words: P::Plain<*mut P::Plain<u64>>,
-    /// How many shards there are, how many lanes each has, and how many words all of those.
+    /// How many shards there are, and how many words the lanes of each have.
     pub(crate) shards: P::Plain<u64>,
-    pub(crate) lanes_each: P::Plain<u64>,
     pub(crate) shard_words: P::Plain<u64>,
     /// How many bytes the largest record has.
     pub(crate) largest: P::Plain<u64>,
@@ -40,7 +39,6 @@ pub(crate) struct Said<P: Platform> {
     pub(crate) lanes: *mut Lane<P>,
     pub(crate) words: *mut P::Plain<u64>,
     shards: u64,
-    lanes_each: u64,
     shard_words: u64,
     largest: u64,
 }
@@ -48,31 +46,32 @@ pub(crate) struct Said<P: Platform> {
 impl<P: Platform> Said<P> {
     /// How large they are, if there can be such records.
     pub(crate) fn geometry(&self) -> Option<Geometry> {
-        let lanes = usize::try_from(self.lanes_each).ok()?;
-        let bytes = self.shard_words.checked_mul(8)?;
-        Geometry::with_lanes(self.shards, lanes, bytes, self.largest).ok()
+        Geometry::new(self.shards, self.shard_words.checked_mul(8)?, self.largest).ok()
     }
 }
 
 impl<P: Platform> Control<P> {
-    /// Makes empty records of so many lanes and words, which are zero.
+    /// Makes it the control block of empty records.
     ///
     /// # Safety
     ///
-    /// Nobody else knows of the control block yet, and lanes and words are as [`Records::new`] wants them.
-    pub(crate) unsafe fn init(&self, lanes: *mut Lane<P>, words: *mut P::Plain<u64>, geometry: Geometry) {
+    /// Nobody else knows of the control block, or of the records, yet. Each shard has [`LANES`] lanes.
+    pub(crate) unsafe fn init(&self, records: &Records<'_, P>) {
+        // SAFETY: nobody else knows of them, by the caller's promise.
+        unsafe { records.say() };
+        let geometry = records.geometry();
+        debug_assert_eq!(geometry.lanes_each(), LANES);
         let write = |to: &P::Plain<u64>, value| {
             // SAFETY: nobody else can reach it, by the caller's promise.
             unsafe { to.write(value, &site::INIT) }
         };
         write(&self.shards, geometry.shards() as u64);
-        write(&self.lanes_each, geometry.lanes_each() as u64);
         write(&self.shard_words, geometry.words() / geometry.shards() as u64);
         write(&self.largest, geometry.largest());
         // SAFETY: as above.
         unsafe {
-            self.words.write(words, &site::INIT);
-            self.lanes.write(lanes, &site::INIT);
+            self.words.write(records.words, &site::INIT);
+            self.lanes.write(records.lanes.cast_mut(), &site::INIT);
         }
     }
 
@@ -86,7 +85,6 @@ impl<P: Platform> Control<P> {
                 lanes: self.lanes.read(&site::GEOMETRY),
                 words: self.words.read(&site::GEOMETRY),
                 shards: self.shards.read(&site::GEOMETRY),
-                lanes_each: self.lanes_each.read(&site::GEOMETRY),
                 shard_words: self.shard_words.read(&site::GEOMETRY),
                 largest: self.largest.read(&site::GEOMETRY),
             }
@@ -102,7 +100,7 @@ impl<P: Platform> Control<P> {
         if said.lanes.is_null() {
             return None;
         }
-        let geometry = Geometry::unchecked(said.shards, said.lanes_each, said.shard_words, said.largest);
+        let geometry = Geometry::unchecked(said.shards, said.shard_words, said.largest);
         // SAFETY: the lanes and words are those of these records, or somebody has damaged the control block: then they are
         // any words of the arena, which no address leaves.
         Some(unsafe { Records::at(said.lanes, said.words, geometry, owner) })

@@ -19,8 +19,8 @@ use crate::payload::MAX_SIZE;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    shards: u32,
-    lanes: u32,
+    shards: u64,
+    lanes: u64,
     /// A power of two.
     shard_words: u64,
     largest: u64,
@@ -67,13 +67,13 @@ impl Geometry {
         if bytes < least || bytes > Self::MAX_BYTES || !bytes.is_power_of_two() {
             return Err(GeometryError::Bytes { bytes, least });
         }
-        Ok(Geometry { shards: shards as u32, lanes: lanes as u32, shard_words: bytes / 8, largest })
+        Ok(Geometry { shards, lanes: lanes as u64, shard_words: bytes / 8, largest })
     }
 
     /// What somebody says who may be wrong.
     #[inline(always)]
-    pub(super) const fn unchecked(shards: u64, lanes: u64, shard_words: u64, largest: u64) -> Geometry {
-        Geometry { shards: shards as u32, lanes: lanes as u32, shard_words, largest }
+    pub(super) const fn unchecked(shards: u64, shard_words: u64, largest: u64) -> Geometry {
+        Geometry { shards, lanes: LANES as u64, shard_words, largest }
     }
 
     /// The number of shards.
@@ -95,7 +95,7 @@ impl Geometry {
 
     /// The words of all lanes, in the same order.
     pub const fn words(&self) -> u64 {
-        self.shards as u64 * self.shard_words
+        self.shards * self.shard_words
     }
 
     /// The largest record, in bytes.
@@ -108,8 +108,14 @@ impl Geometry {
     #[inline(always)]
     pub(super) fn shard_of(&self, processor: usize) -> usize {
         let shards = self.shards();
-        // Mostly there is one for each, and a division takes as long as a push.
-        if processor < shards { processor } else { processor.checked_rem(shards).unwrap_or(0) }
+        // Mostly there is one for each, or a power of two; a division takes as long as a push.
+        if processor < shards {
+            processor
+        } else if shards.is_power_of_two() {
+            processor & (shards - 1)
+        } else {
+            processor.checked_rem(shards).unwrap_or(0)
+        }
     }
 
     /// The first word of a lane, and how many it has: a power of two.

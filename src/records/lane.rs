@@ -2,14 +2,16 @@
 
 use core::fmt;
 use core::num::NonZero;
+use core::ptr;
 
-use super::site;
-use crate::platform::{Plain, Platform, Word};
+use super::{LaneRing, site};
+use crate::platform::{Plain, Platform, Stride, Word};
 
 /// What is shared of a lane but for its words.
 ///
-/// Layout: `owner` 0x00, `published` 0x08, `seen` 0x10, `reserved` 0x18, `consumed` 0x40, `consumer` 0x48; 128 bytes, a line for the
-/// producers and one for the consumer. All zero is an empty lane that nobody has.
+/// Layout: `owner` 0x00, `published` 0x08, `seen` 0x10, `reserved` 0x18, `words` 0x20, `mask` 0x28, `largest` 0x30, `number` 0x38,
+/// `consumed` 0x40, `consumer` 0x48; 128 bytes, a line for the producers and one for the consumer. All zero is an empty lane that
+/// nobody has, and whose words are not said.
 #[repr(C, align(64))]
 pub struct Lane<P: Platform> {
     /// Who has the lane: 0 for nobody.
@@ -20,7 +22,22 @@ pub struct Lane<P: Platform> {
     pub(crate) seen: P::Plain<u64>,
     /// What will be published next, where an owner keeps it that cannot keep a reservation. The owner's alone.
     pub(crate) reserved: P::Plain<u64>,
+    pub(crate) ring: SaidRing<P>,
     pub(crate) back: Back<P>,
+}
+
+/// Where a lane's words are, for who believes what stands in shared memory: a program in the kernel finds in one line all that
+/// it needs of a lane it has, and need not compute it for each record. Others have a [geometry](super::Geometry) of their own.
+#[repr(C)]
+pub(crate) struct SaidRing<P: Platform> {
+    /// The first one.
+    pub(crate) words: P::Plain<*mut P::Plain<u64>>,
+    /// How many there are, less one.
+    pub(crate) mask: P::Plain<u64>,
+    /// How many bytes the largest record has.
+    pub(crate) largest: P::Plain<u64>,
+    /// Which of all lanes this is.
+    pub(crate) number: P::Plain<u64>,
 }
 
 /// The consumer's line of a lane.
@@ -33,7 +50,8 @@ pub(crate) struct Back<P: Platform> {
 }
 
 // SAFETY: atomic words, but for `seen` and `reserved`, which only the owner touches: the one thread that has swapped `owner` from 0
-// (acquire) and has not stored 0 there (release).
+// (acquire) and has not stored 0 there (release); and for `ring`, which is written before anybody else knows of the lane, and from
+// then on only read.
 unsafe impl<P: Platform> Sync for Lane<P> {}
 // SAFETY: as above; nothing in it is tied to a thread.
 unsafe impl<P: Platform> Send for Lane<P> {}
@@ -52,8 +70,53 @@ impl<P: Platform> Lane<P> {
             published: P::Word::new(position),
             seen: P::Plain::new(position),
             reserved: P::Plain::new(position),
+            ring: SaidRing {
+                words: P::Plain::new(ptr::null_mut()),
+                mask: P::Plain::new(0),
+                largest: P::Plain::new(0),
+                number: P::Plain::new(0),
+            },
             back: Back { consumed: P::Word::new(position), consumer: P::Word::new(0) },
         }
+    }
+
+    /// Says in the lane where its words are.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else knows of the lane yet.
+    pub(super) unsafe fn say(&self, ring: &LaneRing<'_, P>, number: usize) {
+        let SaidRing { words, mask, largest, number: said } = &self.ring;
+        // SAFETY: nobody else can reach it, by the caller's promise.
+        unsafe {
+            words.write(ring.first, &site::INIT);
+            mask.write(ring.mask, &site::INIT);
+            largest.write(ring.largest, &site::INIT);
+            said.write(number as u64, &site::INIT);
+        }
+    }
+
+    /// The lane with its words, where it says that they are.
+    ///
+    /// # Safety
+    ///
+    /// They are there, or no address leads out of the shared memory, as in the kernel.
+    #[inline(always)]
+    pub(super) unsafe fn said_ring(&self) -> LaneRing<'_, P> {
+        let SaidRing { words, mask, largest, .. } = &self.ring;
+        // SAFETY: written before anybody else knew of the lane. Who writes there all the same makes it anything, which is what it
+        // is taken for.
+        let (first, mask, largest) = unsafe {
+            (words.read(&site::READ_RING), mask.read(&site::READ_RING), largest.read(&site::READ_RING))
+        };
+        LaneRing { lane: self, first, mask, stride: P::Stride::of::<P::Plain<u64>>(), largest }
+    }
+
+    /// Which of all lanes this one says it is.
+    #[inline(always)]
+    pub(super) fn number(&self) -> u64 {
+        // SAFETY: as for the ring.
+        unsafe { self.ring.number.read(&site::READ_RING) }
     }
 
     /// Makes this thread the lane's owner, if nobody is. Whether it did.
@@ -70,6 +133,12 @@ impl<P: Platform> Lane<P> {
     #[inline(always)]
     pub(super) unsafe fn give_up(&self) {
         self.owner.store(0, &site::RELEASE_OWNER);
+    }
+
+    /// Whether that is the lane's owner.
+    #[inline(always)]
+    pub(super) fn is_owned_by(&self, owner: NonZero<u64>) -> bool {
+        self.owner.load(&site::CHECK_OWNER) == owner.get()
     }
 
     /// Whether somebody has the lane. If nobody has, what its owners have published until then is seen.

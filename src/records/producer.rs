@@ -1,6 +1,7 @@
 //! Producers: a lane, room in it, the record, and its publication.
 
-use core::fmt;
+use core::num::NonZero;
+use core::{fmt, mem, ptr};
 
 use super::{HEADER, LANES, Lane, LaneRing, PADDING, RECORD, Records, site, words};
 use crate::platform::{Plain, Platform, Stride};
@@ -14,14 +15,11 @@ impl<'a, P: Platform> Records<'a, P> {
     ///
     /// # Errors
     ///
-    /// - [`PushError::Invalid`] if records cannot be so large.
     /// - [`PushError::Contended`] if producers have all lanes of the shard: they have been interrupted, or died.
+    /// - [`PushError::Invalid`] if records cannot be so large.
     /// - [`PushError::Full`] if the lane has not so much room.
     #[inline(always)]
     pub fn reserve(&self, size: u64) -> Result<Reservation<'a, P>, PushError> {
-        if size > self.geometry.largest() {
-            return Err(PushError::Invalid);
-        }
         self.lane()?.reserve(size)
     }
 
@@ -32,72 +30,18 @@ impl<'a, P: Platform> Records<'a, P> {
     /// [`PushError::Contended`] if producers have all lanes of the shard.
     #[inline(always)]
     pub fn lane(&self) -> Result<OwnedLane<'a, P>, PushError> {
-        let shard = self.geometry.shard_of(P::processor());
-        for number in P::steps(self.geometry.lanes_each() as u64) {
-            let ring = self.ring(shard, number as usize);
-            if ring.lane.claim(self.owner) {
-                return Ok(OwnedLane { ring, number: shard * LANES + number as usize });
+        let shard = self.shard.unwrap_or_else(|| self.geometry.shard_of(P::processor()));
+        // A constant bound, so that the kernel need not end the loop.
+        for number in (0..LANES).take_while(|number| *number < self.geometry.lanes_each()) {
+            let lane = self.lane_of(shard, number);
+            if lane.claim(self.owner) {
+                // SAFETY: if no address leads out of the shared memory.
+                let ring =
+                    if P::IS_CONFINED { unsafe { lane.said_ring() } } else { self.ring(shard, number) };
+                return Ok(OwnedLane { ring });
             }
         }
         Err(PushError::Contended)
-    }
-
-    /// The lane of that [number](OwnedLane::number). `None` if there is none.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns it, by [`OwnedLane::into_number`], and asks for it once.
-    #[inline(always)]
-    pub unsafe fn lane_of_number(&self, number: usize) -> Option<OwnedLane<'a, P>> {
-        self.lane_at(number)?;
-        Some(OwnedLane { ring: self.ring(number / LANES, number % LANES), number })
-    }
-
-    /// Publishes the record whose bytes begin there, with its stamp, and gives its lane up. False if the lane's number, which
-    /// stands before the record, is damaged: its lane is lost then.
-    ///
-    /// # Safety
-    ///
-    /// `place` is what [`Reservation::into_place`] has returned, of these records, and is neither committed nor discarded yet.
-    #[inline(always)]
-    pub unsafe fn commit_at(&self, place: *mut P::Plain<u64>, stamp: u64) -> bool {
-        // SAFETY: passed on to the caller.
-        let Some((lane, before)) = (unsafe { self.reserved_at(place) }) else { return false };
-        // SAFETY: the record is the caller's, its header is written, and the lane is ours until it is given up.
-        unsafe {
-            before.write(stamp, &site::WRITE_HEADER);
-            lane.publish(lane.reserved.read(&site::READ_RESERVED));
-            lane.give_up();
-        }
-        true
-    }
-
-    /// Gives the lane up of the record whose bytes begin there, of which nothing was seen. False as there.
-    ///
-    /// # Safety
-    ///
-    /// As [`commit_at`](Self::commit_at).
-    #[inline(always)]
-    pub unsafe fn discard_at(&self, place: *mut P::Plain<u64>) -> bool {
-        // SAFETY: passed on to the caller.
-        let Some((lane, _)) = (unsafe { self.reserved_at(place) }) else { return false };
-        // SAFETY: the lane is ours by the caller's promise.
-        unsafe { lane.give_up() };
-        true
-    }
-
-    /// The lane of a reservation that was left at its place, and the word before the record.
-    ///
-    /// # Safety
-    ///
-    /// As [`commit_at`](Self::commit_at).
-    #[inline(always)]
-    unsafe fn reserved_at(&self, place: *mut P::Plain<u64>) -> Option<(&'a Lane<P>, &'a P::Plain<u64>)> {
-        // SAFETY: the header lies before the record's bytes, in the same ring, and is the caller's until it is published.
-        let before = unsafe { &*place.byte_sub(self.stride.bytes::<P::Plain<u64>>()) };
-        // SAFETY: as above.
-        let number = unsafe { before.read(&site::READ_LANE) };
-        Some((self.lane_at(number as usize)?, before))
     }
 
     /// Pushes a record of words: [`reserve`](Self::reserve), and [commits](Reservation::commit) what `data` has.
@@ -170,22 +114,32 @@ impl<P: Platform> LaneRing<'_, P> {
 #[must_use = "a lane that is dropped is given up"]
 pub struct OwnedLane<'a, P: Platform> {
     ring: LaneRing<'a, P>,
-    number: usize,
 }
 
 impl<'a, P: Platform> OwnedLane<'a, P> {
-    /// [`LANES`] times the number of its shard, and the lane's among those of the shard. No other lane has it, so that what is
-    /// kept for a lane's owner can be found by it.
-    pub fn number(&self) -> usize {
-        self.number
+    /// The lane stays the caller's, who remembers its address; see [`from_raw`](Self::from_raw).
+    #[inline(always)]
+    pub fn into_raw(self) -> *const Lane<P> {
+        ptr::from_ref(self.into_ring().lane)
     }
 
-    /// The lane stays the caller's, who remembers the number; see [`Records::lane_of_number`].
+    /// The lane of that address, for a platform that no address leads out of the shared memory.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns it, by [`into_raw`](Self::into_raw), and asks for it once.
     #[inline(always)]
-    pub fn into_number(self) -> usize {
-        let number = self.number;
-        core::mem::forget(self);
-        number
+    pub unsafe fn from_raw(lane: *const Lane<P>) -> Self {
+        const { assert!(P::IS_CONFINED, "only the kernel may believe what stands in shared memory") };
+        // SAFETY: there is such a lane, by the caller's promise, and no address leads out of the shared memory.
+        OwnedLane { ring: unsafe { (*lane).said_ring() } }
+    }
+
+    /// Which of all lanes this one is: [`LANES`] times the number of its shard, and the lane's among those of the shard. What is kept for a
+    /// lane's owner can be found by it. It stands in shared memory.
+    #[inline(always)]
+    pub fn number(&self) -> u64 {
+        self.ring.lane.number()
     }
 
     /// Reserves room for a record of `size` bytes.
@@ -202,14 +156,13 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
             return Err(PushError::Invalid);
         }
         let position = self.ring.reserve(size).ok_or(PushError::Full)?;
-        let number = self.number;
-        Ok(Reservation { ring: self.into_ring(), position, size, number })
+        Ok(Reservation { ring: self.into_ring(), position, size })
     }
 
     #[inline(always)]
     fn into_ring(self) -> LaneRing<'a, P> {
         let ring = self.ring;
-        core::mem::forget(self);
+        mem::forget(self);
         ring
     }
 }
@@ -224,7 +177,7 @@ impl<P: Platform> Drop for OwnedLane<'_, P> {
 
 impl<P: Platform> fmt::Debug for OwnedLane<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedLane").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("OwnedLane").finish_non_exhaustive()
     }
 }
 
@@ -236,34 +189,40 @@ pub struct Reservation<'a, P: Platform> {
     /// Where the record's header will be.
     position: u64,
     size: u64,
-    /// The lane's number.
-    number: usize,
 }
 
 impl<P: Platform> Reservation<'_, P> {
+    /// A word of the record, of which the header is the first.
+    ///
+    /// # Safety
+    ///
+    /// It has one of that index, or that is its end.
+    #[inline(always)]
+    unsafe fn word(&self, index: u64) -> *mut P::Plain<u64> {
+        // SAFETY: a record lies in one piece before the end of the ring.
+        unsafe { self.ring.stride.element(self.ring.place(self.position), index as usize) }
+    }
+
     /// Where the record's bytes begin: as many as it has, and those that fill the last word, in a row.
     #[inline(always)]
     pub fn place(&self) -> *mut P::Plain<u64> {
-        let LaneRing { first, mask, stride, .. } = self.ring;
-        // Behind the last word of the header, which lies in the ring; an empty record may end where the ring does.
-        let index = (self.position.wrapping_add(HEADER - 1) & mask) + 1;
-        // SAFETY: the index is no more than the number of the ring's words.
-        unsafe { stride.element(first, index as usize) }
+        // SAFETY: each record has a header.
+        unsafe { self.word(HEADER) }
     }
 
-    /// The reservation stays the caller's, who remembers the place; see [`Records::commit_at`]. The lane's number stands before
-    /// the record meanwhile.
+    /// The reservation stays the caller's, who remembers the place; see [`commit_at`]. Meanwhile the lane's address stands before
+    /// the record, where its stamp will be.
     #[inline(always)]
     pub fn into_place(self) -> *mut P::Plain<u64> {
-        let Reservation { ring, position, number, .. } = self;
+        const { assert!(P::IS_CONFINED, "only the kernel may believe what stands in shared memory") };
+        let lane = ptr::from_ref(self.ring.lane).expose_provenance() as u64;
         let place = self.place();
         // SAFETY: the words from the position on were free, and are ours until they are published, and so is the lane.
         unsafe {
-            ring.word(position).write(RECORD | self.size, &site::WRITE_HEADER);
-            ring.word(position.wrapping_add(1)).write(number as u64, &site::WRITE_HEADER);
-            ring.lane.reserved.write(position.wrapping_add(words(self.size)), &site::WRITE_RESERVED);
+            self.write_header(lane);
+            self.ring.lane.reserved.write(self.end(), &site::WRITE_RESERVED);
         }
-        core::mem::forget(self);
+        mem::forget(self);
         place
     }
 
@@ -281,24 +240,40 @@ impl<P: Platform> Reservation<'_, P> {
     pub fn write(&mut self, index: usize, word: u64) {
         let index = index as u64;
         assert!(index < self.size.div_ceil(8), "a record of {} bytes has no word {index}", self.size);
-        let position = self.position.wrapping_add(HEADER).wrapping_add(index);
-        // SAFETY: the words from the position on were free, and are ours until they are published.
-        unsafe { self.ring.word(position).write(word, &site::WRITE_DATA) };
+        // SAFETY: there is such a word. It was free, and is ours until it is published.
+        unsafe { (*self.word(HEADER + index)).write(word, &site::WRITE_DATA) };
     }
 
     /// Publishes the record, with its stamp, and gives the lane up.
     #[inline(always)]
     pub fn commit(self, stamp: u64) {
-        let Reservation { ring, position, size, .. } = self;
-        // SAFETY: as for the other words. There is a second one before the end of the ring: a record lies in one piece.
+        // SAFETY: the lane is ours. When the record can be seen, it and the padding before it are written.
         unsafe {
-            ring.word(position).write(RECORD | size, &site::WRITE_HEADER);
-            ring.word(position.wrapping_add(1)).write(stamp, &site::WRITE_HEADER);
+            self.write_header(stamp);
+            self.ring.lane.publish(self.end());
         }
-        // SAFETY: the lane is ours, and the padding and the record are written.
-        unsafe { ring.lane.publish(position.wrapping_add(words(size))) };
         // Dropping it gives the lane up.
         drop(self);
+    }
+
+    /// What stands before the record's bytes: its size and kind, and its stamp.
+    ///
+    /// # Safety
+    ///
+    /// The record is not published.
+    #[inline(always)]
+    unsafe fn write_header(&self, stamp: u64) {
+        // SAFETY: each record has a header. Its words were free, and are ours until they are published.
+        unsafe {
+            (*self.word(0)).write(RECORD | self.size, &site::WRITE_HEADER);
+            (*self.word(1)).write(stamp, &site::WRITE_HEADER);
+        }
+    }
+
+    /// Where the next record will be.
+    #[inline(always)]
+    fn end(&self) -> u64 {
+        self.position.wrapping_add(words(self.size))
     }
 }
 
@@ -314,4 +289,58 @@ impl<P: Platform> fmt::Debug for Reservation<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation").field("size", &self.size).finish_non_exhaustive()
     }
+}
+
+/// Publishes the record whose bytes begin there, with its stamp, and gives its lane up. False if what stands before the record is
+/// damaged, so that it names no lane that `owner` has: the lane is lost then.
+///
+/// # Safety
+///
+/// `place` is what [`Reservation::into_place`] has returned of a lane that `owner` took, and is neither committed nor discarded yet.
+#[inline(always)]
+pub unsafe fn commit_at<P: Platform>(place: *mut P::Plain<u64>, stamp: u64, owner: NonZero<u64>) -> bool {
+    // SAFETY: passed on to the caller.
+    let Some((lane, before)) = (unsafe { reserved_at::<P>(place, owner) }) else { return false };
+    // SAFETY: the record is the caller's, its header is written, and the lane is ours until it is given up.
+    unsafe {
+        before.write(stamp, &site::WRITE_HEADER);
+        lane.publish(lane.reserved.read(&site::READ_RESERVED));
+        lane.give_up();
+    }
+    true
+}
+
+/// Gives the lane up of the record whose bytes begin there, of which nothing was seen. False as there.
+///
+/// # Safety
+///
+/// As [`commit_at`].
+#[inline(always)]
+pub unsafe fn discard_at<P: Platform>(place: *mut P::Plain<u64>, owner: NonZero<u64>) -> bool {
+    // SAFETY: passed on to the caller.
+    let Some((lane, _)) = (unsafe { reserved_at::<P>(place, owner) }) else { return false };
+    // SAFETY: the lane is ours by the caller's promise.
+    unsafe { lane.give_up() };
+    true
+}
+
+/// The lane of a reservation that was left at its place, and the word before the record.
+///
+/// # Safety
+///
+/// As [`commit_at`].
+#[inline(always)]
+unsafe fn reserved_at<'a, P: Platform>(
+    place: *mut P::Plain<u64>,
+    owner: NonZero<u64>,
+) -> Option<(&'a Lane<P>, &'a P::Plain<u64>)> {
+    const { assert!(P::IS_CONFINED, "only the kernel may believe what stands in shared memory") };
+    let stride = P::Stride::of::<P::Plain<u64>>();
+    // SAFETY: the header lies before the record's bytes, in the same ring, and is the caller's until it is published.
+    let before = unsafe { &*place.byte_sub(stride.bytes::<P::Plain<u64>>()) };
+    // SAFETY: as above.
+    let address = unsafe { before.read(&site::READ_LANE) };
+    // SAFETY: the address is that of the lane, or of something else in the shared memory, out of which none leads.
+    let lane = unsafe { &*ptr::with_exposed_provenance::<Lane<P>>(address as usize) };
+    lane.is_owned_by(owner).then_some((lane, before))
 }

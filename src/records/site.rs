@@ -38,6 +38,14 @@ sites! {
     WRITE_HEADER: Write = Site::write("records.commit.write_header")
         .of(Field::Data)
         .why("the words behind the position are the owner's until they are published");
+    /// Where a lane's words are, for who believes it.
+    READ_RING: Read = Site::read("records.reserve.read_ring")
+        .of(Field::Several)
+        .why("written before the arena is published, or the programs are attached; never again");
+    /// Whether the lane that stands before a record is the producer's.
+    CHECK_OWNER: Load = Site::load(Relaxed, "records.commit.check_owner")
+        .of(Field::Owner)
+        .why("the owner's own store is the last one as long as it has the lane");
     /// Which lane a record is reserved in, where its producer has left it.
     READ_LANE: Read = Site::read("records.commit.read_lane")
         .of(Field::Data)

@@ -163,7 +163,7 @@ mod tests {
             if structure == "records" {
                 // Two positions of a lane, and its words, by what is done to them.
                 let expected = match (operation, access) {
-                    ("init" | "attach", _) => "memory",
+                    ("init" | "attach", _) | ("reserve", "read_ring") => "memory",
                     ("inspect", "load_position") => "position",
                     ("reserve", "load_position") | (_, "publish" | "load_published") => "enqueue position",
                     (_, "load_consumed" | "free_words") => "dequeue position",

@@ -2,6 +2,7 @@
 
 use arenaq::arena::{Arena, Owner, Places, Spec};
 use arenaq::payload::Element;
+use arenaq::records::LANES;
 use arenaq::structures::Kind;
 
 use super::guarded::Guarded;
@@ -119,18 +120,14 @@ impl Mould {
             self.add(CONTROL, slots, 1);
             (1..=4).for_each(|slot| self.add(CONTROL, slots + slot * 64, 3));
         } else if kind == Kind::Records.code() {
-            self.add(GEOMETRY, head, 6);
+            self.add(GEOMETRY, head, 5);
             let field = |field| self.memory.at(head + offset("arenaq_records", field) as u64);
-            let [lanes, words, shards, each, shard_words] =
-                ["lanes", "words", "shards", "lanes_each", "shard_words"].map(field);
-            self.landmarks.extend([
-                lanes,
-                lanes + 128 * shards * each,
-                words,
-                words + 8 * shards * shard_words,
-            ]);
-            for lane in (0..shards * each).map(|number| lanes + 128 * number) {
-                self.add(CONTROL, lane, 3);
+            let [lanes, words, shards, shard_words] = ["lanes", "words", "shards", "shard_words"].map(field);
+            let all_lanes = shards * LANES as u64;
+            self.landmarks.extend([lanes, lanes + 128 * all_lanes, words, words + 8 * shards * shard_words]);
+            for lane in (0..all_lanes).map(|number| lanes + 128 * number) {
+                self.add(CONTROL, lane, 4);
+                self.add(GEOMETRY, lane + 32, 4);
                 self.add(CONTROL, lane + 64, 2);
             }
             // Headers are among them.

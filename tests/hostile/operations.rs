@@ -313,11 +313,11 @@ impl Ends for Logging<'_> {
                 }
             }
             5 => {
-                let Ok(reservation) = records.reserve(random.u64(..=largest)) else { return };
-                let place = reservation.into_place();
+                let Ok(lane) = records.lane() else { return };
                 damage.strike_now_and_then(2);
-                // SAFETY: it is the reservation of this thread, made above, once.
-                used(unsafe { records.commit_at(place, 1) });
+                let Ok(reservation) = lane.reserve(random.u64(..=largest)) else { return };
+                damage.strike_now_and_then(2);
+                reservation.commit(1);
             }
             6 => used((records.bytes(), records.is_empty(), records.owners().count(), records.dropped())),
             7 => used((records.verify(), format!("{records:?}"))),

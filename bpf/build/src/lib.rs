@@ -24,7 +24,8 @@
 //! 2. The host's triple, data layout and function attributes are replaced, and the functions marked
 //!    `alwaysinline`.
 //! 3. clang compiles the program and the shim to IR; `llvm-link`, `opt` and `llc` make one BPF object of the
-//!    three, with the BTF of the C side.
+//!    three, with the BTF of the C side. In between, offsets of fields move behind the casts to arena pointers, so that one cast
+//!    does for all fields of a structure.
 //!
 //! Who has no Rust takes the IR of steps 1 from somebody who has ([`Pipeline::ir`], [`Prebuilt`]); `arenaq build` does.
 //!
@@ -36,6 +37,7 @@ mod clang;
 mod error;
 mod instructions;
 mod ir;
+mod offsets;
 mod pipeline;
 mod prebuilt;
 mod run;

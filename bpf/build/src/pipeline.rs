@@ -12,7 +12,7 @@ use crate::prebuilt::Files;
 use crate::run::{make_folder, read, run, write};
 use crate::rustc::Rustc;
 use crate::sources::Sources;
-use crate::{Error, Instructions, Prebuilt, Toolchain, rust};
+use crate::{Error, Instructions, Prebuilt, Toolchain, offsets, rust};
 
 /// The kernel function with which the shim allocates arena pages.
 const ALLOCATE: &str = "bpf_arena_alloc_pages";
@@ -354,9 +354,17 @@ impl Pipeline {
         Ok(listing.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
     }
 
+    fn optimise(&self, passes: &str, from: &Path, to: &Path) -> Result<(), Error> {
+        let passes = format!("-passes={passes}");
+        run(Command::new(&self.tools.opt).args([&passes, "-S"]).arg(from).arg("-o").arg(to)).map(drop)
+    }
+
     fn generate(&self, linked: &Path, base: &Path) -> Result<PathBuf, Error> {
-        let optimised = extended(base, "opt.bc");
-        run(Command::new(&self.tools.opt).arg("-passes=default<O2>").arg(linked).arg("-o").arg(&optimised))?;
+        let inlined = extended(base, "inlined.ll");
+        self.optimise("default<O2>", linked, &inlined)?;
+        write(&inlined, &offsets::behind_casts(&read(&inlined)?))?;
+        let optimised = extended(base, "opt.ll");
+        self.optimise("early-cse,gvn", &inlined, &optimised)?;
         let object = extended(base, "bpf.o");
         run(Command::new(&self.tools.llc)
             .args(["-march=bpf", "-mcpu=v4", "-filetype=obj"])

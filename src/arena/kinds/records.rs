@@ -110,7 +110,7 @@ impl<'m> Structure<'m> for Recordings<'m> {
         unsafe {
             words.write_bytes(0, geometry.words() as usize);
             lanes.cast::<u8>().write_bytes(0, geometry.lanes() * size_of::<Lane<Native>>());
-            control.init(lanes, words, geometry);
+            control.init(&parts.0);
         }
         Ok((parts, 0))
     }

@@ -5,10 +5,9 @@ use arenaq::platform::Native;
 use arenaq::records::{Geometry, Log, LogConsumer, Records};
 use bytemuck::{cast_slice, pod_read_unaligned};
 
-use crate::cpu;
 use crate::user::queue::{Element, Ends, Pop, Push, Queue};
 
-/// A shard for each CPU on which somebody produces.
+/// A shard for each producer.
 pub(crate) struct Lanes;
 
 /// The consumer of all shards: it begins behind the shard from which it has taken last, so that none waits for ever.
@@ -20,7 +19,7 @@ pub(crate) struct Shards<'q> {
 /// The first lane of a shard, which has half of it, has room for all elements.
 fn geometry<T>(ends: Ends) -> anyhow::Result<Geometry> {
     const HEADER: usize = 16;
-    let shards = ends.producers.min(cpu::allowed()?.len());
+    let shards = ends.producers;
     let bytes = 2 * (ends.capacity * (size_of::<T>() + HEADER)).next_power_of_two();
     Ok(Geometry::new(shards as u64, bytes as u64, size_of::<T>() as u64)?)
 }
@@ -37,7 +36,8 @@ impl<T: Element> Queue<T> for Lanes {
         let geometry = geometry::<T>(ends)?;
         let log = Log::new(geometry);
         let shards = (0..geometry.shards()).map(|shard| log.consumer(shard)).collect::<Result<_, _>>()?;
-        let producers = (0..ends.producers).map(|_| log.records()).collect();
+        let shard_of = |producer: usize| log.records().in_shard(producer % geometry.shards());
+        let producers = (0..ends.producers).map(shard_of).collect();
         Ok(body(producers, vec![Shards { shards, next: 0 }]))
     }
 }

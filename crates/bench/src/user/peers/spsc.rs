@@ -30,7 +30,7 @@ impl<T: Element> Push<T> for Producer<T> {
 
     #[inline]
     fn push_many(&mut self, values: &[T]) -> usize {
-        self.push_from(&mut values.iter().copied())
+        self.push_slice(values)
     }
 }
 
