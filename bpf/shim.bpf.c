@@ -184,8 +184,8 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
  *
  * The place in the record is hidden from LLVM before it is compared, so that the comparison is of the register that is added to
  * the pointer: that is how the verifier knows that the access is within the value. A zero that the verifier cannot see is added
- * before: what it learns of the place by the comparison it does not learn of `done`, so that with a block and without it is the
- * same to it behind the block, and is walked once.
+ * before, and to the size before a bit of it is asked for: what it learns by the comparison it does not learn of `done` and
+ * `whole`, so that with a block and without it is the same to it behind the block, and is walked once.
  */
 #define COPY_BLOCK(words)                                                                    \
 	do {                                                                                 \
@@ -202,10 +202,13 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
 		done += 8 * words;                                                           \
 	} while (0)
 
-#define COPY_HALF(words)                                \
-	do {                                            \
-		if (most >= 8 * words && whole & 8 * words) \
-			COPY_BLOCK(words);              \
+#define COPY_HALF(words)                                    \
+	do {                                                \
+		__u64 bits = whole + zero;                  \
+                                                            \
+		asm volatile("" : "+r"(bits));              \
+		if (most >= 8 * words && bits & 8 * words)  \
+			COPY_BLOCK(words);                  \
 	} while (0)
 
 __attribute__((always_inline)) _Bool arenaq_copy_record(__u64 to, const void *from, __u64 size, __u64 most)

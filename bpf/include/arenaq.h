@@ -300,6 +300,7 @@ __u64 arenaq_records_claim(__u64 queue);
 __u64 arenaq_records_lane(__u64 lane);
 struct arenaq_scratch;
 int arenaq_records_submit(const struct arenaq_scratch *of, __u64 size, __u64 most, __u64 stamp);
+int arenaq_records_submit_known(const struct arenaq_scratch *of, __u64 size, __u64 stamp);
 void arenaq_records_give_up(__u64 lane);
 __u64 arenaq_records_reserve(__u64 queue, __u64 size);
 int arenaq_records_commit(__u64 queue, __u64 address, __u64 stamp);
@@ -609,7 +610,12 @@ static inline __attribute__((always_inline)) void *arenaq_begin_in(void *scratch
 
 static inline __attribute__((always_inline)) int arenaq_submit_from(void *record, __u64 size, __u64 most, __u64 stamp)
 {
-	return arenaq_records_submit((struct arenaq_scratch *)record - 1, size, most, stamp);
+	const struct arenaq_scratch *of = (struct arenaq_scratch *)record - 1;
+
+	/* A copy without a loop, unless it is long. */
+	if (__builtin_constant_p(size) && size <= most && size <= 256)
+		return arenaq_records_submit_known(of, size, stamp);
+	return arenaq_records_submit(of, size, most, stamp);
 }
 
 static inline __attribute__((always_inline)) void arenaq_give_up_scratch(void *record)

@@ -92,6 +92,40 @@ pub unsafe extern "C" fn arenaq_records_submit(
     most: u64,
     stamp: u64,
 ) -> i32 {
+    // SAFETY: what is read is within the record if it is no more than `most`, which the shim sees to.
+    let copy = |to, from| unsafe { shim::arenaq_copy_record(to, from, size, most) };
+    // SAFETY: passed on to the caller.
+    unsafe { submit(scratch, size, stamp, copy) }
+}
+
+/// `arenaq_submit` of a size that the compiler knows where this is inlined, so that no loop is left of the copy.
+///
+/// # Safety
+///
+/// As [`arenaq_records_submit`], with `size` for `most`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn arenaq_records_submit_known(scratch: *const Scratch, size: u64, stamp: u64) -> i32 {
+    let copy = |to, from| {
+        // SAFETY: the scratch memory has whole words, by the caller's promise.
+        unsafe { shim::arenaq_copy_in(to, from, size.next_multiple_of(8), 8) };
+        true
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { submit(scratch, size, stamp, copy) }
+}
+
+/// Reserves room for the record behind the header, lets `copy` copy it there, and publishes it if that did.
+///
+/// # Safety
+///
+/// The lane that the header names is the caller's, from [`arenaq_records_claim`].
+#[inline(always)]
+unsafe fn submit(
+    scratch: *const Scratch,
+    size: u64,
+    stamp: u64,
+    copy: impl FnOnce(u64, *const u8) -> bool,
+) -> i32 {
     // SAFETY: the caller's promise: it leads to a header.
     let Scratch { queue, lane } = unsafe { scratch.read() };
     // SAFETY: what is read begins behind the header.
@@ -101,10 +135,7 @@ pub unsafe extern "C" fn arenaq_records_submit(
         Ok(reservation) => reservation,
         Err(error) => return dropped(queue, error),
     };
-    let to = reservation.place().expose_provenance() as u64;
-    // SAFETY: the reservation has room for so many bytes, and there are as many to read if they are no more than `most`, which
-    // the shim sees to.
-    if !unsafe { shim::arenaq_copy_record(to, from, size, most) } {
+    if !copy(reservation.place().expose_provenance() as u64, from) {
         drop(reservation);
         return dropped(queue, PushError::Invalid);
     }

@@ -75,20 +75,21 @@ fn disassemble(object: &str, function: &str) -> String {
 }
 
 /// Each exported function, and the operations whose sites it runs through; a site that stands at several of its ends, as often.
-const FUNCTIONS: [(&str, &[&str]); 12] = [
+const FUNCTIONS: [(&str, &[&str]); 13] = [
     ("arenaq_mpmc_push", &["mpmc.push."]),
     ("arenaq_mpmc_pop", &["mpmc.pop."]),
     ("arenaq_mpsc_push", &["pool.alloc.", "pool.steal.", "mpsc.push."]),
     ("arenaq_pool_grow", &["pool.grow.", "pool.free.push_chain"]),
     ("arenaq_pool_reserve", &["pool.grow."]),
     ("arenaq_event_count_must_notify", &["eventcount.notify."]),
-    // One locked instruction for a record, and one more for each that is dropped: when there are no records, and no lane.
-    ("arenaq_records_claim", &["records.reserve.claim_owner", DROP, DROP]),
+    // One locked instruction for a record, one more for each lane that somebody has, and one for each record that is dropped.
+    ("arenaq_records_claim", &[CLAIM, CLAIM, CLAIM, CLAIM, DROP]),
     // The lane is given up when the record is published, when it has no room, and when it is larger than the scratch memory.
     ("arenaq_records_submit", &[LOOK, PUBLISH, GIVE_UP, GIVE_UP, GIVE_UP, DROP, DROP]),
+    ("arenaq_records_submit_known", &[LOOK, PUBLISH, GIVE_UP, GIVE_UP, DROP]),
     ("arenaq_records_give_up", &[GIVE_UP]),
-    ("arenaq_records_reserve", &["records.reserve.claim_owner", LOOK, GIVE_UP, DROP]),
-    ("arenaq_records_commit", &[PUBLISH, GIVE_UP, DROP, DROP]),
+    ("arenaq_records_reserve", &[CLAIM, CLAIM, CLAIM, CLAIM, LOOK, GIVE_UP, DROP]),
+    ("arenaq_records_commit", &[PUBLISH, GIVE_UP, DROP]),
     ("arenaq_records_discard", &[GIVE_UP]),
 ];
 
@@ -98,6 +99,7 @@ fn more_ends(function: &str) -> usize {
 }
 
 /// Sites of records.
+const CLAIM: &str = "records.reserve.claim_owner";
 const LOOK: &str = "records.reserve.load_consumed";
 const PUBLISH: &str = "records.commit.publish";
 const GIVE_UP: &str = "records.reserve.release_owner";

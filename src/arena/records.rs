@@ -7,7 +7,7 @@ use super::kinds::records::Recordings;
 use super::owner::Owner;
 use crate::drops::{Dropped, Drops};
 use crate::platform::Native;
-use crate::records::Records;
+use crate::records::{Records, Reservation};
 use crate::status::PushError;
 use crate::structures::Kind;
 
@@ -27,7 +27,7 @@ impl<'m> core::ops::Deref for ArenaRecords<'m> {
     }
 }
 
-impl ArenaRecords<'_> {
+impl<'m> ArenaRecords<'m> {
     /// Pushes a record of bytes, or counts it as dropped; see [`Records::push`].
     ///
     /// # Errors
@@ -35,11 +35,23 @@ impl ArenaRecords<'_> {
     /// As there.
     #[inline]
     pub fn push(&self, data: &[u8], stamp: u64) -> Result<(), PushError> {
-        self.records.push(data, stamp).inspect_err(|error| {
-            if let Some(drops) = self.drops {
-                drops.count(*error, 1);
-            }
-        })
+        self.records.push(data, stamp).inspect_err(|error| self.count(*error))
+    }
+
+    /// Reserves room for a record, or counts it as dropped; see [`Records::reserve`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn reserve(&self, size: u64) -> Result<Reservation<'m, Native>, PushError> {
+        self.records.reserve(size).inspect_err(|error| self.count(*error))
+    }
+
+    fn count(&self, error: PushError) {
+        if let Some(drops) = self.drops {
+            drops.count(error, 1);
+        }
     }
 
     /// What was dropped until now, if that is counted.

@@ -142,7 +142,7 @@ pub enum GeometryError {
     Largest(u64),
     /// The size of a shard.
     #[error(
-        "{bytes} bytes for each shard: it must be a power of two, 1073741824 at most, and {least} at least for records of that size"
+        "{bytes} bytes for each shard, of which each processor has one: it must be a power of two, 1073741824 at most, and {least} at least for records of that size"
     )]
     Bytes {
         /// The size asked for.

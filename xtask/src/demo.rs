@@ -1,4 +1,4 @@
-//! Both queues at work.
+//! The queues and the records at work.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::setup::{has_sudo, is_root, setup};
 /// The exit code of `arenaq` for what the kernel refuses.
 const REFUSED: i32 = 3;
 
-const QUEUES: [&str; 2] = ["mpsc", "mpmc"];
+const QUEUES: [&str; 3] = ["mpsc", "mpmc", "records"];
 
 pub(crate) fn demo() -> anyhow::Result<()> {
     setup()?;
@@ -28,7 +28,7 @@ pub(crate) fn demo() -> anyhow::Result<()> {
         Ok(seen) => ("BPF programs in the kernel", seen),
         Err(reason) => {
             println!("\nThis machine does not let BPF programs push: {reason}.");
-            println!("The same queues with threads as producers:");
+            println!("The same with threads as producers:");
             ("threads, because this machine refuses BPF programs", with_threads(&binary)?)
         }
     };
@@ -39,7 +39,7 @@ pub(crate) fn demo() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was seen of both queues, or why the kernel refuses.
+/// What was seen of each, or why the kernel refuses.
 fn in_kernel(binary: &Path, sudo: bool) -> anyhow::Result<Result<Vec<String>, String>> {
     let mut seen = Vec::new();
     for queue in QUEUES {
@@ -97,7 +97,8 @@ fn reasons(report: &[String]) -> String {
 
 /// One line on one summary of `arenaq run`: its first line, and what became of the events.
 fn statement(summary: &[String]) -> String {
-    let first = summary.iter().find(|line| line.contains(" queue of "));
+    let is_first = |line: &&String| line.contains(" queue of ") || line.starts_with("records of ");
+    let first = summary.iter().find(is_first);
     let produced =
         summary.iter().find_map(|line| line.trim().strip_prefix("produced ")?.split_whitespace().next());
     match (first, produced) {
