@@ -35,9 +35,12 @@ impl<'a, P: Platform> Records<'a, P> {
         for number in (0..LANES).take_while(|number| *number < self.geometry.lanes_each()) {
             let lane = self.lane_of(shard, number);
             if lane.claim(self.owner) {
-                // SAFETY: if no address leads out of the shared memory.
-                let ring =
-                    if P::IS_CONFINED { unsafe { lane.said_ring() } } else { self.ring(shard, number) };
+                let ring = if P::IS_CONFINED {
+                    // SAFETY: no address leads out of the shared memory.
+                    unsafe { lane.said_ring() }
+                } else {
+                    self.ring(shard, number)
+                };
                 return Ok(OwnedLane { ring });
             }
         }
