@@ -183,45 +183,45 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
  * takes several times as long.
  *
  * The place in the record is hidden from LLVM before it is compared, so that the comparison is of the register that is added to
- * the pointer: that is how the verifier knows that the access is within the value. A zero that the verifier cannot see is added
- * before, and to the size before a bit of it is asked for: what it learns by the comparison it does not learn of `done` and
- * `whole`, so that with a block and without it is the same to it behind the block, and is walked once.
+ * the pointer: that is how the verifier knows that the access is within the value. To all that is compared a zero is added that
+ * the verifier cannot see: so it learns by no comparison anything of the size, which is the same to it behind each block, with the
+ * block and without it, and what is behind is walked once.
  */
-#define COPY_BLOCK(words)                                                                    \
+#define COPY_BLOCK(place, words)                                                             \
 	do {                                                                                 \
-		__u64 at = done + zero;                                                      \
+		__u64 at = (place) + zero;                                                   \
 		const __u64 *source;                                                         \
 		__u64 __arena *target;                                                       \
                                                                                              \
 		asm volatile("" : "+r"(at));                                                 \
-		if (at > most - 8 * words)                                                   \
+		if (at > most - 8 * (words))                                                 \
 			return 0;                                                            \
 		source = from + at;                                                          \
 		target = (__u64 __arena *)(to + at);                                         \
-		_Pragma("unroll") for (int i = 0; i < words; i++) target[i] = source[i];     \
-		done += 8 * words;                                                           \
+		_Pragma("unroll") for (int i = 0; i < (words); i++) target[i] = source[i];   \
 	} while (0)
 
-#define COPY_HALF(words)                                    \
-	do {                                                \
-		__u64 bits = whole + zero;                  \
-                                                            \
-		asm volatile("" : "+r"(bits));              \
-		if (most >= 8 * words && bits & 8 * words)  \
-			COPY_BLOCK(words);                  \
+#define COPY_HALF(words)                                                  \
+	do {                                                              \
+		__u64 bits = whole + zero;                                \
+                                                                          \
+		asm volatile("" : "+r"(bits));                            \
+		if (most >= 8 * (words) && bits & 8 * (words))            \
+			COPY_BLOCK(whole & ~(16ULL * (words) - 1), words); \
 	} while (0)
 
 __attribute__((always_inline)) _Bool arenaq_copy_record(__u64 to, const void *from, __u64 size, __u64 most)
 {
 	__u64 whole = (size + 7) & ~7ULL;
-	__u64 zero = arenaq_zero(), done = zero;
+	__u64 zero = arenaq_zero(), end = whole + zero;
 
+	asm volatile("" : "+r"(end));
 	most = (most + 7) & ~7ULL;
 	if (most >= 64) {
-		while (done + 64 <= whole) {
+		for (__u64 done = zero; done + 64 <= end; done += 64) {
 			if (!arenaq_can_loop())
 				return 0;
-			COPY_BLOCK(8);
+			COPY_BLOCK(done, 8);
 		}
 	}
 	COPY_HALF(4);

@@ -38,7 +38,8 @@ impl<'m> ArenaRecords<'m> {
         self.records.push(data, stamp).inspect_err(|error| self.count(*error))
     }
 
-    /// Reserves room for a record, or counts it as dropped; see [`Records::reserve`].
+    /// Reserves room for a record, or counts it as dropped; see [`Records::reserve`]. Who tries until there is room drops nothing, and
+    /// takes a [lane](Records::lane) instead.
     ///
     /// # Errors
     ///
