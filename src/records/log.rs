@@ -68,7 +68,10 @@ impl<P: Heap> Log<P> {
     pub fn new_on(geometry: Geometry, start: u64) -> Self {
         let lanes = Array::new(geometry.lanes() as u64, || Lane::starting_at(start));
         let words = Array::new(geometry.words(), || P::Plain::new(0));
-        Log { lanes, words, geometry }
+        let log = Log { lanes, words, geometry };
+        // SAFETY: nobody else has it yet.
+        unsafe { log.records().say() };
+        log
     }
 
     /// The records, for all that can be done with them.

@@ -138,8 +138,8 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
         OwnedLane { ring: unsafe { (*lane).said_ring() } }
     }
 
-    /// Which of all lanes this one is: [`LANES`] times the number of its shard, and the lane's among those of the shard. What is kept for a
-    /// lane's owner can be found by it. It stands in shared memory.
+    /// Which of all lanes this one is: [`LANES`] times the number of its shard, and the lane's among those of the shard. What is
+    /// kept for a lane's owner can be found by it. It stands in shared memory, where [`Records::say`] has written it.
     #[inline(always)]
     pub fn number(&self) -> u64 {
         self.ring.lane.number()

@@ -113,7 +113,7 @@ fn push_record(
 ) -> Result<KeyValue, PushError> {
     let lane = records.lane()?;
     // The lane is ours: its times rise.
-    let event = Event { lane: lane.number() as u64, time: now(), task, number };
+    let event = Event { lane: lane.number(), time: now(), task, number };
     event.write_to(bytes);
     let mut record = lane.reserve(bytes.len() as u64)?;
     bytes.resize(bytes.len().next_multiple_of(size_of::<u64>()), 0);
