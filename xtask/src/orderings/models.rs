@@ -72,18 +72,18 @@ pub(crate) struct Run {
 }
 
 impl Binary {
-    /// Compiles the models of the workspace.
+    /// Compiles the models of the workspace, as `cargo test` does: what that has compiled is not compiled again.
     pub(crate) fn build() -> anyhow::Result<Binary> {
-        Binary::build_with(&root(), &target(), "full")
+        Binary::build_with(&root(), &target(), None)
     }
 
     /// Compiles the models of a copy of the workspace, without what only a debugger needs. It needs a target folder of its
     /// own: cargo takes the copy for the workspace itself, and would overwrite what it compiled from that.
     pub(crate) fn build_copy(tree: &Path, target: &Path) -> anyhow::Result<Binary> {
-        Binary::build_with(tree, target, "none")
+        Binary::build_with(tree, target, Some("none"))
     }
 
-    fn build_with(tree: &Path, target: &Path, debug: &str) -> anyhow::Result<Binary> {
+    fn build_with(tree: &Path, target: &Path, debug: Option<&str>) -> anyhow::Result<Binary> {
         let manifest = tree.join("Cargo.toml");
         let arguments = [
             "test",
@@ -96,9 +96,11 @@ impl Binary {
             "--no-run",
             "--message-format=json-render-diagnostics",
         ];
-        let output = cargo(arguments)
-            .env("CARGO_TARGET_DIR", target)
-            .env("CARGO_PROFILE_TEST_DEBUG", debug)
+        let mut cargo = cargo(arguments).env("CARGO_TARGET_DIR", target);
+        if let Some(debug) = debug {
+            cargo = cargo.env("CARGO_PROFILE_TEST_DEBUG", debug);
+        }
+        let output = cargo
             .stdout_capture()
             .stderr_capture()
             .unchecked()

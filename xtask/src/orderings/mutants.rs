@@ -154,10 +154,16 @@ impl Edited {
     }
 }
 
-/// The modules that a module of models names.
+/// The modules that a module of models names, also several in braces.
 fn uses(code: &str) -> BTreeSet<String> {
-    let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    code.split("crate::").skip(1).map(word).collect()
+    let word = |text: &str| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    code.split("crate::")
+        .skip(1)
+        .flat_map(|rest| match rest.strip_prefix('{').and_then(|list| list.split_once('}')) {
+            Some((list, _)) => list.split(',').map(word).collect::<Vec<_>>(),
+            None => vec![word(rest)],
+        })
+        .collect()
 }
 
 /// A module, and all that it needs.
@@ -228,7 +234,7 @@ mod tests {
     #[test]
     fn a_module_is_compiled_with_what_it_needs_and_with_nothing_else() {
         let code = |module: &str| match module {
-            "claim" => "use crate::ring::Ring;\nuse crate::model::{Model, Turn};",
+            "claim" => "use crate::{model, ring};\nuse crate::model::{Model, Turn};",
             "ring" => "use crate::model::Model;",
             _ => "use crate::paths;",
         };
