@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use arenaq::eventcount::EventCount;
 use arenaq::platform::{self, Plain, Platform};
-use arenaq::records::{Consumer, Geometry, Lane, OwnedLane, PROGRAM, Records};
+use arenaq::records::{Consumer, Geometry, Lane, OwnedLane, PROGRAM, Records, site};
 use arenaq::{PopError, PushError, records, spsc};
 use loom::alloc::Track;
 use loom::sync::Notify;
@@ -20,6 +20,9 @@ use crate::mortal::{Mortal, dying};
 /// Two words before the end of a ring of 8, where a record of one word, which takes three, does not fit: the first one
 /// lies behind padding, and the positions have wrapped around.
 const BEFORE_THE_END: u64 = u64::MAX - 1;
+
+/// Words behind all rings, in which nothing is to be written: as many as a record takes.
+const BEHIND: u64 = 3;
 
 /// Records of one word, in one shard.
 struct Log<P: Platform> {
@@ -36,7 +39,7 @@ impl<P: Platform> Log<P> {
         let geometry = Geometry::with_lanes(1, lanes, 64 << (lanes - 1), 8).expect("it can be");
         let log = Rc::new(Log {
             lanes: (0..geometry.lanes()).map(|_| Lane::starting_at(BEFORE_THE_END)).collect(),
-            words: (0..geometry.words()).map(|_| Plain::new(0)).collect(),
+            words: (0..geometry.words() + BEHIND).map(|_| Plain::new(0)).collect(),
             geometry,
             turn: Turn::new(),
             is_dead: AtomicBool::new(false),
@@ -129,6 +132,10 @@ impl<P: Platform> Log<P> {
         exactly_once(pushed, seen.into_iter().chain(left));
         assert!(self.records(1).is_empty());
         assert_eq!(self.records(1).owners().count(), 0, "a lane is lost");
+        for word in &self.words[self.geometry.words() as usize..] {
+            // SAFETY: nobody writes there.
+            assert_eq!(unsafe { word.read(&site::READ_DATA) }, 0, "a record has left its ring");
+        }
         for value in 0..2 {
             self.records(1).push_words(&[value], 0).expect("all words are free");
         }
