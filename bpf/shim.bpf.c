@@ -212,8 +212,7 @@ __attribute__((always_inline)) void arenaq_copy_out(void *to, __u64 from, __u64 
 
 __attribute__((always_inline)) _Bool arenaq_copy_record(__u64 to, const void *from, __u64 size, __u64 most)
 {
-	__u64 whole = (size + 7) & ~7ULL;
-	__u64 zero = arenaq_zero(), end = whole + zero;
+	__u64 zero = arenaq_zero(), whole = (size + zero + 7) & ~7ULL, end = whole + zero;
 
 	asm volatile("" : "+r"(end));
 	most = (most + 7) & ~7ULL;

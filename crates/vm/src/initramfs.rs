@@ -15,7 +15,7 @@ use crate::arch::Arch;
 use crate::boot::Boot;
 use crate::sysroot::Sysroot;
 
-/// The folders on which [`script`] mounts something, and those that programs expect.
+/// The folders on which the script of [`Init`] mounts something, and those that programs expect.
 const FOLDERS: [&str; 7] = ["/bin", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp"];
 
 /// The ports of the guest's virtio-serial device. Console and results cannot mix.
