@@ -87,8 +87,8 @@ fn the_packages_as_they_are_published_are_enough() {
     let configuration = outside.succeed(&["vendor"]);
     outside.write(".cargo/config.toml", &configuration);
     // As `cargo vendor` puts what comes from a registry.
-    for (name, package) in packages(&outside.path("packages"), &["arenaq", "arenaq-bpf", "arenaq-bpf-build"])
-    {
+    let names = ["weaken", "arenaq", "arenaq-bpf", "arenaq-bpf-build"];
+    for (name, package) in packages(&outside.path("packages"), &names) {
         let vendored = outside.path("vendor").join(name);
         fs::rename(package, &vendored).expect("it can be moved");
         fs::write(vendored.join(".cargo-checksum.json"), r#"{"files":{}}"#).expect("it can be written");
