@@ -128,5 +128,10 @@ mod tests {
         ];
         let summary = summary.map(str::to_owned);
         assert_eq!(statement(&summary), "MPSC queue of 8, hook drive: 9 events, every one accounted for");
+        let records = ["records of 64 bytes a processor, hook drive", "  produced  9   in 0.01 s"];
+        assert_eq!(
+            statement(&records.map(str::to_owned)),
+            "records of 64 bytes a processor, hook drive: 9 events, every one accounted for"
+        );
     }
 }
