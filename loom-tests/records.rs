@@ -301,6 +301,56 @@ fn a_record_whose_lane_is_kept_by_its_address_is_committed_where_it_belongs() {
     });
 }
 
+#[test]
+fn a_lane_that_a_producer_has_kept_goes_to_the_next_with_all_that_it_has_published() {
+    Model {
+        name: "records, 1 lane: 1 producer x 2 that keeps it, 1 that would have it x 1, 1 consumer x 2",
+        preemption_bound: Some(2),
+        at_least: 1_000,
+        outcomes: &["pushed", "full", "the lane is kept", "1 drained", "2 drained", "nothing"],
+    }
+    .check(|outcomes| {
+        let geometry = Geometry::with_lanes(1, 1, 64, 8).expect("it can be");
+        let log = Rc::new(records::Log::<Loom>::new_on(geometry, BEFORE_THE_END));
+        let turn = Rc::new(Turn::new());
+        let producers = [&[1, 2][..], &[3]].map(|values| {
+            let turn = Rc::clone(&turn);
+            spawn(&log, outcomes, move |log, outcomes| {
+                turn.take();
+                let Ok(mut producer) = log.producer(0) else {
+                    outcomes.saw("the lane is kept");
+                    return Vec::new();
+                };
+                let mut push = |value: u64| {
+                    turn.take();
+                    let pushed = model::push("records.push_kept", || producer.push_words(&[value], 0));
+                    outcomes.saw(if pushed.is_ok() { "pushed" } else { "full" });
+                    pushed.is_ok()
+                };
+                values.iter().copied().filter(|value| push(*value)).collect()
+            })
+        });
+        let consumer = spawn(&log, outcomes, move |log, outcomes| {
+            let mut consumer = log.consumer(0).expect("nobody else consumes").into_inner();
+            let mut seen = Vec::new();
+            for _ in 0..2 {
+                turn.take();
+                let drained = consumer.drain_in_place(2, |record| seen.extend(record.words()));
+                match drained.expect("a sound lane") {
+                    0 => outcomes.saw("nothing"),
+                    records => saw_drained(records as usize, outcomes),
+                }
+            }
+            seen
+        });
+        let ([mut seen], pushed) = (join([consumer]), join(producers));
+        let mut left = log.consumer(0).expect("nobody else consumes").into_inner();
+        left.drain_in_place(3, |record| seen.extend(record.words())).expect("a sound lane");
+        exactly_once(pushed.into_iter().flatten(), seen);
+        assert_eq!(log.records().owners().count(), 0, "a lane is lost");
+    });
+}
+
 /// Records, and on what their consumer sleeps. The operations of the event count are not traced: their paths have a fence, which
 /// this platform does not have there.
 struct Sleeping {

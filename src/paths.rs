@@ -248,6 +248,14 @@ pub const PATHS: &[Path] = &[
          (write_padding )?(write_data )*write_header write_header publish release_owner ",
         "",
     ),
+    // Of a lane that its producer keeps.
+    path("records.push_kept", "full", "load_position read_seen load_consumed write_seen ", ""),
+    path(
+        "records.push_kept",
+        "pushed",
+        "load_position read_seen (load_consumed write_seen )?(write_padding )?(write_data )*write_header write_header publish ",
+        "",
+    ),
     path("records.drain", "empty", "(load_published )+", ""),
     // Of each lane: padding, the header, and the words of each record, and one store for all of them.
     path(
@@ -296,5 +304,6 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("pool.cancel", 1, 0),
     // No attempt is repeated: the other lanes, and at most that many words.
     ("records.push", LANES as u64 + 12 + BATCH, 0),
+    ("records.push_kept", 10 + BATCH, 0),
     ("records.drain", LANES as u64 * 2 + BATCH * (4 + BATCH), 0),
 ];

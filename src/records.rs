@@ -70,7 +70,7 @@ pub use self::consumer::{Consumer, ConsumerTaken, Record};
 pub use self::control::Control;
 pub use self::geometry::{Geometry, GeometryError};
 pub use self::lane::Lane;
-pub use self::log::{Log, LogConsumer};
+pub use self::log::{Log, LogConsumer, LogProducer};
 pub use self::merge::Merge;
 pub use self::producer::{OwnedLane, Reservation, commit_at, discard_at};
 use crate::layout::layouts;

@@ -382,6 +382,79 @@ fn a_handle_that_has_a_shard_pushes_there_whatever_the_processor() {
     assert!(nowhere.is_err(), "there are three");
 }
 
+#[test]
+fn a_producer_that_keeps_its_lane_is_alone_in_it_until_it_is_dropped() {
+    const RECORDS: u64 = 50_000;
+    let log = Log::new(Geometry::with_lanes(1, 2, 1 << 12, 304).expect("it can be"));
+    let mut first = log.producer(0).expect("nobody has a lane");
+    assert_eq!(first.push(&[0; 305], 0), Err(PushError::Invalid));
+    let second = log.producer(0).expect("there is another lane");
+    assert_eq!(log.producer(0).map(drop), Err(PushError::Contended));
+    assert_eq!(log.push(b"nobody hears me", 0), Err(PushError::Contended));
+    drop(second);
+    log.push(b"who takes a lane for each record takes what is left", 0).expect("a lane and room");
+    let mut consumer = log.consumer(0).expect("nobody else consumes");
+    assert_eq!(consumer.drain(9, |_, stamp| assert_eq!(stamp, 0)), 1);
+
+    let full = thread::scope(|scope| {
+        let producer = scope.spawn(move || {
+            let mut full = 0;
+            for number in 1..=RECORDS {
+                while first.push(&text(number, 304), number) == Err(PushError::Full) {
+                    full += 1;
+                    thread::yield_now();
+                }
+            }
+            full
+        });
+        let mut next = 1;
+        while next <= RECORDS {
+            consumer.drain(7, |record, stamp| {
+                assert_eq!((stamp, record), (next, &*text(next, 304)));
+                next += 1;
+            });
+        }
+        producer.join().expect("a producer")
+    });
+    println!("{full} times full");
+    assert!(log.records().is_empty());
+    assert_eq!(log.records().owners().count(), 0, "its lane is free again");
+}
+
+#[test]
+fn words_of_a_producer_that_keeps_its_lane_come_out_as_its_bytes_do() {
+    let log = Log::new(Geometry::with_lanes(1, 1, 1 << 16, 4096).expect("it can be"));
+    let mut producer = log.producer(0).expect("nobody has the lane");
+    let mut consumer = log.consumer(0).expect("nobody else consumes");
+    for words in [0, 1, 3, 38, 512] {
+        let data: Vec<u64> = (0..words).map(|word| word * 0x0101_0101).collect();
+        producer.push_words(&data, words).expect("room");
+        producer.push(bytemuck::cast_slice(&data), words).expect("room");
+        let same = |record: &[u8], stamp| assert_eq!((record, stamp), (bytemuck::cast_slice(&data), words));
+        assert_eq!(consumer.drain(9, same), 2);
+    }
+}
+
+/// Somebody fills the first lane again whenever something of it was taken.
+#[test]
+fn no_lane_waits_for_ever_however_small_the_limit() {
+    for limit in [1, 5, 64, 100] {
+        let log = Log::new(Geometry::with_lanes(1, 3, 1 << 14, 8).expect("it can be"));
+        let [mut first, _, mut last] = [(); 3].map(|()| log.producer(0).expect("there are three lanes"));
+        last.push(b"last", 1).expect("room");
+        let mut consumer = log.consumer(0).expect("nobody else consumes");
+        let (mut before, mut has_come) = (0, false);
+        while !has_come {
+            while first.push(b"first", 0).is_ok() {}
+            consumer.drain(limit, |_, stamp| {
+                has_come |= stamp == 1;
+                before += u64::from(!has_come);
+            });
+            assert!(before < 200, "{before} of the first lane have come, and none of the last");
+        }
+    }
+}
+
 /// Each word of a small shard is overwritten by anything, between two operations.
 fn damaged(words: &[u64], at: usize, value: u64) {
     let geometry = Geometry::new(1, 1 << 11, 64).expect("it can be");

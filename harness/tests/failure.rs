@@ -377,7 +377,7 @@ fn doctor_predicts_that_nothing_works_without_btf() {
 #[test]
 fn a_queue_beyond_the_memory_limit_is_refused_instead_of_the_process_killed() {
     let Some(_guard) = kernel("memory limit") else { return };
-    let group = match Group::with_limit(24 << 20) {
+    let group = match Group::with_limit(12 << 20) {
         Ok(group) => group,
         Err(error) => return skip("memory limit", &format!("no control group can be made: {error}")),
     };

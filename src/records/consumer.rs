@@ -21,7 +21,14 @@ pub struct Consumer<'a, P: Platform> {
     shard: usize,
     right: &'a P::Word,
     pub(super) lanes: [Option<LaneReader<'a, P>>; LANES],
+    /// The lane to begin with.
+    next: usize,
+    /// How many records in a row have come from it.
+    in_a_row: u64,
 }
+
+/// How many records come from one lane in a row, over calls that end at their limits, before the next one has its turn.
+const ROW: u64 = 64;
 
 /// Somebody else consumes the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -83,7 +90,7 @@ impl<'a, P: Platform> Records<'a, P> {
     fn resume(&self, shard: usize, right: &'a P::Word) -> Consumer<'a, P> {
         let mut rings = self.shard(shard);
         let lanes = core::array::from_fn(|_| rings.next().map(LaneReader::resume));
-        Consumer { shard, right, lanes }
+        Consumer { shard, right, lanes, next: 0, in_a_row: 0 }
     }
 }
 
@@ -93,8 +100,11 @@ impl<P: Platform> Consumer<'_, P> {
         self.shard
     }
 
-    /// Hands over up to `limit` records, in place: those of the first lane, then those of the next, each lane's in their
-    /// order. Returns how many; their words are free then, with one store for each lane.
+    /// Hands over up to `limit` records, in place: those of one lane, then those of the next, each lane's in their order. Returns
+    /// how many; their words are free then, with one store for each lane.
+    ///
+    /// It begins with the first lane; or, if the last call has ended at its limit, with the lane that it ended in, or with the next
+    /// one if that has had many records. So no lane waits for ever, however small the limit and however fast the producers.
     ///
     /// # Errors
     ///
@@ -112,14 +122,26 @@ impl<P: Platform> Consumer<'_, P> {
     ) -> Result<u64, Corruption> {
         let mut left = limit;
         let mut damaged = None;
-        for reader in self.lanes.iter_mut().flatten() {
-            let mut batch = Batch::begin(reader);
-            while left > 0 {
-                let Some(record) = batch.look_past(&mut damaged) else { break };
-                let end = record.end();
-                hand_over(record);
-                batch.taken_to(end);
-                left -= 1;
+        for _ in 0..LANES {
+            if let Some(reader) = &mut self.lanes[self.next] {
+                let before = left;
+                let mut batch = Batch::begin(reader);
+                while left > 0 {
+                    let Some(record) = batch.look_past(&mut damaged) else { break };
+                    let end = record.end();
+                    hand_over(record);
+                    batch.taken_to(end);
+                    left -= 1;
+                }
+                self.in_a_row += before - left;
+                if left == 0 && self.in_a_row < ROW {
+                    break;
+                }
+            }
+            self.next = (self.next + 1) % LANES;
+            self.in_a_row = 0;
+            if left == 0 {
+                break;
             }
         }
         damaged.map_or(Ok(limit - left), Err)

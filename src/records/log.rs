@@ -5,7 +5,7 @@ use core::num::NonZero;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::slice;
 
-use super::{Consumer, ConsumerTaken, Geometry, Lane, Records, Reservation};
+use super::{Consumer, ConsumerTaken, Geometry, Lane, OwnedLane, Records, Reservation};
 use crate::owned::Array;
 use crate::platform::{Heap, Native, Plain};
 use crate::status::{Corruption, PushError};
@@ -92,6 +92,20 @@ impl<P: Heap> Log<P> {
         self.records().reserve(size)
     }
 
+    /// A producer that has a lane of the shard for itself until it is dropped: a thread that pushes often, for no push of it has a
+    /// locked instruction. Others push into the lanes that are left.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Contended`] if producers have all lanes of the shard.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    pub fn producer(&self, shard: usize) -> Result<LogProducer<'_, P>, PushError> {
+        self.records().in_shard(shard).lane().map(LogProducer)
+    }
+
     /// The consumer of a shard, which nobody else is.
     ///
     /// # Errors
@@ -109,6 +123,52 @@ impl<P: Heap> Log<P> {
 impl<P: Heap> fmt::Debug for Log<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("geometry", &self.geometry).finish_non_exhaustive()
+    }
+}
+
+/// A producer that has a lane of a [`Log`] for itself: what it pushes comes out in order.
+///
+/// ```
+/// use arenaq::records::{Geometry, Log};
+///
+/// // A shard of one lane for each of two threads: 64 KiB each, for records of 256 bytes at most.
+/// let log = Log::new(Geometry::with_lanes(2, 1, 1 << 16, 256)?);
+/// std::thread::scope(|scope| {
+///     for shard in 0..2 {
+///         let mut producer = log.producer(shard).expect("nobody else has the lane");
+///         scope.spawn(move || (0..100).for_each(|number| producer.push(b"tick", number).expect("room")));
+///     }
+/// });
+/// for shard in 0..2 {
+///     let mut stamps = 0..100;
+///     log.consumer(shard)?.drain(100, |_tick, stamp| assert_eq!(stamps.next(), Some(stamp)));
+///     assert!(stamps.is_empty());
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct LogProducer<'a, P: Heap = Native>(OwnedLane<'a, P>);
+
+impl<P: Heap> LogProducer<'_, P> {
+    /// Pushes a record of bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`PushError::Invalid`] if records cannot be so large.
+    /// - [`PushError::Full`] if the lane has not so much room.
+    #[inline]
+    pub fn push(&mut self, data: &[u8], stamp: u64) -> Result<(), PushError> {
+        self.0.push(data, stamp)
+    }
+
+    /// Pushes a record of words.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    #[inline]
+    pub fn push_words(&mut self, data: &[u64], stamp: u64) -> Result<(), PushError> {
+        self.0.push_words(data, stamp)
     }
 }
 

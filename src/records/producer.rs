@@ -1,7 +1,8 @@
 //! Producers: a lane, room in it, the record, and its publication.
 
+use core::mem::{self, ManuallyDrop};
 use core::num::NonZero;
-use core::{fmt, mem, ptr};
+use core::{fmt, ptr, slice};
 
 use super::{HEADER, LANES, Lane, LaneRing, PADDING, RECORD, Records, site, words};
 use crate::platform::{Plain, Platform, Stride};
@@ -55,9 +56,7 @@ impl<'a, P: Platform> Records<'a, P> {
     #[inline(always)]
     pub fn push_words(&self, data: &[u64], stamp: u64) -> Result<(), PushError> {
         let mut reservation = self.reserve(size_of_val(data) as u64)?;
-        for (index, word) in data.iter().enumerate() {
-            reservation.write(index, *word);
-        }
+        reservation.write_words(data);
         reservation.commit(stamp);
         Ok(())
     }
@@ -70,9 +69,7 @@ impl<'a, P: Platform> Records<'a, P> {
     #[inline]
     pub fn push(&self, data: &[u8], stamp: u64) -> Result<(), PushError> {
         let mut reservation = self.reserve(data.len() as u64)?;
-        for (index, word) in words_of(data).enumerate() {
-            reservation.write(index, word);
-        }
+        reservation.write_bytes(data);
         reservation.commit(stamp);
         Ok(())
     }
@@ -155,11 +152,52 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
     /// The lane is given up then.
     #[inline(always)]
     pub fn reserve(self, size: u64) -> Result<Reservation<'a, P>, PushError> {
+        let position = self.room(size)?;
+        Ok(Reservation { ring: self.into_ring(), position, size })
+    }
+
+    /// Pushes a record of words, and keeps the lane.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    #[inline(always)]
+    pub(super) fn push_words(&mut self, data: &[u64], stamp: u64) -> Result<(), PushError> {
+        self.push_with(size_of_val(data) as u64, stamp, |record| record.write_words(data))
+    }
+
+    /// Pushes a record of bytes, and keeps the lane.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    #[inline(always)]
+    pub(super) fn push(&mut self, data: &[u8], stamp: u64) -> Result<(), PushError> {
+        self.push_with(data.len() as u64, stamp, |record| record.write_bytes(data))
+    }
+
+    #[inline(always)]
+    fn push_with(
+        &mut self,
+        size: u64,
+        stamp: u64,
+        write: impl FnOnce(&mut Reservation<'a, P>),
+    ) -> Result<(), PushError> {
+        let position = self.room(size)?;
+        // Dropping it would give up the lane, which is ours for the next record.
+        let mut reservation = ManuallyDrop::new(Reservation { ring: self.ring, position, size });
+        write(&mut reservation);
+        reservation.publish(stamp);
+        Ok(())
+    }
+
+    /// Where a record of `size` bytes has room.
+    #[inline(always)]
+    fn room(&self, size: u64) -> Result<u64, PushError> {
         if size > self.ring.largest {
             return Err(PushError::Invalid);
         }
-        let position = self.ring.reserve(size).ok_or(PushError::Full)?;
-        Ok(Reservation { ring: self.into_ring(), position, size })
+        self.ring.reserve(size).ok_or(PushError::Full)
     }
 
     #[inline(always)]
@@ -250,13 +288,40 @@ impl<P: Platform> Reservation<'_, P> {
     /// Publishes the record, with its stamp, and gives the lane up.
     #[inline(always)]
     pub fn commit(self, stamp: u64) {
+        self.publish(stamp);
+        // Dropping it gives the lane up.
+        drop(self);
+    }
+
+    /// Publishes the record, once.
+    #[inline(always)]
+    fn publish(&self, stamp: u64) {
         // SAFETY: the lane is ours. When the record can be seen, it and the padding before it are written.
         unsafe {
             self.write_header(stamp);
             self.ring.lane.publish(self.end());
         }
-        // Dropping it gives the lane up.
-        drop(self);
+    }
+
+    /// Writes words, from the record's first on, as many as it has room for.
+    #[inline(always)]
+    fn write_words(&mut self, data: &[u64]) {
+        // SAFETY: the record has so many words in a row, which change through shared references only.
+        let row = unsafe { slice::from_raw_parts(self.place(), self.size.div_ceil(8) as usize) };
+        // SAFETY: they were free, and are ours until they are published.
+        unsafe { P::Plain::write_row(row, data, &site::WRITE_DATA) };
+    }
+
+    /// Writes bytes, from the record's first on.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than it has room for.
+    #[inline(always)]
+    fn write_bytes(&mut self, data: &[u8]) {
+        for (index, word) in words_of(data).enumerate() {
+            self.write(index, word);
+        }
     }
 
     /// What stands before the record's bytes: its size and kind, and its stamp.

@@ -207,7 +207,7 @@ pub fn seen(results: &Results) -> Vec<Seen> {
 }
 
 /// In each shape nobody without locks is ahead of the best of ours; nobody is ahead of the single lane where there is one
-/// producer and one consumer, and of records where there are several producers and one consumer.
+/// producer and one consumer, and of lanes where there are several producers, each with one of its own, and one consumer.
 fn in_userspace(results: &Results) -> Vec<Goal> {
     let mut goals = Vec::new();
     for group in &results.groups {
@@ -230,8 +230,12 @@ fn in_userspace(results: &Results) -> Vec<Goal> {
             add("spsc-owned", "rtrb", "the single lane against rtrb");
         }
         let is_lanes_own = shape.starts_with("2-1.") || shape.starts_with("4-1.");
-        if is_lanes_own && group.entry("records").is_some() {
-            add("records", "best-peer", "records against the best peer, with locks or without");
+        if is_lanes_own && group.entry("records-kept").is_some() {
+            add(
+                "records-kept",
+                "best-peer",
+                "a lane for each producer against the best peer, with locks or without",
+            );
         }
     }
     goals
@@ -291,8 +295,8 @@ mod tests {
             seen(&results(vec![group.clone()])).into_iter().map(|seen| seen.goal.figure).collect()
         };
         assert_eq!(goals(&lanes), ["user.2-1.64.best-ours/best-lock-free-peer"]);
-        lanes.entries[0].candidate = "records".to_owned();
-        assert_eq!(goals(&lanes)[1..], ["user.2-1.64.records/best-peer"]);
+        lanes.entries[0].candidate = "records-kept".to_owned();
+        assert_eq!(goals(&lanes)[1..], ["user.2-1.64.records-kept/best-peer"]);
         lanes.name = "user.1-1.64".to_owned();
         lanes.entries[0].candidate = "spsc-owned".to_owned();
         assert_eq!(goals(&lanes)[1..], ["user.1-1.64.spsc-owned/rtrb"]);

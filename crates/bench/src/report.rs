@@ -385,6 +385,14 @@ fn user(text: &mut String, results: &Results) -> std::fmt::Result {
              a cell but the element.\n"
         )?;
     }
+    if all.iter().flat_map(|(_, group)| &group.entries).any(|entry| entry.candidate == "records-kept") {
+        writeln!(
+            text,
+            "*records* takes a lane for each record, as programs in the kernel do: a compare-exchange, which waits until the \
+             consumer's CPU has given back the line with the producer's position. A producer of *records-kept* \
+             (`Log::producer`) keeps its lane.\n"
+        )?;
+    }
     for payload in ["16", "64"] {
         let columns: Vec<_> = all
             .iter()

@@ -98,6 +98,7 @@ pub const ALL: &[Contender] = &[
     Contender::of::<owned::Mpsc>("mpsc-owned", Role::Ours).one_consumer(),
     Contender::of::<spsc::Spsc>("spsc-owned", Role::Ours).one_producer().one_consumer(),
     Contender::of::<records::Lanes>("records", Role::Ours).one_consumer(),
+    Contender::of::<records::KeptLanes>("records-kept", Role::Ours).one_consumer(),
     Contender::of::<crossbeam::Array>("crossbeam-array", Role::Peer),
     Contender::of::<crossbeam::Segments>("crossbeam-seg", Role::Peer),
     Contender::of::<concurrent_queue::Bounded>("concurrent-queue-bounded", Role::Peer),

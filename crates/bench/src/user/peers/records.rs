@@ -2,26 +2,48 @@
 
 use anyhow::ensure;
 use arenaq::platform::Native;
-use arenaq::records::{Geometry, Log, LogConsumer, Records};
-use bytemuck::{cast_slice, pod_read_unaligned};
+use arenaq::records::{Consumer, Geometry, LANES, Log, LogProducer, Records};
+use bytemuck::cast_slice;
 
 use crate::user::queue::{Element, Ends, Pop, Push, Queue};
+use crate::user::shape::BURST;
 
-/// A shard for each producer.
+/// A shard for each producer, which takes a lane for each record, as a program in the kernel does.
 pub(crate) struct Lanes;
 
-/// The consumer of all shards: it begins behind the shard from which it has taken last, so that none waits for ever.
+/// A shard of one lane for each producer, which keeps it.
+pub(crate) struct KeptLanes;
+
+/// The consumer of all shards.
 pub(crate) struct Shards<'q> {
-    shards: Vec<LogConsumer<'q>>,
+    shards: Vec<Consumer<'q, Native>>,
+    /// The one from which it takes next.
     next: usize,
+    /// How many it has taken from it in a row.
+    taken: usize,
 }
 
-/// The first lane of a shard, which has half of it, has room for all elements.
-fn geometry<T>(ends: Ends) -> anyhow::Result<Geometry> {
+impl<'q> Shards<'q> {
+    fn of(log: &'q Log) -> anyhow::Result<Self> {
+        let shards = log.records().geometry().shards();
+        let shards = (0..shards).map(|shard| log.records().consumer(shard)).collect::<Result<_, _>>()?;
+        Ok(Shards { shards, next: 0, taken: 0 })
+    }
+
+    #[inline]
+    fn go_on(&mut self) {
+        self.next = if self.next + 1 == self.shards.len() { 0 } else { self.next + 1 };
+        self.taken = 0;
+    }
+}
+
+/// The first lane of each shard has room for all elements.
+fn geometry<T>(ends: Ends, lanes: usize) -> anyhow::Result<Geometry> {
     const HEADER: usize = 16;
-    let shards = ends.producers;
-    let bytes = 2 * (ends.capacity * (size_of::<T>() + HEADER)).next_power_of_two();
-    Ok(Geometry::new(shards as u64, bytes as u64, size_of::<T>() as u64)?)
+    ensure!(ends.consumers == 1, "one consumer takes from all shards here");
+    let lane = (ends.capacity * (size_of::<T>() + HEADER)).next_power_of_two();
+    let bytes = if lanes == 1 { lane } else { 2 * lane };
+    Ok(Geometry::with_lanes(ends.producers as u64, lanes, bytes as u64, size_of::<T>() as u64)?)
 }
 
 impl<T: Element> Queue<T> for Lanes {
@@ -32,17 +54,36 @@ impl<T: Element> Queue<T> for Lanes {
         ends: Ends,
         body: impl for<'q> FnOnce(Vec<Records<'q, Native>>, Vec<Shards<'q>>) -> R,
     ) -> anyhow::Result<R> {
-        ensure!(ends.consumers == 1, "one consumer takes from all shards here");
-        let geometry = geometry::<T>(ends)?;
-        let log = Log::new(geometry);
-        let shards = (0..geometry.shards()).map(|shard| log.consumer(shard)).collect::<Result<_, _>>()?;
-        let shard_of = |producer: usize| log.records().in_shard(producer % geometry.shards());
-        let producers = (0..ends.producers).map(shard_of).collect();
-        Ok(body(producers, vec![Shards { shards, next: 0 }]))
+        let log = Log::new(geometry::<T>(ends, LANES)?);
+        let consumer = Shards::of(&log)?;
+        let producers = (0..ends.producers).map(|shard| log.records().in_shard(shard)).collect();
+        Ok(body(producers, vec![consumer]))
+    }
+}
+
+impl<T: Element> Queue<T> for KeptLanes {
+    type Producer<'q> = LogProducer<'q>;
+    type Consumer<'q> = Shards<'q>;
+
+    fn with<R>(
+        ends: Ends,
+        body: impl for<'q> FnOnce(Vec<LogProducer<'q>>, Vec<Shards<'q>>) -> R,
+    ) -> anyhow::Result<R> {
+        let log = Log::new(geometry::<T>(ends, 1)?);
+        let consumer = Shards::of(&log)?;
+        let producers = (0..ends.producers).map(|shard| log.producer(shard)).collect::<Result<_, _>>()?;
+        Ok(body(producers, vec![consumer]))
     }
 }
 
 impl<T: Element> Push<T> for Records<'_, Native> {
+    #[inline]
+    fn push(&mut self, value: T) -> bool {
+        self.push_words(cast_slice(&[value]), 0).is_ok()
+    }
+}
+
+impl<T: Element> Push<T> for LogProducer<'_> {
     #[inline]
     fn push(&mut self, value: T) -> bool {
         self.push_words(cast_slice(&[value]), 0).is_ok()
@@ -57,16 +98,26 @@ impl<T: Element> Pop<T> for Shards<'_> {
         value
     }
 
+    /// From one shard after the other, and no more than a burst from one while others wait.
     #[inline]
     fn pop_many(&mut self, limit: usize, mut take: impl FnMut(T)) -> usize {
-        let mut left = limit as u64;
+        let mut left = limit;
         for _ in 0..self.shards.len() {
+            let wanted = left.min(BURST - self.taken);
+            let shard = &mut self.shards[self.next];
+            let taken = shard.drain_in_place(wanted as u64, |record| {
+                take(record.read().expect("a record is an element"));
+            });
+            let taken = taken.expect("the log's own memory is sound") as usize;
+            left -= taken;
+            self.taken += taken;
+            if taken < wanted || self.taken == BURST {
+                self.go_on();
+            }
             if left == 0 {
                 break;
             }
-            left -= self.shards[self.next].drain(left, |record, _| take(pod_read_unaligned(record)));
-            self.next = if self.next + 1 == self.shards.len() { 0 } else { self.next + 1 };
         }
-        limit - left as usize
+        limit - left
     }
 }
