@@ -6,11 +6,9 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 
 use arenaq::paths::{BOUNDS, PATHS, Path};
-use arenaq::platform::Platform;
+use arenaq::platform::{Loom, Platform};
 use arenaq::trace::{Effect, Trace};
 use regex_lite::Regex;
-
-use crate::model::Loom;
 
 struct Known {
     path: &'static Path,

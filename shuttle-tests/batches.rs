@@ -6,17 +6,8 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use crate::history::{Item, Outcome};
-use crate::queues::{List, Queue, Ring};
+use crate::queues::{Batches, List, Ring};
 use crate::runner::{MAIN, Run, Schedules, check, test_name};
-
-/// A queue that takes and gives batches.
-pub(crate) trait Batches: Queue {
-    /// How many of the items were pushed.
-    fn push_many(&self, items: &[Item]) -> usize;
-
-    /// A consuming end that gives up to so many items at once.
-    fn drainer(&self) -> Box<dyn FnMut(u64) -> Vec<Item> + '_>;
-}
 
 const PRODUCERS: u64 = 3;
 /// Elements of one producer, in batches of up to three; the first producer has two left for the last batch.

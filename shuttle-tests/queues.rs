@@ -11,7 +11,6 @@ use arenaq::single::{SingleConsumer, SingleProducer};
 use arenaq::{PopError, PushError, trace};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 
-use crate::batches::Batches;
 use crate::history::{Item, Outcome};
 use crate::specification::{Promise, RelaxedMpmc, RelaxedMpsc};
 
@@ -40,6 +39,15 @@ pub(crate) trait Queue: Send + Sync + 'static {
 
     /// Checks a queue that is empty and on which no operation runs.
     fn verify_drained(&self);
+}
+
+/// A queue that takes and gives batches.
+pub(crate) trait Batches: Queue {
+    /// How many of the items were pushed.
+    fn push_many(&self, items: &[Item]) -> usize;
+
+    /// A consuming end that gives up to so many items at once.
+    fn drainer(&self) -> Box<dyn FnMut(u64) -> Vec<Item> + '_>;
 }
 
 /// The bounded queue.

@@ -84,9 +84,9 @@ use crate::platform::{Plain, Platform, Stride, Word};
 use self::blocks::Blocks;
 use self::free_list::Top;
 
-pub use self::free_list::Chain;
+pub use self::free_list::{AllocError, Chain};
 pub use self::growth::{GrowError, Reservation};
-pub use self::magazines::{AllocError, Run};
+pub use self::magazines::Run;
 pub(crate) use self::nodes::Geometry;
 pub use self::nodes::Nodes;
 pub use self::repair::Repaired;

@@ -1,8 +1,10 @@
 //! The free list: a Treiber stack of the numbers of blocks.
 
-use super::magazines::AllocError;
+use thiserror::Error;
+
 use super::{MAX_NODES, Nodes, site};
 use crate::platform::{Platform, Word};
+use crate::status::PushError;
 
 /// What marks a link as a count of spent nodes: the block is not on the list.
 pub(super) const TAKEN: u64 = 1 << 62;
@@ -13,6 +15,31 @@ pub(super) const MARK: u64 = 1 << 63;
 /// How often a retry budget is spent before a chain is lost: no number of producers does that, but somebody who
 /// writes over the top all the time.
 const PATIENCE: u64 = 1 << 16;
+
+/// Why no node was allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum AllocError {
+    /// No node is free.
+    #[error("no node is free")]
+    Exhausted,
+    /// Others won every attempt of the retry budget.
+    #[error("the retry budget is spent: others were faster every time")]
+    Contended,
+    /// The list or a magazine is damaged.
+    #[error("the pool is damaged")]
+    Corrupt,
+}
+
+impl From<AllocError> for PushError {
+    #[inline]
+    fn from(error: AllocError) -> PushError {
+        match error {
+            AllocError::Exhausted => PushError::Exhausted,
+            AllocError::Contended => PushError::Contended,
+            AllocError::Corrupt => PushError::Corrupt,
+        }
+    }
+}
 
 /// Blocks that one owner is about to give back, linked to each other. A chain that is dropped is lost to the
 /// pool.

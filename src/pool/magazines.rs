@@ -1,36 +1,8 @@
 //! The magazines: from here producers take nodes.
 
-use thiserror::Error;
-
-use super::free_list::TAKEN;
+use super::free_list::{AllocError, TAKEN};
 use super::{MAGAZINES, Nodes, site};
 use crate::platform::{Platform, Word};
-use crate::status::PushError;
-
-/// Why no node was allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-pub enum AllocError {
-    /// No node is free.
-    #[error("no node is free")]
-    Exhausted,
-    /// Others won every attempt of the retry budget.
-    #[error("the retry budget is spent: others were faster every time")]
-    Contended,
-    /// The list or a magazine is damaged.
-    #[error("the pool is damaged")]
-    Corrupt,
-}
-
-impl From<AllocError> for PushError {
-    #[inline]
-    fn from(error: AllocError) -> PushError {
-        match error {
-            AllocError::Exhausted => PushError::Exhausted,
-            AllocError::Contended => PushError::Contended,
-            AllocError::Corrupt => PushError::Corrupt,
-        }
-    }
-}
 
 /// Nodes that one owner has and that lie side by side. A run that is dropped is lost to the pool.
 ///

@@ -4,10 +4,12 @@
 //! a documented exit code, one message that says why, and nothing left behind.
 
 mod calls;
+mod fault;
 mod judgement;
 mod place;
 mod profile;
 mod scenarios;
+mod traced;
 mod trial;
 
 use std::num::NonZero;
@@ -22,10 +24,12 @@ use clap::Args;
 
 use crate::command::build_harness;
 use crate::setup::is_root;
+use fault::Fault;
+use judgement::Outcome;
 use place::Place;
-use profile::{Fault, Profile, StartUp};
+use profile::{Profile, StartUp};
 use scenarios::{SCENARIOS, Scenario};
-use trial::{Outcome, Program};
+use traced::Program;
 
 #[derive(Args)]
 pub(crate) struct FaultsArgs {

@@ -19,6 +19,7 @@ mod peers;
 mod pipe;
 mod servers;
 mod setup;
+mod step;
 mod test;
 mod vm;
 
@@ -26,7 +27,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use test::{Options, Step};
+use step::Step;
+use test::Options;
 
 /// The project's own commands.
 #[derive(Parser)]

@@ -21,8 +21,8 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use crate::command::root;
+use change::STRONGEST;
 use change::{Change, is_atomic, source};
-use matrix::STRONGEST;
 use models::{Binary, Run};
 use mutants::Nursery;
 use recorded::Recorded;

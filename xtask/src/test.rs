@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::ValueEnum;
 use duct::Expression;
 
 use crate::command::{Failed, cargo, check, end_descendants};
+use crate::step::Step;
 use crate::{faults, instructions, layouts, links, orderings, servers, setup, vm};
 
 /// The tests write a line with this when the kernel cannot run them.
@@ -36,135 +36,61 @@ pub(crate) struct Options {
     pub(crate) deep: bool,
 }
 
-/// One step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Step {
-    /// What the machine must have is there, or is installed.
-    Setup,
-    /// The sources are formatted.
-    Fmt,
-    /// Clippy has nothing to say.
-    Clippy,
-    /// The documentation compiles, and its links lead somewhere.
-    Doc,
-    /// The relative links in Markdown files lead to files.
-    Links,
-    /// No file names a package server.
-    Servers,
-    /// Everything compiles.
-    Build,
-    /// What is published compiles from its packages, which have nothing of the repository around them.
-    Packages,
-    /// docs/layouts.md is what the code says.
-    Layouts,
-    /// Unit, property, stress, kernel and documentation tests.
-    Test,
-    /// System calls of `arenaq` that fail: two of each kind.
-    Faults,
-    /// Files that are created in a virtual machine with the newest kernel, through both queues.
-    Vm,
-    /// The algorithms under loom, and weaken's own models.
-    Loom,
-    /// The algorithms under shuttle.
-    Shuttle,
-    /// docs/orderings.md is what the models say: every weaker ordering and every mutant, against them.
-    Orderings,
-    /// The instructions of the generic code, against a twin written by hand.
-    NativeCost,
-    /// The instructions of each operation, against crates/bench/cost/instructions.toml.
-    Instructions,
+/// Returns the lines on skipped tests.
+fn run_step(step: Step, options: &Options) -> anyhow::Result<Vec<String>> {
+    let lines = match step {
+        Step::Setup => setup::setup().map(|()| Vec::new()),
+        Step::Links => links::check().map(|()| Vec::new()),
+        Step::Servers => servers::check().map(|()| Vec::new()),
+        Step::Layouts => layouts::check().map(|()| Vec::new()),
+        Step::Faults => faults::check(),
+        Step::Vm => vm::check().map(|()| Vec::new()),
+        Step::Instructions => instructions::check().map(|()| Vec::new()),
+        Step::Orderings => orderings::check().map(|()| Vec::new()),
+        _ => {
+            if step == Step::Packages {
+                forget_packages()?;
+            }
+            let mut command = command_of(step);
+            if options.require_kernel {
+                command = command.env(REQUIRE_KERNEL, "1");
+            }
+            if options.deep {
+                command = DEEP.into_iter().fold(command, |command, (name, value)| command.env(name, value));
+            }
+            check(&command)
+        }
+    }?;
+    Ok(lines.into_iter().filter(|line| line.contains(SKIPPED)).collect())
 }
 
-impl Step {
-    pub(crate) const ALL: &[Step] = &[
-        Step::Setup,
-        Step::Fmt,
-        Step::Clippy,
-        Step::Doc,
-        Step::Links,
-        Step::Servers,
-        Step::Build,
-        Step::Packages,
-        Step::Layouts,
-        Step::Test,
-        Step::Faults,
-        Step::Vm,
-        Step::Loom,
-        Step::Shuttle,
-        Step::Orderings,
-        Step::NativeCost,
-        Step::Instructions,
-    ];
-
-    /// Those that only look at the sources.
-    pub(crate) const LINT: &[Step] = &[Step::Fmt, Step::Clippy, Step::Doc, Step::Links, Step::Servers];
-
-    fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// The step without which this one says nothing that is not known.
-    fn needs(self) -> Option<Step> {
-        matches!(self, Step::Layouts | Step::Test | Step::Faults | Step::Vm).then_some(Step::Build)
-    }
-
-    /// Returns the lines on skipped tests.
-    fn run(self, options: &Options) -> anyhow::Result<Vec<String>> {
-        let lines = match self {
-            Step::Setup => setup::setup().map(|()| Vec::new()),
-            Step::Links => links::check().map(|()| Vec::new()),
-            Step::Servers => servers::check().map(|()| Vec::new()),
-            Step::Layouts => layouts::check().map(|()| Vec::new()),
-            Step::Faults => faults::check(),
-            Step::Vm => vm::check().map(|()| Vec::new()),
-            Step::Instructions => instructions::check().map(|()| Vec::new()),
-            Step::Orderings => orderings::check().map(|()| Vec::new()),
-            _ => {
-                if self == Step::Packages {
-                    forget_packages()?;
-                }
-                let mut command = self.command();
-                if options.require_kernel {
-                    command = command.env(REQUIRE_KERNEL, "1");
-                }
-                if options.deep {
-                    command =
-                        DEEP.into_iter().fold(command, |command, (name, value)| command.env(name, value));
-                }
-                check(&command)
-            }
-        }?;
-        Ok(lines.into_iter().filter(|line| line.contains(SKIPPED)).collect())
-    }
-
-    fn command(self) -> Expression {
-        let words = |words: &str| cargo(words.split(' '));
-        match self {
-            Step::Fmt => words("fmt --all --check"),
-            Step::Clippy => words("clippy --locked --workspace --all-targets --all-features -- -D warnings"),
-            Step::Doc => {
-                // arenaq-capi's library has the name of arenaq's, and its header is its documentation.
-                words("doc --locked --workspace --exclude arenaq-capi --no-deps --lib --all-features --document-private-items")
-                    .env("RUSTDOCFLAGS", "-D warnings")
-            }
-            Step::Packages => cargo(PUBLISHED.iter().fold(
-                vec!["package", "--locked", "--offline", "--allow-dirty"],
-                |mut words, package| {
-                    words.extend(["--package", package]);
-                    words
-                },
-            ))
-            .env("CARGO_PROFILE_DEV_DEBUG", "0"),
-            Step::Test => words("test --locked --workspace --no-fail-fast"),
-            Step::Loom => words(
-                "test --locked --package arenaq --package weaken --features arenaq/loom,weaken/loom --test loom",
-            ),
-            Step::Shuttle => {
-                words("test --locked --package arenaq --features shuttle --test shuttle -- --show-output")
-            }
-            Step::NativeCost => words("bench --locked --package arenaq-cost --bench native_cost"),
-            _ => words("build --locked --workspace --all-targets"),
+fn command_of(step: Step) -> Expression {
+    let words = |words: &str| cargo(words.split(' '));
+    match step {
+        Step::Fmt => words("fmt --all --check"),
+        Step::Clippy => words("clippy --locked --workspace --all-targets --all-features -- -D warnings"),
+        Step::Doc => {
+            // arenaq-capi's library has the name of arenaq's, and its header is its documentation.
+            words("doc --locked --workspace --exclude arenaq-capi --no-deps --lib --all-features --document-private-items")
+                .env("RUSTDOCFLAGS", "-D warnings")
         }
+        Step::Packages => cargo(PUBLISHED.iter().fold(
+            vec!["package", "--locked", "--offline", "--allow-dirty"],
+            |mut words, package| {
+                words.extend(["--package", package]);
+                words
+            },
+        ))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0"),
+        Step::Test => words("test --locked --workspace --no-fail-fast"),
+        Step::Loom => words(
+            "test --locked --package arenaq --package weaken --features arenaq/loom,weaken/loom --test loom",
+        ),
+        Step::Shuttle => {
+            words("test --locked --package arenaq --features shuttle --test shuttle -- --show-output")
+        }
+        Step::NativeCost => words("bench --locked --package arenaq-cost --bench native_cost"),
+        _ => words("build --locked --workspace --all-targets"),
     }
 }
 
@@ -232,7 +158,7 @@ pub(crate) fn run(steps: &[Step], options: Options) -> ExitCode {
 
 fn attempt(step: Step, options: &Options, ci: bool) -> (Outcome, Vec<String>) {
     let limit = (!options.deep).then_some(HANGS);
-    let result = within(limit, || step.run(options));
+    let result = within(limit, || run_step(step, options));
     match result {
         Ok(skipped) if skipped.is_empty() || !ci => (Outcome::Passed, skipped),
         Ok(skipped) => {

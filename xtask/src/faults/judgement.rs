@@ -4,14 +4,23 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::faults::calls::Error;
-use crate::faults::profile::Fault;
+use crate::faults::fault::{Fault, injection};
 use crate::faults::scenarios::Scenario;
-use crate::faults::trial::{Ended, Outcome, injection};
+use crate::faults::traced::Ended;
 
 /// What a line of `arenaq` on standard error begins with.
 const MESSAGE: &str = "arenaq: ";
 /// What a summary says in which something does not add up.
 const PROBLEMS: &[&str] = &["NOT AS IT SHOULD BE", "PROBLEM", "\"problems\":[\""];
+
+/// What came of a trial.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) ended: Ended,
+    /// The calls that failed, as strace writes them.
+    pub(crate) injected: Vec<String>,
+    pub(crate) wrong: Vec<String>,
+}
 
 /// Everything that is wrong, in words. `left` are the files in the folder for temporary files.
 pub(crate) fn judge(

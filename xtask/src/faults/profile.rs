@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::{Context, bail};
 
 use crate::faults::calls::{self, Error};
+use crate::faults::fault::Fault;
 use crate::faults::scenarios::Scenario;
-use crate::faults::trial::{self, Ended, Program, Who};
+use crate::faults::traced::{self, Ended, Program, Who};
+use crate::faults::trial;
 
 /// A call that comes more often is made to fail so often at most: it is in a loop, and the next turn is like the last one.
 const fn most(who: Who) -> usize {
@@ -16,16 +18,6 @@ const fn most(who: Who) -> usize {
     }
 }
 
-/// One call that is made to fail.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Fault {
-    pub(crate) who: Who,
-    pub(crate) call: String,
-    /// The first one is 1.
-    pub(crate) occurrence: u32,
-    pub(crate) error: Error,
-}
-
 /// The calls before the first line of ours: the loader, libc, Rust's runtime and the reading of the arguments. They are what
 /// `arenaq --version` has in common with every other command.
 pub(crate) struct StartUp(Vec<String>);
@@ -33,7 +25,7 @@ pub(crate) struct StartUp(Vec<String>);
 impl StartUp {
     pub(crate) fn of(program: &Program) -> anyhow::Result<StartUp> {
         let own = program.place.own()?;
-        let ended = trial::run(program, &own, &["--version".to_owned()], &[])?;
+        let ended = traced::run(program, &own, &["--version".to_owned()], &[])?;
         own.remove()?;
         if ended.code != Some(0) {
             bail!("strace does not run `arenaq --version`: {}", ended.stderr);

@@ -10,6 +10,9 @@ use arenaq::weakened;
 use weaken::named;
 use weaken::operation::Orders;
 
+/// All sites at once with the strongest ordering.
+pub(crate) const STRONGEST: &str = "*=SeqCst";
+
 /// One site with orderings that are not its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
@@ -36,7 +39,7 @@ impl FromStr for Change {
     fn from_str(text: &str) -> anyhow::Result<Change> {
         let change: weaken::change::Change = text.parse().map_err(anyhow::Error::msg)?;
         if change.place.is_none() {
-            bail!("{text}: name one site, or all with {}", super::matrix::STRONGEST);
+            bail!("{text}: name one site, or all with {STRONGEST}");
         }
         let (named, to) = named::fits(&change, sites().map(weakened::site))
             .map_err(anyhow::Error::msg)

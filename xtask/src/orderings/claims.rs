@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::command::root;
 use crate::orderings::change::Change;
 use crate::orderings::mutants::Mutant;
-use crate::test::Step;
+use crate::step::Step;
 
 /// Where the claims are, in the workspace.
 pub(crate) const FILE: &str = "docs/seed-claims.toml";
@@ -72,7 +72,7 @@ pub(crate) fn check(claims: &[Claim], mutants: &[Mutant], models: &[String]) -> 
 fn command_exists(command: &str, mutants: &[Mutant], models: &[String]) -> anyhow::Result<()> {
     let words: Vec<_> = command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
     match words.as_slice() {
-        ["cargo", "xtask", "orderings", "--site", super::matrix::STRONGEST] => Ok(()),
+        ["cargo", "xtask", "orderings", "--site", super::change::STRONGEST] => Ok(()),
         ["cargo", "xtask", "orderings", "--site", change] => change.parse::<Change>().map(|_| ()),
         ["cargo", "xtask", "orderings", "--mutant", name] => {
             ensure!(mutants.iter().any(|mutant| mutant.name == *name), "there is no mutant {name}");

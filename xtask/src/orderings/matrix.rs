@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use arenaq::structures::sites;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::orderings::change::Change;
+use crate::orderings::change::{Change, STRONGEST};
 use crate::orderings::models::{Binary, Failure};
 use crate::orderings::mutants::{Mutant, Nursery};
 use crate::orderings::recorded::Recorded;
@@ -34,8 +34,6 @@ pub(crate) struct Matrix {
     pub(crate) mutants: Vec<(Mutant, Verdict)>,
 }
 
-/// All sites at once with the strongest ordering.
-pub(crate) const STRONGEST: &str = "*=SeqCst";
 /// The same as the models are told it: a compare-exchange has two orderings, and the first change that fits is made.
 pub(crate) const ALL_SEQ_CST: &str = "*#compare_exchange=SeqCst/SeqCst,*=SeqCst";
 
