@@ -7,7 +7,7 @@ use arenaq::count::Counted;
 use arenaq::pool::{AllocError, MAGAZINES, nodes_for};
 use arenaq::{Corruption, KeyValue, PopError, PushError};
 use proptest::prelude::*;
-use support::{ENTRY, LIST, Memory, RING, offset};
+use support::{ENTRY, LIST, Memory, RING, offset, times};
 
 const BYTES: usize = 16 * 1024;
 const CAPACITY: u64 = 8;
@@ -480,6 +480,7 @@ fn the_undamaged_arena_with_blocks_is_sound() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "its frames lie anywhere, and by them a thread chooses its magazine")]
 fn a_magazine_that_leads_out_of_the_pool_is_reported_and_refused() {
     in_one_part_of_the_stack(&|| {
         for wild in [NODES + 1, 1000, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX - 1, u64::MAX] {
@@ -521,7 +522,7 @@ fn a_magazine_that_leads_out_of_the_pool_is_reported_and_refused() {
 
 #[test]
 fn a_magazine_that_leads_to_another_node_hands_out_nodes_of_the_pool() {
-    for wrong in 1..=NODES {
+    for wrong in (1..=NODES).step_by(times(1, 200) as usize) {
         let memory = used_with_blocks();
         for magazine in magazines(&memory) {
             memory.poke(magazine, wrong);
@@ -535,7 +536,7 @@ fn a_wrong_count_of_spent_nodes_costs_nodes_and_nothing_else() {
     const TAKEN: u64 = 1 << 62;
     let counts = [0, 1, 2, 3, 4, 5, u64::from(u32::MAX), u64::from(u32::MAX) - 1];
     let wild = [0, 1, 602, 1 << 32, 1 << 63, 3 << 62, u64::MAX, u64::MAX - 3];
-    for value in counts.map(|count| TAKEN | count).into_iter().chain(wild) {
+    for value in counts.map(|count| TAKEN | count).into_iter().chain(wild).step_by(times(1, 8) as usize) {
         for block in 1..=6 {
             let memory = used_with_blocks();
             memory.poke(link(&memory, block), value);
@@ -551,7 +552,7 @@ fn a_wrong_count_of_spent_nodes_costs_nodes_and_nothing_else() {
 
 #[test]
 fn a_wrong_size_of_blocks_leads_nowhere_out_of_the_pool() {
-    for shift in (0..70).chain([1 << 31, 1 << 32, u64::MAX, u64::MAX - 1]) {
+    for shift in (0..70).chain([1 << 31, 1 << 32, u64::MAX, u64::MAX - 1]).step_by(times(1, 30) as usize) {
         let memory = used_with_blocks();
         memory.poke(field(&memory, "ds_pool", "block_shift"), shift);
         look(&memory);
@@ -621,7 +622,7 @@ fn word(memory: &Memory, sound: u64, kind: u8, random: u64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: times(2000, 3) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_bytes_in_the_control_blocks_never_crash_who_attaches(
@@ -812,6 +813,7 @@ mod in_use {
 
     /// Operations of a process, while another one writes anything anywhere behind the arena's header.
     #[test]
+    #[cfg_attr(miri, ignore = "between threads it is a race, and between processes none that Rust knows of")]
     fn whatever_another_process_writes_meanwhile_no_operation_crashes_and_each_ends() {
         for bytes_and_elements in [(BYTES, 7), (BYTES_WITH_BLOCKS, ELEMENTS)] {
             let (bytes, elements) = bytes_and_elements;

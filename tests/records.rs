@@ -14,6 +14,7 @@ use arenaq::{Corruption, PushError, spsc};
 use bytemuck::{Pod, Zeroable};
 use proptest::prelude::*;
 use support::scripted::{Scripted, dying, interrupted, on_processor};
+use support::times;
 
 const ME: NonZero<u64> = NonZero::<u64>::MIN;
 
@@ -60,15 +61,15 @@ fn drain<P: Platform>(consumer: &mut Consumer<'_, P>, limit: u64) -> Vec<(u64, V
 
 #[test]
 fn records_of_every_size_come_out_as_they_went_in_over_many_laps_and_around_the_end_of_all_positions() {
-    for largest in [0, 8, 24, 304, 4096] {
+    for largest in [0, 8, 24, 304, 4096].into_iter().filter(|largest| !cfg!(miri) || *largest < 304) {
         let least = Geometry::new(1, 1, largest).map_err(|error| match error {
             arenaq::records::GeometryError::Bytes { least, .. } => least,
             error => panic!("{error}"),
         });
         let geometry = Geometry::new(1, least.expect_err("one byte is too few"), largest).expect("the least");
-        let memory = Memory::<Native>::new(geometry, u64::MAX - 1000);
+        let memory = Memory::<Native>::new(geometry, u64::MAX - times(1000, 30));
         let mut consumer = memory.records().consumer(0).expect("nobody else consumes");
-        for number in 0..20_000u64 {
+        for number in 0..times(20_000, 30) {
             let record = text(number, largest as usize);
             memory.records().push(&record, number).expect("an empty lane has room for any record");
             let (mut copy, mut stamp) = (Vec::new(), 0);
@@ -247,9 +248,9 @@ fn shards_are_merged_by_their_stamps_up_to_the_horizon_and_late_ones_are_counted
 #[test]
 fn threads_lose_nothing_and_every_record_is_whole() {
     const PRODUCERS: u64 = 4;
-    const EACH: u64 = 50_000;
-    const LARGEST: usize = 304;
-    let log = Log::new(Geometry::new(2, 1 << 15, LARGEST as u64).expect("it can be"));
+    const EACH: u64 = times(50_000, 15);
+    const LARGEST: usize = times(304, 40) as usize;
+    let log = Log::new(Geometry::new(2, times(1 << 15, 1 << 10), LARGEST as u64).expect("it can be"));
     let done = AtomicBool::new(false);
     let (pushed, seen) = thread::scope(|scope| {
         let producers: Vec<_> = (0..PRODUCERS)
@@ -314,7 +315,7 @@ fn the_ring_of_two_threads_keeps_order_and_drops_what_is_left() {
     assert_eq!((producer.capacity(), consumer.capacity()), (128, 128));
     let consuming = thread::spawn(move || {
         let mut expected = 0;
-        while expected < 100_000 {
+        while expected < times(100_000, 290) {
             if expected % 3 == 0 {
                 expected += consumer.pop().map_or(0, |value| u64::from(*value == expected));
             } else {
@@ -329,7 +330,7 @@ fn the_ring_of_two_threads_keeps_order_and_drops_what_is_left() {
         }
         consumer
     });
-    let mut values = (0..100_010).map(Box::new).peekable();
+    let mut values = (0..times(100_010, 300)).map(Box::new).peekable();
     while values.peek().is_some() {
         if producer.push_from(&mut values.by_ref().take(50)) == 0 {
             thread::yield_now();
@@ -344,6 +345,8 @@ fn the_ring_of_two_threads_keeps_order_and_drops_what_is_left() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: times(256, 10) as u32, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn slices_that_go_into_the_ring_come_out_as_they_are_also_around_its_end(
         start in prop_oneof![Just(0), Just(u64::MAX - 2)],
@@ -507,7 +510,7 @@ fn damaged(words: &[u64], at: usize, value: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: times(3000, 5) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_written_anywhere_a_consumer_stays_inside_and_ends(
@@ -523,7 +526,7 @@ proptest! {
 
     #[test]
     fn records_of_any_sizes_and_drains_of_any_length_are_a_queue(
-        steps in prop::collection::vec((any::<bool>(), 0..=64usize), 1..200),
+        steps in prop::collection::vec((any::<bool>(), 0..=64usize), 1..times(200, 30) as usize),
         start in prop_oneof![any::<u64>(), (u64::MAX - 300)..=u64::MAX],
     ) {
         let geometry = Geometry::with_lanes(1, 1, 1 << 9, 64).expect("it can be");

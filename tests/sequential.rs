@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use support::queue::{Consumer, List, Producer, Queue, Ring, Side};
 use support::queues;
 use support::scripted::on_processor;
-use support::{LIST, Memory, RING, offset};
+use support::{LIST, Memory, RING, offset, times};
 
 /// Bursts, because single pushes and pops in random order seldom fill a queue or empty it.
 #[derive(Clone, Debug)]
@@ -487,7 +487,7 @@ fn elements_have_room(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: times(128, 3) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mpmc_does_what_a_bounded_deque_does(exponent in 1u32..=6, start in start(), ops in ops(80)) {

@@ -15,7 +15,7 @@ use arenaq::pool::{self, AllocError, Chain, GrowError, MAGAZINES, Pool, Start};
 use arenaq::{KeyValue, PopError, PushError};
 use crossbeam_utils::Backoff;
 use support::queue::{Consumer, List, Producer, Queue, Ring, Side};
-use support::{LIST, Memory};
+use support::{LIST, Memory, times};
 
 const PRODUCERS: u64 = 4;
 
@@ -228,7 +228,7 @@ fn loses_nothing<Q: Queue>(load: Load) {
                         };
                         // Whatever the others do, these stay within what they promise.
                         if popped.is_err() {
-                            assert!(consumer.len() <= capacity);
+                            assert!(consumer.len() <= Q::room(capacity));
                             assert_eq!(consumer.verify(), Ok(()));
                         }
                         popped
@@ -265,27 +265,27 @@ fn of_many<Q: Queue>(capacity: u64, start: u64, elements: u64, batch: Batch) {
 
 #[test]
 fn mpmc_of_2_cells_loses_nothing_across_the_wrap_around() {
-    of_many::<Ring<Counted>>(2, u64::MAX - 40_000, 20_000, Batch::One);
+    of_many::<Ring<Counted>>(2, u64::MAX - times(40_000, 80), times(20_000, 40), Batch::One);
 }
 
 #[test]
 fn mpmc_of_4_cells_loses_nothing_without_a_counter() {
-    of_many::<Ring<Uncounted>>(4, u64::MAX - 40_000, 20_000, Batch::One);
+    of_many::<Ring<Uncounted>>(4, u64::MAX - times(40_000, 80), times(20_000, 40), Batch::One);
 }
 
 #[test]
 fn mpmc_of_1024_cells_loses_nothing() {
-    of_many::<Ring<Counted>>(1024, u64::MAX - 100_000, 50_000, Batch::One);
+    of_many::<Ring<Counted>>(times(1024, 16), u64::MAX - times(100_000, 80), times(50_000, 40), Batch::One);
 }
 
 #[test]
 fn mpmc_of_4_cells_loses_nothing_in_batches_that_do_not_fit() {
-    of_many::<Ring<Counted>>(4, u64::MAX - 40_000, 20_000, Batch::Several);
+    of_many::<Ring<Counted>>(4, u64::MAX - times(40_000, 80), times(20_000, 40), Batch::Several);
 }
 
 #[test]
 fn mpmc_of_64_cells_loses_nothing_in_batches() {
-    of_many::<Ring<Counted>>(64, u64::MAX - 100_000, 50_000, Batch::Several);
+    of_many::<Ring<Counted>>(64, u64::MAX - times(100_000, 80), times(50_000, 40), Batch::Several);
 }
 
 /// A single producer with a single consumer.
@@ -293,8 +293,8 @@ const SINGLE_ENDS: Load = Load {
     producers: Side::Single,
     consumers: Side::Single,
     capacity: 2,
-    start: u64::MAX - 20_000,
-    elements: 40_000,
+    start: u64::MAX - times(20_000, 80),
+    elements: times(40_000, 160),
     batch: Batch::One,
 };
 
@@ -315,7 +315,7 @@ fn mpmc_of_4_cells_loses_nothing_between_single_ends_in_batches_that_do_not_fit(
 fn mpmc_of_64_cells_loses_nothing_between_single_ends_in_batches() {
     loses_nothing::<Ring<Counted>>(Load {
         capacity: 64,
-        elements: 200_000,
+        elements: times(200_000, 160),
         batch: Batch::Several,
         ..SINGLE_ENDS
     });
@@ -335,7 +335,7 @@ fn mpmc_of_4_cells_loses_nothing_between_many_producers_and_a_single_consumer_in
 fn mpmc_of_64_cells_loses_nothing_between_many_producers_and_a_single_consumer_in_batches() {
     loses_nothing::<Ring<Uncounted>>(Load {
         capacity: 64,
-        elements: 200_000,
+        elements: times(200_000, 160),
         batch: Batch::Several,
         ..SINGLE_CONSUMER
     });
@@ -355,38 +355,38 @@ fn mpmc_of_4_cells_loses_nothing_between_a_single_producer_and_many_consumers_in
 fn mpmc_of_64_cells_loses_nothing_between_a_single_producer_and_many_consumers_in_batches() {
     loses_nothing::<Ring<Counted>>(Load {
         capacity: 64,
-        elements: 200_000,
+        elements: times(200_000, 160),
         batch: Batch::Several,
         ..SINGLE_PRODUCER
     });
 }
 
 /// An ABA tag that wraps around soon.
-const TAG: u64 = u32::MAX as u64 - 1000;
+const TAG: u64 = u32::MAX as u64 - times(1000, 20);
 
 #[test]
 fn mpsc_of_1_node_loses_nothing() {
-    of_many::<List<Counted>>(1, TAG, 10_000, Batch::One);
+    of_many::<List<Counted>>(1, TAG, times(10_000, 40), Batch::One);
 }
 
 #[test]
 fn mpsc_of_3_nodes_loses_nothing_without_a_counter() {
-    of_many::<List<Uncounted>>(3, TAG, 20_000, Batch::One);
+    of_many::<List<Uncounted>>(3, TAG, times(20_000, 40), Batch::One);
 }
 
 #[test]
 fn mpsc_of_1023_nodes_loses_nothing() {
-    of_many::<List<Counted>>(1023, TAG, 50_000, Batch::One);
+    of_many::<List<Counted>>(times(1023, 15), TAG, times(50_000, 40), Batch::One);
 }
 
 #[test]
 fn mpsc_of_3_nodes_loses_nothing_in_batches_that_do_not_fit() {
-    of_many::<List<Counted>>(3, TAG, 20_000, Batch::Several);
+    of_many::<List<Counted>>(3, TAG, times(20_000, 40), Batch::Several);
 }
 
 #[test]
 fn mpsc_of_63_nodes_loses_nothing_in_batches() {
-    of_many::<List<Counted>>(63, TAG, 50_000, Batch::Several);
+    of_many::<List<Counted>>(63, TAG, times(50_000, 40), Batch::Several);
 }
 
 /// A queue whose pool has a few blocks, so that they are refilled, stolen from and waited for all the time.
@@ -396,7 +396,7 @@ fn mpsc_of_few_blocks(nodes: u64, block: u32, elements: u64) {
     let mut links: Vec<_> = (0..nodes).map(|_| <Native as Platform>::Word::new(0)).collect();
     let pool = Pool::<Native, Node>::empty();
     let head = mpsc::Head::<Native, KeyValue>::empty();
-    let start = Start { tag: u32::MAX - 1000, block: NonZero::new(block) };
+    let start = Start { tag: TAG as u32, block: NonZero::new(block) };
     // SAFETY: room for so many of both, which live as long as the pool and are its alone; nobody else is here
     // yet.
     unsafe { pool.init_at(memory.as_mut_ptr(), links.as_mut_ptr(), nodes, start) };
@@ -449,17 +449,17 @@ fn mpsc_of_few_blocks(nodes: u64, block: u32, elements: u64) {
 
 #[test]
 fn mpsc_of_3_blocks_of_2_nodes_loses_nothing() {
-    mpsc_of_few_blocks(6, 2, 20_000);
+    mpsc_of_few_blocks(6, 2, times(20_000, 40));
 }
 
 #[test]
 fn mpsc_of_8_blocks_of_4_nodes_and_a_short_one_loses_nothing() {
-    mpsc_of_few_blocks(33, 4, 20_000);
+    mpsc_of_few_blocks(33, 4, times(20_000, 40));
 }
 
 #[test]
 fn mpsc_of_3_blocks_of_64_nodes_loses_nothing() {
-    mpsc_of_few_blocks(192, 64, 50_000);
+    mpsc_of_few_blocks(192, 64, times(50_000, 100));
 }
 
 /// Producers drop what does not fit, as a program in the kernel does. Returns how many were accepted and how
@@ -492,10 +492,11 @@ fn keeps_what_it_has_room_for<Q: Queue>(capacity: u64) {
     let memory = Memory::new(64 * 1024);
     let mut arena: Arena<'_> = memory.format();
     arena.create(&Q::spec(capacity, capacity, 0)).expect("it fits");
-    for _ in 0..20 {
+    let elements = times(500, 30);
+    for _ in 0..times(20, 2) {
         // SAFETY: no end is single.
-        let (accepted, refused) = overload(|| unsafe { Q::producer(&arena, Side::Many) }, 500);
-        assert_eq!(accepted + refused, PRODUCERS * 500);
+        let (accepted, refused) = overload(|| unsafe { Q::producer(&arena, Side::Many) }, elements);
+        assert_eq!(accepted + refused, PRODUCERS * elements);
         assert_eq!(accepted, capacity);
         Q::is_whole(&arena, capacity, capacity);
         // SAFETY: the only consumer at the time.
@@ -518,7 +519,7 @@ fn an_mpsc_queue_without_a_consumer_keeps_its_nodes_and_refuses_the_rest() {
 }
 
 fn accounts_for_an_overload<Q: Queue>(capacity: u64) {
-    let elements = 10_000;
+    let elements = times(10_000, 40);
     let memory = Memory::new(64 * 1024);
     let mut arena: Arena<'_> = memory.format();
     arena.create(&Q::spec(capacity, capacity, 0)).expect("it fits");
@@ -559,6 +560,9 @@ fn under_overload_every_element_of_an_mpsc_queue_is_consumed_or_counted_as_refus
     accounts_for_an_overload::<List<Counted>>(7);
 }
 
+/// How many sizes of pools are tried.
+const FEW: usize = times(u64::MAX, 1) as usize;
+
 /// A node with room for its owner's stamp.
 struct Slot {
     owner: AtomicU64,
@@ -575,7 +579,7 @@ impl Nodes {
         let mut nodes: Vec<_> = (0..limit).map(|_| Slot { owner: AtomicU64::new(0) }).collect();
         let mut links: Vec<_> = (0..limit).map(|_| Word::new(0)).collect();
         let pool = Pool::empty();
-        let start = Start { tag: u32::MAX - 1000, block: block.and_then(NonZero::new) };
+        let start = Start { tag: TAG as u32, block: block.and_then(NonZero::new) };
         // SAFETY: room for `limit` of both, which live beside the pool and are its alone; nobody else is here
         // yet.
         unsafe { pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), limit, start) };
@@ -675,12 +679,13 @@ impl Nodes {
 fn every_node_has_one_owner(limit: u64, block: Option<u32>, batch: Batch, most: usize) {
     let nodes = Nodes::with_room(limit, block);
     nodes.grow(limit).expect("room");
+    let most = most.min(times(u64::MAX, 20) as usize);
     let taken = AtomicU64::new(0);
     thread::scope(|scope| {
         for owner in 100..=100 + MAGAZINES as u64 {
             let (nodes, taken) = (&nodes, &taken);
             scope.spawn(move || {
-                for round in 0..4_000 {
+                for round in 0..times(4_000, 2) as usize {
                     let mut held = nodes.take(1 + round % most, batch, owner);
                     taken.fetch_add(held.len() as u64, Ordering::Relaxed);
                     // In another order than that of the blocks.
@@ -698,14 +703,14 @@ fn every_node_has_one_owner(limit: u64, block: Option<u32>, batch: Batch, most: 
 
 #[test]
 fn a_node_has_one_owner_at_a_time_however_many_threads_want_it() {
-    for limit in [1, 2, 5, 40] {
+    for limit in [5, 1, 2, 40].into_iter().take(FEW) {
         every_node_has_one_owner(limit, None, Batch::One, 3);
     }
 }
 
 #[test]
 fn a_node_of_a_block_has_one_owner_at_a_time_however_many_threads_want_it() {
-    for limit in [130, 200, 1000] {
+    for limit in [130, 200, 1000].into_iter().take(FEW) {
         every_node_has_one_owner(limit, None, Batch::One, 60);
         every_node_has_one_owner(limit, Some(2), Batch::One, 60);
     }
@@ -714,7 +719,9 @@ fn a_node_of_a_block_has_one_owner_at_a_time_however_many_threads_want_it() {
 #[test]
 fn a_node_of_few_blocks_has_one_owner_at_a_time_however_many_threads_want_it() {
     // One block for all, less than one for each thread, and a short one at the end.
-    for (limit, block) in [(2, 2), (4, 2), (5, 2), (6, 2), (64, 64), (130, 64), (200, 64)] {
+    for (limit, block) in
+        [(5, 2), (2, 2), (4, 2), (6, 2), (64, 64), (130, 64), (200, 64)].into_iter().take(FEW)
+    {
         every_node_has_one_owner(limit, Some(block), Batch::One, 3);
         every_node_has_one_owner(limit, Some(block), Batch::One, limit as usize / 2);
     }
@@ -722,7 +729,9 @@ fn a_node_of_few_blocks_has_one_owner_at_a_time_however_many_threads_want_it() {
 
 #[test]
 fn a_run_of_nodes_has_one_owner_at_a_time_however_many_threads_want_it() {
-    for (limit, block) in [(3, 1), (2, 2), (5, 2), (9, 4), (64, 64), (130, 64), (1000, 64)] {
+    for (limit, block) in
+        [(9, 4), (3, 1), (2, 2), (5, 2), (64, 64), (130, 64), (1000, 64)].into_iter().take(FEW)
+    {
         every_node_has_one_owner(limit, Some(block), Batch::Several, 3);
         every_node_has_one_owner(limit, Some(block), Batch::Several, limit as usize / 2 + 1);
     }
@@ -771,14 +780,14 @@ fn threads_grow_a_pool(limit: u64, block: Option<u32>) {
 
 #[test]
 fn threads_that_grow_a_pool_at_once_make_every_node_once() {
-    for round in 0..50 {
+    for round in 0..times(50, 1) {
         threads_grow_a_pool(400 + round, Some(1));
     }
 }
 
 #[test]
 fn threads_that_grow_a_pool_of_blocks_at_once_make_every_node_once() {
-    for round in 0..20 {
+    for round in 0..times(20, 1) {
         threads_grow_a_pool(130 + round, None);
         threads_grow_a_pool(1000 + round, None);
         threads_grow_a_pool(200 + round, Some(2));
@@ -795,7 +804,7 @@ fn a_queue_whose_pool_grows_while_it_is_used_loses_nothing() {
     let mut consumer = arena.mpsc_consumer::<KeyValue, Counted>(LIST).expect("nobody has it");
     let refusals = Refusals::default();
     let popped = AtomicU64::new(0);
-    let elements = 20_000;
+    let elements = times(20_000, 40);
     let consumed = thread::scope(|scope| {
         for number in 0..PRODUCERS {
             let refusals = &refusals;

@@ -54,7 +54,7 @@ impl<'a, P: Platform, T, C: CountPolicy> Consumer<'a, P, T, C> {
         // SAFETY: we are the consumer.
         let node = unsafe { list.tail() }?;
         let number = list.nodes.number(node).ok_or(Corruption::Link(node.addr() as u64))?;
-        let stub = Numbered { node, number };
+        let stub = Numbered { node: list.nodes.own(node), number };
         Ok(Consumer { list, stub, unreturned: None, one_thread: PhantomData })
     }
 
@@ -168,7 +168,7 @@ impl<'a, P: Platform, T, C: CountPolicy> Consumer<'a, P, T, C> {
             return Ok(None);
         }
         let number = self.list.nodes.number(node).ok_or(PopError::Corrupt)?;
-        Ok(Some(Numbered { node, number }))
+        Ok(Some(Numbered { node: self.list.nodes.own(node), number }))
     }
 
     /// Why the stub leads nowhere.
@@ -201,6 +201,7 @@ impl<'a, P: Platform, T, C: CountPolicy> Consumer<'a, P, T, C> {
             node = unsafe { &*node }.next.load(&site::DRAIN_NEXT);
             // It is the one that was followed the first time, unless somebody has written over the link.
             let Some(number) = nodes.number(node) else { break };
+            node = nodes.own(node);
             if nodes.blocks.of(number) == block {
                 run += 1;
             } else {

@@ -74,7 +74,7 @@ impl<P: Platform, T, C: CountPolicy> List<'_, P, T, C> {
                 return Err(Corruption::Link(node.addr() as u64));
             }
             // SAFETY: the node is the pool's, and linked: the consumer rests, so it is not freed.
-            let current = unsafe { &*node };
+            let current = unsafe { &*self.nodes.own(node) };
             // The elements begin behind the stub.
             if !is_stub {
                 if let Some(found) = found(current) {

@@ -170,7 +170,7 @@ impl<'a, P: Platform, T, C: CountPolicy> List<'a, P, T, C> {
         // SAFETY: the node is the pool's, or some address in memory that none leads out of. It was the head until our swap,
         // so it is the stub or was pushed and is not linked, unless somebody has written over the head.
         // The consumer frees neither before its link is set, and only we, who swapped it out, will set it.
-        unsafe { &*previous }.next.store(first, &site::PUSH_LINK);
+        unsafe { &*self.nodes.own(previous) }.next.store(first, &site::PUSH_LINK);
         C::increment(&self.head.count, elements, &site::PUSH_COUNT);
         Ok(())
     }

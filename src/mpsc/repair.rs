@@ -68,7 +68,7 @@ impl<P: Platform, T: Payload, C: CountPolicy> Consumer<'_, P, T, C> {
             let number = nodes.number(node).ok_or(Corruption::Link(node.addr() as u64))?;
             nodes.hold(number);
             // SAFETY: the node is the pool's.
-            node = unsafe { &*node }.next.load(&site::SEARCH_NEXT);
+            node = unsafe { &*nodes.own(node) }.next.load(&site::SEARCH_NEXT);
         }
         let repaired = nodes.sweep(&mut populate, |node| {
             // SAFETY: the node lies in the room of the pool, its memory is there, and nobody has it: it is in

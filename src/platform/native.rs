@@ -59,10 +59,10 @@ impl Platform for Native {
 
     /// On x86 nothing but a barrier for the compiler: every read-modify-write is a locked instruction, with
     /// which neither loads nor stores are reordered (Intel SDM volume 3, 10.2.2). Elsewhere a fence: a relaxed
-    /// read-modify-write of Arm or RISC-V orders nothing.
+    /// read-modify-write of Arm or RISC-V orders nothing, and in Miri no processor stands below the language.
     #[inline(always)]
     fn fence_after_rmw(site: &'static Site<Fence>) {
-        if cfg!(target_arch = "x86_64") {
+        if cfg!(all(target_arch = "x86_64", not(miri))) {
             core::sync::atomic::compiler_fence(site.order());
         } else {
             core::sync::atomic::fence(site.order());

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_multiple_has_its_quotient_and_nothing_else_has_one_that_a_node_could_have() {
-        for divisor in (1..=200).chain([1 << 20, (1 << 32) - 1, 1 << 32]) {
+        for divisor in (1..=if cfg!(miri) { 20 } else { 200 }).chain([1 << 20, (1 << 32) - 1, 1 << 32]) {
             let exact = ExactDivisor::new(divisor);
             for quotient in [0, 1, 2, 3, 1000, MAX_NODES - 1] {
                 let multiple = quotient * divisor;
@@ -62,7 +62,7 @@ mod tests {
                 }
             }
             // Before the first node, as an address of another pool may be.
-            for below in 1..=1000u64 {
+            for below in (1..=1000u64).step_by(if cfg!(miri) { 100 } else { 1 }) {
                 let number = below.wrapping_neg();
                 assert!(exact.quotient(number) >= MAX_NODES, "{number} / {divisor}");
             }

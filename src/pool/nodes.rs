@@ -147,6 +147,14 @@ impl<'a, P: Platform, N> Nodes<'a, P, N> {
         (slot < self.blocks.limit).then(|| slot + 1)
     }
 
+    /// A node of this pool that was found by its address. A pointer out of shared memory is what somebody else has written there,
+    /// a program in the kernel for example: this process may touch what is there by its own pointer to the nodes alone. It costs no
+    /// instruction.
+    #[inline(always)]
+    pub(crate) fn own(&self, node: *mut N) -> *mut N {
+        if P::IS_CONFINED { node } else { self.nodes.with_addr(node.addr()) }
+    }
+
     /// The link of a block, if there is such a number.
     #[inline(always)]
     pub(crate) fn link(&self, block: u64) -> Option<&'a P::Word> {

@@ -375,9 +375,10 @@ impl Record<'_, Native> {
     /// Nobody writes there as long as they are borrowed: no producer does, and nobody else who has the memory.
     #[inline(always)]
     pub unsafe fn bytes(&self) -> &[u8] {
-        let first = self.ring.word(self.position.wrapping_add(HEADER));
+        // Not by a reference to the first word, which would be to that word alone.
+        let first = self.ring.place(self.position.wrapping_add(HEADER));
         // SAFETY: the record's words lie in a row before the end of the ring, and do not change by the caller's promise.
-        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(first).cast(), self.size()) }
+        unsafe { core::slice::from_raw_parts(first.cast_const().cast(), self.size()) }
     }
 }
 

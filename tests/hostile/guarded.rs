@@ -21,7 +21,8 @@ impl Guarded {
     /// `pages` pages, the `number`th such memory of this process.
     pub(crate) fn new(number: usize, pages: usize) -> Guarded {
         let (length, size) = (pages * 4096, pages * 4096 + 2 * GUARD);
-        let address = (1 << 44) + number * (1 << 38);
+        // Below are the sanitizers' shadows.
+        let address = (1 << 45) + number * (1 << 38);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
         // SAFETY: nothing is there, or the kernel refuses.
         let mapping =

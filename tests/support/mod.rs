@@ -8,12 +8,17 @@ pub(crate) mod scripted;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use arenaq::arena::{Arena, Places, Region, Spec};
 use arenaq::count::CountPolicy;
 use arenaq::payload::Element;
 use arenaq::structures::layouts;
+
+/// How often, here or under Miri, which is some hundred times slower.
+pub(crate) const fn times(natively: u64, under_miri: u64) -> u64 {
+    if cfg!(miri) { under_miri } else { natively }
+}
 
 /// The name of a test's MPMC queue.
 pub(crate) const RING: &str = "ring";
@@ -99,8 +104,9 @@ impl Memory {
 
     /// The word at `address`.
     pub(crate) fn peek(&self, address: usize) -> u64 {
-        // SAFETY: in bounds and aligned, checked by `word`. Atomic, for a test may look while operations run.
-        unsafe { AtomicU64::from_ptr(self.word(address)) }.load(Ordering::Relaxed)
+        // SAFETY: in bounds and aligned, checked by `word`. Atomic, for a test may look while operations run; and a pointer, for it
+        // may be one, of which a test wants the address.
+        unsafe { AtomicPtr::<u8>::from_ptr(self.word(address).cast()) }.load(Ordering::Relaxed).addr() as u64
     }
 
     /// Overwrites the word at `address`.

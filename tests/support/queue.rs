@@ -4,7 +4,7 @@
 use arenaq::arena::{Arena, Mpmc, MpscConsumer, MpscProducer, Spec};
 use arenaq::count::CountPolicy;
 use arenaq::platform::Native;
-use arenaq::pool::GrowError;
+use arenaq::pool::{GrowError, nodes_for};
 use arenaq::single::{SingleConsumer, SingleProducer};
 use arenaq::{Corruption, KeyValue, PopError, PushError};
 
@@ -32,6 +32,9 @@ pub(crate) trait Queue {
 
     type Producer<'m>: Producer;
     type Consumer<'m>: Consumer;
+
+    /// How many elements a queue for `capacity` of them can hold at most.
+    fn room(capacity: u64) -> u64;
 
     /// A queue for `capacity` elements, whose numbers (positions, or the ABA tag) begin at `start`; it may grow to `limit`, if
     /// it can grow at all.
@@ -97,6 +100,10 @@ impl<C: CountPolicy> Queue for Ring<C> {
 
     type Producer<'m> = RingProducer<'m, C>;
     type Consumer<'m> = RingConsumer<'m, C>;
+
+    fn room(capacity: u64) -> u64 {
+        capacity
+    }
 
     fn spec(capacity: u64, _limit: u64, start: u64) -> Spec<'static> {
         super::ring::<KeyValue, C>(capacity).start(start)
@@ -219,6 +226,11 @@ impl<C: CountPolicy> Queue for List<C> {
 
     type Producer<'m> = MpscProducer<'m, KeyValue, C>;
     type Consumer<'m> = MpscConsumer<'m, KeyValue, C>;
+
+    /// All nodes but the stub: where blocks have several, some are to spare.
+    fn room(capacity: u64) -> u64 {
+        nodes_for(capacity).0 - 1
+    }
 
     fn spec(capacity: u64, limit: u64, start: u64) -> Spec<'static> {
         super::list::<KeyValue, C>(capacity, limit).start(start)

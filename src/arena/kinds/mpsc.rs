@@ -157,7 +157,7 @@ impl<'m> Structure<'m> for Mpscs<'m> {
             Front::Empty
         } else {
             // SAFETY: it is a node of the pool, which is valid whatever the bytes.
-            let next = platform::Link::load(unsafe { &(*stub).next }, &site::SEARCH_NEXT);
+            let next = platform::Link::load(unsafe { &(*nodes.own(stub)).next }, &site::SEARCH_NEXT);
             if next.is_null() { Front::Pushing(stub.addr() as u64) } else { Front::Ready }
         };
         Look { capacity, len, front }
