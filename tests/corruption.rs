@@ -296,7 +296,8 @@ fn a_tail_that_points_beside_the_nodes_or_into_one_is_refused() {
     let first = memory.peek(field(&memory, "ds_pool", "nodes"));
     let end = first + 8 * NODE;
     let between = (first..end).filter(|address| (address - first) % NODE != 0);
-    for wrong in (first - 3 * NODE..first).chain(between).chain(end..end + 3 * NODE) {
+    let wrong = (first - 3 * NODE..first).chain(between).chain(end..end + 3 * NODE);
+    for wrong in wrong.step_by(times(1, 50) as usize) {
         memory.poke(tail, wrong);
         let refusal = attach(&memory).mpsc_consumer::<KeyValue, Counted>(LIST).expect_err("no node");
         assert!(matches!(refusal, ArenaError::Corrupt(Corruption::Link(link)) if link == wrong), "{refusal}");
@@ -732,7 +733,7 @@ mod in_use {
                 memory.poke(field(&memory, "ds_pool", name), wild);
             }
             memory.poke(field(&memory, "ds_mpsc_head", "tail"), wild);
-            for serial in 0..2 * NODES {
+            for serial in 0..times(2 * NODES, 10) {
                 producer.push(item(serial)).expect("a node");
                 assert_eq!(consumer.drain(9, |_| ()), Ok(if wild == 1 && serial == 0 { 4 } else { 1 }));
             }

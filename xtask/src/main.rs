@@ -5,6 +5,7 @@ mod churn;
 mod command;
 mod cross;
 mod demo;
+mod deps;
 mod dist;
 mod faults;
 mod hostile;
@@ -14,9 +15,11 @@ mod layouts;
 mod links;
 mod machine;
 mod miri;
+mod nightly;
 mod orderings;
 mod peers;
 mod pipe;
+mod sanitize;
 mod servers;
 mod setup;
 mod step;
@@ -67,8 +70,12 @@ enum Command {
     Churn(churn::ChurnArgs),
     /// Damages arenas before the attach and while operations run: no process that uses one may crash, hang or panic.
     Hostile(hostile::HostileArgs),
-    /// Runs the tests of the queues in plain Rust under Miri, which a nightly toolchain may have.
+    /// Runs the core's tests under Miri, which a nightly toolchain may have.
     Miri(miri::MiriArgs),
+    /// Runs the core's tests with threads and with damaged memory under ThreadSanitizer and AddressSanitizer.
+    Sanitize(sanitize::SanitizeArgs),
+    /// Looks at what arenaq depends on: licences, duplicates, sources, advisories.
+    Deps(deps::DepsArgs),
     /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
     Orderings(orderings::OrderingsArgs),
     /// Weakens the orderings of other people's crates, and compares the verdicts with docs/weaken-peers.md.
@@ -131,6 +138,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Churn(arguments) => return churn::run(&arguments),
         Command::Hostile(arguments) => return hostile::run(&arguments),
         Command::Miri(arguments) => miri::run(&arguments)?,
+        Command::Sanitize(arguments) => sanitize::run(&arguments)?,
+        Command::Deps(arguments) => return deps::run(&arguments),
         Command::Orderings(arguments) => return orderings::run(&arguments),
         Command::Peers(arguments) => return peers::run(&arguments),
     }

@@ -1,41 +1,76 @@
-//! `cargo xtask miri`: the queues in plain Rust, and what userspace does to memory, under Miri.
+//! `cargo xtask miri`: the core's tests under Miri, which says of each access whether Rust allows it.
 
-use anyhow::bail;
+use std::time::Instant;
+
 use clap::Args;
-use duct::cmd;
 
-use crate::command::{check, root};
+use crate::command::check;
+use crate::nightly::{cargo, passed, require};
 
 /// The models of what a pointer may do; a program should be right in both.
-const MODELS: [&str; 2] = ["", "-Zmiri-tree-borrows"];
+const MODELS: [(&str, &str); 2] = [("Stacked Borrows", ""), ("Tree Borrows", "-Zmiri-tree-borrows")];
+
+/// No pointer is made from a number: what is in an arena is touched by the process's own pointer to it.
+const STRICT: &str = "-Zmiri-strict-provenance";
+
+/// Tests in which threads meet. Each seed is another order of theirs, and other old values that a weak load reads.
+const THREADS: [(&str, &str); 3] = [("owned", ""), ("stress", ""), ("records", "threads")];
+/// Tests of one thread. A seed only places memory elsewhere.
+const ALONE: [(&str, &str); 7] = [
+    ("", ""),
+    ("attach", ""),
+    ("corruption", ""),
+    ("records", ""),
+    ("recovery", ""),
+    ("sequential", ""),
+    ("stalls", ""),
+];
 
 #[derive(Args)]
 pub(crate) struct MiriArgs {
-    /// How many seeds, each of which is another order of the threads.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    /// How many seeds the tests with threads have, each of which is another order of the threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     seeds: u32,
+    /// Runs only this test program, or `lib` for the unit tests; may be given several times.
+    #[arg(long, value_name = "PROGRAM")]
+    test: Vec<String>,
     /// Runs only the tests whose names contain this.
     #[arg(long)]
     only: Option<String>,
+    /// Runs only the tests with threads.
+    #[arg(long)]
+    threads: bool,
 }
 
 pub(crate) fn run(arguments: &MiriArgs) -> anyhow::Result<()> {
-    let is_there =
-        cmd!("rustup", "run", "nightly", "cargo", "miri", "--version").stdout_null().unchecked().run();
-    if !is_there.is_ok_and(|output| output.status.success()) {
-        bail!(
-            "Miri is not there. Install it: rustup toolchain install nightly --component miri --component rust-src"
-        );
-    }
-    for model in MODELS {
-        let flags = format!("{model} -Zmiri-many-seeds=0..{}", arguments.seeds);
-        println!("MIRIFLAGS={flags:?}");
-        let mut miri =
-            vec!["run", "nightly", "cargo", "miri", "test", "--package", "arenaq", "--test", "owned"];
-        if let Some(only) = &arguments.only {
-            miri.extend(["--", only]);
+    require("miri")?;
+    require("rust-src")?;
+    let mut table = Vec::new();
+    for (model, flag) in MODELS {
+        let alone = if arguments.threads { &[][..] } else { &ALONE[..] };
+        let programs = THREADS.iter().map(|program| (program, arguments.seeds));
+        for (&(test, part), seeds) in alone.iter().map(|program| (program, 1)).chain(programs) {
+            let name = if test.is_empty() { "lib" } else { test };
+            if !arguments.test.is_empty() && !arguments.test.iter().any(|wanted| wanted == name) {
+                continue;
+            }
+            let flags = format!("{flag} {STRICT} -Zmiri-many-seeds=0..{seeds}");
+            println!("== {name} {part}, MIRIFLAGS={flags:?}");
+            let mut words = vec!["miri", "test", "--locked", "--package", "arenaq"];
+            if test.is_empty() {
+                words.push("--lib");
+            } else {
+                words.extend(["--test", test]);
+            }
+            words.push("--");
+            words.extend(arguments.only.as_deref().or((!part.is_empty()).then_some(part)));
+            let begin = Instant::now();
+            let said = check(&cargo(words).env("MIRIFLAGS", flags.trim()))?;
+            let seconds = begin.elapsed().as_secs_f64();
+            table.push(format!("{model:<16} {name:<12} {seeds:>5} {:>6} {seconds:>8.0}", passed(&said)));
         }
-        check(&cmd("rustup", miri).dir(root()).env("MIRIFLAGS", flags.trim()))?;
     }
+    println!("\n{:<16} {:<12} {:>5} {:>6} {:>8}", "model", "program", "seeds", "passed", "seconds");
+    table.iter().for_each(|line| println!("{line}"));
     Ok(())
 }

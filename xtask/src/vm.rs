@@ -33,6 +33,12 @@ pub(crate) struct VmArgs {
     /// When the guest's kernel takes the processor away [default: as it was built].
     #[arg(long, value_enum, value_name = "MODE")]
     preempt: Option<Model>,
+    /// A word more of the kernel's command line, such as lockdown=confidentiality; may be given several times.
+    #[arg(long, value_name = "WORD")]
+    parameter: Vec<String>,
+    /// A line of the shell that prepares the guest before the command; may be given several times.
+    #[arg(long, value_name = "LINE")]
+    prepare: Vec<String>,
     /// Takes Debian's real-time kernel of that version, not the one for virtual machines.
     #[arg(long)]
     real_time: bool,
@@ -126,7 +132,13 @@ pub(crate) fn run(arguments: &VmArgs) -> anyhow::Result<ExitCode> {
         image: Image::find(&arguments.kernel, arch, flavour)?,
         root,
         cpus,
-        boot: Boot { preempt: arguments.preempt.map(Model::into), late_cpus },
+        boot: Boot {
+            preempt: arguments.preempt.map(Model::into),
+            late_cpus,
+            parameters: arguments.parameter.clone(),
+            prepare: arguments.prepare.clone(),
+            name: None,
+        },
         time_limit: Duration::from_secs(arguments.time_limit),
     };
     let command = guest::command(arguments.arguments.iter().map(String::as_str));

@@ -169,7 +169,7 @@ pub struct Init<'a> {
     /// What it runs, as root.
     pub command: &'a [String],
     /// What it is asked for beside the command.
-    pub boot: Boot,
+    pub boot: &'a Boot,
     /// How many processors the guest has.
     pub cpus: u32,
 }
@@ -206,7 +206,7 @@ poweroff -f
 }
 
 /// A word as the shell reads it back.
-fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
@@ -232,7 +232,7 @@ mod tests {
     fn a_command_reaches_the_guest_as_it_was_written() {
         assert_eq!(quote("it's"), r"'it'\''s'");
         let command = ["arenaq", "run", "--", "sh", "-c", "a; b"].map(str::to_owned);
-        let script = Init { command: &command, boot: Boot::default(), cpus: 1 }.script();
+        let script = Init { command: &command, boot: &Boot::default(), cpus: 1 }.script();
         assert!(script.contains("\n'arenaq' 'run' '--' 'sh' '-c' 'a; b' </dev/null"), "{script}");
     }
 
@@ -246,7 +246,7 @@ mod tests {
         root.file(source, "/a/b/file".to_owned());
 
         let archive = place.path().join("archive");
-        let init = Init { command: &["true".to_owned()], boot: Boot::default(), cpus: 1 };
+        let init = Init { command: &["true".to_owned()], boot: &Boot::default(), cpus: 1 };
         let size = root.write(&archive, &init).expect("it is written");
         let bytes = std::fs::read(&archive).expect("it is there");
         assert_eq!(bytes.len() as u64, size);

@@ -85,7 +85,7 @@ impl Machine {
     /// interrupts it.
     pub fn run(&self, command: &[String], output: Output) -> anyhow::Result<Ended> {
         let folder = tempfile::tempdir().context("cannot make a folder for the guest's files")?;
-        let init = Init { command, boot: self.boot, cpus: self.cpus };
+        let init = Init { command, boot: &self.boot, cpus: self.cpus };
         let size = self
             .root
             .write(&folder.path().join("initramfs"), &init)

@@ -59,12 +59,24 @@ pub struct Circumstance {
     /// The kernel is Debian's real-time one.
     #[serde(default)]
     pub real_time: bool,
+    /// More words of the kernel's command line.
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    /// Lines of the shell that prepare the guest.
+    #[serde(default)]
+    pub prepare: Vec<String>,
 }
 
 impl Circumstance {
     /// What the guest is asked for.
     pub fn boot(&self) -> Boot {
-        Boot { preempt: self.preempt, late_cpus: self.late_cpus }
+        Boot {
+            preempt: self.preempt,
+            late_cpus: self.late_cpus,
+            parameters: self.parameters.clone(),
+            prepare: self.prepare.clone(),
+            name: Some(self.name.clone()),
+        }
     }
 }
 
