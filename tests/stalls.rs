@@ -295,6 +295,7 @@ fn an_operation_that_loses_every_claim_says_contended_when_its_budget_is_spent()
 
 /// As if somebody wrote over the top of the free list all the time.
 #[test]
+#[cfg_attr(miri, ignore = "a million attempts")]
 fn a_growth_whose_nodes_the_list_never_takes_ends() {
     let list = List::growing(2, 1, 4);
     // SAFETY: the memory up to the limit is there.
