@@ -1,88 +1,73 @@
-//! The header's protocol, on words of loom: `arena` itself is made of `Native` memory. The sites are its own,
-//! so their orderings are the ones that are checked.
+//! The arena's header, its directory and the right to be the one consumer: what other processes wait on.
 
+use std::mem::{self, ManuallyDrop};
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
-use arenaq::arena::{MAGIC, site};
+use arenaq::arena::{ArenaError, ArenaHeader, Draft, Entry, Heading, MpscConsumer, Name, Owner, Right, Said};
 use arenaq::count::Uncounted;
 use arenaq::mpmc::{Capacity, Cell, Head};
-use arenaq::platform::{Plain, Platform, Word};
+use arenaq::payload::ElementType;
+use loom::sync::atomic::AtomicBool;
 
-use crate::list::List;
+use crate::list::{self, List};
 use crate::model::{Loom, Model, Outcomes, Turn, join, spawn};
 use crate::ring::Ring;
 
-/// The fields of [`ArenaHeader`](arenaq::arena::ArenaHeader) on which somebody waits, and one of those that
-/// are written before.
-struct Header {
-    magic: <Loom as Platform>::Word,
-    version: <Loom as Platform>::Plain<u64>,
-    consumer: <Loom as Platform>::Word,
-    turn: Turn,
-}
+/// No two words of a heading or of an entry are the same.
+const HEADING: Heading =
+    Heading { version: 1, layout_hash: 2, base: 3, length: 4, event_count: 5, directory: 6, queues: 0 };
 
-impl Header {
-    fn new() -> Self {
-        Header { magic: Word::new(0), version: Plain::new(0), consumer: Word::new(0), turn: Turn::new() }
-    }
-
-    /// As `ConsumerClaim::new`.
-    fn claim(&self, outcomes: &Outcomes) -> bool {
-        self.turn.take();
-        let claimed = self.consumer.compare_exchange(0, 1, &site::CONSUMER_CLAIM).is_ok();
-        outcomes.saw(if claimed { "claimed" } else { "taken" });
-        claimed
-    }
-
-    /// As `ConsumerClaim::take_over`: `dead` died with the claim.
-    fn take_over(&self, dead: u64, owner: u64, outcomes: &Outcomes) -> bool {
-        self.turn.take();
-        let claimed = match self.consumer.load(&site::CONSUMER_OWNER) {
-            0 => self.consumer.compare_exchange(0, owner, &site::CONSUMER_CLAIM),
-            // Somebody has taken it over before, and is alive: the promise of the caller ends here.
-            found if found != dead => Err(found),
-            found => self.consumer.compare_exchange(found, owner, &site::CONSUMER_TAKE_OVER),
-        };
-        outcomes.saw(if claimed.is_ok() { "taken over" } else { "taken" });
-        claimed.is_ok()
-    }
-
-    /// As the drop of a `ConsumerClaim`.
-    fn release(&self) {
-        self.consumer.store(0, &site::CONSUMER_RELEASE);
+fn said() -> Said {
+    Said {
+        name: Name::new("a name of more than one word"),
+        kind: 1,
+        element: ElementType { size: 2, hash: 3 },
+        counted: 4,
+        head: 5,
+        pool: 6,
+        drops: 7,
+        slots: 8,
+        events: 9,
     }
 }
 
 /// An arena that one thread makes while others try to attach.
 struct Unmade {
-    header: Header,
+    header: ArenaHeader<Loom>,
+    entry: Entry<Loom>,
     head: Head<Loom, u64, Uncounted>,
     cells: Vec<Cell<Loom, u64>>,
+    turn: Turn,
 }
 
 impl Unmade {
-    /// As `Arena::format`, `create_mpmc` and `publish`.
-    fn make(&self) {
+    /// As `Arena::create` and `publish`.
+    fn make(&self, mut draft: Draft<'_, Loom>) {
         // SAFETY: the cells live beside the head and are its alone: nobody else touches either before the
         // magic is there. A cell is changed through shared references only, so the cast takes nothing away.
-        unsafe {
-            self.header.version.write(1, &site::FORMAT);
-            self.head.init(self.cells.as_ptr().cast_mut(), Capacity::MIN).expect("two cells");
-        }
-        self.header.turn.take();
-        self.header.magic.store(MAGIC, &site::FORMAT_PUBLISH);
+        unsafe { self.head.init(self.cells.as_ptr().cast_mut(), Capacity::MIN) }.expect("two cells");
+        draft.enter(&self.entry, &said());
+        self.turn.take();
+        draft.publish();
     }
 
     /// As `Arena::attach`, and a push.
     fn attach(&self, value: u64, outcomes: &Outcomes) -> Option<u64> {
-        self.header.turn.take();
-        if self.header.magic.load(&site::ATTACH_MAGIC) != MAGIC {
-            outcomes.saw("no header");
-            return None;
-        }
-        // SAFETY: written before the magic that we have acquired, and never again.
-        assert_eq!(unsafe { self.header.version.read(&site::ATTACH) }, 1);
+        self.turn.take();
+        let heading = match self.header.heading() {
+            Ok(heading) => heading,
+            Err(found) => {
+                assert_eq!(found, 0);
+                outcomes.saw("no header");
+                return None;
+            }
+        };
+        assert_eq!(heading, Heading { queues: 1, ..HEADING });
+        // SAFETY: the heading was read.
+        assert_eq!(unsafe { Said::read(&self.entry) }, said());
         self.head.ring().expect("a ring").push(value).expect("room for two");
         outcomes.saw("attached");
         Some(value)
@@ -99,12 +84,18 @@ fn who_sees_the_magic_finds_the_queues_complete() {
     }
     .check(|outcomes| {
         let unmade = Rc::new(Unmade {
-            header: Header::new(),
+            header: ArenaHeader::empty(),
+            entry: Entry::empty(),
             head: Head::empty(),
             cells: (0..2).map(|_| Cell::empty()).collect(),
+            turn: Turn::new(),
         });
-        let maker = spawn(&unmade, outcomes, |unmade, _| {
-            unmade.make();
+        // SAFETY: nobody else looks yet, and when they do, they look for the heading first. The thread that has the draft has a
+        // share of the header as well.
+        let draft =
+            unsafe { mem::transmute::<Draft<'_, Loom>, Draft<'static, Loom>>(unmade.header.draft(HEADING)) };
+        let maker = spawn(&unmade, outcomes, move |unmade, _| {
+            unmade.make(draft);
             None
         });
         let [one, two] = [1, 2]
@@ -154,10 +145,87 @@ fn a_cell_is_read_before_the_producer_that_it_is_reclaimed_for_overwrites_it() {
     });
 }
 
-/// A list with the claim to be its consumer.
+type Consumer<'m> = MpscConsumer<'m, u64, Uncounted, Loom>;
+
+fn owner(id: u32) -> Owner {
+    Owner::process(NonZero::new(id).expect("a number"))
+}
+
+/// A list with the right to be its consumer.
 struct Claimed {
-    header: Header,
+    right: Right<Loom>,
     list: Rc<List<Uncounted>>,
+    /// The consumer that was here first is dead.
+    is_dead: AtomicBool,
+    turn: Turn,
+}
+
+impl Claimed {
+    fn with(elements: &[u64], room: usize) -> Rc<Self> {
+        Rc::new(Claimed {
+            right: Right::free(),
+            list: List::with(elements, room),
+            is_dead: AtomicBool::new(false),
+            turn: Turn::new(),
+        })
+    }
+
+    fn claim(&self, id: u32, outcomes: &Outcomes) -> Option<Consumer<'_>> {
+        self.turn.take();
+        // SAFETY: whoever consumes in a model has this right.
+        let consumer = unsafe { Consumer::claim(self.list.queue(), &self.right, owner(id)) };
+        saw("claimed", consumer, outcomes)
+    }
+
+    /// Takes over from the consumer that calls itself 1, if that is dead.
+    fn take_over(&self, id: u32, outcomes: &Outcomes) -> Option<Consumer<'_>> {
+        self.turn.take();
+        if !self.is_dead.load(Ordering::Acquire) {
+            outcomes.saw("nobody is dead");
+            return None;
+        }
+        // SAFETY: as above, and the dead one has said that it is last of all.
+        let consumer =
+            unsafe { Consumer::take_over(self.list.queue(), &self.right, Some(owner(1)), owner(id)) };
+        saw("taken over", consumer, outcomes)
+    }
+
+    /// Claims the right as 1, pops once and dies.
+    fn die(&self, outcomes: &Outcomes) -> Option<u64> {
+        let mut consumer = ManuallyDrop::new(self.claim(1, outcomes)?);
+        let popped = self.pop(&mut consumer, outcomes);
+        self.is_dead.store(true, Ordering::Release);
+        popped
+    }
+
+    fn pop(&self, consumer: &mut Consumer<'_>, outcomes: &Outcomes) -> Option<u64> {
+        self.list.turn.take();
+        list::popped(outcomes, || consumer.pop())
+    }
+
+    /// Pops once, if there is a consumer, and gives the right up.
+    fn consume(&self, consumer: Option<Consumer<'_>>, outcomes: &Outcomes) -> Option<u64> {
+        self.pop(&mut consumer?, outcomes)
+    }
+}
+
+/// What became of an attempt to be the consumer.
+fn saw<'m>(
+    how: &'static str,
+    consumer: Result<Consumer<'m>, ArenaError>,
+    outcomes: &Outcomes,
+) -> Option<Consumer<'m>> {
+    match consumer {
+        Ok(consumer) => {
+            outcomes.saw(how);
+            Some(consumer)
+        }
+        Err(ArenaError::ConsumerTaken { .. }) => {
+            outcomes.saw("taken");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 #[test]
@@ -169,60 +237,67 @@ fn a_consumer_goes_on_where_the_last_one_stopped() {
         outcomes: &["claimed", "taken", "popped", "pushed", "exhausted"],
     }
     .check(|outcomes| {
-        let claimed = Rc::new(Claimed { header: Header::new(), list: List::with(&[1, 2], 2) });
-        let consumers = [(); 2].map(|()| {
-            spawn(&claimed, outcomes, |claimed, outcomes| {
-                if !claimed.header.claim(outcomes) {
-                    return Vec::new();
-                }
-                let popped = claimed.list.consume(1, outcomes);
-                claimed.header.release();
-                popped
+        let claimed = Claimed::with(&[1, 2], 2);
+        let consumers = [1, 2].map(|id| {
+            spawn(&claimed, outcomes, move |claimed, outcomes| {
+                claimed.consume(claimed.claim(id, outcomes), outcomes)
             })
         });
-        let producer = spawn(&claimed, outcomes, |claimed, outcomes| {
-            claimed.list.push(3, outcomes);
-        });
+        let producer = spawn(&claimed, outcomes, |claimed, outcomes| claimed.list.push(3, outcomes));
         let popped = join(consumers);
-        join([producer]);
-        let mut popped: Vec<_> = popped.into_iter().flatten().collect();
-        popped.sort_unstable();
-        popped.extend(claimed.list.drain());
-        assert!(popped == [1, 2] || popped == [1, 2, 3], "{popped:?}");
+        let pushed = join([producer]);
+        assert_eq!(claimed.right.owner(), None);
+        let in_order = popped.into_iter().flatten().is_sorted() || popped == [Some(2), Some(1)];
+        assert!(in_order, "{popped:?}");
+        claimed
+            .list
+            .account([1, 2].into_iter().chain(pushed.into_iter().flatten()), popped.into_iter().flatten());
     });
 }
 
 #[test]
 fn one_of_two_heirs_of_a_dead_consumer_goes_on_and_then_maybe_the_other() {
     Model {
-        name: "arena, 2 left, the consumer is dead: 2 threads x (take over, pop, release), 1 producer x 1, room for 2",
-        preemption_bound: Some(3),
+        name: "arena, 2 left, the consumer is dead: 2 threads x (take over, pop, release), 1 producer x 1, room for 3",
+        preemption_bound: Some(2),
         at_least: 4_000,
-        outcomes: &["taken over", "taken", "popped", "pushed", "exhausted"],
+        outcomes: &["taken over", "taken", "popped", "pushed", "push contended"],
     }
     .check(|outcomes| {
-        let claimed = Rc::new(Claimed { header: Header::new(), list: List::with(&[1, 2], 2) });
-        // A consumer that never releases.
-        assert!(claimed.header.consumer.compare_exchange(0, 1, &site::CONSUMER_CLAIM).is_ok());
-        let heirs = [2, 3].map(|owner| {
+        let claimed = Claimed::with(&[0, 1, 2], 3);
+        assert_eq!(claimed.die(&Outcomes::default()), Some(0));
+        let heirs = [2, 3].map(|id| {
             spawn(&claimed, outcomes, move |claimed, outcomes| {
-                if !claimed.header.take_over(1, owner, outcomes) {
-                    return Vec::new();
-                }
-                let popped = claimed.list.consume(1, outcomes);
-                claimed.header.release();
-                popped
+                claimed.consume(claimed.take_over(id, outcomes), outcomes)
             })
         });
-        let producer = spawn(&claimed, outcomes, |claimed, outcomes| {
-            claimed.list.push(3, outcomes);
-        });
+        let producer = spawn(&claimed, outcomes, |claimed, outcomes| claimed.list.push(3, outcomes));
         let popped = join(heirs);
-        join([producer]);
-        let mut popped: Vec<_> = popped.into_iter().flatten().collect();
-        assert!(!popped.is_empty(), "nobody has taken over");
-        popped.sort_unstable();
-        popped.extend(claimed.list.drain());
-        assert!(popped == [1, 2] || popped == [1, 2, 3], "{popped:?}");
+        let pushed = join([producer]);
+        assert!(popped.iter().any(Option::is_some), "nobody has taken over");
+        assert_eq!(claimed.right.owner(), None);
+        claimed.list.account([1, 2].into_iter().chain(pushed.into_iter().flatten()), popped.into_iter().flatten());
+    });
+}
+
+#[test]
+fn a_consumer_that_dies_has_heirs_and_not_before() {
+    Model {
+        name: "arena, 3 left: 1 thread claims, pops and dies; 1 takes over and 1 claims, each x (pop, release)",
+        preemption_bound: Some(3),
+        at_least: 1_400,
+        outcomes: &["claimed", "taken over", "taken", "nobody is dead", "popped"],
+    }
+    .check(|outcomes| {
+        let claimed = Claimed::with(&[1, 2, 3], 3);
+        let mortal = spawn(&claimed, outcomes, Claimed::die);
+        let heir = spawn(&claimed, outcomes, |claimed, outcomes| {
+            claimed.consume(claimed.take_over(2, outcomes), outcomes)
+        });
+        let other = spawn(&claimed, outcomes, |claimed, outcomes| {
+            claimed.consume(claimed.claim(3, outcomes), outcomes)
+        });
+        let popped = join([mortal, heir, other]);
+        claimed.list.account([1, 2, 3], popped.into_iter().flatten());
     });
 }

@@ -68,6 +68,11 @@ impl<C: CountPolicy> List<C> {
         self.head.list(self.pool()).ok_or(PushError::Invalid)
     }
 
+    /// The queue, as a process has it that has attached.
+    pub(crate) fn queue(&self) -> mpsc::List<'_, Loom, u64, C> {
+        self.list().expect("an initialised queue")
+    }
+
     pub(crate) fn push(&self, value: u64, outcomes: &Outcomes) -> Option<u64> {
         self.turn.take();
         match model::push("mpsc.push", || self.list()?.push(value)) {
@@ -179,7 +184,12 @@ impl<C: CountPolicy> List<C> {
 }
 
 fn pop<C: CountPolicy>(consumer: &mut Consumer<'_, Loom, u64, C>, outcomes: &Outcomes) -> Option<u64> {
-    match model::pop("mpsc.pop", || consumer.pop()) {
+    popped(outcomes, || consumer.pop())
+}
+
+/// What a pop gets.
+pub(crate) fn popped(outcomes: &Outcomes, pop: impl FnOnce() -> Result<u64, PopError>) -> Option<u64> {
+    match model::pop("mpsc.pop", pop) {
         Ok(value) => {
             outcomes.saw("popped");
             Some(value)

@@ -18,6 +18,9 @@ const LOOK: Site<Read> = Site::read("model.owner.look").of(Field::Data).why("the
 
 type Stamp = <Loom as Platform>::Plain<u64>;
 
+/// The stamp of who makes a node.
+const WRITTEN: u64 = u64::MAX;
+
 /// A pool by itself. A node's contents are the stamp of its last owner, or 0.
 struct Nodes {
     pool: Pool<Loom, Stamp>,
@@ -71,6 +74,7 @@ impl Nodes {
                 let owned = Owned { node, owner };
                 outcomes.saw(match owned.stamp() {
                     0 => "new node",
+                    WRITTEN => "written node",
                     last if last == owner => "own node again",
                     _ => "node of another",
                 });
@@ -390,6 +394,29 @@ fn new_nodes_come_to_those_who_allocate_while_the_pool_grows() {
         }
         assert_eq!(nodes.pool().created(), 3);
         assert_eq!(nodes.pool().free_nodes(), Ok(3 - held));
+    });
+}
+
+#[test]
+fn new_nodes_are_written_before_somebody_gets_them() {
+    Model {
+        name: "pool, 0 nodes of 2: grow by 2, written; 2 threads x alloc",
+        preemption_bound: None,
+        at_least: 5_700,
+        outcomes: &["written node", "exhausted"],
+    }
+    .check(|outcomes| {
+        let nodes = Nodes::new(0, 2);
+        let grower = spawn(&nodes, outcomes, |nodes, _| {
+            nodes.turn.take();
+            // SAFETY: the memory of all nodes is there from the start, and the new ones are this thread's.
+            let grown = unsafe { nodes.pool().grow_with(2, |node| (*node).write(WRITTEN, &STAMP)) };
+            grown.expect("room, and no other grower");
+        });
+        let owners =
+            [1, 2].map(|owner| spawn(&nodes, outcomes, move |nodes, outcomes| nodes.take(owner, outcomes)));
+        join([grower]);
+        nodes.account(join(owners).into_iter().flatten(), []);
     });
 }
 

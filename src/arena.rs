@@ -62,10 +62,11 @@ mod spec;
 use alloc::vec::Vec;
 
 pub use self::bytes::{ByteConsumer, ByteProducer};
+pub use self::consumer::Right;
 pub use self::directory::Entry;
 pub use self::error::{ArenaError, CreateError};
 pub use self::handles::{Consumer, Queue, QueueInfo};
-pub use self::header::{ArenaHeader, MAGIC, MAX_QUEUES, VERSION, site};
+pub use self::header::{ArenaHeader, Draft, Heading, MAGIC, MAX_QUEUES, VERSION, site};
 pub use self::look::{Front, Look};
 pub use self::mpmc::{Mpmc, MpmcConsumer};
 pub use self::mpsc::{MpscConsumer, MpscProducer};
@@ -74,6 +75,7 @@ pub use self::owner::Owner;
 pub use self::places::Places;
 pub use self::records::ArenaRecords;
 pub use self::region::Region;
+pub use self::said::Said;
 pub use self::spec::{Placed, Spec};
 
 use self::create::Making;
@@ -87,9 +89,8 @@ use crate::platform::Native;
 #[derive(Debug)]
 pub struct Arena<'m> {
     region: Span<'m>,
-    header: &'m ArenaHeader<Native>,
     events: Option<&'m EventCount<Native>>,
-    making: Option<Making>,
+    making: Option<Making<'m>>,
     queues: Vec<Found<'m>>,
 }
 

@@ -701,15 +701,18 @@ fn the_consumer_of_a_dead_process_is_replaced_by_one_of_those_who_try() {
     assert!(taken.to_string().contains("process 1"), "{taken}");
 
     // SAFETY: the first consumer is forgotten.
-    let mut next =
-        unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(LIST, second) }.expect("taken over");
+    let mut next = unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(LIST, Some(first), second) }
+        .expect("taken over");
     assert_eq!(arena.mpsc_owner(LIST), Some(second));
+    // SAFETY: as above.
+    let late = unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(LIST, Some(first), third) };
+    assert_eq!(late.expect_err("its heir lives"), ArenaError::ConsumerTaken { owner: second });
     assert_eq!(next.pop().map(|element| element.key), Ok(2), "it goes on where the dead one stopped");
     drop(next);
     assert_eq!(arena.mpsc_owner(LIST), None);
     // SAFETY: nobody has it.
-    let mut last =
-        unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(LIST, third) }.expect("free");
+    let mut last = unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(LIST, Some(first), third) }
+        .expect("free");
     assert_eq!(last.pop().map(|element| element.key), Ok(3));
 }
 

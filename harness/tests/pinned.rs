@@ -340,7 +340,13 @@ fn assert_repaired(loaded: &Kernel, queue: QueueKind, deaths: u64, missing: u64)
     match queue {
         QueueKind::Mpsc => {
             // SAFETY: the last consumer has ended.
-            let consumer = unsafe { arena.mpsc_consumer_after_death::<KeyValue, Counted>(MPSC, Owner::LOCK) };
+            let consumer = unsafe {
+                arena.mpsc_consumer_after_death::<KeyValue, Counted>(
+                    MPSC,
+                    arena.mpsc_owner(MPSC),
+                    Owner::LOCK,
+                )
+            };
             let mut consumer = consumer.expect("a sound queue");
             // SAFETY: nothing is driven any more, and no other process is there.
             let nodes = unsafe { consumer.repair() }.expect("a sound queue");

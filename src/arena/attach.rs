@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use super::Arena;
 use super::directory::NativeEntry;
 use super::error::ArenaError;
-use super::header::{ArenaHeader, MAGIC, VERSION, site};
+use super::header::{ArenaHeader, Heading, VERSION};
 use super::places::{Occupied, check_number};
 use super::queues::Found;
 use super::region::Region;
 use crate::eventcount::EventCount;
-use crate::platform::{Native, Plain, Word};
+use crate::platform::Native;
 use crate::structures::LAYOUT_HASH;
 
 impl<'m> Arena<'m> {
@@ -25,23 +25,9 @@ impl<'m> Arena<'m> {
         let place = header;
         // SAFETY: any bytes are a valid header, and it changes only as atomics once it is published.
         let header = unsafe { region.reference::<ArenaHeader<Native>>("the header", place) }?;
-        let found = header.magic.load(&site::ATTACH_MAGIC);
-        if found != MAGIC {
-            return Err(ArenaError::NoHeader { found });
-        }
-        // SAFETY: written before the magic that we have acquired, and never again. Each is read once, so whoever writes
-        // there all the same has nothing of it.
-        let (version, hash, base, length, events, directory, entries) = unsafe {
-            (
-                header.version.read(&site::ATTACH),
-                header.layout_hash.read(&site::ATTACH),
-                header.base.read(&site::ATTACH),
-                header.length.read(&site::ATTACH),
-                header.event_count.read(&site::ATTACH) as usize,
-                header.directory.read(&site::ATTACH) as usize,
-                header.queues.read(&site::ATTACH) as usize,
-            )
-        };
+        let heading = header.heading().map_err(|found| ArenaError::NoHeader { found })?;
+        let Heading { version, layout_hash: hash, base, length, event_count, directory, queues } = heading;
+        let (events, directory, entries) = (event_count as usize, directory as usize, queues as usize);
         if version != VERSION {
             return Err(ArenaError::Version { found: version });
         }
@@ -74,7 +60,7 @@ impl<'m> Arena<'m> {
         }
         occupied.check()?;
         check_names(&queues)?;
-        Ok(Arena { region, header, events, making: None, queues })
+        Ok(Arena { region, events, making: None, queues })
     }
 }
 

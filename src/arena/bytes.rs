@@ -105,7 +105,7 @@ impl<'m> Arena<'m> {
         unsafe { self.byte_consumer_with(name, Seat::Free(owner)) }
     }
 
-    /// The same in the place of a consumer of an MPSC queue that has died; see
+    /// The same in the place of `dead`, a consumer of an MPSC queue that has died; see
     /// [`mpsc_consumer_after_death`](Self::mpsc_consumer_after_death).
     ///
     /// # Errors
@@ -118,10 +118,11 @@ impl<'m> Arena<'m> {
     pub unsafe fn byte_consumer_after_death(
         &self,
         name: &str,
+        dead: Option<Owner>,
         owner: Owner,
     ) -> Result<ByteConsumer<'m>, ArenaError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.byte_consumer_with(name, Seat::OfTheDead(owner)) }
+        unsafe { self.byte_consumer_with(name, Seat::OfTheDead { dead, owner }) }
     }
 
     /// A consumer of an MPMC queue with the slot of that number.

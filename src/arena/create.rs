@@ -5,22 +5,23 @@ use alloc::vec::Vec;
 use super::Arena;
 use super::directory::NativeEntry;
 use super::error::{ArenaError, CreateError};
-use super::header::{ArenaHeader, MAGIC, VERSION, site};
+use super::header::{ArenaHeader, Draft, Heading, VERSION, site};
 use super::kinds::structure::Ground;
 use super::kinds::{Parts, take_control};
 use super::name::Name;
 use super::places::{Occupied, Places, check_number};
 use super::queues::Found;
 use super::region::{Region, Space};
-use super::said::{check_size, drops_at, events_at};
+use super::said::{Said, check_size, drops_at, events_at};
 use super::spec::Spec;
 use crate::eventcount::EventCount;
-use crate::platform::{Native, Plain, Word};
+use crate::platform::{Native, Word};
 use crate::structures::LAYOUT_HASH;
 
 /// What is left to make queues in.
-#[derive(Clone, Debug)]
-pub(super) struct Making {
+#[derive(Debug)]
+pub(super) struct Making<'m> {
+    draft: Draft<'m, Native>,
     free: Space,
     entries: usize,
     room: usize,
@@ -55,24 +56,25 @@ impl<'m> Arena<'m> {
         occupied.check()?;
 
         let addresses = region.addresses();
-        // SAFETY: the region is this process's to write. Who has attached to an arena that was there before has copied what is
-        // written here.
-        unsafe {
-            header.magic.init(0, &site::FORMAT);
-            header.version.write(VERSION, &site::FORMAT);
-            header.layout_hash.write(LAYOUT_HASH, &site::FORMAT);
-            header.base.write(addresses.start as u64, &site::FORMAT);
-            header.length.write(addresses.len() as u64, &site::FORMAT);
-            header.event_count.write(places.event_count.unwrap_or(0) as u64, &site::FORMAT);
-            header.directory.write(entries as u64, &site::FORMAT);
-            header.queues.write(0, &site::FORMAT);
-            if let Some(events) = events {
-                events.state.0.init(0, &site::FORMAT);
-            }
+        let heading = Heading {
+            version: VERSION,
+            layout_hash: LAYOUT_HASH,
+            base: addresses.start as u64,
+            length: addresses.len() as u64,
+            event_count: places.event_count.unwrap_or(0) as u64,
+            directory: entries as u64,
+            queues: 0,
+        };
+        // SAFETY: the region is this process's to write, and the directory was taken from the free space. Who has attached to an
+        // arena that was there before has copied what is written here.
+        let draft = unsafe { header.draft(heading) };
+        if let Some(events) = events {
+            // SAFETY: as above.
+            unsafe { events.state.0.init(0, &site::FORMAT) };
         }
         let occupied = Occupied::by_arena(places.header, places.event_count, (entries, places.queues));
-        let making = Making { free, entries, room: places.queues, occupied };
-        Ok(Arena { region, header, events, making: Some(making), queues: Vec::new() })
+        let making = Making { draft, free, entries, room: places.queues, occupied };
+        Ok(Arena { region, events, making: Some(making), queues: Vec::new() })
     }
 
     /// Makes an empty queue.
@@ -119,21 +121,19 @@ impl<'m> Arena<'m> {
             if let Some(events) = events {
                 events.state.0.init(0, &site::FORMAT);
             }
-            for (place, word) in entry.name.iter().zip(name.words()) {
-                place.write(word, &site::FORMAT);
-            }
-            entry.kind.write(spec.kind.code(), &site::FORMAT);
-            entry.element_size.write(spec.element.size, &site::FORMAT);
-            entry.element_hash.write(spec.element.hash, &site::FORMAT);
-            entry.counted.write(spec.counted.into(), &site::FORMAT);
-            entry.head.write(control.head as u64, &site::FORMAT);
-            entry.pool.write(control.pool as u64, &site::FORMAT);
-            entry.drops.write(control.drops.unwrap_or(0) as u64, &site::FORMAT);
-            entry.consumer.init(0, &site::FORMAT);
-            entry.slots.write(slots as u64, &site::FORMAT);
-            entry.events.write(control.events.unwrap_or(0) as u64, &site::FORMAT);
-            self.header.queues.write(number as u64 + 1, &site::FORMAT);
         }
+        let said = Said {
+            name: Some(name),
+            kind: spec.kind.code(),
+            element: spec.element,
+            counted: spec.counted.into(),
+            head: control.head,
+            pool: control.pool,
+            drops: control.drops.unwrap_or(0),
+            slots,
+            events: control.events.unwrap_or(0),
+        };
+        making.draft.enter(entry, &said);
         making.free = space;
         making.occupied = occupied;
         self.queues.push(Found {
@@ -150,7 +150,8 @@ impl<'m> Arena<'m> {
 
     /// Lets others attach. No queue can be created any more.
     pub fn publish(&mut self) {
-        self.making = None;
-        self.header.magic.store(MAGIC, &site::FORMAT_PUBLISH);
+        if let Some(Making { draft, .. }) = self.making.take() {
+            draft.publish();
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The queues of an arena by their names.
 
+use super::consumer::Right;
 use super::name::WORDS;
-use crate::platform::{Native, Plain, Platform, Word};
+use crate::platform::{Native, Plain, Platform};
 
 /// What the directory says of one queue, in shared memory.
 ///
@@ -26,7 +27,7 @@ pub struct Entry<P: Platform> {
     /// The address of the counters of what was dropped; 0 if nobody counts.
     pub(crate) drops: P::Plain<u64>,
     /// Who is the consumer of a queue that can have only one; 0 for nobody.
-    pub(crate) consumer: P::Word,
+    pub(crate) consumer: Right<P>,
     /// The address of the slots for the consumers of an MPMC queue; 0 if the queue has none.
     pub(crate) slots: P::Plain<u64>,
     /// The address of the event count on which its consumers sleep; 0 if they sleep on the arena's.
@@ -49,7 +50,7 @@ impl<P: Platform> Entry<P> {
             head: P::Plain::new(0),
             pool: P::Plain::new(0),
             drops: P::Plain::new(0),
-            consumer: P::Word::new(0),
+            consumer: Right::free(),
             slots: P::Plain::new(0),
             events: P::Plain::new(0),
         }

@@ -5,7 +5,6 @@ use core::num::NonZero;
 
 use super::Arena;
 use super::error::ArenaError;
-use super::header::site;
 use super::kinds::structure::{Consume, Produce, Seat};
 use super::kinds::{Consuming, Producing};
 use super::look::Look;
@@ -17,7 +16,7 @@ use crate::drops::{Dropped, Drops};
 use crate::eventcount::EventCount;
 use crate::mpmc::TakenOver;
 use crate::payload::{Element, ElementType, UNKNOWN};
-use crate::platform::{Native, Plain, SizeOf, Word};
+use crate::platform::{Native, Plain, SizeOf};
 use crate::status::{Corruption, PopError, PushError};
 use crate::structures::Kind;
 
@@ -94,7 +93,7 @@ impl<'m> Arena<'m> {
         unsafe { self.consumer_with(name, Seat::Slot(slot, owner)) }
     }
 
-    /// The only consumer of a queue, in the place of one that has died without dropping it. If nobody has the right any more,
+    /// The only consumer of a queue, in the place of `dead`, which has died without dropping it. If nobody has the right any more,
     /// or the queue has several consumers, this is [`consumer_as`](Self::consumer_as).
     ///
     /// # Errors
@@ -107,10 +106,11 @@ impl<'m> Arena<'m> {
     pub unsafe fn consumer_after_death<T: Element>(
         &self,
         name: &str,
+        dead: Option<Owner>,
         owner: Owner,
     ) -> Result<Consumer<'m, T>, ArenaError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.consumer_with(name, Seat::OfTheDead(owner)) }
+        unsafe { self.consumer_with(name, Seat::OfTheDead { dead, owner }) }
     }
 
     /// Takes over from consumers that died, in the name of `slot`: hands up to `limit` elements over, and leaves the others to a
@@ -225,7 +225,7 @@ impl Found<'_> {
     }
 
     pub(super) fn owner(&self) -> Option<Owner> {
-        NonZero::new(self.entry.consumer.load(&site::CONSUMER_OWNER)).map(Owner)
+        self.entry.consumer.owner()
     }
 
     pub(super) fn check_policy<C: CountPolicy>(&self) -> Result<(), ArenaError> {

@@ -3,16 +3,16 @@
 use core::ops::Range;
 
 use super::Arena;
+use super::consumer::{Claimed, Right};
 use super::error::ArenaError;
 use super::kinds::Parts;
-use super::kinds::mpsc::Claimed;
 use super::kinds::structure::{Elements, Seat};
 use super::owner::Owner;
 use super::queues::Found;
 use crate::count::{CountPolicy, Counted};
 use crate::mpsc::{self, List};
 use crate::payload::Element;
-use crate::platform::{Native, SizeOf};
+use crate::platform::{Native, Platform, SizeOf};
 use crate::pool::GrowError;
 use crate::recovery::Repaired;
 use crate::status::{Corruption, PopError};
@@ -52,7 +52,7 @@ impl<T, C: CountPolicy> MpscProducer<'_, T, C> {
     }
 }
 
-/// The consuming end of an MPSC queue in an arena. There is one.
+/// The consuming end of an MPSC queue in an arena, or in other memory that has a [`Right`]. There is one.
 ///
 /// It stays with its right to consume: two can be swapped whole,
 ///
@@ -72,12 +72,12 @@ impl<T, C: CountPolicy> MpscProducer<'_, T, C> {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct MpscConsumer<'m, T: Element, C: CountPolicy = Counted>(Claimed<'m, Native, T, C>);
+pub struct MpscConsumer<'m, T: Element, C: CountPolicy = Counted, P: Platform = Native>(Claimed<'m, P, T, C>);
 
 /// What only looks is [`mpsc::Consumer`]'s own. The rest is forwarded: were the consumer itself lent out, two could be
 /// swapped, and leave their rights behind.
-impl<'m, T: Element, C: CountPolicy> core::ops::Deref for MpscConsumer<'m, T, C> {
-    type Target = mpsc::Consumer<'m, Native, T, C>;
+impl<'m, T: Element, C: CountPolicy, P: Platform> core::ops::Deref for MpscConsumer<'m, T, C, P> {
+    type Target = mpsc::Consumer<'m, P, T, C>;
 
     #[inline]
     fn deref(&self) -> &Self::Target {
@@ -85,7 +85,48 @@ impl<'m, T: Element, C: CountPolicy> core::ops::Deref for MpscConsumer<'m, T, C>
     }
 }
 
-impl<T: Element, C: CountPolicy> MpscConsumer<'_, T, C> {
+impl<'m, T: Element, C: CountPolicy, P: Platform> MpscConsumer<'m, T, C, P> {
+    /// The consumer of a list, with a right that is the list's: it becomes `owner`'s, if nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::ConsumerTaken`] if somebody has the right, [`ArenaError::Corrupt`] if the list has no stub.
+    ///
+    /// # Safety
+    ///
+    /// Whoever consumes from the list has this right, in any process.
+    pub unsafe fn claim(
+        list: List<'m, P, T, C>,
+        right: &'m Right<P>,
+        owner: Owner,
+    ) -> Result<Self, ArenaError> {
+        // SAFETY: passed on to the caller.
+        unsafe { Claimed::claim(list, right, owner) }.map(MpscConsumer)
+    }
+
+    /// The consumer of a list, in the place of `dead`, which has died and has the right still. If nobody has it any more, this is
+    /// [`claim`](Self::claim), and so it is if the caller has found that nobody has it. If somebody has taken it over before,
+    /// that one keeps it: of several heirs one gets the right.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    ///
+    /// # Safety
+    ///
+    /// As there; whoever has the right and calls itself `dead` will never use its consumer again, and everything that it did
+    /// happens before this call. That is not so of one that lives and calls itself the same: among processes that do, as in
+    /// containers where each is process 1, another lock decides who takes over.
+    pub unsafe fn take_over(
+        list: List<'m, P, T, C>,
+        right: &'m Right<P>,
+        dead: Option<Owner>,
+        owner: Owner,
+    ) -> Result<Self, ArenaError> {
+        // SAFETY: passed on to the caller.
+        unsafe { Claimed::take_over(list, right, dead, owner) }.map(MpscConsumer)
+    }
+
     /// Dequeues the oldest element; see [`mpsc::Consumer::pop`].
     ///
     /// # Errors
@@ -200,12 +241,15 @@ impl<'m> Arena<'m> {
         name: &str,
         owner: Owner,
     ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
-        self.mpsc_consumer_with(name, Seat::Free(owner))
+        // SAFETY: nobody's place is taken.
+        unsafe { self.mpsc_consumer_with(name, Seat::Free(owner)) }
     }
 
-    /// The consuming end of the MPSC queue, whose consumer has died without dropping it. What it has left is
+    /// The consuming end of the MPSC queue, whose consumer `dead` has died without dropping it. What it has left is
     /// put right by [`mpsc::Consumer::repair`]. If nobody has the right any more, this is
-    /// [`mpsc_consumer_as`](Self::mpsc_consumer_as).
+    /// [`mpsc_consumer_as`](Self::mpsc_consumer_as); if somebody else has taken it over, that one keeps it.
+    ///
+    /// Who holds a lock that only one consumer holds at a time knows that [whoever has the right](Self::mpsc_owner) is dead.
     ///
     /// # Errors
     ///
@@ -213,17 +257,22 @@ impl<'m> Arena<'m> {
     ///
     /// # Safety
     ///
-    /// Whoever holds the right, if anybody, will never use its consumer again, and everything that it did
+    /// Whoever holds the right and calls itself `dead` will never use its consumer again, and everything that it did
     /// happens before this call. A lock that the operating system gives up when its holder dies shows that.
     pub unsafe fn mpsc_consumer_after_death<T: Element, C: CountPolicy>(
         &self,
         name: &str,
+        dead: Option<Owner>,
         owner: Owner,
     ) -> Result<MpscConsumer<'m, T, C>, ArenaError> {
-        self.mpsc_consumer_with(name, Seat::OfTheDead(owner))
+        // SAFETY: passed on to the caller.
+        unsafe { self.mpsc_consumer_with(name, Seat::OfTheDead { dead, owner }) }
     }
 
-    fn mpsc_consumer_with<T: Element, C: CountPolicy>(
+    /// # Safety
+    ///
+    /// As the seat says.
+    unsafe fn mpsc_consumer_with<T: Element, C: CountPolicy>(
         &self,
         name: &str,
         seat: Seat,
@@ -231,8 +280,7 @@ impl<'m> Arena<'m> {
         let found = self.typed::<T>(name)?;
         found.check_policy::<C>()?;
         let Parts::Mpsc(parts) = found.parts else { return Err(found.is_not(Kind::Mpsc)) };
-        // SAFETY: an element is plain old data of the size that the queue was checked for; and who takes a dead consumer's
-        // place has promised that it is dead.
+        // SAFETY: an element is plain old data of the size that the queue was checked for; the rest is passed on to the caller.
         Ok(MpscConsumer(unsafe { parts.consumer(found.place(), SizeOf, seat) }?))
     }
 

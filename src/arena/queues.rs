@@ -40,7 +40,8 @@ impl<'m> Found<'m> {
         occupied: &mut Occupied,
     ) -> Result<Found<'m>, ArenaError> {
         let damaged = |what, found| ArenaError::Directory { entry: number, what, found };
-        let said = Said::read(entry);
+        // SAFETY: whoever attaches to an arena has read its heading.
+        let said = unsafe { Said::read(entry) };
         let name = said.name.ok_or_else(|| damaged("the name", 0))?;
         let kind = Kind::from_code(said.kind).ok_or_else(|| damaged("the kind", said.kind))?;
         check_size(said.element.size)?;

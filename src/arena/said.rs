@@ -1,15 +1,15 @@
 //! What an entry of the directory says, copied out of shared memory once, and the places that it names.
 
-use super::directory::NativeEntry;
+use super::directory::Entry;
 use super::error::ArenaError;
 use super::header::site;
-use super::name::Name;
+use super::name::{Name, WORDS};
 use super::places::Occupied;
 use super::region::Span;
 use crate::drops::Drops;
 use crate::eventcount::EventCount;
 use crate::payload::{ElementType, MAX_SIZE};
-use crate::platform::{Native, Plain};
+use crate::platform::{Native, Plain, Platform};
 
 /// Whether a queue can carry elements of that size.
 pub(super) fn check_size(size: u64) -> Result<(), ArenaError> {
@@ -17,23 +17,62 @@ pub(super) fn check_size(size: u64) -> Result<(), ArenaError> {
     if is_element { Ok(()) } else { Err(ArenaError::NotAnElement(size)) }
 }
 
-/// What an entry of the directory says, read once.
-pub(super) struct Said {
-    pub(super) name: Option<Name>,
-    pub(super) kind: u64,
-    pub(super) element: ElementType,
-    pub(super) counted: u64,
-    pub(super) head: usize,
-    pub(super) pool: usize,
-    pub(super) drops: usize,
-    pub(super) slots: usize,
-    pub(super) events: usize,
+/// What an entry of the directory says. Of one that was read nothing is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The queue's name, if it is one.
+    pub name: Option<Name>,
+    /// The number of its [`Kind`](crate::structures::Kind).
+    pub kind: u64,
+    /// What it carries.
+    pub element: ElementType,
+    /// Whether it maintains its counter: 1 if it does, 0 if not.
+    pub counted: u64,
+    /// The address of its head.
+    pub head: usize,
+    /// The address of its pool; 0 if it has none.
+    pub pool: usize,
+    /// The address of the counters of what was dropped; 0 if nobody counts.
+    pub drops: usize,
+    /// The address of its consumers' slots; 0 if they have none.
+    pub slots: usize,
+    /// The address of the event count on which its consumers sleep; 0 if they sleep on the arena's.
+    pub events: usize,
 }
 
 impl Said {
-    pub(super) fn read(entry: &NativeEntry) -> Said {
-        // SAFETY: written before the magic that we have acquired. If somebody writes there all the same, the value
-        // is anything, which is what it is taken for.
+    /// Writes it into an entry, all but who consumes.
+    ///
+    /// # Safety
+    ///
+    /// The entry is the caller's alone.
+    pub(super) unsafe fn write<P: Platform>(&self, entry: &Entry<P>) {
+        let name = self.name.map_or([0; WORDS], |name| name.words());
+        // SAFETY: passed on to the caller.
+        unsafe {
+            for (place, word) in entry.name.iter().zip(name) {
+                place.write(word, &site::FORMAT);
+            }
+            entry.kind.write(self.kind, &site::FORMAT);
+            entry.element_size.write(self.element.size, &site::FORMAT);
+            entry.element_hash.write(self.element.hash, &site::FORMAT);
+            entry.counted.write(self.counted, &site::FORMAT);
+            entry.head.write(self.head as u64, &site::FORMAT);
+            entry.pool.write(self.pool as u64, &site::FORMAT);
+            entry.drops.write(self.drops as u64, &site::FORMAT);
+            entry.slots.write(self.slots as u64, &site::FORMAT);
+            entry.events.write(self.events as u64, &site::FORMAT);
+        }
+    }
+
+    /// What an entry of an arena says, each word of which is read once.
+    ///
+    /// # Safety
+    ///
+    /// The arena's [heading](super::ArenaHeader::heading) was read before.
+    pub unsafe fn read<P: Platform>(entry: &Entry<P>) -> Said {
+        // SAFETY: written before the magic that the reader of the heading has acquired. If somebody writes there all the same,
+        // the value is anything, which is what it is taken for.
         unsafe {
             Said {
                 name: Name::from_words(entry.name.each_ref().map(|word| word.read(&site::ATTACH))),

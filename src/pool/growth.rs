@@ -108,13 +108,27 @@ impl<'a, P: Platform, N> Nodes<'a, P, N> {
     ///
     /// The memory of all nodes that there is room for is mapped, and can be had.
     pub unsafe fn grow_zeroed(&self, count: u64) -> Result<(), GrowError> {
-        let reservation = self.reserve(count, count)?;
         let bytes = self.stride().bytes::<N>();
-        for node in self.reserved_nodes(&reservation) {
-            // SAFETY: the nodes lie in the room of the pool, which is mapped by the caller's promise, and those of a
-            // reservation are its owner's.
-            unsafe { node.cast::<u8>().write_bytes(0, bytes) };
-        }
+        // SAFETY: passed on to the caller. The nodes lie in the room of the pool, which is mapped, and are ours.
+        unsafe { self.grow_with(count, |node| node.cast::<u8>().write_bytes(0, bytes)) }
+    }
+
+    /// [`grow_zeroed`](Self::grow_zeroed), with `write` to write each new node before anybody else has it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// If `write` does. The nodes are lost then.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn grow_with(&self, count: u64, write: impl FnMut(*mut N)) -> Result<(), GrowError> {
+        let reservation = self.reserve(count, count)?;
+        self.reserved_nodes(&reservation).for_each(write);
         // SAFETY: the reservation is this pool's; its nodes are written, and the links are mapped too.
         unsafe { self.free_chain_at_last(self.link_up(reservation)) };
         Ok(())

@@ -59,7 +59,7 @@ fn ends<'m, T: Element + Debug>(
         let consumer = match random.u8(..4) {
             0 => arena.consumer_at::<T>(name, random.usize(..20), owner),
             // SAFETY: no consumer is alive; whoever says so in the arena has written what is not true.
-            1 => unsafe { arena.consumer_after_death::<T>(name, owner) },
+            1 => unsafe { arena.consumer_after_death::<T>(name, arena.mpsc_owner(name), owner) },
             _ => arena.consumer::<T>(name),
         };
         let (queue, consumer) = (arena.queue::<T>(name).ok()?, consumer.ok()?);
@@ -91,7 +91,7 @@ fn typed<'m, T: Element + Debug, C: CountPolicy + Debug>(
                 arena.mpsc_consumer_as::<T, C>(name, owner)
             } else {
                 // SAFETY: no consumer is alive; whoever says so in the arena has written what is not true.
-                unsafe { arena.mpsc_consumer_after_death::<T, C>(name, owner) }
+                unsafe { arena.mpsc_consumer_after_death::<T, C>(name, arena.mpsc_owner(name), owner) }
             };
             Some(Box::new(List { producer, consumer: consumer.ok()? }))
         }

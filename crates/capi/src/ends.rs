@@ -152,9 +152,10 @@ pub unsafe extern "C" fn arenaq_consumer_take_over(
     size: usize,
     consumer: *mut *mut Consumer,
 ) -> c_int {
-    // SAFETY: the caller's promise.
-    let take_over =
-        |arena: &Arena<'static>, name: &str, owner| unsafe { arena.byte_consumer_after_death(name, owner) };
+    let take_over = |arena: &Arena<'static>, name: &str, owner| {
+        // SAFETY: the caller's promise.
+        unsafe { arena.byte_consumer_after_death(name, arena.mpsc_owner(name), owner) }
+    };
     // SAFETY: the caller's promise.
     code(unsafe { open(arena, name, size, consumer, take_over) })
 }

@@ -187,7 +187,7 @@ impl<'m> Elements<'m> for Mpmcs<'m> {
         let slotted = unsafe { self.slotted(stride) };
         let consumer = match seat {
             Seat::Slot(slot, Owner(owner)) => slotted.consumer_at(slot, owner),
-            Seat::Free(Owner(owner)) | Seat::OfTheDead(Owner(owner)) => slotted.consumer(owner),
+            Seat::Free(Owner(owner)) | Seat::OfTheDead { owner: Owner(owner), .. } => slotted.consumer(owner),
         };
         consumer.map_err(|reason| ArenaError::NoSlot { queue: place.name, reason })
     }

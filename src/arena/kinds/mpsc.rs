@@ -5,7 +5,7 @@ use core::num::NonZero;
 use core::ptr;
 
 use super::structure::{Consume, Elements, Ground, Place, Produce, Seat, Structure, has_no_slots, stride};
-use crate::arena::consumer::ConsumerClaim;
+use crate::arena::consumer::Claimed;
 use crate::arena::error::{ArenaError, CreateError};
 use crate::arena::look::{Front, Look};
 use crate::arena::places::Occupied;
@@ -200,15 +200,15 @@ impl<'m> Elements<'m> for Mpscs<'m> {
     ) -> Result<Claimed<'m, P, T, C>, ArenaError> {
         // SAFETY: passed on to the caller.
         let list = unsafe { self.producer(stride) }?;
-        let right = &place.entry.consumer;
-        let claim = match seat {
-            Seat::Free(owner) => ConsumerClaim::new(right, owner),
-            Seat::OfTheDead(owner) => ConsumerClaim::take_over(right, owner),
+        // SAFETY: `P` has the words of `Native` by the caller's promise.
+        let right = unsafe { place.entry.consumer.cast() };
+        match seat {
+            // SAFETY: whoever consumes from the queue has the right in its entry.
+            Seat::Free(owner) => unsafe { Claimed::claim(list, right, owner) },
+            // SAFETY: as above; the rest is passed on to the caller.
+            Seat::OfTheDead { dead, owner } => unsafe { Claimed::take_over(list, right, dead, owner) },
             Seat::Slot(..) => Err(has_no_slots::<Self>(place.name)),
-        }?;
-        // SAFETY: the claim makes us the only consumer, and is given up after the consumer is gone.
-        let consumer = unsafe { mpsc::Consumer::new(list) }?;
-        Ok(Claimed { consumer, _claim: claim })
+        }
     }
 }
 
@@ -237,14 +237,6 @@ impl<P: Platform, T, C: CountPolicy> Produce<P, T> for List<'_, P, T, C> {
     {
         List::push_many(self, values)
     }
-}
-
-/// The one consumer of an MPSC queue, and the right to be it.
-#[derive(Debug)]
-pub(in crate::arena) struct Claimed<'m, P: Platform, T, C: CountPolicy> {
-    // Dropped in this order: the right to consume is given up last.
-    pub(in crate::arena) consumer: mpsc::Consumer<'m, P, T, C>,
-    _claim: ConsumerClaim<'m>,
 }
 
 impl<P: Platform, T, C: CountPolicy> Consume<P, T> for Claimed<'_, P, T, C> {

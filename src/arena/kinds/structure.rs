@@ -137,8 +137,8 @@ pub(in crate::arena) enum Seat {
     Free(Owner),
     /// That of a number.
     Slot(usize, Owner),
-    /// That of an only consumer, who has died: who had it never uses it again, and all that he did happens before.
-    OfTheDead(Owner),
+    /// That of an only consumer, who has died, if it has it still: see [`MpscConsumer::take_over`](crate::arena::MpscConsumer::take_over).
+    OfTheDead { dead: Option<Owner>, owner: Owner },
 }
 
 /// What a producing end does.

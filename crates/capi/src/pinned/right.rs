@@ -65,7 +65,8 @@ impl Pinned {
         };
         let (lock, is_alone) = Lock::to_consume(folder, queue.consumers)?;
         if queue.consumers == Consumers::One {
-            if arena.mpsc_owner(name) == Some(Owner::ANONYMOUS) {
+            let dead = arena.mpsc_owner(name);
+            if dead == Some(Owner::ANONYMOUS) {
                 return Err(folder.refusal(
                     "somebody consumes from it without a lock on the folder, and nobody knows whether that process lives: \
                      `arenaq unpin`, and pin it anew",
@@ -73,7 +74,7 @@ impl Pinned {
             }
             // SAFETY: every consumer of the MPSC queue that names its process, and the reservation, belong to the lock on the
             // folder, which we hold, so whoever had it has ended; the kernel orders its end before the lock.
-            let end = unsafe { arena.byte_consumer_after_death(name, this_process()) }?;
+            let end = unsafe { arena.byte_consumer_after_death(name, dead, this_process()) }?;
             let mut teller = table.teller().ok_or_else(full)?;
             teller.find_dead(true);
             return Ok((end, Right { teller, reserved: Some((arena, name.to_owned())), lock }));

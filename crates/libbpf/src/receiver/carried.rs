@@ -135,8 +135,9 @@ impl Sealed for [u8] {
     }
 
     unsafe fn after_death<'a>(arena: &Arena<'a>, queue: &Named) -> Result<ByteConsumer<'a>, Error> {
+        let dead = arena.mpsc_owner(queue.as_str());
         // SAFETY: passed on to the caller.
-        Ok(unsafe { arena.byte_consumer_after_death(queue.as_str(), this_process()) }?)
+        Ok(unsafe { arena.byte_consumer_after_death(queue.as_str(), dead, this_process()) }?)
     }
 
     fn with_slot<'a>(

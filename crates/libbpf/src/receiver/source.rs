@@ -53,8 +53,9 @@ impl<'a, T: Element> Source<'a, T> {
     /// Whoever the directory says consumes has ended, and this process knows that it has; see
     /// [`Arena::mpsc_consumer_after_death`].
     pub(super) unsafe fn after_death(arena: &Arena<'a>, queue: &Named) -> Result<Source<'a, T>, Error> {
+        let dead = arena.mpsc_owner(queue.as_str());
         // SAFETY: as the caller has promised.
-        let consumer = unsafe { arena.consumer_after_death(queue.as_str(), this_process()) }?;
+        let consumer = unsafe { arena.consumer_after_death(queue.as_str(), dead, this_process()) }?;
         Ok(Source(Way::Known(consumer)))
     }
 
@@ -236,5 +237,5 @@ pub(super) fn reserve(arena: &Arena<'_>, queue: &Named) -> Result<(), ArenaError
 /// It is the caller's: [`reserve`] has made it, and nobody uses its consumer.
 pub(super) unsafe fn unreserve(arena: &Arena<'_>, queue: &Named) {
     // SAFETY: as the caller has promised.
-    drop(unsafe { arena.byte_consumer_after_death(queue.as_str(), Owner::LOCK) });
+    drop(unsafe { arena.byte_consumer_after_death(queue.as_str(), Some(Owner::LOCK), Owner::LOCK) });
 }
