@@ -12,21 +12,22 @@ use arenaq::ordering::{CompareExchange, Field, Load, Site};
 use arenaq::platform::{Platform, Word};
 use loom::sync::Notify;
 
+use crate::least::Least;
 use crate::list::List;
 use crate::model::{self, Loom, Model, Outcomes, Turn, join, spawn};
 use crate::ring::Ring;
 
 /// A queue, the event count on which its consumers sleep, and what they sleep on.
-struct Waking<Q> {
+struct Waking<Q, P: Platform> {
     queue: Rc<Q>,
-    events: EventCount<Loom>,
+    events: EventCount<P>,
     /// One for each consumer. It stays rung until somebody has waited for it, as a record in a ring buffer
     /// stays, and it may end a wait without a reason.
     doorbells: Vec<Notify>,
     turn: Turn,
 }
 
-impl<Q> Waking<Q> {
+impl<Q, P: Platform> Waking<Q, P> {
     fn new(queue: Rc<Q>, sleepers: usize) -> Rc<Self> {
         let doorbells = (0..sleepers).map(|_| Notify::new()).collect();
         Rc::new(Waking { queue, events: EventCount::empty(), doorbells, turn: Turn::new() })
@@ -62,9 +63,9 @@ impl<Q> Waking<Q> {
     }
 }
 
-type Listing = Waking<List<Uncounted>>;
+type Listing<P> = Waking<List<Uncounted, P>, P>;
 
-impl Listing {
+impl<P: Platform> Listing<P> {
     fn push(&self, value: u64, outcomes: &Outcomes) {
         while self.queue.push(value, outcomes).is_none() {
             loom::thread::yield_now();
@@ -124,7 +125,7 @@ impl Listing {
 
     fn pop(
         &self,
-        consumer: &mut Consumer<'_, Loom, u64, Uncounted>,
+        consumer: &mut Consumer<'_, P, u64, Uncounted>,
         outcomes: &Outcomes,
     ) -> Result<u64, PopError> {
         self.turn.take();
@@ -140,7 +141,11 @@ impl Listing {
 }
 
 /// One producer, one element, and a consumer that gets it in some way.
-fn a_sleeper_is_woken(name: &'static str, at_least: u64, consume: fn(&Listing, &Outcomes) -> u64) {
+fn a_sleeper_is_woken<P: Platform>(
+    name: &'static str,
+    at_least: u64,
+    consume: fn(&Listing<P>, &Outcomes) -> u64,
+) {
     Model {
         name,
         preemption_bound: None,
@@ -159,7 +164,7 @@ fn a_sleeper_is_woken(name: &'static str, at_least: u64, consume: fn(&Listing, &
     }
     .check(move |outcomes| {
         let waking = Waking::new(List::with(&[], 1), 1);
-        let producer = spawn(&waking, outcomes, |waking: &Listing, outcomes| {
+        let producer = spawn(&waking, outcomes, |waking: &Listing<P>, outcomes| {
             waking.push(1, outcomes);
             1
         });
@@ -170,7 +175,7 @@ fn a_sleeper_is_woken(name: &'static str, at_least: u64, consume: fn(&Listing, &
 
 #[test]
 fn an_mpsc_consumer_that_sleeps_is_woken() {
-    a_sleeper_is_woken(
+    a_sleeper_is_woken::<Loom>(
         "eventcount, mpsc, 1 producer x 1, 1 consumer that sleeps, room for 1",
         3_400,
         |waking, outcomes| waking.consume(1, outcomes)[0],
@@ -178,8 +183,17 @@ fn an_mpsc_consumer_that_sleeps_is_woken() {
 }
 
 #[test]
+fn an_mpsc_consumer_that_sleeps_is_woken_with_the_least_fences() {
+    a_sleeper_is_woken::<Least>(
+        "eventcount, mpsc, least fences, 1 producer x 1, 1 consumer that sleeps, room for 1",
+        2_800,
+        |waking, outcomes| waking.consume(1, outcomes)[0],
+    );
+}
+
+#[test]
 fn an_mpsc_consumer_that_looks_without_a_pop_before_it_sleeps_is_woken() {
-    a_sleeper_is_woken(
+    a_sleeper_is_woken::<Loom>(
         "eventcount, mpsc, 1 producer x 1, 1 consumer that looks and sleeps, room for 1",
         1_500,
         Listing::look_and_consume,
@@ -187,11 +201,20 @@ fn an_mpsc_consumer_that_looks_without_a_pop_before_it_sleeps_is_woken() {
 }
 
 #[test]
-fn an_mpsc_consumer_is_woken_by_one_of_two_producers() {
+fn an_mpsc_consumer_that_looks_without_a_pop_is_woken_with_the_least_fences() {
+    a_sleeper_is_woken::<Least>(
+        "eventcount, mpsc, least fences, 1 producer x 1, 1 consumer that looks and sleeps, room for 1",
+        950,
+        Listing::look_and_consume,
+    );
+}
+
+/// Two producers, one element each, and a consumer that sleeps.
+fn a_sleeper_is_woken_by_one_of_two<P: Platform>(name: &'static str, at_least: u64) {
     Model {
-        name: "eventcount, mpsc, 2 producers x 1, 1 consumer that sleeps, room for 2",
+        name,
         preemption_bound: Some(1),
-        at_least: 1_900,
+        at_least,
         outcomes: &[
             "push contended",
             "pushed",
@@ -208,7 +231,7 @@ fn an_mpsc_consumer_is_woken_by_one_of_two_producers() {
     .check(|outcomes| {
         let waking = Waking::new(List::with(&[], 2), 1);
         let producers = [1, 2].map(|value| {
-            spawn(&waking, outcomes, move |waking: &Listing, outcomes| {
+            spawn(&waking, outcomes, move |waking: &Listing<P>, outcomes| {
                 waking.push(value, outcomes);
             })
         });
@@ -220,9 +243,25 @@ fn an_mpsc_consumer_is_woken_by_one_of_two_producers() {
     });
 }
 
-type Ringing = Waking<Ring<Uncounted>>;
+#[test]
+fn an_mpsc_consumer_is_woken_by_one_of_two_producers() {
+    a_sleeper_is_woken_by_one_of_two::<Loom>(
+        "eventcount, mpsc, 2 producers x 1, 1 consumer that sleeps, room for 2",
+        1_900,
+    );
+}
 
-impl Ringing {
+#[test]
+fn an_mpsc_consumer_is_woken_by_one_of_two_producers_with_the_least_fences() {
+    a_sleeper_is_woken_by_one_of_two::<Least>(
+        "eventcount, mpsc, least fences, 2 producers x 1, 1 consumer that sleeps, room for 2",
+        2_600,
+    );
+}
+
+type Ringing<P> = Waking<Ring<Uncounted, P>, P>;
+
+impl<P: Platform> Ringing<P> {
     fn push(&self, value: u64, outcomes: &Outcomes) {
         self.queue.push(value, outcomes).expect("room");
         self.ring(outcomes);
@@ -246,12 +285,11 @@ impl Ringing {
     }
 }
 
-#[test]
-fn an_mpmc_consumer_that_sleeps_is_woken() {
+fn a_sleeper_of_the_ring_is_woken<P: Platform>(name: &'static str, at_least: u64) {
     Model {
-        name: "eventcount, mpmc, 1 producer x 1, 1 consumer that sleeps, capacity 2",
+        name,
         preemption_bound: None,
-        at_least: 3_300,
+        at_least,
         outcomes: &[
             "pushed",
             "popped",
@@ -265,13 +303,29 @@ fn an_mpmc_consumer_that_sleeps_is_woken() {
     }
     .check(|outcomes| {
         let waking = Waking::new(Ring::with(&[]), 1);
-        let producer = spawn(&waking, outcomes, |waking: &Ringing, outcomes| {
+        let producer = spawn(&waking, outcomes, |waking: &Ringing<P>, outcomes| {
             waking.push(1, outcomes);
             1
         });
         let consumer = spawn(&waking, outcomes, |waking, outcomes| waking.consume(0, outcomes));
         assert_eq!(join([producer, consumer]), [1, 1]);
     });
+}
+
+#[test]
+fn an_mpmc_consumer_that_sleeps_is_woken() {
+    a_sleeper_of_the_ring_is_woken::<Loom>(
+        "eventcount, mpmc, 1 producer x 1, 1 consumer that sleeps, capacity 2",
+        3_300,
+    );
+}
+
+#[test]
+fn an_mpmc_consumer_that_sleeps_is_woken_with_the_least_fences() {
+    a_sleeper_of_the_ring_is_woken::<Least>(
+        "eventcount, mpmc, least fences, 1 producer x 1, 1 consumer that sleeps, capacity 2",
+        2_400,
+    );
 }
 
 /// The least that consumers can wait for: a word that a read-modify-write changes.
@@ -282,7 +336,7 @@ const RAISE: Site<CompareExchange> =
 const LOOK: Site<Load> =
     Site::load(Relaxed, "model.flag.load").of(Field::Data).why("behind the fence of the announcement");
 
-type Flagging = Waking<Flag>;
+type Flagging = Waking<Flag, Loom>;
 
 impl Flagging {
     fn raise(&self, outcomes: &Outcomes) {
@@ -324,6 +378,31 @@ fn all_who_sleep_are_woken_by_one() {
         let producer = spawn(&waking, outcomes, Flagging::raise);
         join([producer]);
         join(sleepers);
+    });
+}
+
+/// Who withdraws when its epoch has ended leaves the announcement alone that belongs to the next one.
+#[test]
+fn a_sleeper_of_the_next_epoch_is_woken_by_the_next_notification() {
+    Model {
+        name: "eventcount, 1 asks whether it must notify, and raises a flag; 1 sleeps until then, 1 withdraws",
+        preemption_bound: Some(2),
+        at_least: 11_000,
+        outcomes: &["not prepared", "slept", "rung", "not rung", "withdrawn", "withdrawn too late"],
+    }
+    .check(|outcomes| {
+        let waking = Waking::new(Rc::new(Flag(Word::new(0))), 1);
+        let sleeper = spawn(&waking, outcomes, |waking: &Flagging, outcomes| waking.wait(0, outcomes));
+        let other = spawn(&waking, outcomes, |waking, outcomes| {
+            if let Some(ticket) = waking.prepare() {
+                waking.cancel(ticket, outcomes);
+            }
+        });
+        let producer = spawn(&waking, outcomes, |waking, outcomes| {
+            waking.ring(outcomes);
+            waking.raise(outcomes);
+        });
+        join([producer, other, sleeper]);
     });
 }
 

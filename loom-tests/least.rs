@@ -5,47 +5,57 @@
 //! read-modify-writes only, and on x86 it is no instruction: there a store before it may become visible after a load behind it.
 //! Here the fence is part of each read-modify-write, and where the algorithm has it there is nothing: whoever relies on its stores
 //! being seen is found out.
+//!
+//! It is for those models in which somebody sleeps: nothing else has such fences, and to all others this platform is stronger than
+//! loom, as each of their read-modify-writes is a fence.
 
 use std::sync::atomic::Ordering;
 
-use arenaq::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Site, Store, Write};
-use arenaq::platform::{Platform, Word};
+use arenaq::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Site, Store, Swap, Write};
+use arenaq::platform::{self, Identify, Link, Platform, Traced, Word};
 use loom::sync::atomic::fence;
 
-use crate::model::Loom;
+/// The platform, with a trace of every access. What it shows of a fence is where the algorithm has one.
+pub(crate) type Least = Traced<Bare>;
 
-pub(crate) enum Least {}
+pub(crate) enum Bare {}
 
-impl Platform for Least {
+impl Platform for Bare {
     type Word = LeastWord;
-    type Link<T> = <Loom as Platform>::Link<T>;
-    type Plain<T> = <Loom as Platform>::Plain<T>;
-    type Stride = <Loom as Platform>::Stride;
-    type Steps = <Loom as Platform>::Steps;
+    type Link<T> = LeastLink<T>;
+    type Plain<T> = <platform::Loom as Platform>::Plain<T>;
+    type Stride = <platform::Loom as Platform>::Stride;
+    type Steps = <platform::Loom as Platform>::Steps;
 
     /// Nobody damages the memory of a model.
     const IS_CONFINED: bool = true;
 
     fn retry_budget() -> u64 {
-        Loom::retry_budget()
+        platform::Loom::retry_budget()
     }
 
     fn steps(limit: u64) -> Self::Steps {
-        Loom::steps(limit)
+        platform::Loom::steps(limit)
     }
 
     fn processor() -> usize {
-        Loom::processor()
+        platform::Loom::processor()
     }
 
     fn relax() {
-        Loom::relax();
+        platform::Loom::relax();
     }
 
     fn fence_after_rmw(_site: &'static Site<Fence>) {}
 }
 
-pub(crate) struct LeastWord(<Loom as Platform>::Word);
+impl Identify for Bare {
+    fn identity() -> u64 {
+        platform::Loom::identity()
+    }
+}
+
+pub(crate) struct LeastWord(<platform::Loom as Platform>::Word);
 
 impl Word for LeastWord {
     fn new(value: u64) -> Self {
@@ -60,15 +70,14 @@ impl Word for LeastWord {
         self.0.store(value, site);
     }
 
+    /// One that fails has changed nothing that others would have to see.
     fn compare_exchange(
         &self,
         current: u64,
         new: u64,
         site: &'static Site<CompareExchange>,
     ) -> Result<u64, u64> {
-        let result = self.0.compare_exchange(current, new, site);
-        fence(Ordering::SeqCst);
-        result
+        self.0.compare_exchange(current, new, site).inspect(|_| fence(Ordering::SeqCst))
     }
 
     fn add(&self, value: u64, site: &'static Site<Add>) {
@@ -85,5 +94,32 @@ impl Word for LeastWord {
     unsafe fn init(&self, value: u64, site: &'static Site<Write>) {
         // SAFETY: passed on to the caller.
         unsafe { self.0.init(value, site) }
+    }
+}
+
+pub(crate) struct LeastLink<T>(<platform::Loom as Platform>::Link<T>);
+
+impl<T> Link<T> for LeastLink<T> {
+    fn new(target: *mut T) -> Self {
+        LeastLink(Link::new(target))
+    }
+
+    fn load(&self, site: &'static Site<Load>) -> *mut T {
+        self.0.load(site)
+    }
+
+    fn store(&self, target: *mut T, site: &'static Site<Store>) {
+        self.0.store(target, site);
+    }
+
+    fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
+        let found = self.0.swap(target, site);
+        fence(Ordering::SeqCst);
+        found
+    }
+
+    unsafe fn init(&self, target: *mut T, site: &'static Site<Write>) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.init(target, site) }
     }
 }

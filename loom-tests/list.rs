@@ -12,18 +12,18 @@ use arenaq::{PopError, PushError};
 use crate::model::{self, Loom, Outcomes, Turn, exactly_once};
 use crate::pool::{give_quietly, take_all};
 
-type Element = Node<Loom, u64>;
+type Element<P> = Node<P, u64>;
 
 /// An MPSC queue, its pool and the nodes to which they point.
-pub(crate) struct List<C: CountPolicy> {
-    pub(crate) head: Head<Loom, u64, C>,
-    pool: Pool<Loom, Element>,
+pub(crate) struct List<C: CountPolicy, P: Platform = Loom> {
+    pub(crate) head: Head<P, u64, C>,
+    pool: Pool<P, Element<P>>,
     pub(crate) turn: Turn,
-    _nodes: Vec<Element>,
-    _links: Vec<<Loom as Platform>::Word>,
+    _nodes: Vec<Element<P>>,
+    _links: Vec<P::Word>,
 }
 
-impl<C: CountPolicy> List<C> {
+impl<C: CountPolicy, P: Platform> List<C, P> {
     /// A list that holds `elements`, with nodes for `room` of them.
     pub(crate) fn with(elements: &[u64], room: usize) -> Rc<Self> {
         Self::that_grows(elements, room, room)
@@ -59,17 +59,17 @@ impl<C: CountPolicy> List<C> {
     }
 
     /// What is done with the pool.
-    pub(crate) fn pool(&self) -> Nodes<'_, Loom, Element> {
+    pub(crate) fn pool(&self) -> Nodes<'_, P, Element<P>> {
         self.pool.nodes().expect("a pool")
     }
 
     /// The queue, as the kernel has it: it looks for it before each push.
-    fn list(&self) -> Result<mpsc::List<'_, Loom, u64, C>, PushError> {
+    fn list(&self) -> Result<mpsc::List<'_, P, u64, C>, PushError> {
         self.head.list(self.pool()).ok_or(PushError::Invalid)
     }
 
     /// The queue, as a process has it that has attached.
-    pub(crate) fn queue(&self) -> mpsc::List<'_, Loom, u64, C> {
+    pub(crate) fn queue(&self) -> mpsc::List<'_, P, u64, C> {
         self.list().expect("an initialised queue")
     }
 
@@ -113,7 +113,7 @@ impl<C: CountPolicy> List<C> {
     }
 
     /// The consumer, of which every model has one at a time.
-    pub(crate) fn consumer(&self) -> Consumer<'_, Loom, u64, C> {
+    pub(crate) fn consumer(&self) -> Consumer<'_, P, u64, C> {
         // SAFETY: every model has one consumer at a time.
         unsafe { self.head.consumer(self.pool()) }.expect("a stub")
     }
@@ -183,7 +183,10 @@ impl<C: CountPolicy> List<C> {
     }
 }
 
-fn pop<C: CountPolicy>(consumer: &mut Consumer<'_, Loom, u64, C>, outcomes: &Outcomes) -> Option<u64> {
+fn pop<P: Platform, C: CountPolicy>(
+    consumer: &mut Consumer<'_, P, u64, C>,
+    outcomes: &Outcomes,
+) -> Option<u64> {
     popped(outcomes, || consumer.pop())
 }
 

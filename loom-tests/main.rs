@@ -17,11 +17,13 @@
 //! | `count` | the counter |
 //! | `eventcount` | consumers that sleep, and those who wake them |
 //! | `owned` | the queues in plain Rust: elements that own something |
-//! | `arena` | the header: publication, and the consumer's claim |
+//! | `arena` | the header and the directory: publication; the right to be the one consumer |
 //! | `deaths` | the ring's consumers with slots: killed anywhere, and taken over from |
 //!
-//! Every execution of every model is traced: `paths` checks the path of each operation, and a failure is
-//! shown as a table and a diagram (`explained`).
+//! Every execution of every model is traced: `paths` checks the path of each operation, `edges` that what
+//! synchronises is what the sites say, and a failure is shown as a table and a diagram (`explained`).
+//!
+//! Models in which somebody sleeps run a second time on `least`, a platform that is no stronger than the trait.
 //!
 //! `ARENAQ_LOOM_DEEP=1` lifts the preemption bounds: for a night, not for a commit.
 
@@ -32,6 +34,7 @@ mod count;
 #[path = "../tests/support/counterexample.rs"]
 mod counterexample;
 mod deaths;
+mod edges;
 mod eventcount;
 mod explained;
 mod inspection;

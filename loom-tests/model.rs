@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arenaq::eventcount::{EventCount, Ticket};
-use arenaq::platform::{Identify, Traced};
+use arenaq::platform::{Identify, Platform, Traced};
 use arenaq::trace::{self, Trace};
 use arenaq::{PopError, PushError};
 use loom::thread::{self, JoinHandle};
 use weaken::named;
 use weaken::picture::Orderings;
 
+use crate::edges::Edges;
 use crate::{counterexample, paths};
 
 /// loom, with a trace of every access.
@@ -159,7 +160,7 @@ pub(crate) fn saw_drained(elements: usize, outcomes: &Outcomes) {
 }
 
 /// A sleeper's announcement whose accesses are known as its own.
-pub(crate) fn prepare(events: &EventCount<Loom>) -> Option<Ticket> {
+pub(crate) fn prepare<P: Platform>(events: &EventCount<P>) -> Option<Ticket> {
     trace::operation(
         identity(),
         "eventcount.prepare",
@@ -169,7 +170,7 @@ pub(crate) fn prepare(events: &EventCount<Loom>) -> Option<Ticket> {
 }
 
 /// The end of an announcement, in the same way.
-pub(crate) fn cancel(events: &EventCount<Loom>, ticket: Ticket) -> bool {
+pub(crate) fn cancel<P: Platform>(events: &EventCount<P>, ticket: Ticket) -> bool {
     let body = || events.cancel(ticket);
     trace::operation(
         identity(),
@@ -180,7 +181,7 @@ pub(crate) fn cancel(events: &EventCount<Loom>, ticket: Ticket) -> bool {
 }
 
 /// A producer's question, in the same way.
-pub(crate) fn must_notify(events: &EventCount<Loom>) -> bool {
+pub(crate) fn must_notify<P: Platform>(events: &EventCount<P>) -> bool {
     let body = || events.must_notify();
     trace::operation(
         identity(),
@@ -255,6 +256,7 @@ impl Model {
         builder.preemption_bound = bound;
 
         let strayed: Arc<Mutex<Option<(String, Trace)>>> = Arc::default();
+        let edges: Arc<Mutex<Edges>> = Arc::default();
         paths::prepare();
         let start = Instant::now();
         let body = Arc::new(body);
@@ -262,7 +264,7 @@ impl Model {
             let result: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(|| {
                 builder.check({
                     let (outcomes, permutations) = (outcomes.clone(), permutations.clone());
-                    let (strayed, body) = (strayed.clone(), body.clone());
+                    let (strayed, edges, body) = (strayed.clone(), edges.clone(), body.clone());
                     move || {
                         permutations.fetch_add(1, Ordering::Relaxed);
                         trace::begin_execution(identity());
@@ -270,7 +272,10 @@ impl Model {
                         one_processor_each();
                         body(case, &outcomes);
                         // A wrong path is told when nothing worse is found: what it leads to says more.
-                        if let Some(wrong) = trace::inspect(paths::check) {
+                        let mut edges = edges.lock().unwrap_or_else(PoisonError::into_inner);
+                        if let Some(wrong) =
+                            trace::inspect(|trace| paths::check(trace).or_else(|| edges.add(trace)))
+                        {
                             let mut strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner);
                             strayed.get_or_insert_with(|| (wrong, trace::current()));
                         }
@@ -303,6 +308,8 @@ impl Model {
         if named::is_changed() {
             return;
         }
+        let edges = edges.lock().unwrap_or_else(PoisonError::into_inner);
+        edges.tell().expect("the file for edges");
         assert!(
             permutations >= self.at_least,
             "{}: {permutations} permutations, expected at least {}: did loom stop exploring?",

@@ -243,12 +243,12 @@ fn identity() -> u64 {
 }
 
 /// Takes all nodes that there are, when nobody else is here any more.
-pub(crate) fn take_all<N>(pool: pool::Nodes<'_, Loom, N>) -> Vec<*mut N> {
+pub(crate) fn take_all<P: Platform, N>(pool: pool::Nodes<'_, P, N>) -> Vec<*mut N> {
     std::iter::from_fn(|| pool.alloc().ok()).collect()
 }
 
 /// Gives back a node that [`take_all`] has taken, or an owner that has ended.
-pub(crate) fn give_quietly<N>(pool: pool::Nodes<'_, Loom, N>, node: *mut N) {
+pub(crate) fn give_quietly<P: Platform, N>(pool: pool::Nodes<'_, P, N>, node: *mut N) {
     // SAFETY: it was allocated, and nobody else is here any more.
     unsafe { pool.free(node) }.expect("nobody else");
 }

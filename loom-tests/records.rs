@@ -351,8 +351,7 @@ fn a_lane_that_a_producer_has_kept_goes_to_the_next_with_all_that_it_has_publish
     });
 }
 
-/// Records, and on what their consumer sleeps. The operations of the event count are not traced: their paths have a fence, which
-/// this platform does not have there.
+/// Records, and on what their consumer sleeps.
 struct Sleeping {
     log: Rc<Log<Least>>,
     events: EventCount<Least>,
@@ -382,7 +381,7 @@ fn a_consumer_that_sleeps_is_woken_by_a_record() {
         let producer = spawn(&sleeping, outcomes, |Sleeping { log, events, doorbell }, outcomes| {
             log.push(1, outcomes).expect("the lane is empty");
             log.turn.take();
-            if events.must_notify() {
+            if model::must_notify(events) {
                 outcomes.saw("rung");
                 doorbell.notify();
             } else {
@@ -400,7 +399,7 @@ fn a_consumer_that_sleeps_is_woken_by_a_record() {
                     return seen;
                 }
                 log.turn.take();
-                let Some(ticket) = events.prepare() else { continue };
+                let Some(ticket) = model::prepare(events) else { continue };
                 log.turn.take();
                 if consumer.is_quiet() {
                     while !events.is_notified(&ticket) {
@@ -409,7 +408,7 @@ fn a_consumer_that_sleeps_is_woken_by_a_record() {
                     }
                 } else {
                     log.turn.take();
-                    let in_time = events.cancel(ticket);
+                    let in_time = model::cancel(events, ticket);
                     outcomes.saw(if in_time { "withdrawn" } else { "withdrawn too late" });
                     loom::thread::yield_now();
                 }

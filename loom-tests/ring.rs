@@ -4,27 +4,28 @@ use std::rc::Rc;
 
 use arenaq::count::CountPolicy;
 use arenaq::mpmc::{self, Capacity, Cell, Head};
+use arenaq::platform::Platform;
 use arenaq::single::{SingleConsumer, SingleProducer};
 use arenaq::{PopError, PushError};
 
 use crate::model::{self, Loom, Outcomes, Turn, exactly_once};
 
 /// The only producer of a ring.
-pub(crate) type Producer<'r, C> = SingleProducer<'r, Loom, u64, C>;
+pub(crate) type Producer<'r, C, P = Loom> = SingleProducer<'r, P, u64, C>;
 /// The only consumer of a ring.
-pub(crate) type Consumer<'r, C> = SingleConsumer<'r, Loom, u64, C>;
+pub(crate) type Consumer<'r, C, P = Loom> = SingleConsumer<'r, P, u64, C>;
 
 /// An MPMC queue and the cells to which it points.
 ///
 /// Mostly [`Uncounted`](arenaq::count::Uncounted): the counter is two accesses more for each element, which
 /// decide nothing, and many times the permutations.
-pub(crate) struct Ring<C: CountPolicy> {
-    head: Head<Loom, u64, C>,
+pub(crate) struct Ring<C: CountPolicy, P: Platform = Loom> {
+    head: Head<P, u64, C>,
     pub(crate) turn: Turn,
-    _cells: Vec<Cell<Loom, u64>>,
+    _cells: Vec<Cell<P, u64>>,
 }
 
-impl<C: CountPolicy> Ring<C> {
+impl<C: CountPolicy, P: Platform> Ring<C, P> {
     /// A ring of the smallest capacity that holds `elements`, with positions that wrap around after the
     /// first.
     pub(crate) fn with(elements: &[u64]) -> Rc<Self> {
@@ -44,7 +45,7 @@ impl<C: CountPolicy> Ring<C> {
     }
 
     /// The queue, its geometry read anew.
-    pub(crate) fn queue(&self) -> mpmc::Ring<'_, Loom, u64, C> {
+    pub(crate) fn queue(&self) -> mpmc::Ring<'_, P, u64, C> {
         self.head.ring().expect("an initialised queue")
     }
 
@@ -55,7 +56,7 @@ impl<C: CountPolicy> Ring<C> {
     /// [`push`](Self::push) by the only producer.
     pub(crate) fn push_by(
         &self,
-        producer: &mut Producer<'_, C>,
+        producer: &mut Producer<'_, C, P>,
         value: u64,
         outcomes: &Outcomes,
     ) -> Option<u64> {
@@ -86,7 +87,7 @@ impl<C: CountPolicy> Ring<C> {
     }
 
     /// [`pop`](Self::pop) by the only consumer.
-    pub(crate) fn pop_by(&self, consumer: &mut Consumer<'_, C>, outcomes: &Outcomes) -> Option<u64> {
+    pub(crate) fn pop_by(&self, consumer: &mut Consumer<'_, C, P>, outcomes: &Outcomes) -> Option<u64> {
         self.popped(outcomes, || consumer.pop())
     }
 
@@ -112,7 +113,7 @@ impl<C: CountPolicy> Ring<C> {
     /// [`push_many`](Self::push_many) by the only producer.
     pub(crate) fn push_many_by(
         &self,
-        producer: &mut Producer<'_, C>,
+        producer: &mut Producer<'_, C, P>,
         values: &[u64],
         outcomes: &Outcomes,
     ) -> Vec<u64> {
@@ -146,7 +147,7 @@ impl<C: CountPolicy> Ring<C> {
     /// [`pop_many`](Self::pop_many) by the only consumer.
     pub(crate) fn pop_many_by(
         &self,
-        consumer: &mut Consumer<'_, C>,
+        consumer: &mut Consumer<'_, C, P>,
         limit: u64,
         outcomes: &Outcomes,
     ) -> Vec<u64> {

@@ -271,6 +271,18 @@ mod tests {
     }
 
     #[test]
+    fn every_bit_of_the_epoch_tells_it_from_others_and_none_of_the_sleepers_does() {
+        for bit in 0..64 {
+            let events = Events::empty();
+            let ticket = events.prepare().expect("nobody else");
+            events.state.0.add(1 << bit, &super::site::NOTIFY_ADVANCE);
+            let is_later = bit >= 32;
+            assert_eq!(events.is_notified(&ticket), is_later, "bit {bit}");
+            assert_eq!(events.cancel(ticket), !is_later, "bit {bit}");
+        }
+    }
+
+    #[test]
     fn the_epoch_wraps_around() {
         let events = EventCount::<Native> { state: crate::layout::CacheLine(Word::new(u64::MAX << 32)) };
         let ticket = events.prepare().expect("nobody else");

@@ -12,6 +12,7 @@ use std::vec::Vec;
 
 use crate::ordering::{Ordering, SiteInfo};
 
+mod edges;
 mod names;
 mod race;
 mod record;

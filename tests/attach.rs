@@ -4,13 +4,14 @@ mod support;
 
 use std::num::NonZero;
 
-use arenaq::arena::{Arena, ArenaError, CreateError, MAGIC, Owner, Places, Region, VERSION};
+use arenaq::arena::{Arena, ArenaError, CreateError, Front, Look, MAGIC, Owner, Places, Region, VERSION};
 use arenaq::arena::{MAX_QUEUES, Placed, Spec};
 use arenaq::bytemuck::{Pod, Zeroable};
 use arenaq::count::{Counted, Uncounted};
-use arenaq::drops::Dropped;
-use arenaq::mpmc::{SLOTS, SlotError};
+use arenaq::drops::{Dropped, Drops};
+use arenaq::mpmc::{SLOTS, SlotError, Slots};
 use arenaq::payload::{Element, ElementType, UNKNOWN};
+use arenaq::platform::Native;
 use arenaq::pool::{MAX_ELEMENTS, nodes_for};
 use arenaq::structures::{Kind, LAYOUT_HASH};
 use arenaq::{Corruption, KeyValue, PushError};
@@ -72,10 +73,12 @@ fn another_magic_is_refused() {
 #[test]
 fn another_version_is_refused() {
     let memory = published();
-    memory.poke(header_field(&memory, "version"), VERSION + 1);
-    let error = attach(&memory).expect_err("not the version");
-    assert_eq!(error, ArenaError::Version { found: VERSION + 1 });
-    assert!(error.to_string().contains("build both with the same arenaq"), "{error}");
+    for version in [0, VERSION - 1, VERSION + 1, u64::MAX] {
+        memory.poke(header_field(&memory, "version"), version);
+        let error = attach(&memory).expect_err("not the version");
+        assert_eq!(error, ArenaError::Version { found: version });
+        assert!(error.to_string().contains("build both with the same arenaq"), "{error}");
+    }
 }
 
 #[test]
@@ -565,6 +568,114 @@ fn a_pool_whose_nodes_or_links_lead_out_of_the_region_is_refused() {
             }
             None => assert_eq!(error, Corruption::NotInitialised.into(), "{field} = {value:#x}"),
         }
+    }
+}
+
+/// Who moves a part so that its last word lies behind the region has moved it out.
+#[test]
+fn a_part_whose_last_word_alone_lies_outside_of_the_region_is_refused() {
+    const CELL: u64 = 24;
+    let control = |memory: &Memory, entry: &str, structure: &str, field: &str| {
+        memory.peek(memory.entry(if entry == "head" { RING } else { LIST }, entry)) as usize
+            + offset(structure, field)
+    };
+    let memory = published();
+    let cells = memory.peek(control(&memory, "head", "ds_vyukhov_head", "buffer_mask")) + 1;
+    let nodes = memory.peek(control(&memory, "pool", "ds_pool", "limit"));
+    let entries = memory.peek(header_field(&memory, "queues"));
+    let parts = [
+        (control(&memory, "head", "ds_vyukhov_head", "buffer"), cells * CELL, "the ring of cells"),
+        (memory.entry(RING, "slots"), size_of::<Slots<Native>>() as u64, "the slots for consumers"),
+        (control(&memory, "pool", "ds_pool", "nodes"), nodes * CELL, "the nodes"),
+        (control(&memory, "pool", "ds_pool", "links"), nodes * 8, "the links of the node pool"),
+        (header_field(&memory, "directory"), entries * ENTRY as u64, "the directory"),
+        (memory.entry(LIST, "drops"), size_of::<Drops<Native>>() as u64, "the counters of drops"),
+    ];
+    let end = memory.region().addresses().end as u64;
+    for (place, bytes, part) in parts {
+        let sound = memory.peek(place);
+        for (beyond, is_outside) in [(0, false), (64, true), (8, true)] {
+            memory.poke(place, end - bytes + beyond);
+            let error = attach(&memory).err();
+            let outside = matches!(error, Some(ArenaError::OutOfBounds { what, .. }) if what == part);
+            assert_eq!(outside, is_outside, "{part}, {beyond} bytes beyond: {error:?}");
+        }
+        memory.poke(place, sound);
+        attach(&memory).expect("it is sound again");
+    }
+}
+
+/// Uses all of a new arena with three queues, and leaves it as those do who are killed: with elements in the queues, nodes in
+/// magazines, a consumer of each, and one that sleeps.
+fn use_up(memory: &Memory) {
+    let mut arena = memory.format();
+    assert_eq!(attach(memory).err(), Some(ArenaError::NoHeader { found: 0 }), "nothing is there yet");
+    for spec in [
+        Spec::mpmc::<u64>("ring", 8),
+        // Large enough for blocks of several nodes, and so for magazines.
+        Spec::mpsc::<u64>("list", 500).limit(1000),
+        Spec::records("log", 1, 1 << 12, 64),
+    ] {
+        arena.create(&spec).expect("it fits");
+    }
+    arena.publish();
+
+    let arena = attach(memory).expect("published");
+    let looked = |name| {
+        // SAFETY: nobody pops.
+        let Look { len, front, .. } = unsafe { arena.look(name) }.expect("it is there");
+        assert_eq!((len, front), (Some(0), Front::Empty), "{name}");
+    };
+    ["ring", "list", "log"].into_iter().for_each(looked);
+    assert!(arena.queues().all(|queue| queue.owner.is_none()), "nobody consumes");
+    assert!(arena.queues().all(|queue| queue.dropped.is_none_or(|dropped| dropped == Dropped::default())));
+    assert!(!arena.event_count().expect("one").must_notify(), "nobody sleeps");
+
+    for (name, capacity) in [("ring", 8), ("list", 500)] {
+        let queue = arena.queue::<u64>(name).expect("it is there");
+        let mut consumer = arena.consumer::<u64>(name).expect("nobody has it");
+        for _ in 0..2 {
+            for value in 0..capacity {
+                queue.push(value).expect("room");
+            }
+            for value in 0..capacity {
+                assert_eq!(consumer.pop(), Ok(value), "{name}");
+            }
+        }
+        let mut spare = 0;
+        while queue.push(spare).is_ok() {
+            spare += 1;
+        }
+        for value in 0..spare {
+            assert_eq!(consumer.pop(), Ok(value), "{name}");
+        }
+        for value in 0..capacity / 2 {
+            queue.push(value).expect("room");
+        }
+        std::mem::forget(consumer);
+    }
+    for _ in 1..SLOTS {
+        std::mem::forget(arena.consumer::<u64>("ring").expect("a slot"));
+    }
+    let records = arena.records("log", Owner::ANONYMOUS).expect("they are there");
+    while records.push(&[1; 64], 0).is_ok() {}
+    let mut consumer = records.consumer(0).expect("nobody has it");
+    assert!(
+        consumer.drain_in_place(5, |record| assert_eq!(record.size(), 64)).is_ok_and(|drained| drained == 5)
+    );
+    std::mem::forget((consumer, records.reserve(8)));
+    let _asleep = arena.event_count().expect("one").prepare();
+}
+
+#[test]
+fn an_arena_in_memory_that_was_used_is_as_good_as_one_in_zeroed_memory() {
+    let memory = Memory::new(4 * BYTES);
+    for _ in 0..3 {
+        use_up(&memory);
+    }
+    for byte in [0xff, 0xa5, 0x01] {
+        (0..memory.len()).for_each(|offset| memory.poke_byte(offset, byte));
+        use_up(&memory);
     }
 }
 

@@ -10,10 +10,10 @@ use std::num::NonZero;
 use arenaq::mpmc::{self, Slots};
 use arenaq::platform::Native;
 use arenaq::recovery::Repaired;
-use arenaq::{Corruption, KeyValue, PopError, PushError, mpsc};
+use arenaq::{Corruption, KeyValue, PopError, PushError, mpsc, pool};
 use support::queue::{SIDES, Side};
 use support::queues::{List, Ring, item};
-use support::scripted::{Scripted, dying, on_processor, stalled};
+use support::scripted::{Scripted, dying, losing, on_processor, stalled};
 
 /// What consumers call themselves.
 const OWNER: NonZero<u64> = NonZero::<u64>::MIN;
@@ -401,6 +401,42 @@ fn mpsc_with_blocks_a_consumer_that_dies_in_a_batch_loses_no_node() {
         }
         assert!(died >= 3 * 3 + 2, "{died}");
         assert!(nodes >= 3, "one death at least is between the move of the tail and the count of the nodes");
+    }
+}
+
+#[test]
+fn mpsc_a_repair_knows_that_every_node_of_the_largest_block_is_in_use() {
+    const NODES: u64 = 3 * 64;
+    let list = List::with_blocks(NODES - 1, 64);
+    let mut pushed = 0;
+    while list.shared().push(item(pushed)).is_ok() {
+        pushed += 1;
+    }
+    assert_eq!(pushed, NODES - 1, "all nodes but the stub");
+    let mut consumer = list.consumer();
+    // SAFETY: nobody else is here.
+    assert_eq!(unsafe { consumer.repair() }, Ok(0), "nothing is lost");
+    for serial in 0..pushed {
+        assert_eq!(consumer.pop(), Ok(item(serial)));
+    }
+    every_node_can_be_had(&list, &mut consumer, NODES - 1);
+}
+
+#[test]
+fn mpsc_what_the_pool_did_not_take_back_is_given_back_once_and_not_by_a_repair_as_well() {
+    for (elements, block) in BLOCKS.into_iter().chain([(4, 1)]) {
+        let list = list_of_blocks(elements, block);
+        let mut consumer = list.consumer();
+        let mut seen = Vec::new();
+        let (drained, lost) =
+            losing(pool::site::FREE_PUSH.info(), || consumer.drain(3, |element| seen.push(element)));
+        assert_eq!((drained, seen), (Ok(3), vec![item(1), item(2), item(3)]));
+        if block == 1 {
+            assert!(lost > 0, "three blocks were to be given back");
+        }
+        // SAFETY: nobody else is here.
+        assert_eq!(unsafe { consumer.repair() }, Ok(0), "nothing is lost: {elements} in blocks of {block}");
+        every_node_can_be_had(&list, &mut consumer, elements);
     }
 }
 

@@ -26,6 +26,8 @@ impl<P: Identify> Platform for Traced<P> {
     type Stride = P::Stride;
     type Steps = P::Steps;
 
+    const IS_CONFINED: bool = P::IS_CONFINED;
+
     fn retry_budget() -> u64 {
         P::retry_budget()
     }

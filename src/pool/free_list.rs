@@ -214,3 +214,46 @@ impl<P: Platform, N> Nodes<'_, P, N> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::num::NonZero;
+
+    use super::Top;
+    use crate::platform::{Native, Word};
+    use crate::pool::{MAX_NODES, Pool, Start, site};
+
+    #[test]
+    fn every_bit_of_tag_and_number_comes_back_from_the_word_that_holds_both() {
+        for (tag, first) in
+            (0..32).map(|bit| (1 << bit, MAX_NODES)).chain((0..31).map(|bit| (u32::MAX, 1 << bit)))
+        {
+            let top = Top::unpack(Top { tag, first }.pack());
+            assert_eq!((top.tag, top.first), (tag, first));
+        }
+    }
+
+    #[test]
+    fn every_claim_of_a_block_makes_the_next_tag_and_the_last_one_wraps_around() {
+        for tag in (1..=32).map(|bits| u32::MAX >> (32 - bits)) {
+            let mut nodes = [0u64; 2];
+            let mut links = [(); 2].map(|()| Word::new(0));
+            let pool = Pool::<Native, u64>::empty();
+            let start = Start { tag, block: NonZero::new(1) };
+            // SAFETY: room for two of both, which outlive the pool; nobody else is here.
+            let nodes = unsafe {
+                pool.init_at(nodes.as_mut_ptr(), links.as_mut_ptr(), 2, start);
+                let nodes = pool.nodes().expect("a pool");
+                nodes.free_chain(nodes.grow(2).expect("room")).expect("nobody else");
+                nodes
+            };
+            let now = || Top::unpack(pool.top.0.load(&site::ALLOC_TOP)).tag;
+            assert_eq!(now(), tag, "a free leaves it");
+            let node = nodes.alloc().expect("a node");
+            assert_eq!(now(), tag.wrapping_add(1));
+            // SAFETY: just allocated.
+            unsafe { nodes.free(node) }.expect("nobody else");
+            assert_eq!(now(), tag.wrapping_add(1), "a free leaves it");
+        }
+    }
+}

@@ -16,11 +16,11 @@ fn join(clock: &mut Clock, other: &Clock) {
     }
 }
 
-fn acquires(order: Ordering) -> bool {
+pub(super) fn acquires(order: Ordering) -> bool {
     matches!(order, Ordering::Acquire | Ordering::AcqRel | Ordering::SeqCst)
 }
 
-fn releases(order: Ordering) -> bool {
+pub(super) fn releases(order: Ordering) -> bool {
     matches!(order, Ordering::Release | Ordering::AcqRel | Ordering::SeqCst)
 }
 

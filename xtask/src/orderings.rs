@@ -3,6 +3,7 @@
 
 mod change;
 mod claims;
+pub(crate) mod edges;
 mod matrix;
 mod models;
 mod mutants;

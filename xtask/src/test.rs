@@ -11,6 +11,7 @@ use anyhow::Context;
 use duct::Expression;
 
 use crate::command::{Failed, cargo, check, end_descendants};
+use crate::orderings::edges;
 use crate::step::Step;
 use crate::{faults, instructions, layouts, links, orderings, servers, setup, vm};
 
@@ -52,13 +53,21 @@ fn run_step(step: Step, options: &Options) -> anyhow::Result<Vec<String>> {
                 forget_packages()?;
             }
             let mut command = command_of(step);
+            let seen = (step == Step::Loom).then(tempfile::NamedTempFile::new).transpose()?;
+            if let Some(seen) = &seen {
+                command = command.env(edges::FILE, seen.path());
+            }
             if options.require_kernel {
                 command = command.env(REQUIRE_KERNEL, "1");
             }
             if options.deep {
                 command = DEEP.into_iter().fold(command, |command, (name, value)| command.env(name, value));
             }
-            check(&command)
+            let lines = check(&command)?;
+            if let Some(seen) = seen {
+                edges::check(seen.path())?;
+            }
+            Ok(lines)
         }
     }?;
     Ok(lines.into_iter().filter(|line| line.contains(SKIPPED)).collect())

@@ -1,0 +1,53 @@
+//! What synchronises in an execution is what the sites say: each edge that is seen is one of the table's. Whether each of the table's
+//! is seen in some execution, `cargo xtask test --only loom` says when all models have ended.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::OnceLock;
+
+use arenaq::ordering::SiteInfo;
+use arenaq::structures::sites;
+use arenaq::trace::Trace;
+
+/// A file to which each model appends what it has seen: two names in a line.
+const FILE: &str = "ARENAQ_EDGES";
+
+/// The edges that one model has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Edges(BTreeSet<(&'static str, &'static str)>);
+
+/// The sites of the table, by their names.
+fn table() -> &'static HashMap<&'static str, &'static SiteInfo> {
+    static TABLE: OnceLock<HashMap<&'static str, &'static SiteInfo>> = OnceLock::new();
+    TABLE.get_or_init(|| sites().map(|site| (site.name, site)).collect())
+}
+
+impl Edges {
+    /// Adds those of an execution. Returns what is wrong with the first of which the table knows nothing.
+    pub(crate) fn add(&mut self, trace: &Trace) -> Option<String> {
+        let mut wrong = None;
+        for (from, to) in trace.edges() {
+            if self.0.insert((from.name, to.name)) && is_of_the_table(from, to) == Some(false) {
+                let (from, to) = (from.name, to.name);
+                wrong.get_or_insert_with(|| {
+                    format!("{to} has acquired what {from} released, and does not pair with it")
+                });
+            }
+        }
+        wrong
+    }
+
+    /// Tells the file of them, if there is one.
+    pub(crate) fn tell(&self) -> std::io::Result<()> {
+        let Some(file) = std::env::var_os(FILE) else { return Ok(()) };
+        let text: String = self.0.iter().map(|(from, to)| format!("{from} {to}\n")).collect();
+        OpenOptions::new().create(true).append(true).open(file)?.write_all(text.as_bytes())
+    }
+}
+
+/// Whether the table has the edge. A model's own sites are no concern of it.
+fn is_of_the_table(from: &SiteInfo, to: &SiteInfo) -> Option<bool> {
+    let [from, to] = [from, to].map(|site| table().get(site.name));
+    Some(from?.pairs_with.contains(&to?.name))
+}
