@@ -13,6 +13,32 @@ use arenaq::trace::Trace;
 /// A file to which each model appends what it has seen: two names in a line.
 const FILE: &str = "ARENAQ_EDGES";
 
+/// Edges that are there and that nobody needs: sites that release, sites that acquire, and why that is of no use.
+const UNUSED: &[(&[&str], &[&str], &str)] = &[
+    (PUBLISH, FOR_FREE, "the cell is taken: the queue is full, or another producer was faster"),
+    (FREE, FOR_PUBLISHED, "the cell is free: the queue is empty, or another consumer was faster"),
+];
+
+/// A cell has an element.
+const PUBLISH: &[&str] = &["mpmc.push.publish_cell", "mpmc.push_many.publish_cell"];
+/// A cell has none.
+const FREE: &[&str] = &[
+    "mpmc.pop.free_cell",
+    "mpmc.drain.free_cell",
+    "mpmc.take.free_cell",
+    "mpmc.reclaim.free_cell",
+    "slots.take_over.free_cell",
+];
+/// Who wants a cell without an element.
+const FOR_FREE: &[&str] = &["mpmc.push.load_sequence", "mpmc.push_many.load_sequence"];
+/// Who wants a cell with one.
+const FOR_PUBLISHED: &[&str] = &[
+    "mpmc.pop.load_sequence",
+    "mpmc.drain.load_sequence",
+    "mpmc.take.load_sequence",
+    "mpmc.search.load_sequence",
+];
+
 /// The edges that one model has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Edges(BTreeSet<(&'static str, &'static str)>);
@@ -49,5 +75,9 @@ impl Edges {
 /// Whether the table has the edge. A model's own sites are no concern of it.
 fn is_of_the_table(from: &SiteInfo, to: &SiteInfo) -> Option<bool> {
     let [from, to] = [from, to].map(|site| table().get(site.name));
-    Some(from?.pairs_with.contains(&to?.name))
+    let (from, to) = (from?, to?);
+    let is_unused = |(releasing, acquiring, _): &(&[&str], &[&str], &str)| {
+        releasing.contains(&from.name) && acquiring.contains(&to.name)
+    };
+    Some(from.pairs_with.contains(&to.name) || UNUSED.iter().any(is_unused))
 }

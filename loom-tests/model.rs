@@ -289,6 +289,7 @@ impl Model {
             }
         }
         let permutations = permutations.load(Ordering::Relaxed);
+        edges.lock().unwrap_or_else(PoisonError::into_inner).tell().expect("the file for edges");
         let strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((wrong, trace)) = strayed.filter(|_| !named::is_changed()) {
             report_failure(&self, permutations, &wrong, &trace);
@@ -308,8 +309,6 @@ impl Model {
         if named::is_changed() {
             return;
         }
-        let edges = edges.lock().unwrap_or_else(PoisonError::into_inner);
-        edges.tell().expect("the file for edges");
         assert!(
             permutations >= self.at_least,
             "{}: {permutations} permutations, expected at least {}: did loom stop exploring?",

@@ -32,6 +32,9 @@
 //! | MPMC | the claim of the enqueue position | [`mpmc::Ring::is_empty`] says so: the positions are equal. A pop's `Empty` is *not enough*: the cell may be claimed and not published |
 //! | records | the claim of a lane's owner word | [`records::Consumer::is_quiet`](crate::records::Consumer::is_quiet) says so: nobody has a lane, and nothing is published |
 //!
+//! An [only producer](crate::single) claims with a store, which no fence orders here: those who sleep are not told of its pushes
+//! unless it makes a read-modify-write of its own in between.
+//!
 //! A consumer that sees an element on its way does not sleep but tries again, so a producer that stalls there
 //! keeps it awake and loses nothing.
 //!

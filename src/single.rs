@@ -23,6 +23,8 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
+//! A consumer that sleeps on an [event count](crate::eventcount) cannot rely on an only producer: a store is not what it looks for.
+//!
 //! What a death leaves behind is what [`recovery`](crate::recovery) says of the queue.
 
 use crate::claim::{OneConsumer, OneProducer};
