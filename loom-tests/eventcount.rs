@@ -387,7 +387,7 @@ fn a_sleeper_of_the_next_epoch_is_woken_by_the_next_notification() {
     Model {
         name: "eventcount, 1 asks whether it must notify, 1 withdraws; then a flag is raised, until which 1 sleeps",
         preemption_bound: Some(2),
-        at_least: 11_000,
+        at_least: 12_500,
         outcomes: &["not prepared", "slept", "rung", "not rung", "withdrawn", "withdrawn too late"],
     }
     .check(|outcomes| {
