@@ -398,7 +398,7 @@ fn a_sleeper_of_the_next_epoch_is_woken_by_the_next_notification() {
                 waking.cancel(ticket, outcomes);
             }
         });
-        let producer = spawn(&waking, outcomes, |waking, outcomes| waking.ring(outcomes));
+        let producer = spawn(&waking, outcomes, Waking::ring);
         // Who tries again to withdraw yields before: the next notification comes behind that.
         join([producer, other]);
         waking.raise(outcomes);
