@@ -259,8 +259,8 @@ fn a_consumer_goes_on_where_the_last_one_stopped() {
 fn one_of_two_heirs_of_a_dead_consumer_goes_on_and_then_maybe_the_other() {
     Model {
         name: "arena, 2 left, the consumer is dead: 2 threads x (take over, pop, release), 1 producer x 1, room for 3",
-        preemption_bound: Some(2),
-        at_least: 4_000,
+        preemption_bound: Some(3),
+        at_least: 7_000,
         outcomes: &["taken over", "taken", "popped", "pushed", "push contended"],
     }
     .check(|outcomes| {
