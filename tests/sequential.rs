@@ -375,6 +375,7 @@ fn mpsc_is_a_deque_bounded_by_blocks(
     arena
         .create(&support::list::<KeyValue, Counted>(elements, elements + room).start(tag.into()))
         .expect("it fits");
+    arena.publish();
     let producer = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("it is there");
     let (limit, block) = nodes_for(elements + room);
     prop_assert_eq!((producer.nodes().limit(), producer.nodes().block()), (limit, block.into()));
@@ -876,6 +877,7 @@ mod never_initialised {
         let (memory, queue) = (Memory::new(16 * 1024), mpsc::Head::<Native, KeyValue>::empty());
         let mut arena: Arena<'_> = memory.format();
         arena.create(&support::list::<KeyValue, Counted>(4, 4)).expect("it fits");
+        arena.publish();
         let pool = arena.mpsc_producer::<KeyValue, Counted>(LIST).expect("it was made").nodes();
         assert!(queue.list(pool).is_none(), "there is nothing to push into, to pop from or to look at");
         assert_eq!((queue.count(), pool.free_nodes()), (0, Ok(4)));

@@ -352,6 +352,11 @@ impl Nodes<'_> {
     }
 
     #[inline(always)]
+    fn own(&self, node: *mut Node) -> *mut Node {
+        self.nodes.with_addr(node.addr())
+    }
+
+    #[inline(always)]
     fn link(&self, block: u64) -> Option<&AtomicU64> {
         if block.wrapping_sub(1) >= self.blocks.count() {
             return None;
@@ -465,7 +470,7 @@ impl List<'_> {
             return Err(PushError::Corrupt);
         }
         // SAFETY: the node was the head until our swap, so it is not freed before we link it.
-        unsafe { &*previous }.next.store(node, Release);
+        unsafe { &*self.nodes.own(previous) }.next.store(node, Release);
         self.head.count.fetch_add(1, Relaxed);
         Ok(())
     }
