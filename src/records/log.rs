@@ -93,7 +93,8 @@ impl<P: Heap> Log<P> {
     }
 
     /// A producer that has a lane of the shard for itself until it is dropped: a thread that pushes often, for no push of it has a
-    /// locked instruction. Others push into the lanes that are left.
+    /// locked instruction. Others push into the lanes that are left, and a consumer's shard is not
+    /// [quiet](Consumer::is_quiet) meanwhile.
     ///
     /// # Errors
     ///

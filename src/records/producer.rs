@@ -160,7 +160,7 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// As [`reserve`](Self::reserve); the lane stays ours then, too.
     #[inline(always)]
     pub(super) fn push_words(&mut self, data: &[u64], stamp: u64) -> Result<(), PushError> {
         self.push_with(size_of_val(data) as u64, stamp, |record| record.write_words(data))
@@ -170,7 +170,7 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// As [`reserve`](Self::reserve); the lane stays ours then, too.
     #[inline(always)]
     pub(super) fn push(&mut self, data: &[u8], stamp: u64) -> Result<(), PushError> {
         self.push_with(data.len() as u64, stamp, |record| record.write_bytes(data))
