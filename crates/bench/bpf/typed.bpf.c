@@ -18,6 +18,11 @@ struct {
 #include "arenaq.h"
 #include "loop.h"
 
+/* Where the next record of the limit is, on a line of its own. */
+struct {
+	__u64 word __attribute__((aligned(128)));
+} __arena place __attribute__((aligned(128)));
+
 #define TYPED(bytes, BUILT)                                                      \
 	ARENAQ_MPMC(mpmc_##bytes, struct payload_##bytes, 2);                    \
 	ARENAQ_MPSC(mpsc_##bytes, struct payload_##bytes, 2);                    \
@@ -61,6 +66,20 @@ struct {
 		return arenaq_submit(&records_##bytes, payload, bytes) != DS_SUCCESS; \
 	}                                                                        \
                                                                                  \
+	/* As many words as a record has, one behind the other in the same ring. */                     \
+	static __always_inline _Bool write_##bytes(__u64 key, __u64 value)       \
+	{                                                                        \
+		struct arenaq_lane __arena *lane = records_##bytes.queue.lanes;  \
+		__u64 at = __sync_fetch_and_add(&place.word, 2 + (bytes) / 8);   \
+		__u64 __arena *words = lane->words + (at & lane->mask);          \
+                                                                                 \
+		words[0] = words[1] = at;                                        \
+		words[2] = value;                                                \
+		FILL_WORDS(words, 3, 2 + (bytes) / 8);                           \
+		return 0;                                                        \
+	}                                                                        \
+                                                                                 \
+	PROGRAM(push_add_and_write_##bytes, write_##bytes(key, value))           \
 	PROGRAM(push_records_##bytes, in_place_##bytes(key, value))              \
 	PROGRAM(push_scratch_##bytes, in_scratch_##bytes(key, value))            \
 	PROGRAM(push_mpmc_##bytes, to_mpmc_##bytes(key, value))                  \

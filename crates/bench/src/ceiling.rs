@@ -1,5 +1,5 @@
-//! What its locked instructions allow a push to be: a promise against a peer cannot hold on a processor on which they
-//! alone take too long.
+//! What its locked instructions, and the writing of its bytes, allow a push to be: a promise against a peer cannot hold on
+//! a processor on which they alone take too long.
 
 use crate::results::Results;
 
@@ -15,6 +15,9 @@ const LOCKED: [(&str, u32); 8] = [
     ("records-scratch", 1),
 ];
 
+/// The limit that writes as many words as a record has, and those that have as many.
+const WRITTEN: (&str, [&str; 2]) = ("add-and-write", ["records", "records-scratch"]);
+
 /// A push of ours beside that of a peer, on one processor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ceiling {
@@ -22,6 +25,8 @@ pub struct Ceiling {
     pub locked: u32,
     /// What one takes, in nanoseconds.
     pub each: f64,
+    /// What one of them and the writing of a record's words take together, if ours is a record and it was measured.
+    pub written: Option<f64>,
     /// What the peer's push takes.
     pub peer: f64,
 }
@@ -38,17 +43,19 @@ impl Ceiling {
         let locked = LOCKED.iter().find(|(name, _)| *name == ours)?.1;
         group.entry(ours)?;
         let median = |name: &str| Some(group.entry(name)?.summary()?.median);
-        Some(Ceiling { locked, each: median(group.limit.as_deref()?)?, peer: median(peer)? })
+        let written = if WRITTEN.1.contains(&ours) { median(WRITTEN.0) } else { None };
+        Some(Ceiling { locked, each: median(group.limit.as_deref()?)?, written, peer: median(peer)? })
     }
 
-    /// What all of ours take.
-    pub fn all(self) -> f64 {
-        f64::from(self.locked) * self.each
+    /// What ours takes at least: its locked instructions, and the writing where that was measured.
+    pub fn least(self) -> f64 {
+        let locked = f64::from(self.locked) * self.each;
+        self.written.map_or(locked, |written| written.max(locked))
     }
 
     /// How many times as fast as the peer's ours could be at most, if it were nothing else.
     pub fn at_most(self) -> f64 {
-        self.peer / self.all()
+        self.peer / self.least()
     }
 }
 
@@ -70,8 +77,10 @@ mod tests {
         let results =
             Results { machine: Default::default(), quick: true, groups: vec![push], skipped: Vec::new() };
         let ceiling = Ceiling::of(&results, "kernel.push.16.mpmc/slow").expect("all were measured");
-        assert_eq!(ceiling, Ceiling { locked: 2, each: 4.0, peer: 80.0 });
+        assert_eq!(ceiling, Ceiling { locked: 2, each: 4.0, written: None, peer: 80.0 });
         assert_eq!(ceiling.at_most(), 10.0);
+        assert_eq!(Ceiling { written: Some(20.0), ..ceiling }.at_most(), 4.0, "what is slower counts");
+        assert_eq!(Ceiling { written: Some(5.0), ..ceiling }.at_most(), 10.0);
         assert_eq!(Ceiling::of(&results, "kernel.push.16.records/slow"), None, "it was not measured");
         assert_eq!(Ceiling::of(&results, "kernel.push.16.mpmc*limit"), None, "it is no ratio");
         assert_eq!(

@@ -189,10 +189,13 @@ fn arithmetic(text: &mut String, all: &[Results]) -> std::fmt::Result {
                 "more than is promised, so it is the rest of the push that takes too long"
             };
             let (locked, s) = (ceiling.locked, if ceiling.locked == 1 { "" } else { "s" });
+            let written = ceiling.written.map_or_else(String::new, |written| {
+                format!(" (with the words of a record written, and nothing else, {} ns)", figure(written))
+            });
             writeln!(
                 lines,
-                "- {}, `{}`: {locked} locked instruction{s} of {} ns, with the loop, of the {} ns that the ring buffer takes, \
-                 allow at most {}: {verdict}.",
+                "- {}, `{}`: {locked} locked instruction{s} of {} ns{written}, with the loop, of the {} ns that the ring \
+                 buffer takes, allow at most {}: {verdict}.",
                 results.machine.processor,
                 seen.goal.figure,
                 figure(ceiling.each),

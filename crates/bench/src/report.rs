@@ -356,7 +356,7 @@ fn allowed(text: &mut String, results: &Results) -> std::fmt::Result {
         figure(first.peer)
     )?;
     for (ours, ceiling, seen) in rows {
-        let (all, most, seen) = (figure(ceiling.all()), figure(ceiling.at_most()), figure(seen.median));
+        let (all, most, seen) = (figure(ceiling.least()), figure(ceiling.at_most()), figure(seen.median));
         writeln!(text, "| **{ours}** | {} | {all} | {most}× | {seen}× |", ceiling.locked)?;
     }
     Ok(())

@@ -17,7 +17,7 @@ use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffe
 use super::object::{Loaded, MapSize, Mapped, Program, Run};
 use super::seen::Seen;
 use super::size::Size;
-use super::typed::{Drain, RECORDS, SCRATCH, Typed};
+use super::typed::{Drain, RECORDS, SCRATCH, Typed, WRITTEN};
 use crate::results::Role;
 
 /// How events travel.
@@ -55,6 +55,8 @@ pub enum Via {
     EmptyLoop,
     /// Nowhere: one locked read-modify-write of a word in the arena.
     LockedRmw,
+    /// Nowhere: the same, and the words of a record written to the place that it gives.
+    AddAndWrite,
 }
 
 impl Via {
@@ -77,6 +79,7 @@ impl Via {
             Via::QueueMap => "queue-map",
             Via::EmptyLoop => "empty-loop",
             Via::LockedRmw => "locked-rmw",
+            Via::AddAndWrite => "add-and-write",
         }
     }
 
@@ -96,7 +99,7 @@ impl Via {
             // Ring buffer and queue map take a spin lock; the perf buffer is the CPU's own.
             Via::RingbufReserve | Via::RingbufOutput | Via::QueueMap => Role::LockingPeer,
             Via::PerfOutput => Role::Peer,
-            Via::EmptyLoop | Via::LockedRmw => Role::Limit,
+            Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite => Role::Limit,
         }
     }
 
@@ -106,7 +109,7 @@ impl Via {
         match size.fixed() {
             Some(bytes) => bytes <= 16 || self.typed().is_some() || self.role() != Role::Ours,
             None => {
-                !matches!(self, Via::MpmcTyped | Via::MpscTyped | Via::QueueMap)
+                !matches!(self, Via::MpmcTyped | Via::MpscTyped | Via::QueueMap | Via::AddAndWrite)
                     && self.carries(Size::Bytes(1024))
             }
         }
@@ -119,6 +122,7 @@ impl Via {
             Via::MpscTyped => Some("mpsc"),
             Via::Records => Some(RECORDS),
             Via::RecordsScratch => Some(SCRATCH),
+            Via::AddAndWrite => Some(WRITTEN),
             _ => None,
         }
     }
@@ -133,6 +137,7 @@ impl Via {
             Via::MpscTyped => Typed::program("mpsc", size),
             Via::Records => Typed::program(RECORDS, size),
             Via::RecordsScratch => Typed::program(SCRATCH, size),
+            Via::AddAndWrite => Typed::program(WRITTEN, size),
             Via::MpmcNotify => "push_mpmc_notify".to_owned(),
             Via::MpscNotify => "push_mpsc_notify".to_owned(),
             Via::EmptyLoop => "empty_loop".to_owned(),
@@ -165,6 +170,7 @@ impl Via {
             | Via::MpscTyped
             | Via::Records
             | Via::RecordsScratch
+            | Via::AddAndWrite
             | Via::EmptyLoop
             | Via::LockedRmw => Vec::new(),
         }
@@ -283,7 +289,9 @@ impl Channel {
             Via::RingbufReserve | Via::RingbufOutput => Source::Ring(self.ring(Rc::clone(&seen))?),
             Via::PerfOutput => Source::Perf(self.perf(Rc::clone(&seen))?),
             Via::QueueMap => Source::Map(self.loaded.map("queue")?),
-            Via::EmptyLoop | Via::LockedRmw => bail!("{} delivers nothing", self.via.name()),
+            Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite => {
+                bail!("{} delivers nothing", self.via.name())
+            }
         };
         let doorbell = match self.via {
             Via::MpmcNotify | Via::MpscNotify => Some(self.doorbell()?),

@@ -26,6 +26,9 @@ pub(super) const RECORDS: &str = "records";
 /// The same, built in scratch memory and copied.
 pub(super) const SCRATCH: &str = "scratch";
 
+/// No queue: one locked instruction, which gives a place, and the writing of as many words as a record has.
+pub(super) const WRITTEN: &str = "add_and_write";
+
 /// How large a shard is whose first lane, which has half of it, has room for so many records.
 pub(super) fn shard_bytes(size: Size, records: u64) -> u64 {
     const HEADER: u64 = 16;
@@ -39,8 +42,8 @@ impl Typed {
     ///
     /// If the kernel refuses, or there is no such queue.
     pub(super) fn load(kind: &str, size: Size, capacity: u64) -> anyhow::Result<(Loaded, Typed)> {
-        // Those that are built in scratch memory go to the same records.
-        let is_records = matches!(kind, RECORDS | SCRATCH);
+        // Those that are built in scratch memory go to the same records, and what only writes does so in their memory.
+        let is_records = matches!(kind, RECORDS | SCRATCH | WRITTEN);
         let queue = format!("{}_{size}", if is_records { RECORDS } else { kind });
         let program = Typed::program(kind, size);
         let mut queues = Queues::of(&open(Instructions::AcquireRelease, &program)?)?;

@@ -58,6 +58,7 @@ impl Way {
         let ways = [
             Via::EmptyLoop,
             Via::LockedRmw,
+            Via::AddAndWrite,
             Via::Mpmc,
             Via::Mpsc,
             Via::MpmcUncounted,
