@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use arenaq::ordering::SiteInfo;
 use arenaq::structures::sites;
-use arenaq::trace::Trace;
+use weaken::trace::Trace;
 
 /// A file to which each model appends what it has seen: two names in a line.
 const FILE: &str = "ARENAQ_EDGES";
@@ -54,8 +54,8 @@ impl Edges {
     pub(crate) fn add(&mut self, trace: &Trace) -> Option<String> {
         let mut wrong = None;
         for (from, to) in trace.edges() {
-            if self.0.insert((from.name, to.name)) && is_of_the_table(from, to) == Some(false) {
-                let (from, to) = (from.name, to.name);
+            let (from, to) = (from.named().name, to.named().name);
+            if self.0.insert((from, to)) && is_of_the_table(from, to) == Some(false) {
                 wrong.get_or_insert_with(|| {
                     format!("{to} has acquired what {from} released, and does not pair with it")
                 });
@@ -73,8 +73,8 @@ impl Edges {
 }
 
 /// Whether the table has the edge. A model's own sites are no concern of it.
-fn is_of_the_table(from: &SiteInfo, to: &SiteInfo) -> Option<bool> {
-    let [from, to] = [from, to].map(|site| table().get(site.name));
+fn is_of_the_table(from: &str, to: &str) -> Option<bool> {
+    let [from, to] = [from, to].map(|name| table().get(name));
     let (from, to) = (from?, to?);
     let is_unused = |(releasing, acquiring, _): &(&[&str], &[&str], &str)| {
         releasing.contains(&from.name) && acquiring.contains(&to.name)

@@ -12,15 +12,16 @@
 use std::sync::atomic::Ordering;
 
 use arenaq::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Site, Store, Swap, Write};
-use arenaq::platform::{self, Identify, Link, Platform, Traced, Word};
+use arenaq::platform::{self, Identify, Link, Platform, Word};
+use arenaq::weakened;
 use loom::sync::atomic::fence;
+use weaken::named;
+use weaken::trace::{Access, Effect};
 
-/// The platform, with a trace of every access. What it shows of a fence is where the algorithm has one.
-pub(crate) type Least = Traced<Bare>;
+/// The platform. What its trace shows of a fence is where the algorithm has one.
+pub(crate) enum Least {}
 
-pub(crate) enum Bare {}
-
-impl Platform for Bare {
+impl Platform for Least {
     type Word = LeastWord;
     type Link<T> = LeastLink<T>;
     type Plain<T> = <platform::Loom as Platform>::Plain<T>;
@@ -46,10 +47,13 @@ impl Platform for Bare {
         platform::Loom::relax();
     }
 
-    fn fence_after_rmw(_site: &'static Site<Fence>) {}
+    fn fence_after_rmw(site: &'static Site<Fence>) {
+        let order = named::orders(weakened::site(site.info())).success;
+        Access::begin(Self::identity(), site.info(), 0).done(order, Effect::Fenced);
+    }
 }
 
-impl Identify for Bare {
+impl Identify for Least {
     fn identity() -> u64 {
         platform::Loom::identity()
     }

@@ -17,6 +17,7 @@
 //! | `count` | the counter |
 //! | `eventcount` | consumers that sleep, and those who wake them |
 //! | `owned` | the queues in plain Rust: elements that own something |
+//! | `own` | structures that are not this crate's, over its platform |
 //! | `arena` | the header and the directory: publication; the right to be the one consumer |
 //! | `deaths` | the ring's consumers with slots: killed anywhere, and taken over from |
 //!
@@ -25,7 +26,7 @@
 //!
 //! Models in which somebody sleeps run a second time on `least`, a platform that is no stronger than the trait.
 //!
-//! `ARENAQ_LOOM_DEEP=1` lifts the preemption bounds: for a night, not for a commit.
+//! `WEAKEN_DEEP=1` lifts the preemption bounds: for a night, not for a commit.
 
 mod arena;
 mod claim;
@@ -46,6 +47,7 @@ mod mortal;
 mod mpmc;
 mod mpsc;
 mod order;
+mod own;
 mod owned;
 mod paths;
 mod pool;

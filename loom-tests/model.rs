@@ -1,71 +1,24 @@
-//! A loom model that proves that it explored something: it counts its permutations and what happened in them.
+//! A model of this crate: what it expects, the operations of which its executions are made, and what is looked at in each.
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use arenaq::eventcount::{EventCount, Ticket};
-use arenaq::platform::{Identify, Platform, Traced};
-use arenaq::trace::{self, Trace};
+use arenaq::platform::{Identify, Platform};
 use arenaq::{PopError, PushError};
 use loom::thread::{self, JoinHandle};
+use weaken::expected::{Expected, Watch};
 use weaken::named;
 use weaken::picture::Orderings;
+use weaken::trace::{self, Trace};
 
 use crate::edges::Edges;
 use crate::{counterexample, paths};
 
-/// loom, with a trace of every access.
-pub(crate) type Loom = Traced<arenaq::platform::Loom>;
-
-/// What is known of a model before it runs.
-pub(crate) struct Model {
-    pub(crate) name: &'static str,
-    /// How often the scheduler may preempt a thread in one permutation; `None` is exhaustive. Lifted by
-    /// `ARENAQ_LOOM_DEEP=1`.
-    pub(crate) preemption_bound: Option<usize>,
-    /// The fewest permutations with which the model still means something: half of what was measured. A model
-    /// in which exploration was switched off has a handful.
-    pub(crate) at_least: u64,
-    /// Exactly what must have been seen in some permutation.
-    pub(crate) outcomes: &'static [&'static str],
-}
-
-/// What happened, over all permutations. It lives outside of loom, so writing to it changes no schedule.
-#[derive(Clone, Default)]
-pub(crate) struct Outcomes(Arc<Mutex<BTreeMap<&'static str, u64>>>);
-
-impl Outcomes {
-    pub(crate) fn saw(&self, outcome: &'static str) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen.entry(outcome).or_default() += 1;
-    }
-}
-
-/// Makes loom explore the operations of a model in every order.
-///
-/// loom remembers only the last access to a word: when a thread loads a word and then changes it, its own
-/// load hides an earlier load by somebody else, and the order in which the change comes first is never tried
-/// (loom #166, #392). Every operation of these queues begins so. A read-modify-write of one common word
-/// before each operation has no load to hide behind; it is relaxed, so it orders nothing in the memory model.
-pub(crate) struct Turn(loom::sync::atomic::AtomicUsize);
-
-impl Turn {
-    pub(crate) fn new() -> Self {
-        Turn(loom::sync::atomic::AtomicUsize::new(0))
-    }
-
-    pub(crate) fn take(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
+pub(crate) use arenaq::platform::Loom;
+pub(crate) use weaken::expected::{Outcomes, Turn};
 
 fn identity() -> u64 {
     <arenaq::platform::Loom as Identify>::identity()
@@ -87,7 +40,7 @@ pub(crate) fn push(
     name: &'static str,
     body: impl FnOnce() -> Result<(), PushError>,
 ) -> Result<(), PushError> {
-    trace::operation(identity(), name, body, |result| match result {
+    trace::scope(identity(), name, body, |result| match result {
         Ok(()) => "pushed",
         Err(PushError::Full) => "full",
         Err(PushError::Exhausted) => "exhausted",
@@ -99,7 +52,7 @@ pub(crate) fn push(
 
 /// A pop whose accesses are known as its own.
 pub(crate) fn pop<T>(name: &'static str, body: impl FnOnce() -> Result<T, PopError>) -> Result<T, PopError> {
-    trace::operation(identity(), name, body, |result| match result {
+    trace::scope(identity(), name, body, |result| match result {
         Ok(_) => "popped",
         Err(PopError::Empty) => "empty",
         Err(PopError::Busy) => "busy",
@@ -114,7 +67,7 @@ pub(crate) fn drain(
     name: &'static str,
     body: impl FnOnce() -> Result<u64, PopError>,
 ) -> Result<u64, PopError> {
-    trace::operation(identity(), name, body, |result| match result {
+    trace::scope(identity(), name, body, |result| match result {
         Ok(_) => "drained",
         Err(PopError::Empty) => "empty",
         Err(PopError::Busy) => "busy",
@@ -129,7 +82,7 @@ pub(crate) fn push_many(
     name: &'static str,
     body: impl FnOnce() -> Result<usize, PushError>,
 ) -> Result<usize, PushError> {
-    trace::operation(identity(), name, body, |result| match result {
+    trace::scope(identity(), name, body, |result| match result {
         Ok(_) => "pushed",
         Err(PushError::Full) => "full",
         Err(PushError::Exhausted) => "exhausted",
@@ -161,7 +114,7 @@ pub(crate) fn saw_drained(elements: usize, outcomes: &Outcomes) {
 
 /// A sleeper's announcement whose accesses are known as its own.
 pub(crate) fn prepare<P: Platform>(events: &EventCount<P>) -> Option<Ticket> {
-    trace::operation(
+    trace::scope(
         identity(),
         "eventcount.prepare",
         || events.prepare(),
@@ -172,23 +125,13 @@ pub(crate) fn prepare<P: Platform>(events: &EventCount<P>) -> Option<Ticket> {
 /// The end of an announcement, in the same way.
 pub(crate) fn cancel<P: Platform>(events: &EventCount<P>, ticket: Ticket) -> bool {
     let body = || events.cancel(ticket);
-    trace::operation(
-        identity(),
-        "eventcount.cancel",
-        body,
-        |done| if *done { "withdrawn" } else { "too late" },
-    )
+    trace::scope(identity(), "eventcount.cancel", body, |done| if *done { "withdrawn" } else { "too late" })
 }
 
 /// A producer's question, in the same way.
 pub(crate) fn must_notify<P: Platform>(events: &EventCount<P>) -> bool {
     let body = || events.must_notify();
-    trace::operation(
-        identity(),
-        "eventcount.notify",
-        body,
-        |must| if *must { "must ring" } else { "need not" },
-    )
+    trace::scope(identity(), "eventcount.notify", body, |must| if *must { "must ring" } else { "need not" })
 }
 
 /// A thread of the model with its share of what the model is about.
@@ -215,18 +158,41 @@ pub(crate) fn exactly_once(pushed: impl IntoIterator<Item = u64>, popped: impl I
     assert_eq!(pushed, popped, "lost, or seen twice");
 }
 
-/// Whether `ARENAQ_LOOM_DEEP` asks for a run without bounds.
-fn deep() -> bool {
-    std::env::var_os("ARENAQ_LOOM_DEEP").is_some_and(|value| value != "0")
+/// Looks at each execution: at the paths of its operations, and at what synchronised in it.
+#[derive(Default)]
+struct Watched {
+    edges: Edges,
+    /// The first that was wrong: it is told when nothing worse is found, as what it leads to says more.
+    strayed: Option<Trace>,
 }
 
-fn text_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
+impl Watch for Watched {
+    fn begin(&mut self) {
+        // What the last model of this thread has set.
+        one_processor_each();
+    }
+
+    fn ended(&mut self) -> Option<String> {
+        let wrong = trace::inspect(|trace| paths::check(trace).or_else(|| self.edges.add(trace)))?;
+        self.strayed.get_or_insert_with(trace::current);
+        Some(wrong)
+    }
+
+    fn failed(&mut self, model: &Expected, permutations: u64, why: &str) {
+        report(model, permutations, why, &trace::current());
+    }
+
+    fn strayed(&mut self, model: &Expected, permutations: u64, wrong: &str) {
+        report(model, permutations, wrong, &self.strayed.take().unwrap_or_default());
+    }
+
+    fn finished(&mut self) {
+        self.edges.tell().expect("the file for edges");
+    }
 }
 
-/// Says that a permutation went wrong, why, and shows it.
-fn report_failure(model: &Model, permutations: u64, why: &str, trace: &Trace) {
+/// Says that an execution went wrong, why, and shows it.
+fn report(model: &Expected, permutations: u64, why: &str, trace: &Trace) {
     let orderings = if named::is_changed() { Orderings::Changed } else { Orderings::Source };
     let shown = counterexample::show(model.name, why, &trace.execution(), orderings);
     // Past the capture of the test harness, as a model's result.
@@ -235,6 +201,15 @@ fn report_failure(model: &Model, permutations: u64, why: &str, trace: &Trace) {
         "loom: {}: failed after {permutations} permutations\n{shown}\n",
         model.name
     );
+}
+
+/// A model of this crate: every execution of it is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    pub(crate) preemption_bound: Option<usize>,
+    pub(crate) at_least: u64,
+    pub(crate) outcomes: &'static [&'static str],
 }
 
 impl Model {
@@ -249,76 +224,8 @@ impl Model {
         cases: impl IntoIterator<Item = K>,
         body: impl Fn(K, &Outcomes) + Send + Sync + 'static,
     ) {
-        let outcomes = Outcomes::default();
-        let permutations = Arc::new(AtomicU64::new(0));
-        let bound = self.preemption_bound.filter(|_| !deep());
-        let mut builder = weaken::model::Builder::new();
-        builder.preemption_bound = bound;
-
-        let strayed: Arc<Mutex<Option<(String, Trace)>>> = Arc::default();
-        let edges: Arc<Mutex<Edges>> = Arc::default();
+        let Model { name, preemption_bound, at_least, outcomes } = self;
         paths::prepare();
-        let start = Instant::now();
-        let body = Arc::new(body);
-        for case in cases {
-            let result: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(|| {
-                builder.check({
-                    let (outcomes, permutations) = (outcomes.clone(), permutations.clone());
-                    let (strayed, edges, body) = (strayed.clone(), edges.clone(), body.clone());
-                    move || {
-                        permutations.fetch_add(1, Ordering::Relaxed);
-                        trace::begin_execution(identity());
-                        // What the last model of this thread has set.
-                        one_processor_each();
-                        body(case, &outcomes);
-                        // A wrong path is told when nothing worse is found: what it leads to says more.
-                        let mut edges = edges.lock().unwrap_or_else(PoisonError::into_inner);
-                        if let Some(wrong) =
-                            trace::inspect(|trace| paths::check(trace).or_else(|| edges.add(trace)))
-                        {
-                            let mut strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner);
-                            strayed.get_or_insert_with(|| (wrong, trace::current()));
-                        }
-                    }
-                });
-            }));
-            if let Err(panic) = result {
-                let why = format!("{}\nin the case {case:?}", text_of(&*panic));
-                report_failure(&self, permutations.load(Ordering::Relaxed), &why, &trace::current());
-                resume_unwind(panic);
-            }
-        }
-        let permutations = permutations.load(Ordering::Relaxed);
-        edges.lock().unwrap_or_else(PoisonError::into_inner).tell().expect("the file for edges");
-        let strayed = strayed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((wrong, trace)) = strayed.filter(|_| !named::is_changed()) {
-            report_failure(&self, permutations, &wrong, &trace);
-            panic!("{wrong}");
-        }
-
-        let seen = outcomes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bound = bound.map_or_else(|| "unbounded".to_owned(), |bound| format!("preemption bound {bound}"));
-        // Past the capture of the test harness: a model's size is part of its result.
-        let _ = writeln!(
-            std::io::stderr(),
-            "loom: {}: {permutations} permutations, {bound}, {:.1} s, {seen:?}",
-            self.name,
-            start.elapsed().as_secs_f64(),
-        );
-        // With another ordering only what goes wrong counts, and not how much was seen.
-        if named::is_changed() {
-            return;
-        }
-        assert!(
-            permutations >= self.at_least,
-            "{}: {permutations} permutations, expected at least {}: did loom stop exploring?",
-            self.name,
-            self.at_least
-        );
-        let missed: Vec<_> = self.outcomes.iter().filter(|outcome| !seen.contains_key(**outcome)).collect();
-        assert!(missed.is_empty(), "{}: saw {seen:?} and never {missed:?}", self.name);
-        let new: Vec<_> = seen.keys().filter(|outcome| !self.outcomes.contains(outcome)).collect();
-        // Without its bound a model may see what is out of reach with it.
-        assert!(new.is_empty() || deep(), "{}: saw {new:?}, which it does not declare", self.name);
+        Expected { name, preemption_bound, at_least, outcomes }.check_each(cases, Watched::default(), body);
     }
 }

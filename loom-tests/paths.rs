@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use arenaq::paths::{BOUNDS, PATHS, Path};
 use arenaq::platform::{Loom, Platform};
-use arenaq::trace::{Effect, Trace};
 use regex_lite::Regex;
+use weaken::trace::{Effect, Trace};
 
 struct Known {
     path: &'static Path,
@@ -50,20 +50,24 @@ pub(crate) fn prepare() {
 /// Checks every operation of an execution. Returns what is wrong with the first that is not as it should be.
 pub(crate) fn check(trace: &Trace) -> Option<String> {
     let mut taken = String::new();
-    for (index, operation) in trace.operations.iter().enumerate() {
-        let Some(outcome) = operation.outcome else { continue };
+    for (index, scope) in trace.scopes.iter().enumerate() {
+        let Some(outcome) = scope.outcome else { continue };
         taken.clear();
         let mut accesses = 0;
-        for event in trace.events_of(index).filter(|event| !event.site.name.contains(".any.")) {
-            let last = event.site.name.rsplit('.').next().unwrap_or_default();
+        for event in trace.events_of(index) {
+            let name = event.site.named().name;
+            if name.contains(".any.") {
+                continue;
+            }
+            let last = name.rsplit('.').next().unwrap_or_default();
             let mark = if matches!(event.effect, Effect::Refused { .. }) { "!" } else { "" };
             write!(taken, "{last}{mark} ").expect("a string takes everything");
             accesses += 1;
         }
         let mut listed = known()
             .iter()
-            .filter(|known| known.path.operation == operation.name && known.path.outcome == outcome);
-        let name = operation.name;
+            .filter(|known| known.path.operation == scope.name && known.path.outcome == outcome);
+        let name = scope.name;
         if !listed.any(|known| known.expression.is_match(&taken)) {
             return Some(format!("{name} took a path to `{outcome}` that is not in arenaq::paths: {taken}"));
         }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use arenaq::ordering::{Field, Read, Site, Write};
 use arenaq::platform::{Identify, Plain, Platform, Word};
 use arenaq::pool::{self, AllocError, Chain, GrowError, Pool, Reservation, Start};
-use arenaq::trace;
 use loom::thread::JoinHandle;
+use weaken::trace;
 
 use crate::model::{Loom, Model, Outcomes, Turn, join, processors, spawn};
 
@@ -131,7 +131,7 @@ impl Nodes {
         // SAFETY: allocated in `take`, ours until now, and not used any more.
         let body = || unsafe { self.pool().free(owned.node) };
         let outcome = |result: &Result<(), Chain>| if result.is_ok() { "freed" } else { "contended" };
-        let result = trace::operation(identity(), "pool.free", body, outcome);
+        let result = trace::scope(identity(), "pool.free", body, outcome);
         outcomes.saw(if result.is_ok() { "freed" } else { "free contended" });
         result.err()
     }
@@ -181,7 +181,7 @@ impl Nodes {
             Err(GrowError::Contended) => "contended",
             Err(GrowError::Invalid) => "invalid",
         };
-        match trace::operation(identity(), "pool.reserve", body, outcome) {
+        match trace::scope(identity(), "pool.reserve", body, outcome) {
             Ok(reservation) => {
                 outcomes.saw(if reservation.len() == 2 { "two reserved" } else { "one reserved" });
                 for node in self.memory(&reservation) {
@@ -209,7 +209,7 @@ impl Nodes {
         // SAFETY: of this pool.
         let body = || unsafe { self.pool().cancel(reservation) };
         let outcome = |result: &Result<(), Reservation>| if result.is_ok() { "cancelled" } else { "lost" };
-        match trace::operation(identity(), "pool.cancel", body, outcome) {
+        match trace::scope(identity(), "pool.cancel", body, outcome) {
             Ok(()) => {
                 outcomes.saw("cancelled");
                 0
@@ -255,7 +255,7 @@ pub(crate) fn give_quietly<P: Platform, N>(pool: pool::Nodes<'_, P, N>, node: *m
 
 /// An allocation whose accesses are known as its own.
 fn alloc<R>(body: impl FnOnce() -> Result<R, AllocError>) -> Result<R, AllocError> {
-    trace::operation(identity(), "pool.alloc", body, |result| match result {
+    trace::scope(identity(), "pool.alloc", body, |result| match result {
         Ok(_) => "allocated",
         Err(AllocError::Exhausted) => "exhausted",
         Err(AllocError::Contended) => "contended",
@@ -677,8 +677,9 @@ fn the_rest_of_a_block_is_spent_if_somebody_else_has_filled_the_magazine() {
             })
         });
         settle(&nodes, [], threads);
-        if trace::inspect(|trace| trace.events.iter().any(|event| event.site.name == "pool.alloc.spend_rest"))
-        {
+        if trace::inspect(|trace| {
+            trace.events.iter().any(|event| event.site.named().name == "pool.alloc.spend_rest")
+        }) {
             outcomes.saw("rest spent");
         }
     });

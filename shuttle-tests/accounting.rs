@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arenaq::pool::{AllocError, site};
-use arenaq::trace::{self, Effect, Event};
 use shuttle::thread;
+use weaken::trace::{self, Effect, Event};
 
 use crate::history::{Item, Outcome};
 use crate::queues::{List, Nodes, Queue, Ring};
@@ -330,14 +330,14 @@ const FILLED: &str = "magazine filled by another";
 /// Says which of the ways were taken on which threads meet in magazines. With few preemptions one of them is so
 /// rare that it is not asked for.
 fn saw_magazines(run: &Run, schedules: Schedules) {
-    let [rest, steal] = [site::ALLOC_SPEND.info(), site::STEAL_TAKE.info()];
+    let [rest, steal] = [site::ALLOC_SPEND.info(), site::STEAL_TAKE.info()].map(|site| site.name);
+    let name = |event: &Event| event.site.named().name;
     trace::inspect(|trace| {
         let rare = schedules == Schedules::Pct;
-        if !rare && trace.events.iter().any(|event| event.site.name == rest.name) {
+        if !rare && trace.events.iter().any(|event| name(event) == rest) {
             run.saw(FILLED);
         }
-        let stolen =
-            |event: &Event| event.site.name == steal.name && matches!(event.effect, Effect::Changed { .. });
+        let stolen = |event: &Event| name(event) == steal && matches!(event.effect, Effect::Changed { .. });
         if trace.events.iter().any(stolen) {
             run.saw("stolen");
         }

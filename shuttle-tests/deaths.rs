@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arenaq::count::Counted;
 use arenaq::mpmc::{self, Capacity, Cell, Head, SlotError, Slots, Slotted};
-use arenaq::platform;
+use arenaq::platform::{self, Traced};
 use arenaq::{PopError, PushError};
 use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shuttle::thread;
@@ -16,7 +16,7 @@ use shuttle::thread;
 use crate::mortal::{Mortal, dying};
 use crate::runner::{MAIN, Run, Schedules, check, test_name};
 
-type Shuttle = Mortal<platform::Shuttle>;
+type Shuttle = Mortal<Traced<platform::Shuttle>>;
 type Consumer<'q> = mpmc::Consumer<'q, Shuttle, u64, Counted>;
 
 const CAPACITY: u64 = 4;

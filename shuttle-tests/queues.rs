@@ -8,8 +8,9 @@ use arenaq::mpsc;
 use arenaq::platform::{Identify, Platform, Traced, Word};
 use arenaq::pool::{self, Pool, Start};
 use arenaq::single::{SingleConsumer, SingleProducer};
-use arenaq::{PopError, PushError, trace};
+use arenaq::{PopError, PushError};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
+use weaken::trace;
 
 use crate::history::{Item, Outcome};
 use crate::specification::{Promise, RelaxedMpmc, RelaxedMpsc};
@@ -24,7 +25,7 @@ pub(crate) fn begin_execution() {
 
 /// An operation whose accesses are known as its own.
 pub(crate) fn operation<R>(name: &'static str, body: impl FnOnce() -> R) -> R {
-    trace::operation(<arenaq::platform::Shuttle as Identify>::identity(), name, body, |_| "ended")
+    trace::scope(<arenaq::platform::Shuttle as Identify>::identity(), name, body, |_| "ended")
 }
 
 /// A queue that threads share.

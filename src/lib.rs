@@ -93,8 +93,6 @@ pub mod spsc;
 pub mod status;
 pub mod structures;
 #[cfg(feature = "trace")]
-pub mod trace;
-#[cfg(feature = "trace")]
 pub mod weakened;
 
 pub use crate::payload::KeyValue;

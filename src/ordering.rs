@@ -103,6 +103,10 @@ pub enum Field {
     Turn,
     /// Several fields of one structure.
     Several,
+    /// A field of a structure that is not this crate's, by its name.
+    Named(&'static str),
+    /// The same, of a pointer.
+    NamedPointer(&'static str),
     /// None: a fence.
     Nothing,
 }
@@ -332,7 +336,19 @@ pub(crate) const fn is_store_order(order: Ordering) -> bool {
     matches!(order, Ordering::Relaxed | Ordering::Release | Ordering::SeqCst)
 }
 
-/// Declares the sites of a module and the list of them all, so that none can be left out of the list.
+/// Declares the sites of a module and the list of them all, `ALL`, so that none can be left out of the list.
+///
+/// ```
+/// use arenaq::ordering::{Field, Ordering::Release, Site};
+///
+/// arenaq::sites! {
+///     /// The flag is up: who sees it sees what was written before.
+///     RAISE: Store = Site::store(Release, "flag.raise.store").of(Field::Named("flag"));
+/// }
+///
+/// assert_eq!(ALL[0].name, RAISE.info().name);
+/// ```
+#[macro_export]
 macro_rules! sites {
     ($($(#[$doc:meta])* $name:ident: $kind:ident = $site:expr;)*) => {
         $($(#[$doc])* pub const $name: $crate::ordering::Site<$crate::ordering::$kind> = $site;)*
@@ -341,4 +357,5 @@ macro_rules! sites {
         pub const ALL: &[&$crate::ordering::SiteInfo] = &[$($name.info()),*];
     };
 }
-pub(crate) use sites;
+#[doc(no_inline)]
+pub use sites;

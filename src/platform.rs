@@ -8,6 +8,7 @@
 //! Layout is a property of `Native` and `Bpf` only, whose words and links are 8 bytes; the model checkers'
 //! are not.
 
+mod c11;
 #[cfg(feature = "loom")]
 mod loom;
 mod native;
@@ -17,6 +18,7 @@ mod shuttle;
 mod traced;
 mod untyped;
 
+pub use self::c11::C11;
 #[cfg(feature = "loom")]
 pub use self::loom::Loom;
 pub use self::native::{Native, SizeOf};
@@ -153,6 +155,8 @@ pub trait Link<T> {
 ///
 /// The value is moved in and out as a whole instead of being lent out: BPF reaches arena memory through
 /// address-space casts that a Rust reference does not make. The memory never drops what it holds.
+///
+/// A `T` that is aligned as a word, and needs no drop, has no padding: the model checkers' platforms show its words.
 pub trait Plain<T> {
     /// Memory that holds `value`.
     fn new(value: T) -> Self;
@@ -173,7 +177,7 @@ pub trait Plain<T> {
     ///
     /// # Safety
     ///
-    /// Every other access to this memory happens before or after this write; none runs at the same time.
+    /// Every other access to this memory happens before or after this write; none runs at the same time. `T` is as the trait says.
     unsafe fn write(&self, value: T, site: &'static Site<Write>);
 
     /// [`write`](Self::write) for memory that lies in a row: `values` has as many.

@@ -1,20 +1,25 @@
-//! The orderings of this run: those of the sites, unless the run changes one.
+//! The sites as [`weaken`] knows them, which can change the ordering of one in a run:
+//! `WEAKEN=mpsc.push.swap_head=Release`, and for a compare-exchange both, `pool.alloc.claim_block=Relaxed/Relaxed`.
 //!
-//! The model checkers' platforms ask here for the ordering of each access, and [`weaken`] knows what the run changes:
-//! `WEAKEN=mpsc.push.swap_head=Release`, and for a compare-exchange both, `pool.alloc.claim_block=Relaxed/Relaxed`. `Native` and
-//! `Bpf` never ask: there an ordering is a constant.
+//! Under loom every access asks for its ordering. `Native` and `Bpf` never do: there an ordering is a constant.
 
 extern crate std;
 
-use std::sync::Once;
-
-use weaken::named;
 use weaken::operation::{Operation, Orders};
+use weaken::{named, trace};
 
-use crate::ordering::{Access, Ordering, SiteInfo};
-use crate::structures::sites;
+use crate::ordering::{Access, SiteInfo};
 
-/// A site, as [`weaken`] knows it.
+#[cfg(feature = "loom")]
+mod declared;
+mod memory;
+
+#[cfg(feature = "loom")]
+pub use declared::declare;
+#[cfg(feature = "loom")]
+pub(crate) use declared::declared;
+
+/// A site, as `weaken` knows it.
 pub fn site(info: &SiteInfo) -> named::Site<'static> {
     let operation = match info.access {
         Access::Read => Operation::Read,
@@ -30,19 +35,16 @@ pub fn site(info: &SiteInfo) -> named::Site<'static> {
     named::Site { name: info.name, operation, orders }
 }
 
-/// The ordering of a site; for a compare-exchange, the one on success.
-pub(crate) fn order(info: &SiteInfo) -> Ordering {
-    changed(info).map_or(info.order, |orders| orders.success.into())
-}
+impl trace::Site for SiteInfo {
+    fn named(&self) -> named::Site<'static> {
+        site(self)
+    }
 
-/// The ordering of a compare-exchange that fails.
-pub(crate) fn failure(info: &SiteInfo) -> Ordering {
-    let changed = changed(info).and_then(|orders| orders.failure).map(Into::into);
-    changed.or(info.failure).unwrap_or(Ordering::Relaxed)
-}
+    fn why(&self) -> &'static str {
+        self.why
+    }
 
-fn changed(info: &SiteInfo) -> Option<Orders> {
-    static CHECK: Once = Once::new();
-    CHECK.call_once(|| named::check(&sites().map(site)));
-    named::is_changed().then(|| named::orders(site(info)))
+    fn memory(&self) -> trace::Memory {
+        memory::of(self.field)
+    }
 }

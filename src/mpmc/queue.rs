@@ -95,7 +95,7 @@ use crate::status::{PopError, PushError};
 /// assert_eq!(pool.with_buffer(|buffer| buffer.len()), Some(16));
 ///
 /// # #[cfg(feature = "loom")]
-/// loom::model(|| {
+/// weaken::model(|| {
 ///     use arenaq::platform::Loom;
 ///
 ///     let pool = loom::sync::Arc::new(Pool::<Loom>::new(2));

@@ -1,23 +1,27 @@
 //! loom: every interleaving and every reordering that the C11 model allows and loom implements.
 //!
-//! The orderings are those of [`weakened`](crate::weakened), which one run can change.
+//! The atomics are those of [`weaken`]: one run can change the ordering of a site, and each access is in the
+//! [trace](weaken::trace) of its execution, with the write that it read from.
 
 extern crate std;
 
-use super::{Heap, Identify, Link, Plain, Platform, SizeOf, Word};
-use crate::ordering::{
-    Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
-};
-use crate::weakened::{failure, order};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::num::NonZero;
 use core::ops::Range;
-use loom::sync::atomic::{AtomicPtr, AtomicU64};
 
-/// The model checker loom. Its plain memory is loom's `UnsafeCell`, so an access that the orderings do not
-/// protect is reported as a race.
+use weaken::operation::Order;
+use weaken::sync::atomic::{AtomicPtr, AtomicU64, fence_at};
+use weaken::trace::{Access, Effect};
+
+use super::traced::words;
+use super::{C11, Heap, Identify, Link, Plain, Platform, SizeOf, Word};
+use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
+use crate::weakened::declared;
+
+/// The model checker loom, in models that begin with `weaken::model` or `weaken::model::Builder`. Its plain memory is loom's
+/// `UnsafeCell`, so an access that the orderings do not protect is reported as a race.
 #[derive(Clone, Copy, Debug)]
 pub enum Loom {}
 
@@ -64,10 +68,22 @@ impl Platform for Loom {
 
     /// A fence proper, which also orders stores: loom has nothing weaker. A relaxed one is none.
     fn fence_after_rmw(site: &'static Site<Fence>) {
-        match order(site.info()) {
-            Ordering::Relaxed => {}
-            order => loom::sync::atomic::fence(order),
-        }
+        fence_at(declared(site));
+    }
+}
+
+impl C11 for Loom {
+    fn fence(site: &'static Site<Fence>) {
+        fence_at(declared(site));
+    }
+
+    fn compare_exchange<T>(
+        link: &LoomLink<T>,
+        current: *mut T,
+        new: *mut T,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<*mut T, *mut T> {
+        link.atomic().compare_exchange_at(current, new, declared(site))
     }
 }
 
@@ -80,28 +96,12 @@ impl Heap for Loom {
 }
 
 impl Identify for Loom {
-    /// loom does not give the number out except as text: `ThreadId(2)`.
     fn identity() -> u64 {
-        use core::fmt::Write;
-
-        /// The number in a text.
-        struct Number(u64);
-        impl Write for Number {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                for digit in text.bytes().filter(u8::is_ascii_digit) {
-                    self.0 = self.0 * 10 + u64::from(digit - b'0');
-                }
-                Ok(())
-            }
-        }
-        let mut number = Number(0);
-        // Writing to a number cannot fail.
-        let _ = write!(number, "{:?}", loom::thread::current().id());
-        number.0
+        weaken::model::thread().into()
     }
 }
 
-/// loom's atomic word. The outer cell is what lets `init` through a shared reference reach loom's check of
+/// An atomic word. The outer cell is what lets `init` through a shared reference reach loom's check of
 /// unsynchronised writes, which wants `&mut`.
 pub struct LoomWord(UnsafeCell<AtomicU64>);
 
@@ -119,11 +119,11 @@ impl Word for LoomWord {
     }
 
     fn load(&self, site: &'static Site<Load>) -> u64 {
-        self.atomic().load(order(site.info()))
+        self.atomic().load_at(declared(site))
     }
 
     fn store(&self, value: u64, site: &'static Site<Store>) {
-        self.atomic().store(value, order(site.info()));
+        self.atomic().store_at(value, declared(site));
     }
 
     fn compare_exchange(
@@ -132,25 +132,24 @@ impl Word for LoomWord {
         new: u64,
         site: &'static Site<CompareExchange>,
     ) -> Result<u64, u64> {
-        self.atomic().compare_exchange(current, new, order(site.info()), failure(site.info()))
+        self.atomic().compare_exchange_at(current, new, declared(site))
     }
 
     fn add(&self, value: u64, site: &'static Site<Add>) {
-        self.atomic().fetch_add(value, order(site.info()));
+        self.atomic().fetch_add_at(value, declared(site));
     }
 
     fn fetch_add(&self, value: u64, site: &'static Site<FetchAdd>) -> u64 {
-        self.atomic().fetch_add(value, order(site.info()))
+        self.atomic().fetch_add_at(value, declared(site))
     }
 
-    unsafe fn init(&self, value: u64, _site: &'static Site<Write>) {
-        // SAFETY: the caller promises that nobody else reaches the word, and loom's `with_mut` reports it if
-        // that is not so.
-        unsafe { (*self.0.get()).with_mut(|word| *word = value) }
+    unsafe fn init(&self, value: u64, site: &'static Site<Write>) {
+        // SAFETY: the caller promises that nobody else reaches the word, and loom reports it if that is not so.
+        unsafe { (*self.0.get()).write_at(value, declared(site)) }
     }
 }
 
-/// loom's atomic pointer.
+/// An atomic pointer.
 pub struct LoomLink<T>(UnsafeCell<AtomicPtr<T>>);
 
 impl<T> LoomLink<T> {
@@ -166,26 +165,32 @@ impl<T> Link<T> for LoomLink<T> {
     }
 
     fn load(&self, site: &'static Site<Load>) -> *mut T {
-        self.atomic().load(order(site.info()))
+        self.atomic().load_at(declared(site))
     }
 
     fn store(&self, target: *mut T, site: &'static Site<Store>) {
-        self.atomic().store(target, order(site.info()));
+        self.atomic().store_at(target, declared(site));
     }
 
     fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
-        self.atomic().swap(target, order(site.info()))
+        self.atomic().swap_at(target, declared(site))
     }
 
-    unsafe fn init(&self, target: *mut T, _site: &'static Site<Write>) {
+    unsafe fn init(&self, target: *mut T, site: &'static Site<Write>) {
         // SAFETY: as for `LoomWord::init`.
-        unsafe { (*self.0.get()).with_mut(|link| *link = target) }
+        unsafe { (*self.0.get()).write_at(target, declared(site)) }
     }
 }
 
 /// loom's checked cell.
 #[derive(Debug)]
 pub struct LoomPlain<T>(loom::cell::UnsafeCell<MaybeUninit<T>>);
+
+impl<T> LoomPlain<T> {
+    fn begin<K>(&self, site: &'static Site<K>) -> Access {
+        Access::begin(Loom::identity(), declared(site), (&raw const self.0).addr())
+    }
+}
 
 impl<T> Plain<T> for LoomPlain<T> {
     fn new(value: T) -> Self {
@@ -196,16 +201,22 @@ impl<T> Plain<T> for LoomPlain<T> {
         LoomPlain(loom::cell::UnsafeCell::new(MaybeUninit::uninit()))
     }
 
-    unsafe fn read(&self, _site: &'static Site<Read>) -> T {
+    unsafe fn read(&self, site: &'static Site<Read>) -> T {
+        let access = self.begin(site);
         // SAFETY: the pointer is valid inside `with`, and leads to a `T` by the caller's promise; loom reports a
         // write that is not ordered with this read.
-        self.0.with(|value| unsafe { value.cast::<T>().read() })
+        let value = self.0.with(|value| unsafe { value.cast::<T>().read() });
+        access.done(Order::Relaxed, Effect::Got(words(&value)));
+        value
     }
 
-    unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
+    unsafe fn write(&self, value: T, site: &'static Site<Write>) {
+        let access = self.begin(site);
+        let words = words(&value);
         // SAFETY: the pointer is valid inside `with_mut`; loom reports an access that is not ordered with
         // this write.
         self.0.with_mut(|place| unsafe { place.cast::<T>().write(value) });
+        access.done(Order::Relaxed, Effect::Put(words));
     }
 }
 

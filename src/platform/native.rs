@@ -133,6 +133,13 @@ impl Word for NativeWord {
 #[derive(Debug)]
 pub struct NativeLink<T>(AtomicPtr<T>);
 
+impl<T> NativeLink<T> {
+    #[inline(always)]
+    pub(super) fn atomic(&self) -> &AtomicPtr<T> {
+        &self.0
+    }
+}
+
 impl<T> Link<T> for NativeLink<T> {
     #[inline(always)]
     fn new(target: *mut T) -> Self {

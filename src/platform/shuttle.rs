@@ -1,7 +1,9 @@
 //! shuttle: large programs under random schedules. Its atomics are sequentially consistent whatever the site
 //! says, so it checks interleavings, never orderings.
 
-use super::{Heap, Identify, Link, Plain, Platform, SizeOf, Word, native::NativePlain, native::RETRY_BUDGET};
+use super::{
+    C11, Heap, Identify, Link, Plain, Platform, SizeOf, Word, native::NativePlain, native::RETRY_BUDGET,
+};
 use crate::ordering::{
     Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
 };
@@ -37,6 +39,20 @@ impl Platform for Shuttle {
 
     /// Nothing: everything has one order.
     fn fence_after_rmw(_site: &'static Site<Fence>) {}
+}
+
+impl C11 for Shuttle {
+    /// Nothing: everything has one order.
+    fn fence(_site: &'static Site<Fence>) {}
+
+    fn compare_exchange<T>(
+        link: &ShuttleLink<T>,
+        current: *mut T,
+        new: *mut T,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<*mut T, *mut T> {
+        link.0.compare_exchange(current, new, site.order(), site.failure())
+    }
 }
 
 impl Heap for Shuttle {

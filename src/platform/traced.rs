@@ -2,12 +2,10 @@
 
 use core::marker::PhantomData;
 
-use super::{Heap, Link, Plain, Platform, Word};
-use crate::ordering::{
-    Add, CompareExchange, Fence, FetchAdd, Load, Ordering, Read, Site, Store, Swap, Write,
-};
-use crate::trace::{Effect, Pending, Value};
-use crate::weakened::{failure, order};
+use super::{C11, Heap, Link, Plain, Platform, Word};
+use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
+use weaken::operation::Order;
+use weaken::trace::{Access, Effect, Value};
 
 /// A platform whose accesses can be traced: it knows which thread makes one.
 pub trait Identify: Platform {
@@ -15,7 +13,7 @@ pub trait Identify: Platform {
     fn identity() -> u64;
 }
 
-/// The platform `P`, whose accesses go to the [`trace`](crate::trace).
+/// The platform `P`, whose accesses go to [`weaken::trace`].
 #[derive(Clone, Copy, Debug)]
 pub struct Traced<P>(PhantomData<P>);
 
@@ -46,9 +44,43 @@ impl<P: Identify> Platform for Traced<P> {
 
     fn fence_after_rmw(site: &'static Site<Fence>) {
         // A fence accesses nothing, so it has no address.
-        let pending = Pending::new(P::identity(), site.info(), 0);
+        let access = Access::begin(P::identity(), site.info(), 0);
         P::fence_after_rmw(site);
-        pending.done(order(site.info()), Effect::Fenced);
+        access.done(site.order().into(), Effect::Fenced);
+    }
+}
+
+impl<P: Identify + C11> C11 for Traced<P> {
+    fn fence(site: &'static Site<Fence>) {
+        let access = Access::begin(P::identity(), site.info(), 0);
+        P::fence(site);
+        access.done(site.order().into(), Effect::Fenced);
+    }
+
+    fn compare_exchange<T>(
+        link: &TracedLink<P, T>,
+        current: *mut T,
+        new: *mut T,
+        site: &'static Site<CompareExchange>,
+    ) -> Result<*mut T, *mut T> {
+        let access = link.begin(site);
+        let result = P::compare_exchange(&link.0, current, new, site);
+        match result {
+            Ok(from) => {
+                access.done(site.order().into(), Effect::Changed { from: word(from), to: word(new) });
+            }
+            Err(found) => {
+                let effect = Effect::Refused { expected: word(current), found: word(found) };
+                access.done(site.failure().into(), effect);
+            }
+        }
+        result
+    }
+}
+
+impl<P: Identify> Identify for Traced<P> {
+    fn identity() -> u64 {
+        P::identity()
     }
 }
 
@@ -65,8 +97,8 @@ impl<P: Identify + Heap> Heap for Traced<P> {
 pub struct TracedWord<P: Identify>(P::Word);
 
 impl<P: Identify> TracedWord<P> {
-    fn begin<K>(&self, site: &'static Site<K>) -> Pending {
-        Pending::new(P::identity(), site.info(), (&raw const self.0).addr())
+    fn begin<K>(&self, site: &'static Site<K>) -> Access {
+        Access::begin(P::identity(), site.info(), (&raw const self.0).addr())
     }
 }
 
@@ -76,16 +108,16 @@ impl<P: Identify> Word for TracedWord<P> {
     }
 
     fn load(&self, site: &'static Site<Load>) -> u64 {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         let value = self.0.load(site);
-        pending.done(order(site.info()), Effect::Got(Value::of([value])));
+        access.done(site.order().into(), Effect::Got(Value::of([value])));
         value
     }
 
     fn store(&self, value: u64, site: &'static Site<Store>) {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         self.0.store(value, site);
-        pending.done(order(site.info()), Effect::Put(Value::of([value])));
+        access.done(site.order().into(), Effect::Put(Value::of([value])));
     }
 
     fn compare_exchange(
@@ -94,33 +126,33 @@ impl<P: Identify> Word for TracedWord<P> {
         new: u64,
         site: &'static Site<CompareExchange>,
     ) -> Result<u64, u64> {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         let result = self.0.compare_exchange(current, new, site);
         match result {
-            Ok(from) => pending.done(order(site.info()), Effect::Changed { from, to: new }),
-            Err(found) => pending.done(failure(site.info()), Effect::Refused { expected: current, found }),
+            Ok(from) => access.done(site.order().into(), Effect::Changed { from, to: new }),
+            Err(found) => access.done(site.failure().into(), Effect::Refused { expected: current, found }),
         }
         result
     }
 
     fn add(&self, value: u64, site: &'static Site<Add>) {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         self.0.add(value, site);
-        pending.done(order(site.info()), Effect::Added(value));
+        access.done(site.order().into(), Effect::Added(value));
     }
 
     fn fetch_add(&self, value: u64, site: &'static Site<FetchAdd>) -> u64 {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         let from = self.0.fetch_add(value, site);
-        pending.done(order(site.info()), Effect::Changed { from, to: from.wrapping_add(value) });
+        access.done(site.order().into(), Effect::Changed { from, to: from.wrapping_add(value) });
         from
     }
 
     unsafe fn init(&self, value: u64, site: &'static Site<Write>) {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         // SAFETY: passed on to the caller.
         unsafe { self.0.init(value, site) };
-        pending.done(Ordering::Relaxed, Effect::Put(Value::of([value])));
+        access.done(Order::Relaxed, Effect::Put(Value::of([value])));
     }
 }
 
@@ -129,8 +161,8 @@ impl<P: Identify> Word for TracedWord<P> {
 pub struct TracedLink<P: Identify, T>(P::Link<T>);
 
 impl<P: Identify, T> TracedLink<P, T> {
-    fn begin<K>(&self, site: &'static Site<K>) -> Pending {
-        Pending::new(P::identity(), site.info(), (&raw const self.0).addr())
+    fn begin<K>(&self, site: &'static Site<K>) -> Access {
+        Access::begin(P::identity(), site.info(), (&raw const self.0).addr())
     }
 }
 
@@ -144,30 +176,30 @@ impl<P: Identify, T> Link<T> for TracedLink<P, T> {
     }
 
     fn load(&self, site: &'static Site<Load>) -> *mut T {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         let target = self.0.load(site);
-        pending.done(order(site.info()), Effect::Got(Value::of([word(target)])));
+        access.done(site.order().into(), Effect::Got(Value::of([word(target)])));
         target
     }
 
     fn store(&self, target: *mut T, site: &'static Site<Store>) {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         self.0.store(target, site);
-        pending.done(order(site.info()), Effect::Put(Value::of([word(target)])));
+        access.done(site.order().into(), Effect::Put(Value::of([word(target)])));
     }
 
     fn swap(&self, target: *mut T, site: &'static Site<Swap>) -> *mut T {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         let from = self.0.swap(target, site);
-        pending.done(order(site.info()), Effect::Changed { from: word(from), to: word(target) });
+        access.done(site.order().into(), Effect::Changed { from: word(from), to: word(target) });
         from
     }
 
     unsafe fn init(&self, target: *mut T, site: &'static Site<Write>) {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         // SAFETY: passed on to the caller.
         unsafe { self.0.init(target, site) };
-        pending.done(Ordering::Relaxed, Effect::Put(Value::of([word(target)])));
+        access.done(Order::Relaxed, Effect::Put(Value::of([word(target)])));
     }
 }
 
@@ -176,13 +208,13 @@ impl<P: Identify, T> Link<T> for TracedLink<P, T> {
 pub struct TracedPlain<P: Identify, T>(P::Plain<T>);
 
 impl<P: Identify, T> TracedPlain<P, T> {
-    fn begin<K>(&self, site: &'static Site<K>) -> Pending {
-        Pending::new(P::identity(), site.info(), (&raw const self.0).addr())
+    fn begin<K>(&self, site: &'static Site<K>) -> Access {
+        Access::begin(P::identity(), site.info(), (&raw const self.0).addr())
     }
 }
 
 /// The words of a value; none of one that owns something, of which nothing is known.
-fn words<T>(value: &T) -> Value {
+pub(super) fn words<T>(value: &T) -> Value {
     let is_words = align_of::<T>() >= align_of::<u64>() && !core::mem::needs_drop::<T>();
     let count = if is_words { size_of::<T>() / size_of::<u64>() } else { 0 };
     let first = (&raw const *value).cast::<u64>();
@@ -201,18 +233,18 @@ impl<P: Identify, T> Plain<T> for TracedPlain<P, T> {
     }
 
     unsafe fn read(&self, site: &'static Site<Read>) -> T {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         // SAFETY: passed on to the caller.
         let value = unsafe { self.0.read(site) };
-        pending.done(Ordering::Relaxed, Effect::Got(words(&value)));
+        access.done(Order::Relaxed, Effect::Got(words(&value)));
         value
     }
 
     unsafe fn write(&self, value: T, site: &'static Site<Write>) {
-        let pending = self.begin(site);
+        let access = self.begin(site);
         let words = words(&value);
         // SAFETY: passed on to the caller.
         unsafe { self.0.write(value, site) };
-        pending.done(Ordering::Relaxed, Effect::Put(words));
+        access.done(Order::Relaxed, Effect::Put(words));
     }
 }

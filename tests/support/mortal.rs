@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use arenaq::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Write};
-use arenaq::platform::{Identify, Plain, Platform, Traced, Word};
+use arenaq::platform::{Identify, Plain, Platform, Word};
 
-/// The platform `P`, traced, with threads that can be killed. Links are not for them: what kills a thread is an access to
+/// The platform `P` with threads that can be killed. Links are not for them: what kills a thread is an access to
 /// a word, or to plain memory.
 pub(crate) struct Mortal<P>(PhantomData<P>);
 
@@ -67,7 +67,7 @@ fn lives<P: Identify>() -> bool {
 
 impl<P: Identify> Platform for Mortal<P> {
     type Word = MortalWord<P>;
-    type Link<T> = <Traced<P> as Platform>::Link<T>;
+    type Link<T> = P::Link<T>;
     type Plain<T> = MortalPlain<P, T>;
     type Stride = P::Stride;
     type Steps = P::Steps;
@@ -89,11 +89,11 @@ impl<P: Identify> Platform for Mortal<P> {
     }
 
     fn fence_after_rmw(site: &'static Site<Fence>) {
-        Traced::<P>::fence_after_rmw(site);
+        P::fence_after_rmw(site);
     }
 }
 
-pub(crate) struct MortalWord<P: Identify>(<Traced<P> as Platform>::Word);
+pub(crate) struct MortalWord<P: Identify>(P::Word);
 
 impl<P: Identify> Word for MortalWord<P> {
     fn new(value: u64) -> Self {
@@ -135,7 +135,7 @@ impl<P: Identify> Word for MortalWord<P> {
     }
 }
 
-pub(crate) struct MortalPlain<P: Identify, T>(<Traced<P> as Platform>::Plain<T>);
+pub(crate) struct MortalPlain<P: Identify, T>(P::Plain<T>);
 
 impl<P: Identify, T> Plain<T> for MortalPlain<P, T> {
     fn new(value: T) -> Self {

@@ -226,7 +226,7 @@ fn full(mutants: &[mutants::Mutant], jobs: NonZeroUsize, check: bool, afresh: bo
     let survivors = survivors::read()?;
     let claims = claims::read()?;
     let nursery = Nursery::new()?;
-    let binary = nursery.original()?;
+    let binary = Nursery::original()?;
     claims::check(&claims, mutants, &binary.list()?)?;
 
     let file = root().join(FILE);

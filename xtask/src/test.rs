@@ -22,7 +22,7 @@ const REQUIRE_KERNEL: &str = "ARENAQ_REQUIRE_KERNEL";
 /// No step takes as long, on the slowest machine; CI as a whole has twice as long.
 const HANGS: Duration = Duration::from_secs(45 * 60);
 /// What makes the model checkers go further: loom without bounds, shuttle with twenty times the schedules.
-const DEEP: [(&str, &str); 2] = [("ARENAQ_LOOM_DEEP", "1"), ("ARENAQ_SHUTTLE_ITERATIONS", "200000")];
+const DEEP: [(&str, &str); 2] = [("WEAKEN_DEEP", "1"), ("ARENAQ_SHUTTLE_ITERATIONS", "200000")];
 
 /// The packages that are published.
 const PUBLISHED: &[&str] =

@@ -4,6 +4,7 @@ mod access;
 pub mod atomic;
 pub mod cell;
 mod execution;
+pub mod expected;
 mod hook;
 mod letters;
 pub mod model;

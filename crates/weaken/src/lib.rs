@@ -25,11 +25,13 @@ pub mod picture;
 pub mod record;
 #[cfg(feature = "record")]
 mod running;
+#[cfg(feature = "record")]
+pub mod trace;
 
 #[cfg(feature = "loom")]
 mod checked;
 #[cfg(feature = "loom")]
-pub use checked::{cell, model, name, show, sync};
+pub use checked::{cell, expected, model, name, show, sync};
 #[cfg(feature = "futures")]
 #[doc(no_inline)]
 pub use loom::future;

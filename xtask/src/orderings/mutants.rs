@@ -95,21 +95,25 @@ impl Nursery {
         Ok(Nursery { tree })
     }
 
-    /// Compiles the code as it is.
-    pub(crate) fn original(&self) -> anyhow::Result<Binary> {
-        self.build("as-it-is")
+    /// The code as it is, in a copy that stays when somebody compiles it.
+    pub(crate) fn original() -> anyhow::Result<Binary> {
+        let place = target().join("orderings");
+        fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+        Binary::build()?.keep(place.join("as-it-is"))
     }
 
-    fn build(&self, name: &str) -> anyhow::Result<Binary> {
+    fn build(&self, mutant: &Mutant) -> anyhow::Result<Binary> {
         let place = target().join("orderings");
-        Binary::build_copy(&self.tree, &place.join("target"))?.keep(place.join(name))
+        // What nobody notices goes through all models to their ends.
+        let optimised = mutant.harmless.is_some();
+        Binary::build_copy(&self.tree, &place.join("target"), optimised)?.keep(place.join(&mutant.name))
     }
 
     /// Compiles one mutant and restores the copy; with all models, or with those of a module.
     pub(crate) fn compile(&self, mutant: &Mutant, module: Option<&str>) -> anyhow::Result<Binary> {
         let broken = self.edited(&mutant.file, |code| mutant.apply(code))?;
         let fewer = module.map(|module| self.only(module)).transpose()?;
-        let binary = self.build(&mutant.name).with_context(|| format!("the mutant {}", mutant.name))?;
+        let binary = self.build(mutant).with_context(|| format!("the mutant {}", mutant.name))?;
         broken.restore()?;
         fewer.map_or(Ok(()), Edited::restore)?;
         Ok(binary)

@@ -6,8 +6,10 @@ use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::string::String;
 
+use crate::named;
 use crate::operation::{Operation, Order, Orders};
 use crate::record::Ending;
+use crate::trace::{self, Effect, Site, Value};
 
 use super::execution::{self, Number, Step, Word};
 use super::site::SiteId;
@@ -27,10 +29,19 @@ impl Strength {
     pub(super) const PLAIN: Strength = Strength { now: Order::Relaxed, source: Order::Relaxed };
 }
 
+/// Where an access is made.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// In a line of the source.
+    Line(SiteId),
+    /// At a site that has a name: the trace has it, and not the list of steps.
+    Named(&'static dyn Site),
+}
+
 /// An access that is going on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
-    site: SiteId,
+    at: At,
     /// Those that it has in this run.
     orders: Orders,
     /// Those of the source.
@@ -43,7 +54,7 @@ pub(super) struct Access {
 
 impl Access {
     #[track_caller]
-    pub(super) fn begin(
+    pub(super) fn line(
         location: &'static Location<'static>,
         operation: Operation,
         orders: Orders,
@@ -59,7 +70,14 @@ impl Access {
             }
             (site, orders)
         });
-        Access { site, orders, source, operation, address, shape }
+        Access { at: At::Line(site), orders, source, operation, address, shape }
+    }
+
+    #[track_caller]
+    pub(super) fn named(site: &'static dyn Site, address: Option<usize>, shape: Shape) -> Access {
+        let named = site.named();
+        let (operation, source) = (named.operation, named.orders);
+        Access { at: At::Named(site), orders: named::orders(named), source, operation, address, shape }
     }
 
     /// The ordering that it has if it succeeds, or if it cannot fail.
@@ -103,48 +121,113 @@ impl Access {
         if !says_why || is_first != Some(true) {
             return;
         }
-        let step = self.step(strength, None, None, Ending::Refused);
         execution::try_with(|execution| {
             if let Some(panic) = &mut execution.panic {
                 panic.is_placed = true;
             }
-            execution.push_refused(step);
         });
+        match self.at {
+            At::Line(site) => {
+                let step = self.step(site, strength, None, None, Ending::Refused);
+                execution::try_with(|execution| execution.push_refused(step));
+            }
+            At::Named(site) => trace::fail(thread().into(), site, self.place(), strength.now),
+        }
     }
 
     /// An access of an atomic that was made.
     pub(super) fn done(&self, word: Word, strength: Strength, read: Option<Number>, wrote: Option<Number>) {
-        let step = self.step(strength, read, wrote, Ending::Done);
-        execution::with(|execution| execution.push_atomic(word, step));
+        match self.at {
+            At::Line(site) => {
+                let step = self.step(site, strength, read, wrote, Ending::Done);
+                execution::with(|execution| execution.push_atomic(word, step));
+            }
+            At::Named(site) => {
+                let value =
+                    |number: Number| execution::with(|execution| execution.value(number)).unwrap_or(0);
+                let effect = match (read.map(value), wrote.map(value)) {
+                    // What was there does not matter to who writes without reading.
+                    (_, Some(to)) if self.operation.is_plain() => Effect::Put(Value::of([to])),
+                    (Some(from), Some(to)) => Effect::Changed { from, to },
+                    (None, Some(to)) => Effect::Put(Value::of([to])),
+                    (from, None) => Effect::Got(Value::of(from)),
+                };
+                self.push_named(site, strength, effect, read, wrote.map(|number| (word, number)));
+            }
+        }
     }
 
-    /// A compare-exchange that found this instead.
-    pub(super) fn failed(&self, word: Word, read: Number) {
-        let step = self.step(self.failure(), Some(read), None, Ending::Failed);
-        execution::with(|execution| {
-            execution.sites.failed(self.site);
-            execution.push_atomic(word, step);
-        });
+    /// A compare-exchange that found this instead of what it expected.
+    pub(super) fn failed(&self, word: Word, expected: u64, read: Number) {
+        match self.at {
+            At::Line(site) => {
+                let step = self.step(site, self.failure(), Some(read), None, Ending::Failed);
+                execution::with(|execution| {
+                    execution.sites.failed(site);
+                    execution.push_atomic(word, step);
+                });
+            }
+            At::Named(site) => {
+                let found = execution::with(|execution| execution.value(read)).unwrap_or(0);
+                self.push_named(site, self.failure(), Effect::Refused { expected, found }, Some(read), None);
+            }
+        }
     }
 
     /// The load of `fetch_update`, which has the ordering of a failure.
     pub(super) fn looked(&self, word: Word, read: Number) {
-        execution::with(|execution| execution.sites.failed(self.site));
+        if let At::Line(site) = self.at {
+            execution::with(|execution| execution.sites.failed(site));
+        }
         self.done(word, self.failure(), Some(read), None);
     }
 
     /// A fence or an access of plain memory that was made.
     pub(super) fn passed(&self) {
-        let step = self.step(self.success(), None, None, Ending::Done);
-        execution::with(|execution| execution.push(step));
+        match self.at {
+            At::Line(site) => {
+                let step = self.step(site, self.success(), None, None, Ending::Done);
+                execution::with(|execution| execution.push(step));
+            }
+            At::Named(site) => self.push_named(site, self.success(), Effect::Fenced, None, None),
+        }
     }
 
-    fn step(&self, strength: Strength, read: Option<Number>, wrote: Option<Number>, ending: Ending) -> Step {
+    /// None for a fence.
+    fn place(&self) -> usize {
+        self.address.unwrap_or(0)
+    }
+
+    fn push_named(
+        &self,
+        site: &'static dyn Site,
+        strength: Strength,
+        effect: Effect,
+        read: Option<Number>,
+        wrote: Option<(Word, Number)>,
+    ) {
+        let thread = thread();
+        let from = execution::with(|execution| execution.begin_named(thread, read));
+        let event =
+            from.map(|from| trace::record(thread.into(), site, self.place(), strength.now, effect, from));
+        if let Some((word, number)) = wrote {
+            execution::with(|execution| execution.wrote_at(word, number, event));
+        }
+    }
+
+    fn step(
+        &self,
+        site: SiteId,
+        strength: Strength,
+        read: Option<Number>,
+        wrote: Option<Number>,
+        ending: Ending,
+    ) -> Step {
         let Strength { now, source } = strength;
         let is_atomic = !self.operation.is_plain();
         Step {
             thread: thread(),
-            site: self.site,
+            site,
             order: is_atomic.then_some(now),
             source: (is_atomic && now != source).then_some(source),
             address: self.address,
@@ -163,7 +246,7 @@ loom::thread_local! {
 }
 
 /// The number of the thread that runs: 0 is the model itself.
-fn thread() -> u32 {
+pub(super) fn thread() -> u32 {
     // While a thread takes its locals down, loom no longer says which one it is: whoever made the last access
     // is still running. The same goes for an execution that loom has ended.
     if std::thread::panicking() {

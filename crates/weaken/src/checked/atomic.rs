@@ -7,9 +7,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 
-use core::sync::atomic::Ordering as Native;
-
 use crate::operation::{Operation, Order, Orders};
+use crate::trace::Site;
 
 use super::access::{Access, Strength};
 use super::execution::{self, Execution, NOTHING, Number, Word};
@@ -31,8 +30,14 @@ impl<T: Value> Atomic<T> {
         Atomic { number: loom::sync::atomic::AtomicUsize::new(number), word, holds: PhantomData }
     }
 
-    fn begin(&self, location: &'static Location<'static>, operation: Operation, orders: Orders) -> Access {
-        Access::begin(location, operation, orders, Some((&raw const *self).addr()), T::SHAPE)
+    /// An access in a line of the source.
+    fn line(&self, location: &'static Location<'static>, operation: Operation, orders: Orders) -> Access {
+        Access::line(location, operation, orders, Some((&raw const *self).addr()), T::SHAPE)
+    }
+
+    /// One at a site that has a name.
+    fn named(&self, site: &'static dyn Site) -> Access {
+        Access::named(site, Some((&raw const *self).addr()), T::SHAPE)
     }
 
     /// The value of a write that was read.
@@ -50,8 +55,7 @@ impl<T: Value> Atomic<T> {
         execution::with(|execution| execution.new_write(value.into_word()))
     }
 
-    fn load(&self, location: &'static Location<'static>, order: Native) -> T {
-        let access = self.begin(location, Operation::Load, Orders::one(order.into()));
+    fn load(&self, access: Access) -> T {
         let strength = access.success();
         let number = access.run(strength, || self.number.load(strength.now.into()));
         let value = self.value(number);
@@ -59,8 +63,7 @@ impl<T: Value> Atomic<T> {
         value
     }
 
-    fn store(&self, location: &'static Location<'static>, value: T, order: Native) {
-        let access = self.begin(location, Operation::Store, Orders::one(order.into()));
+    fn store(&self, access: Access, value: T) {
         let strength = access.success();
         let number = Self::reserve(value);
         access.run(strength, || self.number.store(number, strength.now.into()));
@@ -69,14 +72,7 @@ impl<T: Value> Atomic<T> {
 
     /// Every read-modify-write is a swap of numbers: loom switches to no other thread between it and the line
     /// that says what the new number stands for.
-    fn change(
-        &self,
-        location: &'static Location<'static>,
-        operation: Operation,
-        order: Native,
-        change: impl FnOnce(T) -> T,
-    ) -> T {
-        let access = self.begin(location, operation, Orders::one(order.into()));
+    fn change(&self, access: Access, change: impl FnOnce(T) -> T) -> T {
         let strength = access.success();
         let number = execution::with(|execution| execution.new_write(0));
         let found = access.run(strength, || self.number.swap(number, strength.now.into()));
@@ -87,23 +83,10 @@ impl<T: Value> Atomic<T> {
         before
     }
 
-    fn exchange(
-        &self,
-        location: &'static Location<'static>,
-        operation: Operation,
-        current: T,
-        new: T,
-        orders: (Native, Native),
-    ) -> Result<T, T> {
-        let orders = Orders::two(orders.0.into(), orders.1.into());
-        let access = self.begin(location, operation, orders);
-        self.exchange_in(&access, current, new)
-    }
-
     /// A compare-exchange compares values, and loom's atomic has numbers: it is told the number that it should
     /// find. loom may switch to another thread just before the access, and another number may be there, with
     /// the value that is expected: then it tries again, with that number.
-    fn exchange_in(&self, access: &Access, current: T, new: T) -> Result<T, T> {
+    fn exchange(&self, access: &Access, current: T, new: T) -> Result<T, T> {
         let (strength, failure) = (access.success(), access.failure().now);
         let success = strength.now;
         let current = current.into_word();
@@ -133,7 +116,7 @@ impl<T: Value> Atomic<T> {
                     if value.into_word() == current {
                         (expected, surely) = (found, !is_stronger);
                     } else if surely {
-                        access.failed(self.word, found);
+                        access.failed(self.word, current, found);
                         return Err(value);
                     } else {
                         // It fails: once more, with the ordering that a failure has.
@@ -144,20 +127,13 @@ impl<T: Value> Atomic<T> {
         }
     }
 
-    fn update(
-        &self,
-        location: &'static Location<'static>,
-        set: Native,
-        fetch: Native,
-        mut update: impl FnMut(T) -> Option<T>,
-    ) -> Result<T, T> {
-        let access = self.begin(location, Operation::FetchUpdate, Orders::two(set.into(), fetch.into()));
+    fn update(&self, access: Access, mut update: impl FnMut(T) -> Option<T>) -> Result<T, T> {
         let fetch = access.failure();
         let number = access.run(fetch, || self.number.load(fetch.now.into()));
         let mut current = self.value(number);
         access.looked(self.word, number);
         while let Some(new) = update(current) {
-            match self.exchange_in(&access, current, new) {
+            match self.exchange(&access, current, new) {
                 Ok(value) => return Ok(value),
                 Err(value) => current = value,
             }
@@ -168,8 +144,7 @@ impl<T: Value> Atomic<T> {
     /// # Safety
     ///
     /// As loom's: no other thread writes.
-    unsafe fn unsync_load(&self, location: &'static Location<'static>) -> T {
-        let access = self.begin(location, Operation::UnsyncLoad, Orders::one(Order::Relaxed));
+    unsafe fn unsync_load(&self, access: Access) -> T {
         // SAFETY: passed on to the caller.
         let number = access.run(Strength::PLAIN, || unsafe { self.number.unsync_load() });
         let value = self.value(number);
@@ -177,8 +152,7 @@ impl<T: Value> Atomic<T> {
         value
     }
 
-    fn with_mut<R>(&mut self, location: &'static Location<'static>, body: impl FnOnce(&mut T) -> R) -> R {
-        let access = self.begin(location, Operation::WithMut, Orders::one(Order::Relaxed));
+    fn with_mut<R>(&mut self, access: Access, body: impl FnOnce(&mut T) -> R) -> R {
         let word = self.word;
         access.enter(Strength::PLAIN, |has_passed| {
             self.number.with_mut(|number| {
@@ -211,7 +185,15 @@ impl<T> fmt::Debug for Atomic<T> {
 pub fn fence(order: Ordering) {
     assert!(order != Ordering::Relaxed, "there is no such thing as a relaxed fence");
     let orders = Orders::one(order.into());
-    let access = Access::begin(Location::caller(), Operation::Fence, orders, None, Shape::Unsigned);
+    fence_in(Access::line(Location::caller(), Operation::Fence, orders, None, Shape::Unsigned));
+}
+
+/// The same at a site that has a name, which says the ordering.
+pub fn fence_at(site: &'static dyn Site) {
+    fence_in(Access::named(site, None, Shape::Unsigned));
+}
+
+fn fence_in(access: Access) {
     let strength = access.success();
     if strength.now != Order::Relaxed {
         access.run(strength, || loom::sync::atomic::fence(strength.now.into()));
@@ -249,47 +231,72 @@ macro_rules! common {
             /// No other thread writes at the same time; loom reports it if one does.
             #[track_caller]
             pub unsafe fn unsync_load(&self) -> $value {
+                let access = self.0.line(Location::caller(), Operation::UnsyncLoad, Orders::one(Order::Relaxed));
                 // SAFETY: passed on to the caller.
-                unsafe { self.0.unsync_load(Location::caller()) }
+                unsafe { self.0.unsync_load(access) }
             }
 
             /// Gives `body` the value to change.
             #[track_caller]
             pub fn with_mut<R>(&mut self, body: impl FnOnce(&mut $value) -> R) -> R {
-                self.0.with_mut(Location::caller(), body)
+                let access = self.0.line(Location::caller(), Operation::WithMut, Orders::one(Order::Relaxed));
+                self.0.with_mut(access, body)
+            }
+
+            /// Writes, not atomically, at a site that has a name.
+            pub fn write_at(&mut self, value: $value, site: &'static dyn Site) {
+                let access = self.0.named(site);
+                self.0.with_mut(access, |place| *place = value);
             }
 
             /// The value.
             #[track_caller]
             pub fn into_inner(self) -> $value {
+                let access = self.0.line(Location::caller(), Operation::UnsyncLoad, Orders::one(Order::Relaxed));
                 // SAFETY: who owns it is alone.
-                unsafe { self.0.unsync_load(Location::caller()) }
+                unsafe { self.0.unsync_load(access) }
             }
 
             /// Reads.
             #[track_caller]
             pub fn load(&self, order: Ordering) -> $value {
-                self.0.load(Location::caller(), order)
+                self.0.load(self.0.line(Location::caller(), Operation::Load, Orders::one(order.into())))
+            }
+
+            /// Reads at a site that has a name, which says the ordering.
+            pub fn load_at(&self, site: &'static dyn Site) -> $value {
+                self.0.load(self.0.named(site))
             }
 
             /// Writes.
             #[track_caller]
             pub fn store(&self, value: $value, order: Ordering) {
-                self.0.store(Location::caller(), value, order);
+                self.0.store(self.0.line(Location::caller(), Operation::Store, Orders::one(order.into())), value);
+            }
+
+            /// Writes at a site that has a name.
+            pub fn store_at(&self, value: $value, site: &'static dyn Site) {
+                self.0.store(self.0.named(site), value);
             }
 
             /// Writes, and returns what was there.
             #[track_caller]
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
-                self.0.change(Location::caller(), Operation::Swap, order, |_| value)
+                let access = self.0.line(Location::caller(), Operation::Swap, Orders::one(order.into()));
+                self.0.change(access, |_| value)
+            }
+
+            /// The same at a site that has a name.
+            pub fn swap_at(&self, value: $value, site: &'static dyn Site) -> $value {
+                self.0.change(self.0.named(site), |_| value)
             }
 
             /// Writes if `current` is there, and returns what was there.
             #[track_caller]
             pub fn compare_and_swap(&self, current: $value, new: $value, order: Ordering) -> $value {
-                let orders = (order, failure_of(order));
-                let operation = Operation::CompareAndSwap;
-                match self.0.exchange(Location::caller(), operation, current, new, orders) {
+                let orders = Orders::two(order.into(), failure_of(order).into());
+                let access = self.0.line(Location::caller(), Operation::CompareAndSwap, orders);
+                match self.0.exchange(&access, current, new) {
                     Ok(found) | Err(found) => found,
                 }
             }
@@ -307,8 +314,23 @@ macro_rules! common {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                let orders = (success, failure);
-                self.0.exchange(Location::caller(), Operation::CompareExchange, current, new, orders)
+                let orders = Orders::two(success.into(), failure.into());
+                let access = self.0.line(Location::caller(), Operation::CompareExchange, orders);
+                self.0.exchange(&access, current, new)
+            }
+
+            /// The same at a site that has a name.
+            ///
+            /// # Errors
+            ///
+            /// What is there instead.
+            pub fn compare_exchange_at(
+                &self,
+                current: $value,
+                new: $value,
+                site: &'static dyn Site,
+            ) -> Result<$value, $value> {
+                self.0.exchange(&self.0.named(site), current, new)
             }
 
             /// The same: as in loom it never fails without a reason.
@@ -324,8 +346,9 @@ macro_rules! common {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                let orders = (success, failure);
-                self.0.exchange(Location::caller(), Operation::CompareExchangeWeak, current, new, orders)
+                let orders = Orders::two(success.into(), failure.into());
+                let access = self.0.line(Location::caller(), Operation::CompareExchangeWeak, orders);
+                self.0.exchange(&access, current, new)
             }
 
             /// A load, and compare-exchanges until one succeeds or `update` gives up.
@@ -340,7 +363,8 @@ macro_rules! common {
                 fetch_order: Ordering,
                 update: impl FnMut($value) -> Option<$value>,
             ) -> Result<$value, $value> {
-                self.0.update(Location::caller(), set_order, fetch_order, update)
+                let orders = Orders::two(set_order.into(), fetch_order.into());
+                self.0.update(self.0.line(Location::caller(), Operation::FetchUpdate, orders), update)
             }
         }
 
@@ -368,8 +392,9 @@ macro_rules! changes {
                 #[track_caller]
                 pub fn $method(&self, value: $value, order: Ordering) -> $value {
                     let change: fn($value, $value) -> $value = $change;
-                    let change = |found| change(found, value);
-                    self.0.change(Location::caller(), Operation::$operation, order, change)
+                    let access =
+                        self.0.line(Location::caller(), Operation::$operation, Orders::one(order.into()));
+                    self.0.change(access, |found| change(found, value))
                 }
             )*
         }
@@ -394,6 +419,13 @@ macro_rules! integers {
                 fetch_xor FetchXor "Bitwise exclusive or" |found, value| found ^ value;
                 fetch_max FetchMax "The larger of both" |found, value| found.max(value);
                 fetch_min FetchMin "The smaller of both" |found, value| found.min(value);
+            }
+
+            impl $name {
+                /// Adds at a site that has a name, and returns what was there.
+                pub fn fetch_add_at(&self, value: $value, site: &'static dyn Site) -> $value {
+                    self.0.change(self.0.named(site), |found| found.wrapping_add(value))
+                }
             }
         )*
     };

@@ -76,7 +76,7 @@ impl<T: ?Sized> UnsafeCell<T> {
     fn begin(&self, location: &'static Location<'static>, operation: Operation) -> Access {
         let address = (&raw const self.0).cast::<()>().addr();
         // Plain memory has no ordering; this one is never shown.
-        Access::begin(location, operation, Orders::one(Order::Relaxed), Some(address), Shape::Unsigned)
+        Access::line(location, operation, Orders::one(Order::Relaxed), Some(address), Shape::Unsigned)
     }
 }
 

@@ -11,6 +11,7 @@ use std::vec::Vec;
 
 use crate::operation::Order;
 use crate::record::{self, Ending, Failure};
+use crate::trace::{self, ReadFrom};
 
 use super::letters::Letters;
 use super::panic::FirstPanic;
@@ -32,6 +33,8 @@ struct Write {
     value: u64,
     /// None if it has not been executed, or belongs to no step.
     step: Option<usize>,
+    /// The event of the trace that it is, if it was made at a site that has a name.
+    event: Option<usize>,
 }
 
 /// What an access did.
@@ -73,6 +76,8 @@ pub(super) struct Execution {
     shows: HashMap<usize, Show>,
     /// Which site has touched which address in this execution.
     touched: HashSet<(SiteId, usize)>,
+    /// The thread that made the last access.
+    last: u32,
     pub(super) panic: Option<FirstPanic>,
 }
 
@@ -133,7 +138,9 @@ impl Execution {
         self.names.clear();
         self.shows.clear();
         self.touched.clear();
+        self.last = 0;
         self.panic = None;
+        trace::begin_execution(0);
     }
 
     pub(super) fn name(&mut self, address: usize, size: usize, name: &str) {
@@ -171,7 +178,7 @@ impl Execution {
 
     /// A number for a write that is going to be executed.
     pub(super) fn new_write(&mut self, value: u64) -> Number {
-        self.writes.push(Write { value, step: None });
+        self.writes.push(Write { value, step: None, event: None });
         self.writes.len() - 1
     }
 
@@ -210,9 +217,27 @@ impl Execution {
         self.push(step);
     }
 
+    /// An access at a site that has a name has been executed. Which event of the trace wrote what it read; `None` if the trace is
+    /// at its end, as what destructors do after a panic explains nothing.
+    pub(super) fn begin_named(&mut self, thread: u32, read: Option<Number>) -> Option<ReadFrom> {
+        if self.panic.is_some() {
+            return None;
+        }
+        self.last = thread;
+        let event = read.and_then(|number| self.writes.get(number)?.event);
+        Some(event.map_or(ReadFrom::Nothing, ReadFrom::Event))
+    }
+
+    /// It has written this, and is that event.
+    pub(super) fn wrote_at(&mut self, word: Word, number: Number, event: Option<usize>) {
+        self.writes[number].event = event;
+        self.wrote(word, number);
+    }
+
     /// An access of something else has been executed. What destructors do after a panic explains nothing.
     pub(super) fn push(&mut self, step: Step) {
         if self.panic.is_none() {
+            self.last = step.thread;
             self.steps.push(step);
         }
     }
@@ -224,7 +249,7 @@ impl Execution {
 
     /// The thread that made the last access.
     pub(super) fn last_thread(&self) -> u32 {
-        self.steps.last().map_or(0, |step| step.thread)
+        self.last
     }
 
     fn name_of(&self, address: usize) -> Option<String> {
@@ -244,7 +269,15 @@ impl Execution {
             reason: panic.reason,
             message: panic.message.clone(),
             place: panic.place.clone(),
-            execution: self.record(),
+            execution: self.named().unwrap_or_else(|| self.record()),
+        })
+    }
+
+    /// That of a crate whose accesses are made at sites with names.
+    fn named(&self) -> Option<record::Execution> {
+        trace::inspect(|trace| {
+            let is_named = self.steps.is_empty() && !trace.events.is_empty();
+            is_named.then(|| trace.execution())
         })
     }
 

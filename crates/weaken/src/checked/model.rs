@@ -10,6 +10,12 @@ use crate::running::changes;
 use super::report::Header;
 use super::{execution, hook, report};
 
+/// The number of the thread that runs in a model: 0 is the model itself. It is what [`trace`](crate::trace) has of accesses that
+/// weaken's atomics make.
+pub fn thread() -> u32 {
+    super::access::thread()
+}
+
 /// What loom is given.
 type Body = Box<dyn Fn() + Send + Sync>;
 

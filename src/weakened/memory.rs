@@ -1,22 +1,41 @@
-//! Names for memory and values: a reader sees `B.next` and `→A`, not addresses.
+//! What a reader of an execution calls the memory that a site accesses, and how its words are read.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::string::String;
 
-use super::Event;
+use weaken::trace::{Memory, Part, Show};
+
 use crate::ordering::Field;
 
-/// What nodes and cells are called, by their addresses.
-#[derive(Debug)]
-pub(super) struct Names {
-    objects: BTreeMap<usize, String>,
-    /// The names of all other memory: several words of one name are told apart.
-    words: BTreeMap<usize, String>,
+/// A node begins with its next, and a cell with its sequence.
+pub(super) fn of(field: Field) -> Memory {
+    let part = match field {
+        Field::Next | Field::Sequence => Part::First,
+        Field::Data => Part::Inside,
+        _ => Part::None,
+    };
+    let show = match field {
+        Field::Next | Field::Head | Field::Tail | Field::NamedPointer(_) => Show::Pointer,
+        Field::Top => Show::Text(top),
+        Field::Sleepers => Show::Text(sleepers),
+        _ => Show::Number,
+    };
+    Memory { name: name(field), part, show }
 }
 
-/// What a reader calls the memory that a site accesses. A field of a node or a cell comes behind its owner.
+fn top(word: u64) -> String {
+    let tag = (word >> 32) as i32;
+    match word & u64::from(u32::MAX) {
+        0 => format!("none, tag {tag}"),
+        block => format!("block {block}, tag {tag}"),
+    }
+}
+
+fn sleepers(word: u64) -> String {
+    format!("{} asleep, epoch {}", word & u64::from(u32::MAX), word >> 32)
+}
+
+/// A field of a node or a cell comes behind its owner.
 fn name(field: Field) -> &'static str {
     match field {
         Field::EnqueuePosition => "enqueue position",
@@ -42,87 +61,17 @@ fn name(field: Field) -> &'static str {
         Field::Owner => "owner",
         Field::Announcement => "announcement",
         Field::Turn => "turn",
+        Field::Named(name) | Field::NamedPointer(name) => name,
         Field::Unknown | Field::Several | Field::Nothing => "memory",
-    }
-}
-
-/// A, B, ..., Z, A1, ...
-fn letter(number: usize) -> String {
-    let letter = char::from(b'A' + (number % 26) as u8);
-    match number / 26 {
-        0 => letter.to_string(),
-        round => format!("{letter}{round}"),
-    }
-}
-
-impl Names {
-    pub(super) fn of(events: &[&Event]) -> Names {
-        // A node begins with its next, and a cell with its sequence.
-        let mut objects = BTreeMap::new();
-        for event in events.iter().filter(|event| matches!(event.site.field, Field::Next | Field::Sequence)) {
-            let number = objects.len();
-            objects.entry(event.address).or_insert_with(|| letter(number));
-        }
-        let mut names = Names { objects, words: BTreeMap::new() };
-        let mut taken: BTreeMap<String, usize> = BTreeMap::new();
-        for event in events.iter().filter(|event| event.site.field != Field::Nothing) {
-            if !names.words.contains_key(&event.address) {
-                let name = names.new_word(event);
-                let count = taken.entry(name.clone()).or_default();
-                *count += 1;
-                let name = if *count == 1 { name } else { format!("{name} #{count}") };
-                names.words.insert(event.address, name);
-            }
-        }
-        names
-    }
-
-    fn new_word(&self, event: &Event) -> String {
-        let field = name(event.site.field);
-        let is_inside = matches!(event.site.field, Field::Next | Field::Sequence | Field::Data);
-        let owner = self.objects.range(..=event.address).next_back().filter(|_| is_inside);
-        owner.map_or_else(|| field.to_string(), |(_, letter)| format!("{letter}.{field}"))
-    }
-
-    /// The memory that an access touches; none for a fence.
-    pub(super) fn word(&self, event: &Event) -> Option<String> {
-        self.words.get(&event.address).filter(|_| event.site.field != Field::Nothing).cloned()
-    }
-
-    /// A word as its field is read.
-    pub(super) fn value(&self, field: Field, word: u64) -> String {
-        let (high, low) = (word >> 32, word & u64::from(u32::MAX));
-        match field {
-            Field::Next | Field::Head | Field::Tail => match self.objects.get(&(word as usize)) {
-                Some(letter) => format!("→{letter}"),
-                None if word == 0 => "null".to_string(),
-                None => format!("{word:#x}"),
-            },
-            Field::Top if low == 0 => format!("none, tag {}", high as i32),
-            Field::Top => format!("block {low}, tag {}", high as i32),
-            Field::Sleepers => format!("{low} asleep, epoch {high}"),
-            // Positions close below the wrap-around are easier to read as negative numbers.
-            _ if word > u64::MAX - 1000 => (word as i64).to_string(),
-            _ => word.to_string(),
-        }
-    }
-
-    pub(super) fn values(&self, field: Field, words: &[u64]) -> String {
-        words.iter().map(|word| self.value(field, *word)).collect::<Vec<_>>().join(", ")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{letter, name};
+    use super::name;
     use crate::ordering::Access;
     use crate::structures::sites;
     use alloc::vec::Vec;
-
-    #[test]
-    fn letters_go_on_behind_the_last() {
-        assert_eq!([0, 25, 26, 53].map(letter), ["A", "Z", "A1", "B2"]);
-    }
 
     /// What stands in the name of a site is what the table and the picture call the memory.
     #[test]

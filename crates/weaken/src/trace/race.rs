@@ -1,11 +1,11 @@
 //! Which access races with the last one.
 
-use alloc::collections::BTreeMap;
-use alloc::vec;
-use alloc::vec::Vec;
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
 
 use super::{Effect, Event};
-use crate::ordering::{Access, Ordering};
+use crate::operation::{Operation, Order};
 
 /// For each thread, how many of its accesses somebody knows of.
 type Clock = Vec<usize>;
@@ -16,32 +16,11 @@ fn join(clock: &mut Clock, other: &Clock) {
     }
 }
 
-pub(super) fn acquires(order: Ordering) -> bool {
-    matches!(order, Ordering::Acquire | Ordering::AcqRel | Ordering::SeqCst)
-}
-
-pub(super) fn releases(order: Ordering) -> bool {
-    matches!(order, Ordering::Release | Ordering::AcqRel | Ordering::SeqCst)
-}
-
-pub(super) fn is_plain(event: &Event) -> bool {
-    matches!(event.site.access, Access::Read | Access::Write)
-}
-
-/// Whether an access writes, or would have.
-pub(super) fn writes(event: &Event) -> bool {
-    match event.effect {
-        Effect::Put(_) | Effect::Changed { .. } | Effect::Added(_) => true,
-        Effect::Got(_) | Effect::Refused { .. } | Effect::Fenced => false,
-        Effect::Unfinished => !matches!(event.site.access, Access::Read | Access::Load | Access::Fence),
-    }
-}
-
 fn conflict(first: &Event, second: &Event) -> bool {
     first.address == second.address
         && first.thread != second.thread
-        && (is_plain(first) || is_plain(second))
-        && (writes(first) || writes(second))
+        && (first.is_plain() || second.is_plain())
+        && (first.writes() || second.writes())
 }
 
 /// What one thread knows.
@@ -70,24 +49,24 @@ pub(super) fn unordered(events: &[&Event], sources: &[Option<usize>]) -> Option<
         begin(&mut threads, event.thread);
         let thread = &mut threads[event.thread];
         thread.clock[event.thread] += 1;
-        let order = if is_plain(event) { Ordering::Relaxed } else { event.order };
+        let order = if event.is_plain() { Order::Relaxed } else { event.order };
         let source = sources[index].and_then(|write| released.get(&write)).cloned();
         if let Some(source) = &source {
-            join(if acquires(order) { &mut thread.clock } else { &mut thread.pending }, source);
+            join(if order.acquires() { &mut thread.clock } else { &mut thread.pending }, source);
         }
-        if event.site.access == Access::Fence {
-            if acquires(order) {
+        if event.operation() == Operation::Fence {
+            if order.acquires() {
                 let pending = thread.pending.clone();
                 join(&mut thread.clock, &pending);
             }
-            if releases(order) {
+            if order.releases() {
                 thread.fenced = Some(thread.clock.clone());
             }
         }
-        if writes(event) && !is_plain(event) {
-            let mine = if releases(order) { Some(&thread.clock) } else { thread.fenced.as_ref() };
+        if event.writes() && !event.is_plain() {
+            let mine = if order.releases() { Some(&thread.clock) } else { thread.fenced.as_ref() };
             // A read-modify-write goes on with the release sequence that it found.
-            let is_change = !matches!(event.site.access, Access::Store);
+            let is_change = event.operation() != Operation::Store;
             let mut all = source.filter(|_| is_change).unwrap_or_else(|| vec![0; count]);
             if let Some(mine) = mine {
                 join(&mut all, mine);

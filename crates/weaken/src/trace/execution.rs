@@ -1,18 +1,14 @@
-//! An execution as [`weaken`] shows it: with the write that each read read from, and names for memory.
+//! An execution as it is shown: with the write that each read read from, and names for memory.
 
-extern crate std;
-
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-
-use weaken::record::{Ending, Execution, Read, Step};
+use std::collections::{BTreeMap, BTreeSet};
+use std::string::{String, ToString};
+use std::vec::Vec;
 
 use super::names::Names;
-use super::race::{is_plain, unordered, writes};
-use super::{Effect, Event, Trace};
-use crate::ordering::{Access, Ordering};
-use crate::weakened;
+use super::race::unordered;
+use super::{Effect, Event, ReadFrom, Trace};
+use crate::operation::{Operation, Order};
+use crate::record::{Ending, Execution, Read, Step};
 
 /// A write, and the word that it left, where that is known.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +28,7 @@ struct Source {
 }
 
 impl Trace {
-    /// The execution for `weaken::picture`. Left out is what explains nothing: what the main thread did before there was
+    /// The execution for [`picture`](crate::picture). Left out is what explains nothing: what the main thread did before there was
     /// another, and where memory lies that nobody changes.
     pub fn execution(&self) -> Execution {
         let told = self.told();
@@ -57,18 +53,20 @@ impl Trace {
         let others = self.events.iter().position(|event| event.thread != 0).unwrap_or(0);
         let events = || self.events.iter().enumerate().skip(others);
         let changed: BTreeSet<usize> =
-            events().filter(|(_, event)| writes(event)).map(|(_, event)| event.address).collect();
-        let constant = |event: &Event| event.site.access == Access::Read && !changed.contains(&event.address);
+            events().filter(|(_, event)| event.writes()).map(|(_, event)| event.address).collect();
+        let constant =
+            |event: &Event| event.operation() == Operation::Read && !changed.contains(&event.address);
         events().filter(|(_, event)| !constant(event)).map(|(index, _)| index).collect()
     }
 
     fn step(&self, event: &Event, source: Source, names: &Names) -> Step {
-        let field = event.site.field;
-        let value = |word: u64| names.value(field, word);
+        let site = event.site.named();
+        let show = event.site.memory().show;
+        let value = |word: u64| names.value(show, word);
         let unknown = || "?".to_string();
         let (read, wrote): (Option<String>, Option<String>) = match &event.effect {
-            Effect::Got(words) => (Some(names.values(field, words.words())), None),
-            Effect::Put(words) => (None, Some(names.values(field, words.words()))),
+            Effect::Got(words) => (Some(names.values(show, words.words())), None),
+            Effect::Put(words) => (None, Some(names.values(show, words.words()))),
             Effect::Changed { from, to } => (Some(value(*from)), Some(value(*to))),
             Effect::Refused { found, .. } => (Some(value(*found)), None),
             Effect::Added(by) => (
@@ -78,20 +76,21 @@ impl Trace {
             Effect::Fenced | Effect::Unfinished => (None, None),
         };
         let declared = match event.effect {
-            Effect::Refused { .. } => event.site.failure.unwrap_or(Ordering::Relaxed),
-            _ => event.site.order,
+            Effect::Refused { .. } => site.orders.failure.unwrap_or(Order::Relaxed),
+            _ => site.orders.success,
         };
-        let is_atomic = !is_plain(event);
-        let scope = event.operation.map(|operation| self.operations[operation].name.to_string());
+        let is_atomic = !event.is_plain();
+        let scope = event.scope.map(|scope| self.scopes[scope].name.to_string());
+        let why = event.site.why();
         Step {
             thread: event.thread as u32,
             place: None,
-            site: Some(event.site.name.to_string()),
+            site: Some(site.name.to_string()),
             scope,
-            why: (is_atomic && !event.site.why.is_empty()).then(|| event.site.why.to_string()),
-            operation: weakened::site(event.site).operation,
-            order: is_atomic.then(|| event.order.into()),
-            source: (is_atomic && event.order != declared).then(|| declared.into()),
+            why: (is_atomic && !why.is_empty()).then(|| why.to_string()),
+            operation: site.operation,
+            order: is_atomic.then_some(event.order),
+            source: (is_atomic && event.order != declared).then_some(declared),
             word: names.word(event),
             read: read.map(|value| Read { value, from: source.write, newest: source.newest }),
             wrote,
@@ -104,7 +103,7 @@ impl Trace {
     }
 }
 
-/// Which write each access read from. A read-modify-write, and a compare-exchange that fails under loom, find the newest; a
+/// Which write each access read from, as it says itself, or else: a read-modify-write, and a compare-exchange that fails under loom, find the newest; a
 /// load found the newest of those that left its value.
 fn sources(events: &[Event]) -> Vec<Source> {
     let mut history: BTreeMap<usize, Vec<Write>> = BTreeMap::new();
@@ -137,6 +136,17 @@ fn sources(events: &[Event]) -> Vec<Source> {
             }
             Effect::Fenced | Effect::Unfinished => None,
         };
+        match event.read_from {
+            ReadFrom::Unknown => {}
+            ReadFrom::Nothing => {
+                source.write = None;
+                source.newest = newest.map(|newest| newest.index);
+            }
+            ReadFrom::Event(write) => {
+                source.write = Some(write);
+                source.newest = newest.map(|newest| newest.index).filter(|newest| *newest != write);
+            }
+        }
         if let Some(left) = left {
             writes.push(Write { index, left });
         }
@@ -147,18 +157,55 @@ fn sources(events: &[Event]) -> Vec<Source> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-    use alloc::vec::Vec;
+    use std::vec;
+    use std::vec::Vec;
 
-    use super::super::{Effect, Event, Trace, Value};
-    use crate::mpsc::site as mpsc;
-    use crate::ordering::{Ordering, SiteInfo};
+    use super::super::{Effect, Event, Memory, Part, ReadFrom, Show, Site, Trace, Value};
+    use crate::named;
+    use crate::operation::{Operation, Order, Orders};
 
     const NODE: usize = 0x100;
     const HEAD: usize = 0x10;
 
-    fn event(thread: usize, site: &'static SiteInfo, address: usize, effect: Effect) -> Event {
-        Event { thread, operation: None, site, order: site.order, address, effect }
+    /// The sites of a list to which several push: what is at its back is swapped, and then linked.
+    #[derive(Debug)]
+    struct OfList {
+        name: &'static str,
+        operation: Operation,
+        order: Order,
+        memory: Memory,
+    }
+
+    impl Site for OfList {
+        fn named(&self) -> named::Site<'static> {
+            named::Site { name: self.name, operation: self.operation, orders: Orders::one(self.order) }
+        }
+
+        fn memory(&self) -> Memory {
+            self.memory
+        }
+    }
+
+    const AT_HEAD: Memory = Memory { name: "head", part: Part::None, show: Show::Pointer };
+    const NEXT: Memory = Memory { name: "next", part: Part::First, show: Show::Pointer };
+    const DATA: Memory = Memory { name: "data", part: Part::Inside, show: Show::Number };
+
+    const fn site(name: &'static str, operation: Operation, order: Order, memory: Memory) -> OfList {
+        OfList { name, operation, order, memory }
+    }
+
+    static INIT: OfList = site("init", Operation::Write, Order::Relaxed, AT_HEAD);
+    static NULL: OfList = site("null", Operation::Write, Order::Relaxed, NEXT);
+    static SWAP: OfList = site("swap", Operation::Swap, Order::AcqRel, AT_HEAD);
+    static LINK: OfList = site("link", Operation::Store, Order::Release, NEXT);
+    static COUNT: OfList = site("count", Operation::FetchAdd, Order::Relaxed, Memory::number("count"));
+    static LOOK: OfList = site("look", Operation::Load, Order::Relaxed, Memory::number("count"));
+    static FENCE: OfList = site("fence", Operation::Fence, Order::SeqCst, Memory::number("memory"));
+    static PUT: OfList = site("put", Operation::Write, Order::Relaxed, DATA);
+    static GET: OfList = site("get", Operation::Read, Order::Relaxed, DATA);
+
+    fn event(thread: usize, site: &'static OfList, address: usize, effect: Effect) -> Event {
+        Event { thread, scope: None, site, order: site.order, address, effect, read_from: ReadFrom::Unknown }
     }
 
     fn put(word: u64) -> Effect {
@@ -166,13 +213,13 @@ mod tests {
     }
 
     /// Two producers: the second links the node of the first, and the order of the first's null with it is that of the swaps.
-    fn trace(swap: Ordering) -> Trace {
+    fn trace(swap: Order) -> Trace {
         let mut events = vec![
-            event(0, mpsc::INIT.info(), HEAD, put(0x80)),
-            event(1, mpsc::PUSH_INIT.info(), NODE, put(0)),
-            event(1, mpsc::PUSH_SWAP.info(), HEAD, Effect::Changed { from: 0x80, to: NODE as u64 }),
-            event(2, mpsc::PUSH_SWAP.info(), HEAD, Effect::Changed { from: NODE as u64, to: 0x200 }),
-            event(2, mpsc::PUSH_LINK.info(), NODE, Effect::Unfinished),
+            event(0, &INIT, HEAD, put(0x80)),
+            event(1, &NULL, NODE, put(0)),
+            event(1, &SWAP, HEAD, Effect::Changed { from: 0x80, to: NODE as u64 }),
+            event(2, &SWAP, HEAD, Effect::Changed { from: NODE as u64, to: 0x200 }),
+            event(2, &LINK, NODE, Effect::Unfinished),
         ];
         for event in &mut events[2..4] {
             event.order = swap;
@@ -182,14 +229,25 @@ mod tests {
 
     #[test]
     fn the_access_that_nothing_orders_is_found_by_what_synchronises() {
-        let execution = trace(Ordering::Release).execution();
+        let execution = trace(Order::Release).execution();
         assert_eq!(execution.unordered, Some(0), "the null; how the list was made is left out");
-        assert_eq!(trace(Ordering::AcqRel).execution().unordered, None);
+        assert_eq!(trace(Order::AcqRel).execution().unordered, None);
+    }
+
+    #[test]
+    fn what_synchronises_is_an_edge_between_two_sites() {
+        let names = |order| -> Vec<_> {
+            let edges = trace(order).edges();
+            edges.iter().map(|(from, to)| (from.named().name, to.named().name)).collect()
+        };
+        assert_eq!(names(Order::AcqRel), [("swap", "swap")]);
+        assert_eq!(names(Order::Release), [], "nobody acquires");
+        assert_eq!(names(Order::Acquire), [], "nobody releases");
     }
 
     #[test]
     fn a_step_has_the_name_of_its_memory_its_value_and_the_write_it_read_from() {
-        let execution = trace(Ordering::Release).execution();
+        let execution = trace(Order::Release).execution();
         let texts: Vec<_> = execution
             .steps
             .iter()
@@ -201,33 +259,29 @@ mod tests {
         assert_eq!(texts[0], (Some("A.next"), None, Some("null")));
         assert_eq!(texts[1], (Some("head"), Some(("0x80", None)), Some("→A")));
         assert_eq!(texts[2], (Some("head"), Some(("→A", Some(1))), Some("0x200")));
-        assert_eq!(execution.steps[2].source, Some(weaken::operation::Order::AcqRel));
-        assert_eq!(execution.steps[2].site.as_deref(), Some("mpsc.push.swap_head"));
+        assert_eq!(execution.steps[2].source, Some(Order::AcqRel));
+        assert_eq!(execution.steps[2].site.as_deref(), Some("swap"));
     }
 
     #[test]
     fn a_fence_on_each_side_synchronises_a_relaxed_message() {
-        use crate::eventcount::site as fences;
         let trace = |order| {
-            let fence =
-                |thread| Event { order, ..event(thread, fences::PREPARE_FENCE.info(), 0, Effect::Fenced) };
-            let relaxed = mpsc::PUSH_COUNT.info();
+            let fence = |thread| Event { order, ..event(thread, &FENCE, 0, Effect::Fenced) };
             let events = vec![
-                event(1, mpsc::PUSH_DATA.info(), NODE, put(7)),
+                // What the counter held, so that the addition is known.
+                event(0, &COUNT, HEAD, put(0)),
+                event(1, &PUT, NODE, put(7)),
                 fence(1),
-                event(1, relaxed, HEAD, Effect::Added(1)),
-                event(2, mpsc::INSPECT_COUNT.info(), HEAD, Effect::Got(Value::of([1]))),
+                event(1, &COUNT, HEAD, Effect::Added(1)),
+                event(2, &LOOK, HEAD, Effect::Got(Value::of([1]))),
                 fence(2),
-                event(2, mpsc::POP_DATA.info(), NODE, Effect::Unfinished),
+                event(2, &GET, NODE, Effect::Unfinished),
             ];
-            let mut events: Vec<Event> = events;
-            // What the counter held, so that the addition is known.
-            events.insert(0, event(0, mpsc::POP_COUNT.info(), HEAD, put(0)));
             Trace { events, ..Trace::default() }.execution()
         };
-        assert_eq!(trace(Ordering::SeqCst).unordered, None);
-        assert_eq!(trace(Ordering::Release).unordered, Some(0));
-        let steps = trace(Ordering::SeqCst).steps;
+        assert_eq!(trace(Order::SeqCst).unordered, None);
+        assert_eq!(trace(Order::Release).unordered, Some(0));
+        let steps = trace(Order::SeqCst).steps;
         assert_eq!(steps[2].wrote.as_deref(), Some("1"), "what the main thread left is known");
         let read = steps[3].read.clone().expect("a read");
         assert_eq!((read.value.as_str(), read.from), ("1", Some(2)));

@@ -1,24 +1,20 @@
 //! Which accesses of an execution synchronise with which.
 
-extern crate std;
+use std::vec::Vec;
 
-use alloc::vec::Vec;
-
-use super::race::{acquires, releases, writes};
-use super::{Effect, Event, Trace};
-use crate::ordering::SiteInfo;
+use super::{Effect, Event, ReadFrom, Site, Trace};
 
 impl Trace {
     /// The sites of two threads between which there was an edge: the one that released, and the one that acquired what it wrote,
     /// or what read-modify-writes behind it made of that.
     ///
-    /// A load says what it found, and not which write that was from. Where several sites have written that value there, nothing
-    /// is said. The edges of fences are not among them.
-    pub fn edges(&self) -> Vec<(&'static SiteInfo, &'static SiteInfo)> {
+    /// Where it is not known which write a load read from, and several sites have written the value that it found, nothing is said.
+    /// The edges of fences are not among them.
+    pub fn edges(&self) -> Vec<(&'static dyn Site, &'static dyn Site)> {
         let mut edges = Vec::new();
         for (index, event) in self.events.iter().enumerate() {
             // A fence has no address.
-            if event.address == 0 || !acquires(event.order) {
+            if event.address == 0 || !event.order.acquires() {
                 continue;
             }
             if let Some(released) = self.read_by(index).and_then(|write| self.released(write)) {
@@ -34,11 +30,16 @@ impl Trace {
     fn writes_before(&self, index: usize) -> impl Iterator<Item = (usize, &Event)> {
         let address = self.events[index].address;
         let before = self.events[..index].iter().enumerate().rev();
-        before.filter(move |(_, event)| event.address == address && writes(event))
+        before.filter(move |(_, event)| event.address == address && event.writes())
     }
 
     /// The write that an access read.
     fn read_by(&self, index: usize) -> Option<usize> {
+        match self.events[index].read_from {
+            ReadFrom::Event(write) => return Some(write),
+            ReadFrom::Nothing => return None,
+            ReadFrom::Unknown => {}
+        }
         let mut before = self.writes_before(index);
         let Effect::Got(found) = &self.events[index].effect else {
             // A read-modify-write finds the newest, and so does under loom a compare-exchange that fails.
@@ -54,7 +55,8 @@ impl Trace {
                 _ => return None,
             };
             if left == found {
-                let is_other = |known: usize| !core::ptr::eq(self.events[known].site, event.site);
+                let name = |event: &Event| event.site.named().name;
+                let is_other = |known: usize| name(&self.events[known]) != name(event);
                 if read.is_some_and(is_other) {
                     return None;
                 }
@@ -69,7 +71,7 @@ impl Trace {
         let mut write = write;
         loop {
             let event = &self.events[write];
-            if releases(event.order) {
+            if event.order.releases() {
                 return Some(event);
             }
             if !matches!(event.effect, Effect::Changed { .. } | Effect::Added(_)) {
