@@ -37,4 +37,8 @@ struct bpf_raw_tracepoint_args {
 	__u64 args[0];
 };
 
+struct bpf_dynptr {
+	__u64 opaque[2];
+};
+
 #endif /* KERNEL_H */

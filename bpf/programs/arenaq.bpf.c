@@ -48,6 +48,9 @@ struct {
  */
 const volatile struct arenaq_settings settings SEC(".rodata.settings") = {};
 
+/* Likewise. Nobody writes it later, but the kernel makes a dynptr only to what can be written. */
+struct arenaq_pattern pattern SEC(".data.pattern") = {};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -170,12 +173,14 @@ static __always_inline int insert(__u64 key, __u64 value, __u64 step)
 
 /*
  * The record of one event. The time is that at which its lane was taken, and not an earlier one: then a lane's times rise, whoever
- * is interrupted.
+ * is interrupted. A copy of a size that is not constant needs a helper, and that of dynptrs is there under lockdown too, where
+ * bpf_probe_read_kernel() is not.
  */
 static __always_inline int submit(__u64 task, __u64 number, __u64 *lane, __u64 *time)
 {
 	__u64 rest = ARENAQ_EVENT_SIZE(number);
 	struct arenaq_event *event = arenaq_begin(&records);
+	struct bpf_dynptr source;
 
 	if (!event)
 		return DS_ERROR_BUSY;
@@ -183,7 +188,8 @@ static __always_inline int submit(__u64 task, __u64 number, __u64 *lane, __u64 *
 	*time = event->time = bpf_ktime_get_ns();
 	event->task = task;
 	event->number = number;
-	bpf_probe_read_kernel(event->rest, rest, (void *)settings.pattern + ARENAQ_EVENT_FROM(task, number));
+	bpf_dynptr_from_mem(&pattern, sizeof(pattern), 0, &source);
+	bpf_dynptr_read(event->rest, rest, &source, ARENAQ_EVENT_FROM(task, number), 0);
 	return arenaq_submit_at(&records, event, sizeof(*event) + rest, *time);
 }
 

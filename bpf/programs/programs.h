@@ -22,7 +22,11 @@ struct arenaq_settings {
 	__u64 grow;    /* by how many nodes a program grows the pool if none is free; 0 for never */
 	__u64 nest;    /* whether the program on_clock interrupts pushes: 0 or 1 */
 	__u64 never;   /* 0 */
-	__u8 pattern[2 * ARENAQ_EVENT_REST]; /* what records are filled from */
+};
+
+/* What records are filled from. */
+struct arenaq_pattern {
+	__u8 bytes[2 * ARENAQ_EVENT_REST];
 };
 
 /*

@@ -219,10 +219,9 @@ fn lockdown_check() -> Check {
             name,
             verdict: Verdict::Limited,
             found: level.to_owned(),
-            consequence:
-                "forbids BPF to read kernel memory by address, which no program here does; what else it \
-                          forbids is tried below"
-                    .to_owned(),
+            consequence: "forbids BPF to read kernel memory by address (`bpf_probe_read_kernel` and its like), which no \
+                          program here does, and one of your own may; what else it forbids is tried below"
+                .to_owned(),
         },
     }
 }

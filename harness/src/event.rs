@@ -12,7 +12,7 @@ const REST: usize = 512;
 /// The size of the largest record.
 pub(crate) const LARGEST: u64 = (size_of::<Event>() + REST) as u64;
 
-/// What records are filled from: the field of the settings.
+/// What records are filled from: the contents of `.data.pattern`.
 pub(crate) type Pattern = [u64; 2 * REST / size_of::<u64>()];
 
 /// No two parts of it are alike.

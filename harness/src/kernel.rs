@@ -349,9 +349,10 @@ pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> l
                 grow: config.grow,
                 nest: config.nest.into(),
                 never: 0,
-                pattern: PATTERN,
             };
             map.set_initial_value(bytes_of(&settings))?;
+        } else if map.name().to_string_lossy().ends_with(".data.pattern") {
+            map.set_initial_value(bytes_of(&PATTERN))?;
         }
     }
     Ok(open)

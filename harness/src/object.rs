@@ -5,7 +5,6 @@ use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use libbpf_rs::{MapCore, MapFlags};
 
 use crate::error::Error;
-use crate::event::Pattern;
 
 /// The harness's programs.
 pub(crate) fn programs(instructions: Instructions) -> &'static [u8] {
@@ -89,7 +88,6 @@ pub(crate) struct Settings {
     pub(crate) grow: u64,
     pub(crate) nest: u64,
     pub(crate) never: u64,
-    pub(crate) pattern: Pattern,
 }
 
 /// One CPU's pushes and the program that interrupts them.

@@ -22,6 +22,10 @@ fn main() -> ExitCode {
         "no-jit" => &[("without_the_jit_every_command_says_how_to_switch_it_on", no_jit)],
         "no-btf" => &[("without_btf_every_command_says_which_kernel_has_it", no_btf)],
         "unprivileged" => &[("a_user_without_capabilities_is_told_which_are_missing", unprivileged)],
+        "lockdown-integrity" => &[("what_lockdown_for_integrity_allows_is_everything_here", integrity)],
+        "lockdown-confidentiality" => {
+            &[("what_lockdown_for_confidentiality_allows_is_everything_here", confidentiality)]
+        }
         "memory-limit" => &[("a_queue_beyond_the_limit_of_a_control_group_is_refused", memory_limit)],
         "late-processors" => &[("what_processors_push_that_come_late_is_consumed", late_processors)],
         _ => &[],
@@ -129,6 +133,40 @@ fn unprivileged() {
     assert!(verdict == "bad" && found.contains("kernel.unprivileged_bpf_disabled = 1"), "{verdict} {found}");
     assert!(found.contains("CAP_PERFMON and CAP_BPF missing"), "{found}");
     all_are_refused(&["CAP_PERFMON and CAP_BPF missing", "sudo"], as_nobody);
+}
+
+fn integrity() {
+    locked_down("integrity", "good");
+}
+
+fn confidentiality() {
+    locked_down("confidentiality", "limited");
+}
+
+/// Every kind works by every way in which it makes programs.
+fn locked_down(level: &str, verdict: &str) {
+    let state = fs::read_to_string("/sys/kernel/security/lockdown").expect("securityfs is mounted");
+    assert!(state.contains(&format!("[{level}]")), "{state}");
+    let report = doctor(&as_root(&["doctor", "--json"]), true);
+    assert_eq!(check(&report, "lockdown").0, verdict);
+    for queue in Kind::ALL {
+        let name = queue.name().to_lowercase();
+        let run = |arguments: &[&str]| {
+            let outcome =
+                leaving_nothing(|| as_root(&[&["run", "--json", "--queue", &name], arguments].concat()));
+            assert_eq!(outcome.code, Some(0), "{queue:?}: {outcome:?}");
+            let summary = outcome.json();
+            assert_accounted(&summary);
+            let consumed = summary["consumed"].as_u64().expect("a number");
+            println!("{name} {arguments:?}: {consumed} consumed");
+            consumed
+        };
+        assert!(run(&["--hook", "drive", "--operations", "1000"]) > 0);
+        for hook in ["exec", "sys-enter", "inode-create"] {
+            let script = "for file in 1 2 3; do /bin/busybox touch /tmp/locked$file; /bin/busybox rm /tmp/locked$file; done";
+            assert!(run(&["--hook", hook, "--", "/bin/sh", "-c", script]) > 0, "{hook}");
+        }
+    }
 }
 
 /// The group has less than a queue of the largest capacity, and enough for a small one.

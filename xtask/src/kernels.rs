@@ -1,5 +1,6 @@
 //! `cargo xtask kernels`: what works on which kernel, tried in virtual machines; writes docs/kernels.md, and what it is made from.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -49,6 +50,9 @@ pub(crate) struct KernelsArgs {
     /// Only writes docs/kernels.md anew, from what is kept in docs/kernels.
     #[arg(long, conflicts_with_all = ["only", "test", "load", "arch", "under"])]
     render: bool,
+    /// How many guests run at once [default: 2, where there are as many processors].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
     /// How the guests' instructions are run [default: KVM where it works].
     #[arg(long, value_enum)]
     accelerator: Option<Wish>,
@@ -117,7 +121,14 @@ fn examine(arguments: &KernelsArgs, list: &List, arch: Arch) -> anyhow::Result<V
 
     let store = Store::new(root().join(KEPT));
     let mut bad = Vec::new();
-    let matrix = Matrix { images: &images, programs: &programs, steps: &steps, accelerator, circumstance };
+    let matrix = Matrix {
+        images: &images,
+        programs: &programs,
+        steps: &steps,
+        accelerator,
+        circumstance,
+        jobs: arguments.jobs.unwrap_or_else(jobs),
+    };
     matrix.examine(|kernel| {
         print!("{}", report::notes(&kernel));
         if kernel.failed(&steps) {
@@ -140,6 +151,12 @@ fn examine(arguments: &KernelsArgs, list: &List, arch: Arch) -> anyhow::Result<V
         render(list)?;
     }
     Ok(bad)
+}
+
+/// A guest waits for one processor most of the time, and has memory of its own.
+fn jobs() -> NonZeroUsize {
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    processors.min(NonZeroUsize::MIN.saturating_add(1))
 }
 
 /// The kernels that are tried: those that the user names, else by the rule; under a circumstance, the newest.

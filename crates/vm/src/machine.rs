@@ -141,7 +141,10 @@ impl Machine {
             .arg(&self.image.path)
             .arg("-initrd")
             .arg(folder.join("initramfs"))
-            .args(["-append", &format!("console={} {COMMAND_LINE}{parameters}", arch.console())])
+            .args([
+                "-append",
+                &format!("console={} {COMMAND_LINE}{}{parameters}", arch.console(), arch.parameters()),
+            ])
             .args(["-chardev", "file,id=console,path=console", "-serial", "chardev:console"])
             .args(["-device", "virtio-serial-pci"]);
         // A character device of the kind stdio also reads, and is closed where the input ends.

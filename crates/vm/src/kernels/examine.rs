@@ -121,6 +121,82 @@ pub struct Subject {
     pub cpus: u32,
 }
 
+/// What a step has shown.
+pub(crate) enum Shown {
+    Doctor(Tried<Doctor>),
+    Verifier(Tried<Vec<Cost>>),
+    Files(&'static str, Tried<Summary>),
+    Load(Option<&'static str>, Tried<Loaded>),
+    Test(String, Tried<Outcome>),
+}
+
+/// A step that is being taken, in a guest of its own.
+pub(crate) struct Attempt<'a> {
+    pub(crate) step: &'a Step,
+    pub(crate) machine: &'a Machine,
+    /// The tests that are left out.
+    pub(crate) skips: &'a [String],
+    /// What the kernel complained of.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Attempt<'_> {
+    /// Does it.
+    pub(crate) fn take(&mut self) -> Shown {
+        let (step, machine) = (self.step, self.machine);
+        match step {
+            Step::Doctor => Shown::Doctor(self.json(&guest::command(["doctor", "--json"]))),
+            Step::Verifier => Shown::Verifier(self.json(&guest::command(["verifier", "--json"]))),
+            Step::Files(queue) => Shown::Files(queue, self.twice(|| files::run(machine, queue))),
+            Step::Load(object) => Shown::Load(*object, self.twice(|| load::run(machine, *object))),
+            Step::Test(name) => {
+                let mut command = vec![place(name), "--nocapture".to_owned()];
+                command.extend(self.skips.iter().flat_map(|test| ["--skip".to_owned(), test.clone()]));
+                let ended = self.command(&command);
+                let read = |ended| Outcome::read(&ended).map_err(|error| format!("{error:#}"));
+                Shown::Test(name.clone(), ended.and_then(read))
+            }
+        }
+    }
+
+    fn command(&mut self, command: &[String]) -> Tried<Ended> {
+        let (step, machine) = (self.step, self.machine);
+        let ended = self.twice(|| machine.run(command, Output::Kept))?;
+        let complaints = complaints(&ended.console);
+        self.complaints.extend(complaints.into_iter().map(|line| format!("{step}: {line}")));
+        Ok(ended)
+    }
+
+    /// Tries once more if the guest's kernel crashed, and remembers that it did.
+    ///
+    /// An emulator in several threads may run what a kernel is patching at that moment (a tracepoint that is switched on, in the
+    /// path of every system call): a crash that no second guest has is the emulator's.
+    fn twice<T>(&mut self, run: impl Fn() -> anyhow::Result<T>) -> Tried<T> {
+        let (tried, complaint) = twice(run);
+        self.complaints.extend(complaint.map(|line| format!("{}: {line}", self.step)));
+        tried
+    }
+
+    fn json<T: DeserializeOwned>(&mut self, command: &[String]) -> Tried<T> {
+        let ended = self.command(command)?;
+        serde_json::from_str(&ended.stdout)
+            .with_context(|| format!("exit code {}, {}{}", ended.code, ended.stderr, ended.stdout))
+            .map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// What came of it, and what is to be told of a crash.
+fn twice<T>(run: impl Fn() -> anyhow::Result<T>) -> (Tried<T>, Option<String>) {
+    let tried = || run().map_err(|error| format!("{error:#}"));
+    match tried() {
+        Err(error) if error.starts_with(CRASHED) => {
+            let line = error.lines().next().unwrap_or_default();
+            (tried(), Some(format!("{line}; this was tried once more")))
+        }
+        first => (first, None),
+    }
+}
+
 /// Everything on one kernel.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Examined {
@@ -157,11 +233,12 @@ impl Examined {
         }
     }
 
-    /// Does one step, and says in a few words how it ended.
-    pub(crate) fn take(&mut self, step: &Step, machine: &Machine, skips: &[String]) -> String {
-        match step {
-            Step::Doctor => {
-                self.doctor = self.json(step, machine, &guest::command(["doctor", "--json"]));
+    /// Keeps what a step has shown, and says it in a few words.
+    pub(crate) fn keep(&mut self, shown: Shown, complaints: Vec<String>) -> String {
+        self.complaints.extend(complaints);
+        match shown {
+            Shown::Doctor(doctor) => {
+                self.doctor = doctor;
                 words(
                     &self.doctor,
                     |doctor| {
@@ -169,66 +246,39 @@ impl Examined {
                     },
                 )
             }
-            Step::Verifier => {
-                self.verifier = self.json(step, machine, &guest::command(["verifier", "--json"]));
+            Shown::Verifier(costs) => {
+                self.verifier = costs;
                 words(&self.verifier, |costs| format!("{} programs", costs.len()))
             }
-            Step::Files(queue) => {
-                let summary = self.twice(step, || files::run(machine, queue));
+            Shown::Files(queue, summary) => {
                 let said = words(&summary, Summary::to_string);
-                self.files.insert((*queue).to_owned(), summary);
+                self.files.insert(queue.to_owned(), summary);
                 said
             }
-            Step::Load(object) => {
-                let loaded = self.twice(step, || load::run(machine, *object));
+            Shown::Load(object, loaded) => {
                 let said = words(&loaded, Loaded::to_string);
                 self.loads.push((object.map(str::to_owned), loaded));
                 said
             }
-            Step::Test(name) => {
-                let mut command = vec![place(name), "--nocapture".to_owned()];
-                command.extend(skips.iter().flat_map(|test| ["--skip".to_owned(), test.clone()]));
-                let outcome = self
-                    .command(step, machine, &command)
-                    .and_then(|ended| Outcome::read(&ended).map_err(|error| format!("{error:#}")));
+            Shown::Test(name, outcome) => {
                 let said = words(&outcome, |outcome| {
                     let [failed, skipped] = [outcome.failed.len(), outcome.skipped.len()];
                     format!("{} passed, {failed} failed, {skipped} SKIPPED", outcome.passed)
                 });
-                self.tests.push((name.clone(), outcome));
+                self.tests.push((name, outcome));
                 said
             }
         }
     }
 
-    fn command(&mut self, step: &Step, machine: &Machine, command: &[String]) -> Tried<Ended> {
-        let ended = self.twice(step, || machine.run(command, Output::Kept))?;
-        let complaints = complaints(&ended.console);
-        self.complaints.extend(complaints.into_iter().map(|line| format!("{step}: {line}")));
-        Ok(ended)
-    }
-
-    /// Tries once more if the guest's kernel crashed, and remembers that it did.
-    ///
-    /// An emulator in several threads may run what a kernel is patching at that moment (a tracepoint that is switched on, in the
-    /// path of every system call): a crash that no second guest has is the emulator's.
-    fn twice<T>(&mut self, step: &Step, run: impl Fn() -> anyhow::Result<T>) -> Tried<T> {
-        let tried = run().map_err(|error| format!("{error:#}"));
-        match &tried {
-            Err(error) if error.starts_with(CRASHED) => {
-                let line = error.lines().next().unwrap_or_default();
-                self.complaints.push(format!("{step}: {line}; this was tried once more"));
-                run().map_err(|error| format!("{error:#}"))
-            }
-            _ => tried,
-        }
-    }
-
-    fn json<T: DeserializeOwned>(&mut self, step: &Step, machine: &Machine, command: &[String]) -> Tried<T> {
-        let ended = self.command(step, machine, command)?;
-        serde_json::from_str(&ended.stdout)
-            .with_context(|| format!("exit code {}, {}{}", ended.code, ended.stderr, ended.stdout))
-            .map_err(|error| format!("{error:#}"))
+    /// Several guests run at once, and end in any order: what they have shown is kept in that of the steps.
+    pub(crate) fn sort(&mut self, steps: &[Step]) {
+        let place = |step: Step| steps.iter().position(|known| *known == step);
+        self.tests.sort_by_key(|(name, _)| place(Step::Test(name.clone())));
+        self.loads.sort_by_key(|(object, _)| {
+            steps.iter().position(|step| matches!(step, Step::Load(of) if *of == object.as_deref()))
+        });
+        self.complaints.sort();
     }
 
     /// Whether one of these steps failed.
@@ -283,7 +333,7 @@ pub(crate) mod tests {
 
     use anyhow::anyhow;
 
-    use super::{Examined, Step, Subject};
+    use super::{Examined, Shown, Step, Subject, twice};
     use crate::arch::Arch;
     use crate::machine::CRASHED;
 
@@ -301,24 +351,35 @@ pub(crate) mod tests {
 
     #[test]
     fn a_crash_of_the_guests_kernel_is_told_and_tried_once_more_and_no_other_failure_is() {
-        let mut examined = Examined::new(subject("7.3.4"));
         let tries = Cell::new(0);
-        let mut run = |crashes, message: &'static str| {
+        let run = |crashes, message: &'static str| {
             tries.set(0);
-            let tried = examined.twice(&Step::Doctor, || {
+            twice(|| {
                 tries.set(tries.get() + 1);
                 if tries.get() <= crashes { Err(anyhow!(message)) } else { Ok(tries.get()) }
-            });
-            (tried, examined.complaints.len())
+            })
         };
         let crash = "the guest's kernel crashed: Kernel panic\nthe last lines";
+        let told = Some("the guest's kernel crashed: Kernel panic; this was tried once more".to_owned());
         assert!(crash.starts_with(CRASHED));
-        assert_eq!(run(1, crash), (Ok(2), 1));
-        assert_eq!(run(2, crash), (Err(crash.to_owned()), 2));
-        assert_eq!(run(1, "the guest did not end"), (Err("the guest did not end".to_owned()), 2));
-        assert_eq!(
-            examined.complaints[0],
-            "doctor: the guest's kernel crashed: Kernel panic; this was tried once more"
-        );
+        assert_eq!(run(1, crash), (Ok(2), told.clone()));
+        assert_eq!(run(2, crash), (Err(crash.to_owned()), told));
+        assert_eq!(run(1, "the guest did not end"), (Err("the guest did not end".to_owned()), None));
+    }
+
+    #[test]
+    fn what_guests_have_shown_is_in_the_order_of_the_steps_whichever_ended_first() {
+        let steps = ["b", "a", "c"].map(|name| Step::Test(name.to_owned()));
+        let mut examined = Examined::new(subject("7.3.4"));
+        for name in ["c", "a", "b"] {
+            examined.keep(Shown::Test(name.to_owned(), Err(String::new())), Vec::new());
+        }
+        for object in [Some("tso"), None] {
+            examined.keep(Shown::Load(object, Err(String::new())), Vec::new());
+        }
+        examined.sort(&[&steps[..], &[Step::Load(None), Step::Load(Some("tso"))]].concat());
+        let tests: Vec<_> = examined.tests.iter().map(|(name, _)| &**name).collect();
+        let loads: Vec<_> = examined.loads.iter().map(|(object, _)| object.as_deref()).collect();
+        assert_eq!((tests, loads), (vec!["b", "a", "c"], vec![None, Some("tso")]));
     }
 }

@@ -1,5 +1,8 @@
 //! Every step on every kernel.
 
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -10,13 +13,13 @@ use crate::boot::Boot;
 use crate::files::CPUS;
 use crate::image::Image;
 use crate::interrupt::is_interrupted;
-use crate::kernels::examine::{Examined, Step, Subject};
+use crate::kernels::examine::{Attempt, Examined, Step, Subject};
 use crate::kernels::list::Circumstance;
 use crate::kernels::programs::Programs;
 use crate::machine::Machine;
 
 /// For one command in a guest, boot included.
-const TIME_LIMIT: Duration = Duration::from_secs(420);
+const TIME_LIMIT: Duration = Duration::from_secs(600);
 
 /// What is tried.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct Matrix<'a> {
     pub accelerator: Accelerator,
     /// How the guests are booted otherwise than usual.
     pub circumstance: Option<&'a Circumstance>,
+    /// How many guests run at once: most of what each does, it does on one processor.
+    pub jobs: NonZeroUsize,
 }
 
 impl Matrix<'_> {
@@ -59,24 +64,42 @@ impl Matrix<'_> {
             boot: self.circumstance.map_or_else(Boot::default, Circumstance::boot),
             time_limit: TIME_LIMIT,
         };
-        let mut examined = Examined::new(Subject {
+        let examined = Mutex::new(Examined::new(Subject {
             release: image.release.clone(),
             arch: image.arch,
             why: why.to_owned(),
             circumstance: self.circumstance.map(|it| it.name.clone()),
             accelerator: self.accelerator.to_string(),
             cpus,
-        });
+        }));
         let begin = Instant::now();
-        for step in self.steps {
-            bar.set_message(format!("{}: {step}", image.release));
-            let start = Instant::now();
-            let outcome = examined.take(step, &machine, &self.programs.skips);
-            ensure!(!is_interrupted(), "interrupted");
-            let took = start.elapsed().as_secs_f64();
-            bar.suspend(|| println!("{:<32} {:<16} {outcome}, {took:.1} s", image.release, step.to_string()));
-            bar.inc(1);
-        }
+        let steps = Mutex::new(self.steps.iter());
+        let next =
+            || steps.lock().unwrap_or_else(PoisonError::into_inner).next().filter(|_| !is_interrupted());
+        let work = || {
+            while let Some(step) = next() {
+                bar.set_message(format!("{}: {step}", image.release));
+                let start = Instant::now();
+                let mut attempt =
+                    Attempt { step, machine: &machine, skips: &self.programs.skips, complaints: Vec::new() };
+                let shown = attempt.take();
+                let took = start.elapsed().as_secs_f64();
+                let mut examined = examined.lock().unwrap_or_else(PoisonError::into_inner);
+                let outcome = examined.keep(shown, attempt.complaints);
+                bar.suspend(|| {
+                    println!("{:<32} {:<16} {outcome}, {took:.1} s", image.release, step.to_string());
+                });
+                bar.inc(1);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.get() {
+                scope.spawn(work);
+            }
+        });
+        ensure!(!is_interrupted(), "interrupted");
+        let mut examined = examined.into_inner().unwrap_or_else(PoisonError::into_inner);
+        examined.sort(self.steps);
         examined.seconds = begin.elapsed().as_secs_f64();
         Ok(examined)
     }
