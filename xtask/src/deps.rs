@@ -8,12 +8,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use duct::cmd;
 
-use crate::command::{Ended, cargo, check, root, run as show};
+use crate::command::{Ended, root, run as show};
+use crate::tool::tool;
 
 /// What is asked of cargo-deny, in the workspace.
 const CONFIG: &str = "deny.toml";
-/// Where the tools are installed.
-const TOOLS: &str = "target/tools";
 /// The tool's name, and the version that is asked for.
 const DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 /// Where cargo-deny has the advisories from.
@@ -62,19 +61,6 @@ pub(crate) fn run(arguments: &DepsArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     bail!("not as it should be: {}", bad.join(", "))
-}
-
-/// A tool of crates.io, which is compiled where there is none of this version.
-fn tool((name, version): (&str, &str)) -> anyhow::Result<PathBuf> {
-    let folder = root().join(TOOLS);
-    let program = folder.join("bin").join(name);
-    let is_there = cmd!(&program, "--version").stderr_null().unchecked().read();
-    if !is_there.is_ok_and(|said| said.split_whitespace().any(|word| word == version)) {
-        let install = ["install", "--locked", name, "--version", version, "--root"].map(Into::into);
-        check(&cargo(install.into_iter().chain([folder.into_os_string()])))
-            .with_context(|| format!("{name} {version} cannot be installed"))?;
-    }
-    Ok(program)
 }
 
 /// What is asked of cargo-deny of a copy of the database, which it unpacks into a folder of its own.

@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets the machine up, shows the queues at work, and runs everything that CI runs.
 
+mod api;
 mod bench;
 mod churn;
 mod command;
@@ -24,6 +25,7 @@ mod servers;
 mod setup;
 mod step;
 mod test;
+mod tool;
 mod vm;
 
 use std::process::ExitCode;
@@ -76,6 +78,8 @@ enum Command {
     Sanitize(sanitize::SanitizeArgs),
     /// Looks at what arenaq depends on: licences, duplicates, sources, advisories.
     Deps(deps::DepsArgs),
+    /// Writes what each published crate shows to others: docs/api.
+    Api(api::ApiArgs),
     /// Weakens every ordering and breaks the algorithms on purpose: the loom models must notice.
     Orderings(orderings::OrderingsArgs),
     /// Weakens the orderings of other people's crates, and compares the verdicts with docs/weaken-peers.md.
@@ -140,6 +144,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Miri(arguments) => miri::run(&arguments)?,
         Command::Sanitize(arguments) => sanitize::run(&arguments)?,
         Command::Deps(arguments) => return deps::run(&arguments),
+        Command::Api(arguments) => return api::run(&arguments),
         Command::Orderings(arguments) => return orderings::run(&arguments),
         Command::Peers(arguments) => return peers::run(&arguments),
     }
