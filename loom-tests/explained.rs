@@ -53,6 +53,29 @@ fn a_swap_that_only_releases_loses_a_link_and_the_table_says_why() {
     );
 }
 
+/// loom finds a deadlock where nothing can unwind.
+#[test]
+fn a_consumer_that_sleeps_for_ever_is_shown_although_loom_ends_the_process() {
+    let model = "records::a_consumer_that_sleeps_is_woken_by_a_record";
+    let (output, folder) = with_ordering("records.sleep.load_owner=Relaxed", model);
+    assert!(!output.status.success(), "the model fails");
+    let text = String::from_utf8_lossy(&output.stderr);
+    for part in [
+        "deadlock",
+        "(records.sleep.load_owner, thread",
+        "it is Relaxed instead of Acquire at records.sleep.load_owner",
+        "(records.consume.load_published, thread 2) reads an old value",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(text.matches("As a page").count(), 1, "it is told once: {text}");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("the folder is there").count(),
+        2,
+        "a page and a diagram"
+    );
+}
+
 /// With the capture of the test harness, as everybody runs tests.
 #[test]
 fn a_site_that_is_none_is_refused_with_the_names_near_it() {

@@ -268,6 +268,12 @@ pub fn current() -> Trace {
     TRACE.with_borrow(Trace::clone)
 }
 
+/// Makes this the trace of this thread, in which nothing runs.
+#[cfg(feature = "loom")]
+pub(crate) fn adopt(trace: Trace) {
+    TRACE.set(trace);
+}
+
 /// Lets `look` see what has happened since, without a copy.
 ///
 /// # Panics

@@ -24,6 +24,7 @@
 //! ```
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
@@ -35,8 +36,9 @@ use std::time::Instant;
 use std::vec::Vec;
 use std::{format, writeln};
 
+use super::execution;
 use super::model::Builder;
-use crate::named;
+use crate::{named, trace};
 
 /// If it is set, and not to 0, no model has a bound on its preemptions: for a night.
 pub const DEEP: &str = "WEAKEN_DEEP";
@@ -178,9 +180,14 @@ impl Expected {
                     }
                 }
             };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| builder.check(run))) {
-                let why = format!("{}\nin the case {case:?}", text_of(&*panic));
-                lock(&watch).failed(&self, executions.load(Ordering::Relaxed), &why);
+            let (executions, watch) = (executions.clone(), watch.clone());
+            RUNNING.set(Some(Running { model: self, case: format!("{case:?}"), executions, watch }));
+            let result = catch_unwind(AssertUnwindSafe(|| builder.check(run)));
+            let running = RUNNING.take();
+            if let Err(panic) = result {
+                if let Some(running) = running {
+                    running.tell(text_of(&*panic));
+                }
                 resume_unwind(panic);
             }
         }
@@ -221,11 +228,50 @@ impl Expected {
     }
 }
 
-fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// The model that runs in this thread, until it is told that it failed.
+struct Running {
+    model: Expected,
+    case: String,
+    executions: Arc<AtomicU64>,
+    watch: Arc<Mutex<dyn Watch>>,
+}
+
+std::thread_local! {
+    static RUNNING: RefCell<Option<Running>> = const { RefCell::new(None) };
+}
+
+impl Running {
+    fn tell(self, message: &str) {
+        let Running { model, case, executions, watch } = self;
+        lock(&watch).failed(
+            &model,
+            executions.load(Ordering::Relaxed),
+            &format!("{message}\nin the case {case}"),
+        );
+    }
+}
+
+/// Tells that the model has failed while it is still unwinding. loom finds a deadlock where nothing can unwind, and ends the process.
+pub(super) fn tell_early() {
+    let running = RUNNING.try_with(|running| running.try_borrow_mut().ok()?.take()).ok().flatten();
+    let panic = execution::try_with(|execution| execution.panic.as_ref().map(|panic| panic.message.clone()));
+    if let (Some(running), Some(message)) = (running, panic.flatten()) {
+        let trace = trace::current();
+        // The stack of a thread of loom's is small.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                trace::adopt(trace);
+                running.tell(&message);
+            });
+        });
+    }
+}
+
+fn lock<T: ?Sized>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn text_of(payload: &(dyn Any + Send)) -> String {
+fn text_of(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_string()
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
 }

@@ -5,7 +5,7 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
 use super::panic::first;
-use super::{execution, report};
+use super::{execution, expected, report};
 
 /// From now on panics of models are noted before they are shown, and only the first of an execution is shown.
 pub(super) fn install() {
@@ -33,6 +33,7 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
         Some(_) => {
             // A panic in a destructor while another unwinds ends the process: then nobody writes later.
             report::write_failure_early();
+            expected::tell_early();
             false
         }
     }
