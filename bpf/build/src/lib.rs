@@ -25,7 +25,7 @@
 //!    `alwaysinline`.
 //! 3. clang compiles the program and the shim to IR; `llvm-link`, `opt` and `llc` make one BPF object of the
 //!    three, with the BTF of the C side. In between, offsets of fields move behind the casts to arena pointers, so that one cast
-//!    does for all fields of a structure.
+//!    does for all fields of a structure, and indices before them, as not every kernel adds a number to an arena pointer on both sides.
 //!
 //! Who has no Rust takes the IR of steps 1 from somebody who has ([`Pipeline::ir`], [`Prebuilt`]); `arenaq build` does.
 //!
@@ -35,6 +35,7 @@ mod bundle;
 mod cargo;
 mod clang;
 mod error;
+mod indices;
 mod instructions;
 mod ir;
 mod offsets;

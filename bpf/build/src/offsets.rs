@@ -79,7 +79,7 @@ impl<'a> Computed<'a> {
 }
 
 /// What LLVM promises of a computation is of no use behind the cast.
-fn without_flags(mut operands: &str) -> &str {
+pub(crate) fn without_flags(mut operands: &str) -> &str {
     while let Some((flag, rest)) = operands.split_once(' ')
         && ["inbounds", "nuw", "nsw", "nusw"].contains(&flag)
     {

@@ -12,7 +12,7 @@ use crate::prebuilt::Files;
 use crate::run::{make_folder, read, run, write};
 use crate::rustc::Rustc;
 use crate::sources::Sources;
-use crate::{Error, Instructions, Prebuilt, Toolchain, offsets, rust};
+use crate::{Error, Instructions, Prebuilt, Toolchain, indices, offsets, rust};
 
 /// The kernel function with which the shim allocates arena pages.
 const ALLOCATE: &str = "bpf_arena_alloc_pages";
@@ -365,6 +365,7 @@ impl Pipeline {
         write(&inlined, &offsets::behind_casts(&read(&inlined)?))?;
         let optimised = extended(base, "opt.ll");
         self.optimise("early-cse,gvn", &inlined, &optimised)?;
+        write(&optimised, &indices::before_casts(&read(&optimised)?))?;
         let object = extended(base, "bpf.o");
         run(Command::new(&self.tools.llc)
             .args(["-march=bpf", "-mcpu=v4", "-filetype=obj"])

@@ -65,6 +65,8 @@ pub struct Circumstance {
     /// Lines of the shell that prepare the guest.
     #[serde(default)]
     pub prepare: Vec<String>,
+    /// How long a test program may take, boot included, if not as long as usual.
+    pub minutes: Option<u64>,
 }
 
 impl Circumstance {

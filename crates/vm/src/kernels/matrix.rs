@@ -62,7 +62,10 @@ impl Matrix<'_> {
             accelerator: self.accelerator,
             cpus,
             boot: self.circumstance.map_or_else(Boot::default, Circumstance::boot),
-            time_limit: TIME_LIMIT,
+            time_limit: self
+                .circumstance
+                .and_then(|it| it.minutes)
+                .map_or(TIME_LIMIT, |minutes| Duration::from_secs(60 * minutes)),
         };
         let examined = Mutex::new(Examined::new(Subject {
             release: image.release.clone(),
