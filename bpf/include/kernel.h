@@ -39,6 +39,6 @@ struct bpf_raw_tracepoint_args {
 
 struct bpf_dynptr {
 	__u64 opaque[2];
-};
+} __attribute__((aligned(8)));
 
 #endif /* KERNEL_H */

@@ -13,8 +13,4 @@ enum {
 
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
-struct bpf_dynptr {
-	__u64 opaque[2];
-} __attribute__((aligned(8)));
-
 #endif /* PEERS_H */

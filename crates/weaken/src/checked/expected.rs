@@ -100,12 +100,12 @@ pub trait Watch: Send {
     fn begin(&mut self) {}
 
     /// One has ended well. What is wrong with it all the same, such as that an operation took a path that it should not: of several
-    /// the first is told, once no execution was found that fails. [`trace`](crate::trace) has what happened in it.
+    /// the first is told, once no execution was found that fails. [`trace`] has what happened in it.
     fn ended(&mut self) -> Option<String> {
         None
     }
 
-    /// One has failed, after so many, and is still in [`trace`](crate::trace).
+    /// One has failed, after so many, and is still in [`trace`].
     fn failed(&mut self, model: &Expected, executions: u64, why: &str) {
         let _ = writeln!(
             std::io::stderr(),
