@@ -280,7 +280,7 @@ fn each_shard_has_one_consumer() {
 /// The producer of what an interrupt pushes, with the number of the CPU.
 const CLOCK: u64 = 1 << 63;
 /// How many records are to be interrupted while their producer has a lane, and how long to wait for them.
-const ENOUGH: u64 = 2000;
+const ENOUGH: u64 = 500;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `struct interrupts` of records.bpf.c.
