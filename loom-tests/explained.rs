@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 const PICTURE: &str = "docs/images/swap-release.svg";
 
 /// Runs one model of this very test in a process of its own, with another ordering.
-fn with_ordering(change: &str, model: &str) -> (Output, tempfile::TempDir) {
+pub(crate) fn with_ordering(change: &str, model: &str) -> (Output, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
     let output = Command::new(std::env::current_exe().expect("this test is a file"))
         .args(["--exact", model, "--nocapture"])

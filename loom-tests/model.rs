@@ -203,7 +203,7 @@ fn report(model: &Expected, permutations: u64, why: &str, trace: &Trace) {
     );
 }
 
-/// A model of this crate: every execution of it is looked at.
+/// [`Expected`], of a model of this crate: every execution of it is looked at, which that does not do by itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Model {
     pub(crate) name: &'static str,

@@ -1,7 +1,6 @@
 //! Structures that are not this crate's, over its platform: with sites of their own, whose orderings a run changes by their names,
 //! with every fence, and with a compare-exchange of links.
 
-use std::process::Command;
 use std::rc::Rc;
 use std::sync::Once;
 
@@ -11,6 +10,7 @@ use arenaq::ordering::Site;
 use arenaq::platform::{C11, Link, Native, Plain, Platform, Word};
 use arenaq::weakened;
 
+use crate::explained::with_ordering;
 use crate::model::{Loom, Model, Outcomes, join, spawn};
 
 arenaq::sites! {
@@ -180,18 +180,6 @@ fn a_fence_lets_one_of_two_in_at_most() {
     });
 }
 
-/// Runs one of the models in a process of its own, with another ordering.
-fn with_ordering(change: &str, model: &str) -> (bool, String) {
-    let folder = tempfile::tempdir().expect("the folder for temporary files is writable");
-    let output = Command::new(std::env::current_exe().expect("this test is a file"))
-        .args(["--exact", model, "--nocapture"])
-        .env(weaken::record::CHANGES, change)
-        .env("ARENAQ_COUNTEREXAMPLES", folder.path())
-        .output()
-        .expect("it starts");
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
 #[test]
 fn a_run_changes_an_ordering_of_a_site_that_is_not_this_crate_s() {
     const STACK: &str = "own::a_stack_hands_each_value_to_one_who_takes";
@@ -209,8 +197,9 @@ fn a_run_changes_an_ordering_of_a_site_that_is_not_this_crate_s() {
         ("door.enter.count=Relaxed", DOOR, false, "permutations"),
         ("stack.push.publush=Relaxed", STACK, true, "near it are stack.push.publish"),
     ] {
-        let (passed, text) = with_ordering(change, model);
-        assert_eq!(passed, !fails, "{change}: {text}");
+        let (output, _folder) = with_ordering(change, model);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), !fails, "{change}: {text}");
         assert!(text.contains(said), "{change}: {said}: {text}");
     }
 }

@@ -5,9 +5,7 @@
 //! pointer be added to a number: `pointer arithmetic on arena prohibited`. So here the index is added before the backend makes an
 //! arena pointer of the address, where both are numbers.
 //!
-//! A line that looks otherwise than expected stays as it is.
-
-use std::fmt::Write as _;
+//! A line that looks otherwise than expected, such as one for elements that are structures, stays as it is: LLVM chooses there.
 
 use crate::offsets::without_flags;
 
@@ -15,8 +13,8 @@ use crate::offsets::without_flags;
 pub(crate) fn before_casts(ir: &str) -> String {
     let mut result = String::with_capacity(ir.len());
     for line in ir.lines() {
-        match Element::parse(line).and_then(|element| element.of_numbers()) {
-            Some(lines) => result.push_str(&lines),
+        match Element::parse(line) {
+            Some(element) => result.push_str(&element.of_numbers()),
             None => {
                 result.push_str(line);
                 result.push('\n');
@@ -53,17 +51,16 @@ impl<'a> Element<'a> {
         is_one.then_some(Element { name, size: size_of(of)?, base, index, place })
     }
 
-    fn of_numbers(&self) -> Option<String> {
+    fn of_numbers(&self) -> String {
         let Element { name, size, base, index, place } = self;
         let label = name.trim_start_matches('%').trim_matches('"');
         let place = if place.is_empty() { String::new() } else { format!(", {place}") };
-        let mut lines = String::new();
-        writeln!(lines, "  %\"number.{label}\" = ptrtoint ptr addrspace(1) {base} to i64{place}").ok()?;
-        writeln!(lines, "  %\"offset.{label}\" = mul i64 {index}, {size}{place}").ok()?;
-        writeln!(lines, "  %\"sum.{label}\" = add i64 %\"number.{label}\", %\"offset.{label}\"{place}")
-            .ok()?;
-        writeln!(lines, "  {name} = inttoptr i64 %\"sum.{label}\" to ptr addrspace(1){place}").ok()?;
-        Some(lines)
+        format!(
+            "  %\"number.{label}\" = ptrtoint ptr addrspace(1) {base} to i64{place}\n  \
+             %\"offset.{label}\" = mul i64 {index}, {size}{place}\n  \
+             %\"sum.{label}\" = add i64 %\"number.{label}\", %\"offset.{label}\"{place}\n  \
+             {name} = inttoptr i64 %\"sum.{label}\" to ptr addrspace(1){place}\n"
+        )
     }
 }
 

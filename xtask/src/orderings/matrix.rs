@@ -152,11 +152,8 @@ fn perform(
         }
         Task::Strongest(model) => {
             bar.set_message(format!("{STRONGEST}: {model}"));
-            // What is recorded has been seen to the end.
-            let limit = (!recorded.is_empty()).then_some(FIRST);
-            let run = binary.run(&model, Some(ALL_SEQ_CST), limit)?;
-            // As below: what it expects it need not see so early.
-            match run.failure.filter(|failure| limit.is_none() || *failure != Failure::Outcomes) {
+            let run = binary.run(&model, Some(ALL_SEQ_CST), None)?;
+            match run.failure {
                 Some(failure) => {
                     bail!("the model {model} fails with {STRONGEST} ({failure}): {}", run.message)
                 }

@@ -25,11 +25,6 @@ impl Recorded {
         Recorded(rows.collect())
     }
 
-    /// Whether nothing is.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// How the models notice the variant, and which of them.
     pub(crate) fn of(&self, variant: &str) -> Option<(&str, &str)> {
         self.0.get(variant).map(|(failure, model)| (failure.as_str(), model.as_str()))

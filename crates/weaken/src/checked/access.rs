@@ -207,7 +207,7 @@ impl Access {
         wrote: Option<(Word, Number)>,
     ) {
         let thread = thread();
-        let from = execution::with(|execution| execution.begin_named(thread, read));
+        let from = execution::with(|execution| execution.read_from(thread, read));
         let event =
             from.map(|from| trace::record(thread.into(), site, self.place(), strength.now, effect, from));
         if let Some((word, number)) = wrote {

@@ -219,7 +219,7 @@ impl Execution {
 
     /// An access at a site that has a name has been executed. Which event of the trace wrote what it read; `None` if the trace is
     /// at its end, as what destructors do after a panic explains nothing.
-    pub(super) fn begin_named(&mut self, thread: u32, read: Option<Number>) -> Option<ReadFrom> {
+    pub(super) fn read_from(&mut self, thread: u32, read: Option<Number>) -> Option<ReadFrom> {
         if self.panic.is_some() {
             return None;
         }
