@@ -249,11 +249,11 @@ pub const PATHS: &[Path] = &[
         "",
     ),
     // Of a lane that its producer keeps.
-    path("records.push_kept", "full", "load_position read_seen load_consumed write_seen ", ""),
+    path("records.push_kept", "full", "load_consumed ", ""),
     path(
         "records.push_kept",
         "pushed",
-        "load_position read_seen (load_consumed write_seen )?(write_padding )?(write_data )*write_header write_header publish ",
+        "(load_consumed )?(write_padding )?(write_data )*write_header write_header publish ",
         "",
     ),
     path("records.drain", "empty", "(load_published )+", ""),
@@ -304,6 +304,6 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     ("pool.cancel", 1, 0),
     // No attempt is repeated: the other lanes, and at most that many words.
     ("records.push", LANES as u64 + 12 + BATCH, 0),
-    ("records.push_kept", 10 + BATCH, 0),
+    ("records.push_kept", 5 + BATCH, 0),
     ("records.drain", LANES as u64 * 2 + BATCH * (4 + BATCH), 0),
 ];

@@ -54,6 +54,7 @@ mod consumer;
 mod control;
 mod geometry;
 mod inspection;
+mod kept;
 mod lane;
 mod log;
 mod merge;

@@ -48,7 +48,10 @@ pub fn ring_on<T, P: Heap>(capacity: usize, start: u64) -> (Producer<T, P>, Cons
     };
     let cells = Array::new(capacity, P::Plain::uninit);
     let ring = P::share(Ring { lane: Lane::starting_at(start), cells, mask: capacity - 1 });
-    (Producer { ring: ring.clone(), position: start }, Consumer { ring, position: start, published: start })
+    (
+        Producer { ring: ring.clone(), position: start, seen: start },
+        Consumer { ring, position: start, published: start },
+    )
 }
 
 /// What the ends share.
@@ -106,6 +109,8 @@ impl<T, P: Heap> Drop for Ring<T, P> {
 pub struct Producer<T, P: Heap = Native> {
     ring: P::Shared<Ring<T, P>>,
     position: u64,
+    /// What was free when it looked last.
+    seen: u64,
 }
 
 // SAFETY: the ring is made for two threads, and elements that are `Send` may be dropped by any.
@@ -130,14 +135,13 @@ impl<T, P: Heap> Producer<T, P> {
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), T> {
         let Ring { lane, mask, .. } = &*self.ring;
-        // SAFETY: without an owner word the only producer is the owner.
-        if !unsafe { lane.has_room(self.position, 1, mask + 1) } {
+        if !lane.has_room(self.seen, |consumed| self.seen = consumed, self.position, 1, mask + 1) {
             return Err(value);
         }
         // SAFETY: the cell is free, so that the consumer does not read it, and nobody else pushes.
         unsafe { self.ring.cell(self.position).write(value, &site::WRITE_DATA) };
         self.position = self.position.wrapping_add(1);
-        // SAFETY: as above, and the cell is written.
+        // SAFETY: without an owner word the only producer is the owner, and the cell is written.
         unsafe { lane.publish(self.position) };
         Ok(())
     }
@@ -150,8 +154,7 @@ impl<T, P: Heap> Producer<T, P> {
     pub fn push_from(&mut self, values: &mut impl Iterator<Item = T>) -> usize {
         let first = self.position;
         let wanted = (values.size_hint().0 as u64).clamp(1, self.ring.capacity());
-        // SAFETY: without an owner word the only producer is the owner, and the lane is the ring's own.
-        let room = unsafe { self.ring.lane.room(first, wanted, self.ring.capacity()) };
+        let room = self.ring.lane.room(&mut self.seen, first, wanted, self.ring.capacity());
         let limit = first.wrapping_add(room);
         let mut end = first;
         while end != limit {
@@ -184,8 +187,7 @@ impl<T, P: Heap> Producer<T, P> {
     {
         let (ring, capacity) = (&*self.ring, self.ring.capacity());
         let wanted = capacity.min(values.len() as u64);
-        // SAFETY: as in `push_from`.
-        let room = unsafe { ring.lane.room(self.position, wanted, capacity) }.min(wanted);
+        let room = ring.lane.room(&mut self.seen, self.position, wanted, capacity).min(wanted);
         let mut left = values;
         for cells in ring.rows(self.position, room) {
             let (these, others) = left.split_at(cells.len());

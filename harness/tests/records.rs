@@ -65,8 +65,16 @@ fn open(instructions: Instructions) -> libbpf_rs::Result<OpenObject> {
     ObjectBuilder::default().open_memory(object)
 }
 
-fn load(instructions: Instructions) -> Loaded {
-    let open = open(instructions).expect("it was compiled");
+/// The object with these programs only: the verifier follows some for a second, and in an emulated machine for many.
+fn load(instructions: Instructions, programs: &[&str]) -> Loaded {
+    let mut open = open(instructions).expect("it was compiled");
+    let mut left = programs.len();
+    for mut program in open.progs_mut() {
+        let is_wanted = program.name().to_str().is_some_and(|name| programs.contains(&name));
+        program.set_autoload(is_wanted);
+        left -= usize::from(is_wanted);
+    }
+    assert_eq!(left, 0, "not all of {programs:?} are in the object");
     Loaded::load(open).unwrap_or_else(|error| panic!("{}: {error}", instructions.name()))
 }
 
@@ -102,7 +110,7 @@ fn push(loaded: &Loaded, name: &str, first: u64, count: u64, size: u64) -> Push 
 fn every_byte_of_a_record_of_any_size_comes_from_the_kernel() {
     let Some(_guard) = kernel("records from the kernel") else { return };
     for instructions in objects() {
-        let loaded = load(instructions);
+        let loaded = load(instructions, &["submit", "commit"]);
         let mut log = loaded.records("log").expect("nobody else consumes");
         let mut first = 0;
         for how in ["submit", "commit"] {
@@ -130,7 +138,7 @@ fn every_byte_of_a_record_of_any_size_comes_from_the_kernel() {
 fn what_finds_no_room_is_counted_and_what_found_some_comes() {
     let Some(_guard) = kernel("full records") else { return };
     for instructions in objects() {
-        let loaded = load(instructions);
+        let loaded = load(instructions, &["submit", "commit"]);
         let mut log = loaded.records("log").expect("nobody else consumes");
         let mut full = 0;
         for how in ["submit", "commit"] {
@@ -153,7 +161,7 @@ fn what_finds_no_room_is_counted_and_what_found_some_comes() {
 fn records_that_are_discarded_are_not_seen_and_their_lanes_come_back() {
     let Some(_guard) = kernel("discarded records") else { return };
     for instructions in objects() {
-        let loaded = load(instructions);
+        let loaded = load(instructions, &["checks", "nest"]);
         let mut small = loaded.records("small").expect("nobody else consumes");
         let mut result = Checked::default();
         program::run(loaded.object(), "checks", &mut result).expect("the program runs");
@@ -176,7 +184,7 @@ fn records_that_are_discarded_are_not_seen_and_their_lanes_come_back() {
 fn strings_are_appended_and_cut_where_the_record_ends() {
     let Some(_guard) = kernel("records of strings") else { return };
     for instructions in objects() {
-        let loaded = load(instructions);
+        let loaded = load(instructions, &["strings"]);
         let mut small = loaded.records("small").expect("nobody else consumes");
         let text = CString::new("0123456789").expect("no zero in it");
         for times in [0, 1, 3, 5, 6, 20] {
@@ -201,7 +209,7 @@ fn strings_are_appended_and_cut_where_the_record_ends() {
 #[test]
 fn a_consumer_that_sleeps_is_woken_by_a_record() {
     let Some(_guard) = kernel("a sleeping consumer of records") else { return };
-    let loaded = load(objects()[0]);
+    let loaded = load(objects()[0], &["strings"]);
     let mut small = loaded.records("small").expect("nobody else consumes");
     let waiter = thread::spawn(move || {
         let mut seen = 0;
@@ -222,7 +230,7 @@ fn a_consumer_that_sleeps_is_woken_by_a_record() {
 #[test]
 fn a_task_is_woken_by_a_record_and_one_that_goes_away_in_its_sleep_loses_none() {
     let Some(_guard) = kernel("tokio and records") else { return };
-    let loaded = load(objects()[0]);
+    let loaded = load(objects()[0], &["strings"]);
     let mut small = loaded.records("small").expect("nobody else consumes");
     small.set_wake(Wake::Notified { at_most: Duration::MAX });
     let text = CString::new("x").expect("no zero in it");
@@ -259,7 +267,7 @@ fn a_task_is_woken_by_a_record_and_one_that_goes_away_in_its_sleep_loses_none() 
 #[test]
 fn each_shard_has_one_consumer() {
     let Some(_guard) = kernel("consumers of shards") else { return };
-    let loaded = load(objects()[0]);
+    let loaded = load(objects()[0], &[]);
     let all = libbpf_rs::num_possible_cpus().expect("it is known");
     let first = loaded.records_of_shards("log", 0..1).expect("nobody else consumes");
     let refused = loaded.records("log").expect_err("the first shard is taken").to_string();
@@ -358,7 +366,7 @@ impl Came {
 
 /// Two threads push until enough of their records were interrupted by programs that push too. Everything is accounted for.
 fn assert_interrupts_lose_nothing(instructions: Instructions, interrupt: Interrupt) -> Result<(), String> {
-    let loaded = load(instructions);
+    let loaded = load(instructions, &["interrupted", "on_clock"]);
     let mut nested = loaded.records("nested").expect("nobody else consumes");
     let links = clock::attach(loaded.object(), interrupt).map_err(|error| error.to_string())?;
     let begin = Instant::now();
@@ -490,7 +498,7 @@ fn producers_that_stop_inside_a_record_hold_up_nobody_but_their_own() {
     let processors = processors();
     let here = processors[0];
     for instructions in objects() {
-        let loaded = load(instructions);
+        let loaded = load(instructions, &["interrupted", "stopped"]);
         let held = match Held::new() {
             Ok(held) => held,
             Err(error) => return skip("stopped producers of records", &format!("userfaultfd: {error}")),
@@ -566,7 +574,7 @@ fn a_task_that_migrates_between_reserve_and_commit_keeps_its_lane() {
     let Some(_guard) = kernel("producers of records that migrate") else { return };
     let processors = processors();
     for instructions in objects() {
-        let loaded = load(instructions);
+        let loaded = load(instructions, &["interrupted"]);
         let mut nested = loaded.records("nested").expect("nobody else consumes");
         let arena = loaded.arena().expect("it is not damaged");
         let records = arena.records("nested", Owner::ANONYMOUS).expect("they are there");
@@ -647,7 +655,7 @@ fn what_arenaq_pin_has_pinned_as_records_is_consumed_as_those_of_any_program() {
 #[test]
 fn a_receiver_from_before_the_pin_has_the_right_to_consume_until_it_is_dropped() {
     let Some(_guard) = kernel("records that are pinned while they are consumed") else { return };
-    let loaded = load(objects()[0]);
+    let loaded = load(objects()[0], &["submit"]);
     let bpffs = Bpffs::mount();
     let folder = bpffs.path("records");
     let shown = folder.to_str().expect("it is text");
@@ -682,7 +690,7 @@ fn a_receiver_from_before_the_pin_has_the_right_to_consume_until_it_is_dropped()
 #[test]
 fn records_that_somebody_consumes_without_the_lock_are_not_pinned_and_pinned_ones_are_not_consumed_so() {
     let Some(_guard) = kernel("records without the lock") else { return };
-    let loaded = load(objects()[0]);
+    let loaded = load(objects()[0], &[]);
     let bpffs = Bpffs::mount();
     let folder = bpffs.path("records");
     let arena = loaded.arena().expect("it is not damaged");

@@ -153,42 +153,61 @@ impl<P: Platform> Lane<P> {
         self.published.load(&site::LOAD_POSITION)
     }
 
-    /// Whether `need` of a ring's `capacity` words from the owner's position on are free.
+    /// What `consumed` was when an owner looked last.
     ///
     /// # Safety
     ///
     /// The caller is the owner.
     #[inline(always)]
-    pub(crate) unsafe fn has_room(&self, position: u64, need: u64, capacity: u64) -> bool {
-        let end = position.wrapping_add(need);
+    pub(super) unsafe fn last_seen(&self) -> u64 {
         // SAFETY: `seen` is the owner's alone.
-        let seen = unsafe { self.seen.read(&site::READ_SEEN) };
+        unsafe { self.seen.read(&site::READ_SEEN) }
+    }
+
+    /// Keeps that for the next owner.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner.
+    #[inline(always)]
+    pub(super) unsafe fn keep_seen(&self, consumed: u64) {
+        // SAFETY: `seen` is the owner's alone.
+        unsafe { self.seen.write(consumed, &site::WRITE_SEEN) };
+    }
+
+    /// Whether `need` of a ring's `capacity` words from the owner's position on are free, by what `consumed` was when the owner
+    /// looked last; else it looks again, and hands `see` what it sees.
+    ///
+    /// An owner that has the lane for many records keeps that, and its position, to itself. In the lane they lie in a line that the
+    /// consumer takes when it polls: a store there waits in the store buffer, and a load holds up the push.
+    #[inline(always)]
+    pub(crate) fn has_room(
+        &self,
+        seen: u64,
+        see: impl FnOnce(u64),
+        position: u64,
+        need: u64,
+        capacity: u64,
+    ) -> bool {
+        let end = position.wrapping_add(need);
         if end.wrapping_sub(seen) <= capacity {
             return true;
         }
         let consumed = self.back.consumed.load(&site::LOAD_CONSUMED);
-        // SAFETY: as above.
-        unsafe { self.seen.write(consumed, &site::WRITE_SEEN) };
+        see(consumed);
         end.wrapping_sub(consumed) <= capacity
     }
 
-    /// How many of a ring's cells from the owner's position on are free: at least `wanted`, if there are so many.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner, and the positions are no further apart than the capacity: nobody else can write there.
+    /// How many of a ring's cells from the owner's position on are free: at least `wanted`, if there are so many. The positions
+    /// are no further apart than the capacity; `seen` is what `consumed` was when the owner looked last.
     #[inline(always)]
-    pub(crate) unsafe fn room(&self, position: u64, wanted: u64, capacity: u64) -> u64 {
-        // SAFETY: `seen` is the owner's alone.
-        let seen = unsafe { self.seen.read(&site::READ_SEEN) };
-        let free = capacity - position.wrapping_sub(seen);
+    pub(crate) fn room(&self, seen: &mut u64, position: u64, wanted: u64, capacity: u64) -> u64 {
+        let free = capacity - position.wrapping_sub(*seen);
         if free >= wanted {
             return free;
         }
-        let consumed = self.back.consumed.load(&site::LOAD_CONSUMED);
-        // SAFETY: as above.
-        unsafe { self.seen.write(consumed, &site::WRITE_SEEN) };
-        capacity - position.wrapping_sub(consumed)
+        *seen = self.back.consumed.load(&site::LOAD_CONSUMED);
+        capacity - position.wrapping_sub(*seen)
     }
 
     /// Everything before that position can be consumed.

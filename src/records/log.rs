@@ -5,7 +5,8 @@ use core::num::NonZero;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::slice;
 
-use super::{Consumer, ConsumerTaken, Geometry, Lane, OwnedLane, Records, Reservation};
+use super::kept::KeptLane;
+use super::{Consumer, ConsumerTaken, Geometry, Lane, Records, Reservation};
 use crate::owned::Array;
 use crate::platform::{Heap, Native, Plain};
 use crate::status::{Corruption, PushError};
@@ -104,7 +105,8 @@ impl<P: Heap> Log<P> {
     ///
     /// If there is no such shard.
     pub fn producer(&self, shard: usize) -> Result<LogProducer<'_, P>, PushError> {
-        self.records().in_shard(shard).lane().map(LogProducer)
+        let lane = self.records().in_shard(shard).lane()?;
+        Ok(LogProducer(KeptLane::new(lane)))
     }
 
     /// The consumer of a shard, which nobody else is.
@@ -148,7 +150,7 @@ impl<P: Heap> fmt::Debug for Log<P> {
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct LogProducer<'a, P: Heap = Native>(OwnedLane<'a, P>);
+pub struct LogProducer<'a, P: Heap = Native>(KeptLane<'a, P>);
 
 impl<P: Heap> LogProducer<'_, P> {
     /// Pushes a record of bytes.

@@ -1,6 +1,6 @@
 //! Producers: a lane, room in it, the record, and its publication.
 
-use core::mem::{self, ManuallyDrop};
+use core::mem;
 use core::num::NonZero;
 use core::{fmt, ptr, slice};
 
@@ -89,17 +89,26 @@ fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
 }
 
 impl<P: Platform> LaneRing<'_, P> {
-    /// The position at which a record of `size` bytes has room, behind padding if it must. `None` if there is no room.
+    /// Whether a record can be so large.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Invalid`].
+    #[inline(always)]
+    pub(super) fn admit(&self, size: u64) -> Result<(), PushError> {
+        if size > self.largest { Err(PushError::Invalid) } else { Ok(()) }
+    }
+
+    /// The position at which a record of `size` bytes has room, behind padding if it must; `None` if there is no room. `has_room`
+    /// says whether so many words from the owner's `position` on are free.
     ///
     /// The caller is the lane's owner.
     #[inline(always)]
-    fn reserve(&self, size: u64) -> Option<u64> {
-        let position = self.lane.position();
+    pub(super) fn room(&self, position: u64, size: u64, has_room: impl FnOnce(u64) -> bool) -> Option<u64> {
         let need = words(size);
         let before_end = self.before_end(position);
         let padding = if need > before_end { before_end } else { 0 };
-        // SAFETY: the caller is the owner.
-        if !unsafe { self.lane.has_room(position, padding + need, self.capacity()) } {
+        if !has_room(padding + need) {
             return None;
         }
         if padding > 0 {
@@ -113,7 +122,7 @@ impl<P: Platform> LaneRing<'_, P> {
 /// A lane that is ours until it is dropped.
 #[must_use = "a lane that is dropped is given up"]
 pub struct OwnedLane<'a, P: Platform> {
-    ring: LaneRing<'a, P>,
+    pub(super) ring: LaneRing<'a, P>,
 }
 
 impl<'a, P: Platform> OwnedLane<'a, P> {
@@ -152,52 +161,14 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
     /// The lane is given up then.
     #[inline(always)]
     pub fn reserve(self, size: u64) -> Result<Reservation<'a, P>, PushError> {
-        let position = self.room(size)?;
+        self.ring.admit(size)?;
+        let LaneRing { lane, .. } = self.ring;
+        let first = lane.position();
+        // SAFETY: the lane is ours.
+        let (seen, see) = unsafe { (lane.last_seen(), |consumed| lane.keep_seen(consumed)) };
+        let has_room = |need| lane.has_room(seen, see, first, need, self.ring.capacity());
+        let position = self.ring.room(first, size, has_room).ok_or(PushError::Full)?;
         Ok(Reservation { ring: self.into_ring(), position, size })
-    }
-
-    /// Pushes a record of words, and keeps the lane.
-    ///
-    /// # Errors
-    ///
-    /// As [`reserve`](Self::reserve); the lane stays ours then, too.
-    #[inline(always)]
-    pub(super) fn push_words(&mut self, data: &[u64], stamp: u64) -> Result<(), PushError> {
-        self.push_with(size_of_val(data) as u64, stamp, |record| record.write_words(data))
-    }
-
-    /// Pushes a record of bytes, and keeps the lane.
-    ///
-    /// # Errors
-    ///
-    /// As [`reserve`](Self::reserve); the lane stays ours then, too.
-    #[inline(always)]
-    pub(super) fn push(&mut self, data: &[u8], stamp: u64) -> Result<(), PushError> {
-        self.push_with(data.len() as u64, stamp, |record| record.write_bytes(data))
-    }
-
-    #[inline(always)]
-    fn push_with(
-        &mut self,
-        size: u64,
-        stamp: u64,
-        write: impl FnOnce(&mut Reservation<'a, P>),
-    ) -> Result<(), PushError> {
-        let position = self.room(size)?;
-        // Dropping it would give up the lane, which is ours for the next record.
-        let mut reservation = ManuallyDrop::new(Reservation { ring: self.ring, position, size });
-        write(&mut reservation);
-        reservation.publish(stamp);
-        Ok(())
-    }
-
-    /// Where a record of `size` bytes has room.
-    #[inline(always)]
-    fn room(&self, size: u64) -> Result<u64, PushError> {
-        if size > self.ring.largest {
-            return Err(PushError::Invalid);
-        }
-        self.ring.reserve(size).ok_or(PushError::Full)
     }
 
     #[inline(always)]
@@ -226,10 +197,10 @@ impl<P: Platform> fmt::Debug for OwnedLane<'_, P> {
 /// discards it.
 #[must_use = "a reservation that is dropped discards its record"]
 pub struct Reservation<'a, P: Platform> {
-    ring: LaneRing<'a, P>,
+    pub(super) ring: LaneRing<'a, P>,
     /// Where the record's header will be.
-    position: u64,
-    size: u64,
+    pub(super) position: u64,
+    pub(super) size: u64,
 }
 
 impl<P: Platform> Reservation<'_, P> {
@@ -295,7 +266,7 @@ impl<P: Platform> Reservation<'_, P> {
 
     /// Publishes the record, once.
     #[inline(always)]
-    fn publish(&self, stamp: u64) {
+    pub(super) fn publish(&self, stamp: u64) {
         // SAFETY: the lane is ours. When the record can be seen, it and the padding before it are written.
         unsafe {
             self.write_header(stamp);
@@ -305,7 +276,7 @@ impl<P: Platform> Reservation<'_, P> {
 
     /// Writes words, from the record's first on, as many as it has room for.
     #[inline(always)]
-    fn write_words(&mut self, data: &[u64]) {
+    pub(super) fn write_words(&mut self, data: &[u64]) {
         // SAFETY: the record has so many words in a row, which change through shared references only.
         let row = unsafe { slice::from_raw_parts(self.place(), self.size.div_ceil(8) as usize) };
         // SAFETY: they were free, and are ours until they are published.
@@ -318,7 +289,7 @@ impl<P: Platform> Reservation<'_, P> {
     ///
     /// If there are more than it has room for.
     #[inline(always)]
-    fn write_bytes(&mut self, data: &[u8]) {
+    pub(super) fn write_bytes(&mut self, data: &[u8]) {
         for (index, word) in words_of(data).enumerate() {
             self.write(index, word);
         }
@@ -340,7 +311,7 @@ impl<P: Platform> Reservation<'_, P> {
 
     /// Where the next record will be.
     #[inline(always)]
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.position.wrapping_add(words(self.size))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn retarget(ir: &str, target: &Target) -> String {
         } else if line.starts_with("!llvm.module.flags") || line.starts_with("!llvm.ident") {
             continue;
         } else if let Some((name, _)) = line.split_once(" = {").filter(|_| is_host_attributes(line)) {
-            format!("{name} = {{ alwaysinline nounwind }}")
+            format!("{name} = {{ alwaysinline nounwind \"no-jump-tables\"=\"true\" }}")
         } else {
             // Nothing unwinds: the crate is compiled with `panic = "abort"`.
             line.replace(" personality ptr @rust_eh_personality", "")
@@ -66,7 +66,7 @@ mod tests {
             "target datalayout = \"e-m:e\"\n\
              target triple = \"bpf\"\n\
              define i32 @f() #0 {\n\
-             attributes #0 = { alwaysinline nounwind }\n\
+             attributes #0 = { alwaysinline nounwind \"no-jump-tables\"=\"true\" }\n\
              attributes #1 = { nounwind willreturn memory(none) }\n"
         );
     }

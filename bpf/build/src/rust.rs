@@ -61,6 +61,9 @@ fn run_cargo(rustc: &Rustc, workspace: &Path, out: &Path) -> Result<(), Error> {
     cargo.arg("--target-dir").arg(out.join("rust"));
     // The vectorisers would make types that BPF does not have.
     cargo.args(["--", "-C", "no-vectorize-slp", "-C", "no-vectorize-loops"]);
+    // A table of constants is looked into without a comparison that the verifier could see, where the compiler knows that there
+    // is no other case.
+    cargo.args(["-C", "jump-tables=no"]);
     let mut emit = OsStr::new("--emit=llvm-ir=").to_owned();
     emit.push(ir(out));
     run(cargo.arg(emit)).map(drop)

@@ -23,9 +23,12 @@ const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 const HOOK: &str = "inode-create";
 const PROCESSES: &str = "4";
-/// How many files; of an architecture that is emulated, which takes many times as long, fewer.
-fn operations(arch: Arch) -> u64 {
-    if arch.is_host() { 100_000 } else { 20_000 }
+/// How many files; under emulation, which takes many times as long, fewer.
+fn operations(accelerator: Accelerator) -> u64 {
+    match accelerator {
+        Accelerator::Kvm => 100_000,
+        Accelerator::Emulation { .. } => 20_000,
+    }
 }
 
 /// What is looked at of what `arenaq run --json` prints.
@@ -77,7 +80,7 @@ pub fn check(kernel: &str, arch: Arch, arenaq: &Path) -> anyhow::Result<()> {
 
 /// Runs one queue in a guest.
 pub(crate) fn run(machine: &Machine, queue: &str) -> anyhow::Result<Summary> {
-    let wanted = operations(machine.image.arch);
+    let wanted = operations(machine.accelerator);
     let operations = wanted.to_string();
     let command = guest::command([
         "run",

@@ -156,7 +156,7 @@ impl Census {
 fn every_record_comes_through_kills_of_producers_and_consumers_and_repair_gives_their_lanes_back() {
     const PROGRAMS: u64 = 2;
     let Some(_guard) = kernel("kills of those who push and consume records") else { return };
-    let loaded = load(objects()[0]);
+    let loaded = load(objects()[0], &["submit"]);
     let bpffs = Bpffs::mount();
     let folder = bpffs.path("records");
     loaded.pin(&folder, &[]).expect("the folder is new");

@@ -12,10 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use arenaq_harness::doctor::Verdict;
+use arenaq_harness::doctor::{Report, Verdict};
 use arenaq_harness::{Hook, Instructions, QueueKind, doctor};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -64,12 +64,18 @@ fn end_children() {
 /// `ARENAQ_REQUIRE_KERNEL=1` that is a failure.
 pub(crate) fn kernel(test: &str) -> Option<KernelGuard> {
     let guard = KernelGuard::new(test);
-    let report = doctor::examine();
+    let report = examined();
     if report.can_run {
         return Some(guard);
     }
     skip(test, &report.to_string());
     None
+}
+
+/// What `arenaq doctor` finds, once for all tests: it loads a program for each thing that a kernel may refuse.
+fn examined() -> &'static Report {
+    static REPORT: OnceLock<Report> = OnceLock::new();
+    REPORT.get_or_init(doctor::examine)
 }
 
 /// As [`kernel`], for a test that needs a hook.
@@ -103,7 +109,7 @@ pub(crate) fn ext4_folder(test: &str) -> Option<tempfile::TempDir> {
 
 /// The objects that can run here: right on this machine, and known to this kernel.
 pub(crate) fn objects() -> Vec<Instructions> {
-    let report = doctor::examine();
+    let report = examined();
     let acquire = report.checks.iter().find(|check| check.name == "acquire/release").expect("a check of it");
     let known = |instructions: &Instructions| {
         *instructions != Instructions::AcquireRelease || acquire.verdict == Verdict::Good
