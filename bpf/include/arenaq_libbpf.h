@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -229,13 +230,47 @@ static inline int arenaq_libbpf_size_scratch(const struct arenaq_queues *queues,
 	return DS_SUCCESS;
 }
 
-/* Makes the object ready to be loaded: its arena gets the pages that the queues need. */
+/*
+ * An address for an arena of so many bytes at which other processes have nothing, or 0 where the kernel has to choose. Where it does,
+ * the arena lies beside this process's libraries, and those of another process, which lie elsewhere, may be in its way.
+ */
+static inline __u64 arenaq_libbpf_address(__u64 length)
+{
+	/* Linux gives these to nobody who does not ask. No arena crosses a multiple of a slot. */
+	const __u64 first = 0x110000000000ULL, end = 0x500000000000ULL, slot = 1ULL << 32, step = 1ULL << 21;
+	int attempt;
+
+	for (attempt = 0; attempt < 16 && length <= slot; attempt++) {
+		__u64 random, address;
+		void *at, *mapped;
+
+		if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+			return 0;
+		address = first + random % ((end - first) / slot) * slot;
+		address += (random >> 32) % ((slot - length) / step + 1) * step;
+		at = (void *)(uintptr_t)address;
+		mapped = mmap(at, length, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		if (mapped == MAP_FAILED)
+			continue;
+		munmap(mapped, length);
+		if (mapped == at)
+			return address;
+	}
+	return 0;
+}
+
+/*
+ * Makes the object ready to be loaded: its arena gets the pages that the queues need, and an address at which other processes have
+ * nothing, unless the program has one (map_extra).
+ */
 static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, struct bpf_object *object)
 {
 	struct bpf_map *map = object ? arenaq_libbpf_map(object) : NULL;
 	size_t room, size = 0, pages, page = (size_t)sysconf(_SC_PAGESIZE);
 	void *data = map ? bpf_map__initial_value(map, &size) : NULL;
 	int status = arenaq_queues_room(queues, &room);
+	__u64 address;
 
 	if (status != DS_SUCCESS)
 		return status;
@@ -246,6 +281,9 @@ static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, stru
 	if (pages > (1ULL << 32) / page)
 		return DS_ERROR_NOMEM;
 	if (pages > bpf_map__max_entries(map) && bpf_map__set_max_entries(map, (__u32)pages))
+		return DS_ERROR_INVALID;
+	address = bpf_map__map_extra(map) ? 0 : arenaq_libbpf_address((__u64)bpf_map__max_entries(map) * page);
+	if (address && bpf_map__set_map_extra(map, address))
 		return DS_ERROR_INVALID;
 	status = arenaq_libbpf_size_scratch(queues, object);
 	return status == DS_SUCCESS ? arenaq_queues_mark(queues, data, size) : status;

@@ -9,7 +9,7 @@ use arenaq::structures::Kind;
 use arenaq_libbpf::program::{self, UprobeTarget};
 use arenaq_libbpf::{
     Cause, Globals, Instructions, Loaded, PAGE, QueueKind, Queues, Receiver, Refusal, choose, log, memory,
-    pages_for, require, try_load,
+    pages_for, place_arena, require, try_load,
 };
 use bytemuck::bytes_of;
 use libbpf_rs::{Link, ObjectBuilder, OpenObject};
@@ -342,6 +342,7 @@ pub(crate) fn open(config: &Config, instructions: Instructions, pages: u32) -> l
     for mut map in open.maps_mut() {
         if map.name() == "arena" {
             map.set_max_entries(pages)?;
+            place_arena(&mut map)?;
         } else if map.name().to_string_lossy().ends_with(".rodata.settings") {
             let settings = Settings {
                 queue: config.queue.code(),

@@ -82,8 +82,12 @@ fn a_pool_that_has_no_room_left_is_used_to_its_last_node_and_counts_the_rest() {
         let summary = run_held_back(hook, 1000, limit, 50_000);
         let nodes = number(&summary, "pool.nodes");
         assert_eq!(nodes, arenaq::pool::nodes_for(limit).0 - 1, "{summary}");
-        assert_eq!(number(&summary, "consumed"), nodes, "{summary}");
-        assert_eq!(number(&summary, "dropped.nomem"), 50_000 - nodes, "{summary}");
+        // A program that takes a block while another one fills the same magazine leaves the rest of it to be freed with the node
+        // that it has: for that there are nodes to spare beyond the limit. Nobody else is there if one thread drives.
+        let consumed = number(&summary, "consumed");
+        let least = if hook == Hook::Drive { nodes } else { limit };
+        assert!((least..=nodes).contains(&consumed), "{least} to {nodes}: {summary}");
+        assert_eq!(number(&summary, "dropped.nomem"), 50_000 - consumed, "{summary}");
     }
 }
 

@@ -5,6 +5,7 @@ mod support;
 use arenaq::count::Counted;
 use arenaq_libbpf::{MPMC, MPSC};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::thread;
 
 use arenaq::arena::Owner;
@@ -441,4 +442,30 @@ fn the_pool_of_a_kernel_queue_balances_after_use() {
     drain(&loaded, QueueKind::Mpsc);
     assert_eq!(producer.nodes().free_nodes().expect("the list is whole"), nodes);
     assert!(loaded.counters().expect("the map is there").pushed == 700);
+}
+
+/// Where this process has mapped what BPF maps hold.
+fn mapped() -> Vec<Range<u64>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
+    let range = |line: &str| {
+        let (start, rest) = line.split_once('-').expect("addresses");
+        let end = rest.split_once(' ').expect("addresses").0;
+        let address = |text: &str| u64::from_str_radix(text, 16).expect("an address");
+        address(start)..address(end)
+    };
+    maps.lines().filter(|line| line.ends_with("bpf-map")).map(range).collect()
+}
+
+#[test]
+fn an_arena_lies_where_processes_have_nothing_that_they_did_not_ask_for() {
+    let Some(_guard) = kernel("addresses of arenas") else { return };
+    for queue in ALL_KINDS {
+        let before = mapped();
+        let loaded = Kernel::load(&config(queue, 4096)).expect("the kernel can run it");
+        let new: Vec<_> = mapped().into_iter().filter(|range| !before.contains(range)).collect();
+        // The other maps are variables.
+        let arena = new.iter().max_by_key(|range| range.end - range.start).expect("it is mapped");
+        assert!(arena.start >= 0x1100_0000_0000 && arena.end <= 0x5000_0000_0000, "{queue:?}: {new:x?}");
+        drop(loaded);
+    }
 }

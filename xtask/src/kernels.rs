@@ -102,7 +102,7 @@ fn examine(arguments: &KernelsArgs, list: &List, arch: Arch) -> anyhow::Result<V
     let tests = match circumstance {
         _ if is_part => &*arguments.test,
         Some(circumstance) => &circumstance.tests,
-        None => list.tests_on(arch),
+        None => &list.tests,
     };
     let accelerator = Accelerator::choose(arguments.accelerator.map(Wish::into), arch)?;
     let images: Vec<_> = kernels

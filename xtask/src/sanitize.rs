@@ -1,9 +1,13 @@
-//! `cargo xtask sanitize`: the core's tests with threads and with damaged memory, under the compiler's sanitizers.
+//! `cargo xtask sanitize`: the core's tests with threads and with damaged memory, and libarenaq under programs in C, with the
+//! compilers' sanitizers.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use duct::{Expression, cmd};
 
 use crate::command::{check, root};
 use crate::nightly::{cargo, passed, require};
@@ -64,35 +68,94 @@ pub(crate) fn run(arguments: &SanitizeArgs) -> anyhow::Result<()> {
         let name = sanitizer.name();
         for &program in sanitizer.programs() {
             println!("== {program}, -Zsanitizer={name}");
-            let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-            let mut words =
-                vec!["test", "--locked", "--package", "arenaq", "--target", &host, "--test", program];
-            // ThreadSanitizer knows the accesses and the locks that it has compiled, so it compiles the standard library too.
-            if sanitizer == Sanitizer::Thread {
-                words.insert(1, "-Zbuild-std");
-            }
+            let mut words = vec!["--package", "arenaq", "--test", program];
             if !sanitizer.skip().is_empty() && program == "corruption" {
                 words.push("--");
                 words.extend(sanitizer.skip());
             }
-            let command = cargo(words)
-                .env("RUSTFLAGS", format!("-Zsanitizer={name}"))
-                .env("CARGO_TARGET_DIR", root().join("target/sanitize").join(name))
+            let command = sanitizer
+                .cargo("test", &words)
                 .env("ARENAQ_HOSTILE_ARENAS", arguments.hostile.to_string())
                 .env("ARENAQ_HOSTILE_OPERATIONS", arguments.hostile.to_string());
             let begin = Instant::now();
-            let said = check(&command)?;
-            // A report of a thread that has gone on does not fail the test that runs it.
-            if let Some(report) =
-                said.iter().find(|line| line.contains("Sanitizer: ") && line.contains("SUMMARY"))
-            {
-                bail!("{program}: {report}");
-            }
+            let said = unreported(program, &command)?;
             let seconds = begin.elapsed().as_secs_f64();
             table.push(format!("{name:<10} {program:<12} {:>6} {seconds:>8.0}", passed(&said)));
+        }
+        println!("== libarenaq, -Zsanitizer={name}");
+        check(
+            &sanitizer.cargo("rustc", &["--package", "arenaq-capi", "--lib", "--crate-type", "staticlib"]),
+        )?;
+        for program in C_PROGRAMS {
+            println!("== {program}.c, -fsanitize={name}");
+            let binary = sanitizer.compile(program)?;
+            let begin = Instant::now();
+            unreported(program, &cmd!(binary))?;
+            let seconds = begin.elapsed().as_secs_f64();
+            table.push(format!("{name:<10} {:<12} {:>6} {seconds:>8.0}", format!("{program}.c"), 1));
         }
     }
     println!("\n{:<10} {:<12} {:>6} {:>8}", "sanitizer", "program", "passed", "seconds");
     table.iter().for_each(|line| println!("{line}"));
     Ok(())
+}
+
+/// The examples in C that need no BPF.
+const C_PROGRAMS: [&str; 2] = ["threads", "takeover"];
+
+impl Sanitizer {
+    fn target(self) -> PathBuf {
+        root().join("target/sanitize").join(self.name())
+    }
+
+    fn host() -> String {
+        format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+    }
+
+    /// Cargo, for what is to be sanitized.
+    fn cargo(self, verb: &str, arguments: &[&str]) -> Expression {
+        let host = Sanitizer::host();
+        let mut words = vec![verb, "--locked", "--target", &host];
+        // ThreadSanitizer knows the accesses and the locks that it has compiled, so it compiles the standard library too.
+        if self == Sanitizer::Thread {
+            words.push("-Zbuild-std");
+        }
+        words.extend(arguments);
+        cargo(words)
+            .env("RUSTFLAGS", format!("-Zsanitizer={}", self.name()))
+            .env("CARGO_TARGET_DIR", self.target())
+    }
+
+    /// An example in C, with libarenaq. The sanitizers of gcc and of LLVM are the same ones.
+    fn compile(self, program: &str) -> anyhow::Result<PathBuf> {
+        let target = self.target();
+        let binary = target.join(program);
+        let source = root().join("crates/capi/examples/c").join(program).with_extension("c");
+        let library = target.join(Sanitizer::host()).join("debug/libarenaq.a");
+        let flags = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"];
+        let gcc = cmd(
+            "gcc",
+            flags.map(OsString::from).into_iter().chain([
+                format!("-fsanitize={}", self.name()).into(),
+                "-I".into(),
+                root().join("bpf/include").into(),
+                source.into(),
+                library.into(),
+                "-lm".into(),
+                "-o".into(),
+                binary.clone().into(),
+            ]),
+        );
+        check(&gcc)?;
+        Ok(binary)
+    }
+}
+
+/// Runs it, and fails if a sanitizer has something to report: of a thread that has gone on, that does not fail what it is in.
+fn unreported(program: &str, command: &Expression) -> anyhow::Result<Vec<String>> {
+    let said = check(command)?;
+    if let Some(report) = said.iter().find(|line| line.contains("Sanitizer: ") && line.contains("SUMMARY")) {
+        bail!("{program}: {report}");
+    }
+    Ok(said)
 }

@@ -178,7 +178,7 @@ impl Pipeline {
         let program_ir = self.compile_program(program, instructions, &base, voice)?;
         let linked = self.link(&program_ir, instructions, &base, true)?;
         self.check_resolved(&program_ir, &linked)?;
-        self.generate(&linked, &base)
+        self.generate(&linked, instructions, &base)
     }
 
     /// Makes all three [`object`](Self::object)s of a program: which one a machine can run and needs is known when it is
@@ -225,7 +225,7 @@ impl Pipeline {
         let base = self.out.join(format!("functions.{}", instructions.name()));
         let shim = self.compile_shim(instructions, &base)?;
         let linked = self.link(&shim, instructions, &base, false)?;
-        self.generate(&linked, &base)
+        self.generate(&linked, instructions, &base)
     }
 
     /// What the files of an object begin with.
@@ -359,7 +359,7 @@ impl Pipeline {
         run(Command::new(&self.tools.opt).args([&passes, "-S"]).arg(from).arg("-o").arg(to)).map(drop)
     }
 
-    fn generate(&self, linked: &Path, base: &Path) -> Result<PathBuf, Error> {
+    fn generate(&self, linked: &Path, instructions: Instructions, base: &Path) -> Result<PathBuf, Error> {
         let inlined = extended(base, "inlined.ll");
         self.optimise("default<O2>", linked, &inlined)?;
         write(&inlined, &offsets::behind_casts(&read(&inlined)?))?;
@@ -367,11 +367,14 @@ impl Pipeline {
         self.optimise("early-cse,gvn", &inlined, &optimised)?;
         write(&optimised, &indices::before_casts(&read(&optimised)?))?;
         let object = extended(base, "bpf.o");
-        run(Command::new(&self.tools.llc)
-            .args(["-march=bpf", "-mcpu=v4", "-filetype=obj"])
-            .arg(&optimised)
-            .arg("-o")
-            .arg(&object))?;
+        let mut llc = Command::new(&self.tools.llc);
+        llc.args(["-march=bpf", "-mcpu=v4", "-filetype=obj"]);
+        if instructions == Instructions::FullBarrier {
+            // Linux 6.12 on arm64 loses an immediate store to the arena whose offset its JIT compiler cannot encode, such as a
+            // negative one: it loads the offset into the register that it has put the address in.
+            llc.arg("--disable-storeimm");
+        }
+        run(llc.arg(&optimised).arg("-o").arg(&object))?;
         // BTF stays; DWARF is of no use to the kernel.
         run(Command::new(&self.tools.llvm_strip).arg("--strip-debug").arg(&object))?;
         Ok(object)

@@ -75,6 +75,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(test, allow(clippy::print_stderr, reason = "a test says so if it is skipped"))]
 
+mod address;
 mod arena;
 mod checksum;
 mod error;
@@ -94,6 +95,7 @@ mod refusal;
 pub mod require;
 mod select;
 
+pub use address::place_arena;
 pub use arena::{Globals, PAGE, pages_for};
 pub use checksum::checksum;
 pub use error::Error;

@@ -14,6 +14,7 @@ use arenaq::structures::Kind;
 use libbpf_rs::{MapType, Object, OpenObject};
 
 use self::data::{Data, Stage};
+use crate::address::place_arena;
 use crate::arena::{LARGEST, Mapping};
 use crate::error::Error;
 use crate::queue::Named;
@@ -200,7 +201,8 @@ impl Queues {
     }
 
     /// Makes the object ready to be loaded: its arena gets as many pages as the queues need, and more if the program
-    /// declares more. [`load`](Self::load) does it; who loads the object otherwise, such as by a skeleton, calls this.
+    /// declares more; and an address at which other processes have nothing, unless the program has one (`map_extra`).
+    /// [`load`](Self::load) does it; who loads the object otherwise, such as by a skeleton, calls this.
     ///
     /// # Errors
     ///
@@ -211,6 +213,7 @@ impl Queues {
         let mut arena = arena.ok_or(Error::NoArena)?;
         let pages = pages.max(arena.max_entries());
         arena.set_max_entries(pages).map_err(Error::bpf("setting the size of the arena"))?;
+        place_arena(&mut arena).map_err(Error::bpf("setting the address of the arena"))?;
         match arena.initial_value_mut() {
             Some(value) if value.len() == self.data => self.mark(value),
             _ => return Err(Error::OtherObject),

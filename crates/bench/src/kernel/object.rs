@@ -7,8 +7,9 @@ use anyhow::Context;
 use arenaq::arena::{Arena, Placed, Places, Region, Spec};
 use arenaq::structures::Kind;
 use arenaq_bpf_build::Instructions;
+use arenaq_libbpf::place_arena;
 use bytemuck::{Pod, Zeroable, bytes_of_mut};
-use libbpf_rs::{Map, MapCore, Object, ObjectBuilder, OpenObject, ProgramInput, ProgramMut};
+use libbpf_rs::{Map, MapCore, MapType, Object, ObjectBuilder, OpenObject, ProgramInput, ProgramMut};
 
 const PAGE: usize = 4096;
 
@@ -255,6 +256,9 @@ fn open(instructions: Instructions, programs: &[&str], maps: &[MapSize]) -> anyh
         match maps.iter().find(|size| size.name == name) {
             Some(size) => {
                 map.set_max_entries(size.entries)?;
+                if map.map_type() == MapType::Arena {
+                    place_arena(&mut map)?;
+                }
                 if let Some(value) = size.value {
                     map.set_value_size(value)?;
                 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
-use crate::arch::Arch;
 use crate::boot::Boot;
 use crate::preempt::Preempt;
 use crate::version::Version;
@@ -19,24 +18,12 @@ pub struct List {
     pub long_term: Vec<String>,
     /// The test programs that guests run, by name.
     pub tests: Vec<String>,
-    /// What is otherwise where the guest's architecture is not the machine's.
-    pub emulated: Emulated,
     /// The tests in them that are left out.
     #[serde(rename = "skip")]
     pub skips: Vec<Skip>,
     /// How guests are booted otherwise than usual, on the newest kernel.
     #[serde(rename = "circumstance", default)]
     pub circumstances: Vec<Circumstance>,
-}
-
-/// The test programs that guests of another architecture run.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Emulated {
-    /// Their names.
-    pub tests: Vec<String>,
-    /// Why they are fewer.
-    pub why: String,
 }
 
 /// What some tests are run under, beside an ordinary guest.
@@ -121,11 +108,6 @@ impl List {
         Ok(list)
     }
 
-    /// The test programs that guests of an architecture run.
-    pub fn tests_on(&self, arch: Arch) -> &[String] {
-        if arch.is_host() { &self.tests } else { &self.emulated.tests }
-    }
-
     /// The circumstance of a name.
     ///
     /// # Errors
@@ -191,19 +173,10 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let file = place.path().join("kernels.toml");
         for (text, reason) in [
-            (
-                "tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\nlong-term = []\n",
-                "long-term is not a list of versions",
-            ),
-            (
-                "tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\nlong-term = [\"6.18\", \"6.12\"]\n",
-                "the newest last",
-            ),
-            (
-                "tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\nlong-term = [\"6.x\"]\n",
-                "long-term is not a list of versions",
-            ),
-            ("tests = []\nskip = []\nemulated = { tests = [], why = \"\" }\n", "missing field `long-term`"),
+            ("tests = []\nskip = []\nlong-term = []\n", "long-term is not a list of versions"),
+            ("tests = []\nskip = []\nlong-term = [\"6.18\", \"6.12\"]\n", "the newest last"),
+            ("tests = []\nskip = []\nlong-term = [\"6.x\"]\n", "long-term is not a list of versions"),
+            ("tests = []\nskip = []\n", "missing field `long-term`"),
             ("tests = []\nlong-term = [\"6.12\"]\nskip = [{ test = \"a\" }]\n", "missing field `why`"),
         ] {
             std::fs::write(&file, text).expect("a file");

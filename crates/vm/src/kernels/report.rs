@@ -23,7 +23,7 @@ $ cargo xtask kernels --arch arm64 --only 6.18
 const LEGEND: &str = "
 - *object*: the BPF object that this kernel is given.
 - *hooks*: those on which a program can be attached.
-- *mpsc*, *mpmc*, *records*: four processes create 100,000 files on four processors, 20,000 under emulation; each is
+- *mpsc*, *mpmc*, *records*: four processes create 100,000 files on four processors, 10,000 under emulation; each is
   one event of `lsm.s/inode_create`. *ok*: produced, consumed, dropped and left add up, no event is out of its task's order, and
   `verify` says `SUCCESS`.
 - *load*: the objects of the example `opensnoop` that `arenaq load` ran: the one that it chose, and the one that it was asked for. Each
@@ -108,12 +108,6 @@ pub fn generate(all: &[Examined], list: &List) -> String {
         }
     }
     text.push_str("\n## What is missing\n");
-    let left_out = list.tests.iter().filter(|test| !list.emulated.tests.contains(test));
-    let left_out: Vec<_> = left_out.map(String::as_str).collect();
-    if !left_out.is_empty() {
-        text.push_str("\nOn no kernel of another architecture than the machine's:\n\n");
-        text.push_str(&item(&format!("tests/{}: {}", left_out.join(", tests/"), list.emulated.why)));
-    }
     if !list.skips.is_empty() {
         text.push_str("\nOn no kernel:\n\n");
         text.extend(list.skips.iter().map(|skip| item(&format!("{}: {}", skip.test, skip.why))));
@@ -382,7 +376,7 @@ mod tests {
     use crate::kernels::list::List;
     use crate::kernels::outcome::{MachineAccess, OperationCost, Outcome};
 
-    const LIST: &str = "long-term = [\"6.12\"]\ntests = [\"growth\"]\n[emulated]\ntests = []\nwhy = \"too long\"\n[[skip]]\ntest = \"a_million\"\nwhy = \"slow\"\n\
+    const LIST: &str = "long-term = [\"6.12\"]\ntests = [\"growth\"]\n[[skip]]\ntest = \"a_million\"\nwhy = \"slow\"\n\
         [[circumstance]]\nname = \"crowd\"\nwhat = \"many processors\"\ntests = []\ncpus = 72\n";
 
     fn examined(release: &str) -> Examined {
@@ -449,7 +443,6 @@ mod tests {
              2026-11-21 |",
             "### Linux 7.2.1+deb13-cloud-amd64, crowd",
             "- a\\_million: slow",
-            "- tests/growth: too long",
             "- hook drive: a\\_b refused",
             "- load: refused",
             "- tests/kernel: odd failed",
