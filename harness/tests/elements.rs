@@ -276,7 +276,7 @@ fn a_push_into_a_queue_that_nobody_has_made_is_invalid_and_counted() {
 
 /// How many threads overload three queues, and with how many elements each.
 const PRODUCERS: u64 = 4;
-const EACH: u64 = 20_000;
+const EACH: u64 = 5000;
 
 #[test]
 fn the_accounts_of_three_queues_of_different_types_and_capacities_are_exact_under_overload() {

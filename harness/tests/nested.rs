@@ -19,7 +19,7 @@ use crossbeam_utils::Backoff;
 use support::{ALL_KINDS, kernel, kernel_with};
 
 /// How many interrupted pushes are enough, and how long to wait for them.
-const ENOUGH: u64 = 2000;
+const ENOUGH: u64 = 500;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came out.

@@ -56,54 +56,7 @@ impl Sanitizer {
             Sanitizer::Address => &[],
         }
     }
-}
 
-pub(crate) fn run(arguments: &SanitizeArgs) -> anyhow::Result<()> {
-    require("rust-src")?;
-    let mut table = Vec::new();
-    for sanitizer in [Sanitizer::Thread, Sanitizer::Address] {
-        if arguments.only.is_some_and(|only| only != sanitizer) {
-            continue;
-        }
-        let name = sanitizer.name();
-        for &program in sanitizer.programs() {
-            println!("== {program}, -Zsanitizer={name}");
-            let mut words = vec!["--package", "arenaq", "--test", program];
-            if !sanitizer.skip().is_empty() && program == "corruption" {
-                words.push("--");
-                words.extend(sanitizer.skip());
-            }
-            let command = sanitizer
-                .cargo("test", &words)
-                .env("ARENAQ_HOSTILE_ARENAS", arguments.hostile.to_string())
-                .env("ARENAQ_HOSTILE_OPERATIONS", arguments.hostile.to_string());
-            let begin = Instant::now();
-            let said = unreported(program, &command)?;
-            let seconds = begin.elapsed().as_secs_f64();
-            table.push(format!("{name:<10} {program:<12} {:>6} {seconds:>8.0}", passed(&said)));
-        }
-        println!("== libarenaq, -Zsanitizer={name}");
-        check(
-            &sanitizer.cargo("rustc", &["--package", "arenaq-capi", "--lib", "--crate-type", "staticlib"]),
-        )?;
-        for program in C_PROGRAMS {
-            println!("== {program}.c, -fsanitize={name}");
-            let binary = sanitizer.compile(program)?;
-            let begin = Instant::now();
-            unreported(program, &cmd!(binary))?;
-            let seconds = begin.elapsed().as_secs_f64();
-            table.push(format!("{name:<10} {:<12} {:>6} {seconds:>8.0}", format!("{program}.c"), 1));
-        }
-    }
-    println!("\n{:<10} {:<12} {:>6} {:>8}", "sanitizer", "program", "passed", "seconds");
-    table.iter().for_each(|line| println!("{line}"));
-    Ok(())
-}
-
-/// The examples in C that need no BPF.
-const C_PROGRAMS: [&str; 2] = ["threads", "takeover"];
-
-impl Sanitizer {
     fn target(self) -> PathBuf {
         root().join("target/sanitize").join(self.name())
     }
@@ -149,6 +102,51 @@ impl Sanitizer {
         check(&gcc)?;
         Ok(binary)
     }
+}
+
+/// The examples in C that need no BPF.
+const C_PROGRAMS: [&str; 2] = ["threads", "takeover"];
+
+pub(crate) fn run(arguments: &SanitizeArgs) -> anyhow::Result<()> {
+    require("rust-src")?;
+    let mut table = Vec::new();
+    for sanitizer in [Sanitizer::Thread, Sanitizer::Address] {
+        if arguments.only.is_some_and(|only| only != sanitizer) {
+            continue;
+        }
+        let name = sanitizer.name();
+        for &program in sanitizer.programs() {
+            println!("== {program}, -Zsanitizer={name}");
+            let mut words = vec!["--package", "arenaq", "--test", program];
+            if !sanitizer.skip().is_empty() && program == "corruption" {
+                words.push("--");
+                words.extend(sanitizer.skip());
+            }
+            let command = sanitizer
+                .cargo("test", &words)
+                .env("ARENAQ_HOSTILE_ARENAS", arguments.hostile.to_string())
+                .env("ARENAQ_HOSTILE_OPERATIONS", arguments.hostile.to_string());
+            let begin = Instant::now();
+            let said = unreported(program, &command)?;
+            let seconds = begin.elapsed().as_secs_f64();
+            table.push(format!("{name:<10} {program:<12} {:>6} {seconds:>8.0}", passed(&said)));
+        }
+        println!("== libarenaq, -Zsanitizer={name}");
+        check(
+            &sanitizer.cargo("rustc", &["--package", "arenaq-capi", "--lib", "--crate-type", "staticlib"]),
+        )?;
+        for program in C_PROGRAMS {
+            println!("== {program}.c, -fsanitize={name}");
+            let binary = sanitizer.compile(program)?;
+            let begin = Instant::now();
+            unreported(program, &cmd!(binary))?;
+            let seconds = begin.elapsed().as_secs_f64();
+            table.push(format!("{name:<10} {:<12} {:>6} {seconds:>8.0}", format!("{program}.c"), 1));
+        }
+    }
+    println!("\n{:<10} {:<12} {:>6} {:>8}", "sanitizer", "program", "passed", "seconds");
+    table.iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 /// Runs it, and fails if a sanitizer has something to report: of a thread that has gone on, that does not fail what it is in.

@@ -27,7 +27,7 @@ const PROCESSES: &str = "4";
 fn operations(accelerator: Accelerator) -> u64 {
     match accelerator {
         Accelerator::Kvm => 100_000,
-        Accelerator::Emulation { .. } => 10_000,
+        Accelerator::Emulation { .. } => 5000,
     }
 }
 
