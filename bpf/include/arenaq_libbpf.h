@@ -262,7 +262,7 @@ static inline __u64 arenaq_libbpf_address(__u64 length)
 
 /*
  * Makes the object ready to be loaded: its arena gets the pages that the queues need, and an address at which other processes have
- * nothing, unless the program has one (map_extra).
+ * nothing, unless it has one (map_extra) where it can lie.
  */
 static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, struct bpf_object *object)
 {
@@ -270,7 +270,7 @@ static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, stru
 	size_t room, size = 0, pages, page = (size_t)sysconf(_SC_PAGESIZE);
 	void *data = map ? bpf_map__initial_value(map, &size) : NULL;
 	int status = arenaq_queues_room(queues, &room);
-	__u64 address;
+	__u64 address, length;
 
 	if (status != DS_SUCCESS)
 		return status;
@@ -282,9 +282,14 @@ static inline int arenaq_libbpf_prepare(const struct arenaq_queues *queues, stru
 		return DS_ERROR_NOMEM;
 	if (pages > bpf_map__max_entries(map) && bpf_map__set_max_entries(map, (__u32)pages))
 		return DS_ERROR_INVALID;
-	address = bpf_map__map_extra(map) ? 0 : arenaq_libbpf_address((__u64)bpf_map__max_entries(map) * page);
-	if (address && bpf_map__set_map_extra(map, address))
-		return DS_ERROR_INVALID;
+	length = (__u64)bpf_map__max_entries(map) * page;
+	address = bpf_map__map_extra(map);
+	/* It has none, or has grown beyond what the kernel takes there. */
+	if (!address || address >> 32 != (address + length - 1) >> 32) {
+		address = arenaq_libbpf_address(length);
+		if (address && bpf_map__set_map_extra(map, address))
+			return DS_ERROR_INVALID;
+	}
 	status = arenaq_libbpf_size_scratch(queues, object);
 	return status == DS_SUCCESS ? arenaq_queues_mark(queues, data, size) : status;
 }

@@ -20,17 +20,18 @@ const SLOT: u64 = 1 << 32;
 const STEP: u64 = 1 << 21;
 const ATTEMPTS: u32 = 16;
 
-/// Gives an arena of an object that is not loaded an address at which other processes have nothing, unless the program gives it one
-/// (`map_extra`). [`Queues::prepare`](crate::Queues::prepare) does it; who does without calls this when the arena has its size.
+/// Gives an arena of an object that is not loaded an address at which other processes have nothing, unless it has one already
+/// (`map_extra`) where it can lie: the program's, or one for as large an arena. [`Queues::prepare`](crate::Queues::prepare) does it;
+/// who does without calls this when the arena has its size.
 ///
 /// # Errors
 ///
 /// What libbpf says.
 pub fn place_arena(arena: &mut OpenMapMut<'_>) -> libbpf_rs::Result<()> {
     // SAFETY: the object has the map for as long as it lives.
-    let is_placed = unsafe { libbpf_sys::bpf_map__map_extra(arena.as_libbpf_object().as_ptr()) } != 0;
+    let given = unsafe { libbpf_sys::bpf_map__map_extra(arena.as_libbpf_object().as_ptr()) };
     let length = u64::from(arena.max_entries()) * page_size() as u64;
-    match quiet(length).filter(|_| !is_placed) {
+    match quiet(length).filter(|_| given == 0 || crosses(given, length)) {
         Some(address) => arena.set_map_extra(address),
         None => Ok(()),
     }
@@ -40,6 +41,11 @@ pub fn place_arena(arena: &mut OpenMapMut<'_>) -> libbpf_rs::Result<()> {
 /// kernel has to choose: in a smaller address space, under a limit of it, or for no arena that there can be.
 fn quiet(length: u64) -> Option<u64> {
     (0..ATTEMPTS).map(|_| candidate(length)).find(|address| address.is_none_or(|it| is_free(it, length)))?
+}
+
+/// Whether so many bytes at an address are more than the kernel takes.
+fn crosses(address: u64, length: u64) -> bool {
+    address / SLOT != address.saturating_add(length.saturating_sub(1)) / SLOT
 }
 
 /// One of the addresses, whoever has it.
@@ -65,7 +71,7 @@ fn is_free(address: u64, length: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{QUIET, SLOT, is_free, page_size, quiet};
+    use super::{QUIET, SLOT, crosses, is_free, page_size, quiet};
 
     #[test]
     fn an_arena_of_any_size_is_given_addresses_that_nobody_has() {
@@ -74,13 +80,21 @@ mod tests {
             let address = quiet(length).expect("there is much room");
             let end = address + length - 1;
             assert!(QUIET.contains(&address) && QUIET.contains(&end), "{length:#x}: {address:#x}");
-            assert_eq!(address / SLOT, end / SLOT, "{length:#x}: {address:#x} crosses a multiple of 4 GiB");
+            assert!(!crosses(address, length), "{length:#x}: {address:#x} crosses a multiple of 4 GiB");
             assert_eq!(address % (1 << 21), 0, "{length:#x}: {address:#x}");
             addresses.push(address / SLOT);
         }
         addresses.sort_unstable();
         addresses.dedup();
         assert!(addresses.len() > 3, "they are random: {addresses:x?}");
+    }
+
+    #[test]
+    fn an_arena_that_has_grown_where_it_was_to_lie_gets_another_address() {
+        let page = page_size() as u64;
+        assert!(!crosses(3 * SLOT - page, page));
+        assert!(crosses(3 * SLOT - page, 2 * page));
+        assert!(crosses(3 * SLOT, SLOT + page) && !crosses(3 * SLOT, SLOT));
     }
 
     #[test]

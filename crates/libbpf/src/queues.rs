@@ -201,7 +201,7 @@ impl Queues {
     }
 
     /// Makes the object ready to be loaded: its arena gets as many pages as the queues need, and more if the program
-    /// declares more; and an address at which other processes have nothing, unless the program has one (`map_extra`).
+    /// declares more; and an address at which other processes have nothing; see [`place_arena`].
     /// [`load`](Self::load) does it; who loads the object otherwise, such as by a skeleton, calls this.
     ///
     /// # Errors
