@@ -80,6 +80,22 @@ impl<P: Platform> Lane<P> {
         }
     }
 
+    /// Makes it [`empty`](Self::empty), whatever is in its memory.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else knows of the lane yet.
+    pub(crate) unsafe fn clear(&self) {
+        let Lane { owner, published, seen, reserved, ring, back: Back { consumed, consumer } } = self;
+        let SaidRing { words, mask, largest, number } = ring;
+        // SAFETY: nobody else can reach it, by the caller's promise.
+        unsafe {
+            [owner, published, consumed, consumer].into_iter().for_each(|word| word.init(0, &site::INIT));
+            [seen, reserved, mask, largest, number].into_iter().for_each(|word| word.write(0, &site::INIT));
+            words.write(ptr::null_mut(), &site::INIT);
+        }
+    }
+
     /// Says in the lane where its words are.
     ///
     /// # Safety

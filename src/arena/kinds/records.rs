@@ -100,16 +100,14 @@ impl<'m> Structure<'m> for Recordings<'m> {
         let control = control_at(region, control.head)?;
         let parts = Recordings::at(region, control, (lanes, words), geometry, occupied)?;
         occupied.check()?;
-        let (lanes, words) = (parts.0.lanes().as_ptr().cast_mut(), parts.0.first_word());
         // All words, so that each page is there: in an arena one that nobody has touched swallows what programs in the kernel
         // write.
         //
         // SAFETY: lanes and words were taken from the free space, so they are these records' alone, and nobody knows of them
-        // before they are in the directory. The region is mapped. A lane may change through the shared reference: it is words
-        // and plain memory, all in cells.
+        // before they are in the directory. The region is mapped.
         unsafe {
-            words.write_bytes(0, geometry.words() as usize);
-            lanes.cast::<u8>().write_bytes(0, geometry.lanes() * size_of::<Lane<Native>>());
+            parts.0.first_word().write_bytes(0, geometry.words() as usize);
+            parts.0.lanes().iter().for_each(|lane| lane.clear());
             control.init(&parts.0);
         }
         Ok((parts, 0))
