@@ -57,6 +57,14 @@ impl Sanitizer {
         }
     }
 
+    /// The examples in C that need no BPF, of libarenaq. gcc's ThreadSanitizer lacks what LLVM's has for `memcpy`.
+    fn c_programs(self) -> &'static [&'static str] {
+        match self {
+            Sanitizer::Thread => &[],
+            Sanitizer::Address => &["threads", "takeover"],
+        }
+    }
+
     fn target(self) -> PathBuf {
         root().join("target/sanitize").join(self.name())
     }
@@ -79,8 +87,9 @@ impl Sanitizer {
             .env("CARGO_TARGET_DIR", self.target())
     }
 
-    /// An example in C, with libarenaq. The sanitizers of gcc and of LLVM are the same ones.
+    /// Compiles libarenaq, and an example in C with it. The AddressSanitizers of gcc and of LLVM are the same one.
     fn compile(self, program: &str) -> anyhow::Result<PathBuf> {
+        check(&self.cargo("rustc", &["--package", "arenaq-capi", "--lib", "--crate-type", "staticlib"]))?;
         let target = self.target();
         let binary = target.join(program);
         let source = root().join("crates/capi/examples/c").join(program).with_extension("c");
@@ -103,9 +112,6 @@ impl Sanitizer {
         Ok(binary)
     }
 }
-
-/// The examples in C that need no BPF.
-const C_PROGRAMS: [&str; 2] = ["threads", "takeover"];
 
 pub(crate) fn run(arguments: &SanitizeArgs) -> anyhow::Result<()> {
     require("rust-src")?;
@@ -131,11 +137,7 @@ pub(crate) fn run(arguments: &SanitizeArgs) -> anyhow::Result<()> {
             let seconds = begin.elapsed().as_secs_f64();
             table.push(format!("{name:<10} {program:<12} {:>6} {seconds:>8.0}", passed(&said)));
         }
-        println!("== libarenaq, -Zsanitizer={name}");
-        check(
-            &sanitizer.cargo("rustc", &["--package", "arenaq-capi", "--lib", "--crate-type", "staticlib"]),
-        )?;
-        for program in C_PROGRAMS {
+        for program in sanitizer.c_programs() {
             println!("== {program}.c, -fsanitize={name}");
             let binary = sanitizer.compile(program)?;
             let begin = Instant::now();
