@@ -109,7 +109,7 @@ impl<T, P: Heap> Drop for Ring<T, P> {
 pub struct Producer<T, P: Heap = Native> {
     ring: P::Shared<Ring<T, P>>,
     position: u64,
-    /// What was free when it looked last.
+    /// What the consumer had given back when it looked last.
     seen: u64,
 }
 

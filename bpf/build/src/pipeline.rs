@@ -370,8 +370,7 @@ impl Pipeline {
         let mut llc = Command::new(&self.tools.llc);
         llc.args(["-march=bpf", "-mcpu=v4", "-filetype=obj"]);
         if instructions == Instructions::FullBarrier {
-            // Linux 6.12 on arm64 loses an immediate store to the arena whose offset its JIT compiler cannot encode, such as a
-            // negative one: it loads the offset into the register that it has put the address in.
+            // Linux 6.12 on arm64 loses an immediate store to the arena at a negative offset: see docs/kernel-side.md.
             llc.arg("--disable-storeimm");
         }
         run(llc.arg(&optimised).arg("-o").arg(&object))?;

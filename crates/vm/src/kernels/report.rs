@@ -23,7 +23,7 @@ $ cargo xtask kernels --arch arm64 --only 6.18
 const LEGEND: &str = "
 - *object*: the BPF object that this kernel is given.
 - *hooks*: those on which a program can be attached.
-- *mpsc*, *mpmc*, *records*: four processes create 100,000 files on four processors, 5,000 under emulation; each is
+- *mpsc*, *mpmc*, *records*: four processes create 100,000 files on four processors, at least 5,000 under emulation; each is
   one event of `lsm.s/inode_create`. *ok*: produced, consumed, dropped and left add up, no event is out of its task's order, and
   `verify` says `SUCCESS`.
 - *load*: the objects of the example `opensnoop` that `arenaq load` ran: the one that it chose, and the one that it was asked for. Each
