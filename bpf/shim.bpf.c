@@ -147,12 +147,23 @@ __u64 arenaq_fetch_add(__u64 address, __u64 value)
 	for (; done + sizeof(type) <= size; done += sizeof(type))                          \
 		*(volatile type TO *)(to + done) = *(const volatile type FROM *)(from + done)
 
+/* So many words from one pointer on, which is made once. */
+#define COPY_WORDS(words, to, from, done, size)                                            \
+	for (; done + 8 * (words) <= size; done += 8 * (words)) {                          \
+		volatile __u64 TO *target = (volatile __u64 TO *)(to + done);              \
+		const volatile __u64 FROM *source = (const volatile __u64 FROM *)(from + done); \
+                                                                                           \
+		_Pragma("unroll") for (int i = 0; i < (words); i++) target[i] = source[i]; \
+	}
+
 #define COPY_ALL(to, from, size, align)                     \
 	do {                                                \
 		__u64 done = 0;                             \
 							    \
-		if (align >= 8)                             \
-			COPY(__u64, to, from, done, size);  \
+		if (align >= 8) {                           \
+			COPY_WORDS(8, to, from, done, size); \
+			COPY_WORDS(1, to, from, done, size); \
+		}                                           \
 		if (align >= 4)                             \
 			COPY(__u32, to, from, done, size);  \
 		if (align >= 2)                             \

@@ -87,7 +87,7 @@ pub enum Field {
     Room,
     /// The consumer's position, as a producer has seen it.
     Seen,
-    /// Where a record ends that is reserved, as a lane's owner remembers it.
+    /// How large a record is that is reserved, as a lane's owner remembers it.
     Reserved,
     /// Who sleeps on an event count.
     Sleepers,

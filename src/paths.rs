@@ -244,8 +244,8 @@ pub const PATHS: &[Path] = &[
     path(
         "records.push",
         "pushed",
-        "(claim_owner! )*claim_owner (read_ring read_ring read_ring )?load_position read_seen (load_consumed write_seen )?\
-         (write_padding )?(write_data )*write_header write_header publish release_owner ",
+        "(claim_owner! )*claim_owner (read_ring read_ring read_ring )?load_position read_seen \
+         (load_consumed write_seen (write_padding )?)?(write_data )*write_header write_header publish release_owner ",
         "",
     ),
     // Of a lane that its producer keeps.
@@ -253,7 +253,7 @@ pub const PATHS: &[Path] = &[
     path(
         "records.push_kept",
         "pushed",
-        "(load_consumed )?(write_padding )?(write_data )*write_header write_header publish ",
+        "(load_consumed (write_padding )?)?(write_data )*write_header write_header publish ",
         "",
     ),
     path("records.drain", "empty", "(load_published )+", ""),

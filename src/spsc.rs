@@ -135,7 +135,7 @@ impl<T, P: Heap> Producer<T, P> {
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), T> {
         let Ring { lane, mask, .. } = &*self.ring;
-        if !lane.has_room(self.seen, |consumed| self.seen = consumed, self.position, 1, mask + 1) {
+        if lane.room(&mut self.seen, self.position, 1, mask + 1) == 0 {
             return Err(value);
         }
         // SAFETY: the cell is free, so that the consumer does not read it, and nobody else pushes.

@@ -613,7 +613,7 @@ static inline __attribute__((always_inline)) int arenaq_submit_from(void *record
 	const struct arenaq_scratch *of = (struct arenaq_scratch *)record - 1;
 
 	/* A copy without a loop, unless it is long. */
-	if (__builtin_constant_p(size) && size <= most && size <= 128)
+	if (__builtin_constant_p(size) && size <= most && size <= 512)
 		return arenaq_records_submit_known(of, size, stamp);
 	return arenaq_records_submit(of, size, most, stamp);
 }

@@ -55,15 +55,12 @@ impl<'a, P: Platform> KeptLane<'a, P> {
         write: impl FnOnce(&mut Reservation<'a, P>),
     ) -> Result<(), PushError> {
         let KeptLane { owned: OwnedLane { ring }, position: first, seen } = self;
-        ring.admit(size)?;
-        let has_room =
-            |need| ring.lane.has_room(*seen, |consumed| *seen = consumed, *first, need, ring.capacity());
-        let position = ring.room(*first, size, has_room).ok_or(PushError::Full)?;
+        let reservation = ring.reserve(*first, *seen, |consumed| *seen = consumed, size)?;
         // Dropping it would give up the lane, which is ours for the next record.
-        let mut reservation = ManuallyDrop::new(Reservation { ring: *ring, position, size });
+        let mut reservation = ManuallyDrop::new(reservation);
         write(&mut reservation);
         reservation.publish(stamp);
-        *first = reservation.end();
+        *first = reservation.end;
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ pub struct Lane<P: Platform> {
     pub(crate) published: P::Word,
     /// What `consumed` was when an owner looked last. The owner's alone.
     pub(crate) seen: P::Plain<u64>,
-    /// What will be published next, where an owner keeps it that cannot keep a reservation. The owner's alone.
+    /// How many bytes a record has that is reserved, where an owner keeps it that cannot keep a reservation. The owner's alone.
     pub(crate) reserved: P::Plain<u64>,
     pub(crate) ring: SaidRing<P>,
     pub(crate) back: Back<P>,
@@ -69,7 +69,7 @@ impl<P: Platform> Lane<P> {
             owner: P::Word::new(0),
             published: P::Word::new(position),
             seen: P::Plain::new(position),
-            reserved: P::Plain::new(position),
+            reserved: P::Plain::new(0),
             ring: SaidRing {
                 words: P::Plain::new(ptr::null_mut()),
                 mask: P::Plain::new(0),
@@ -191,38 +191,24 @@ impl<P: Platform> Lane<P> {
         unsafe { self.seen.write(consumed, &site::WRITE_SEEN) };
     }
 
-    /// Whether `need` of a ring's `capacity` words from the owner's position on are free, by what `consumed` was when the owner
-    /// looked last; else it looks again, and hands `see` what it sees.
-    ///
-    /// An owner that has the lane for many records keeps that, and its position, to itself. In the lane they lie in a line that the
-    /// consumer takes when it polls: a store there waits in the store buffer, and a load holds up the push.
+    /// How far the consumer is. What it has read until then is the owner's again.
     #[inline(always)]
-    pub(crate) fn has_room(
-        &self,
-        seen: u64,
-        see: impl FnOnce(u64),
-        position: u64,
-        need: u64,
-        capacity: u64,
-    ) -> bool {
-        let end = position.wrapping_add(need);
-        if end.wrapping_sub(seen) <= capacity {
-            return true;
-        }
-        let consumed = self.back.consumed.load(&site::LOAD_CONSUMED);
-        see(consumed);
-        end.wrapping_sub(consumed) <= capacity
+    pub(super) fn consumed(&self) -> u64 {
+        self.back.consumed.load(&site::LOAD_CONSUMED)
     }
 
     /// How many of a ring's cells from the owner's position on are free: at least `wanted`, if there are so many. The positions
     /// are no further apart than the capacity; `seen` is what `consumed` was when the owner looked last.
+    ///
+    /// An owner that has the lane for many records keeps that, and its position, to itself. In the lane they lie in a line that the
+    /// consumer takes when it polls: a store there waits in the store buffer, and a load holds up the push.
     #[inline(always)]
     pub(crate) fn room(&self, seen: &mut u64, position: u64, wanted: u64, capacity: u64) -> u64 {
         let free = capacity - position.wrapping_sub(*seen);
         if free >= wanted {
             return free;
         }
-        *seen = self.back.consumed.load(&site::LOAD_CONSUMED);
+        *seen = self.consumed();
         capacity - position.wrapping_sub(*seen)
     }
 

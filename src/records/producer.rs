@@ -88,34 +88,53 @@ fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
     chunks.map(word).chain((!rest.is_empty()).then(|| word(rest)))
 }
 
-impl<P: Platform> LaneRing<'_, P> {
-    /// Whether a record can be so large.
+impl<'a, P: Platform> LaneRing<'a, P> {
+    /// Room for a record of `size` bytes, behind padding if it must.
+    ///
+    /// The caller is the lane's owner, and goes on from `position`; `seen` is what `consumed` was when an owner looked last, and
+    /// `see` is handed what it is if this one must look too.
     ///
     /// # Errors
     ///
-    /// [`PushError::Invalid`].
+    /// As [`OwnedLane::reserve`].
     #[inline(always)]
-    pub(super) fn admit(&self, size: u64) -> Result<(), PushError> {
-        if size > self.largest { Err(PushError::Invalid) } else { Ok(()) }
-    }
-
-    /// The position at which a record of `size` bytes has room, behind padding if it must; `None` if there is no room. `has_room`
-    /// says whether so many words from the owner's `position` on are free.
-    ///
-    /// The caller is the lane's owner.
-    #[inline(always)]
-    pub(super) fn room(&self, position: u64, size: u64, has_room: impl FnOnce(u64) -> bool) -> Option<u64> {
+    pub(super) fn reserve(
+        &self,
+        position: u64,
+        seen: u64,
+        see: impl FnOnce(u64),
+        size: u64,
+    ) -> Result<Reservation<'a, P>, PushError> {
+        if size > self.largest {
+            return Err(PushError::Invalid);
+        }
         let need = words(size);
-        let before_end = self.before_end(position);
-        let padding = if need > before_end { before_end } else { 0 };
-        if !has_room(padding + need) {
-            return None;
+        let LaneRing { lane, mask, stride, .. } = *self;
+        let at = |position: u64| Reservation {
+            lane,
+            header: self.place(position),
+            end: position.wrapping_add(need),
+            size,
+            stride,
+        };
+        // The last word tells: whether it is free, and whether it lies behind the first one in the ring.
+        let is_free =
+            |position: u64, consumed| position.wrapping_add(need - 1).wrapping_sub(consumed) <= mask;
+        let is_in_one_piece = (position & mask) + (need - 1) <= mask;
+        if is_in_one_piece && is_free(position, seen) {
+            return Ok(at(position));
+        }
+        let padding = if is_in_one_piece { 0 } else { self.before_end(position) };
+        let consumed = lane.consumed();
+        see(consumed);
+        if !is_free(position.wrapping_add(padding), consumed) {
+            return Err(PushError::Full);
         }
         if padding > 0 {
             // SAFETY: the word is free, so that no consumer reads it, and ours as long as the lane is.
             unsafe { self.word(position).write(PADDING, &site::WRITE_PADDING) };
         }
-        Some(position.wrapping_add(padding))
+        Ok(at(position.wrapping_add(padding)))
     }
 }
 
@@ -129,7 +148,9 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
     /// The lane stays the caller's, who remembers its address; see [`from_raw`](Self::from_raw).
     #[inline(always)]
     pub fn into_raw(self) -> *const Lane<P> {
-        ptr::from_ref(self.into_ring().lane)
+        let LaneRing { lane, .. } = self.ring;
+        mem::forget(self);
+        ptr::from_ref(lane)
     }
 
     /// The lane of that address, for a platform that no address leads out of the shared memory.
@@ -161,21 +182,13 @@ impl<'a, P: Platform> OwnedLane<'a, P> {
     /// The lane is given up then.
     #[inline(always)]
     pub fn reserve(self, size: u64) -> Result<Reservation<'a, P>, PushError> {
-        self.ring.admit(size)?;
         let LaneRing { lane, .. } = self.ring;
-        let first = lane.position();
+        let position = lane.position();
         // SAFETY: the lane is ours.
         let (seen, see) = unsafe { (lane.last_seen(), |consumed| lane.keep_seen(consumed)) };
-        let has_room = |need| lane.has_room(seen, see, first, need, self.ring.capacity());
-        let position = self.ring.room(first, size, has_room).ok_or(PushError::Full)?;
-        Ok(Reservation { ring: self.into_ring(), position, size })
-    }
-
-    #[inline(always)]
-    fn into_ring(self) -> LaneRing<'a, P> {
-        let ring = self.ring;
+        let reservation = self.ring.reserve(position, seen, see, size)?;
         mem::forget(self);
-        ring
+        Ok(reservation)
     }
 }
 
@@ -197,11 +210,17 @@ impl<P: Platform> fmt::Debug for OwnedLane<'_, P> {
 /// discards it.
 #[must_use = "a reservation that is dropped discards its record"]
 pub struct Reservation<'a, P: Platform> {
-    pub(super) ring: LaneRing<'a, P>,
+    lane: &'a Lane<P>,
     /// Where the record's header will be.
-    pub(super) position: u64,
-    pub(super) size: u64,
+    header: *mut P::Plain<u64>,
+    /// The position of the next record.
+    pub(super) end: u64,
+    size: u64,
+    stride: P::Stride,
 }
+
+// SAFETY: the words are the reservation's alone until they are published, as its lane is, and nothing of either is tied to a thread.
+unsafe impl<P: Platform> Send for Reservation<'_, P> {}
 
 impl<P: Platform> Reservation<'_, P> {
     /// A word of the record, of which the header is the first.
@@ -212,7 +231,7 @@ impl<P: Platform> Reservation<'_, P> {
     #[inline(always)]
     unsafe fn word(&self, index: u64) -> *mut P::Plain<u64> {
         // SAFETY: a record lies in one piece before the end of the ring.
-        unsafe { self.ring.stride.element(self.ring.place(self.position), index as usize) }
+        unsafe { self.stride.element(self.header, index as usize) }
     }
 
     /// Where the record's bytes begin: as many as it has, and those that fill the last word, in a row.
@@ -222,18 +241,20 @@ impl<P: Platform> Reservation<'_, P> {
         unsafe { self.word(HEADER) }
     }
 
-    /// The reservation stays the caller's, who remembers the place; see [`commit_at`]. Meanwhile the lane's address stands before
-    /// the record, where its stamp will be.
+    /// The reservation stays the caller's, who remembers the place; see [`commit_at`]. Meanwhile the position of the next record
+    /// and the lane's address stand before the record, where its header will be, and its size in the lane.
     #[inline(always)]
     pub fn into_place(self) -> *mut P::Plain<u64> {
         const { assert!(P::IS_CONFINED, "only the kernel may believe what stands in shared memory") };
-        let lane = ptr::from_ref(self.ring.lane).expose_provenance() as u64;
-        let place = self.place();
+        let lane = ptr::from_ref(self.lane).expose_provenance() as u64;
+        // The header's words last: a compiler that sees the commit too, and no store in between that may go there, need not read them.
         // SAFETY: the words from the position on were free, and are ours until they are published, and so is the lane.
         unsafe {
-            self.write_header(lane);
-            self.ring.lane.reserved.write(self.end(), &site::WRITE_RESERVED);
+            self.lane.reserved.write(self.size, &site::WRITE_RESERVED);
+            (*self.word(0)).write(self.end, &site::WRITE_HEADER);
+            (*self.word(1)).write(lane, &site::WRITE_HEADER);
         }
+        let place = self.place();
         mem::forget(self);
         place
     }
@@ -269,8 +290,8 @@ impl<P: Platform> Reservation<'_, P> {
     pub(super) fn publish(&self, stamp: u64) {
         // SAFETY: the lane is ours. When the record can be seen, it and the padding before it are written.
         unsafe {
-            self.write_header(stamp);
-            self.ring.lane.publish(self.end());
+            write_header::<P>([&*self.word(0), &*self.word(1)], self.size, stamp);
+            self.lane.publish(self.end);
         }
     }
 
@@ -294,39 +315,36 @@ impl<P: Platform> Reservation<'_, P> {
             self.write(index, word);
         }
     }
-
-    /// What stands before the record's bytes: its size and kind, and its stamp.
-    ///
-    /// # Safety
-    ///
-    /// The record is not published.
-    #[inline(always)]
-    unsafe fn write_header(&self, stamp: u64) {
-        // SAFETY: each record has a header. Its words were free, and are ours until they are published.
-        unsafe {
-            (*self.word(0)).write(RECORD | self.size, &site::WRITE_HEADER);
-            (*self.word(1)).write(stamp, &site::WRITE_HEADER);
-        }
-    }
-
-    /// Where the next record will be.
-    #[inline(always)]
-    pub(super) fn end(&self) -> u64 {
-        self.position.wrapping_add(words(self.size))
-    }
 }
 
 impl<P: Platform> Drop for Reservation<'_, P> {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the lane is ours, and nobody uses the reservation any more.
-        unsafe { self.ring.lane.give_up() };
+        unsafe { self.lane.give_up() };
     }
 }
 
 impl<P: Platform> fmt::Debug for Reservation<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// The words before a record's bytes.
+type Header<'a, P> = [&'a <P as Platform>::Plain<u64>; 2];
+
+/// What stands before a record's bytes: its size and kind, and its stamp.
+///
+/// # Safety
+///
+/// The words are the caller's, of a record that is not published.
+#[inline(always)]
+unsafe fn write_header<P: Platform>([first, second]: Header<'_, P>, size: u64, stamp: u64) {
+    // SAFETY: they were free, and are the caller's until they are published.
+    unsafe {
+        first.write(RECORD | size, &site::WRITE_HEADER);
+        second.write(stamp, &site::WRITE_HEADER);
     }
 }
 
@@ -339,11 +357,12 @@ impl<P: Platform> fmt::Debug for Reservation<'_, P> {
 #[inline(always)]
 pub unsafe fn commit_at<P: Platform>(place: *mut P::Plain<u64>, stamp: u64, owner: NonZero<u64>) -> bool {
     // SAFETY: passed on to the caller.
-    let Some((lane, before)) = (unsafe { reserved_at::<P>(place, owner) }) else { return false };
+    let Some((lane, header)) = (unsafe { reserved_at::<P>(place, owner) }) else { return false };
     // SAFETY: the record is the caller's, its header is written, and the lane is ours until it is given up.
     unsafe {
-        before.write(stamp, &site::WRITE_HEADER);
-        lane.publish(lane.reserved.read(&site::READ_RESERVED));
+        let end = header[0].read(&site::READ_LANE);
+        write_header::<P>(header, lane.reserved.read(&site::READ_RESERVED), stamp);
+        lane.publish(end);
         lane.give_up();
     }
     true
@@ -363,7 +382,7 @@ pub unsafe fn discard_at<P: Platform>(place: *mut P::Plain<u64>, owner: NonZero<
     true
 }
 
-/// The lane of a reservation that was left at its place, and the word before the record.
+/// The lane of a reservation that was left at its place, and the words before the record.
 ///
 /// # Safety
 ///
@@ -372,14 +391,14 @@ pub unsafe fn discard_at<P: Platform>(place: *mut P::Plain<u64>, owner: NonZero<
 unsafe fn reserved_at<'a, P: Platform>(
     place: *mut P::Plain<u64>,
     owner: NonZero<u64>,
-) -> Option<(&'a Lane<P>, &'a P::Plain<u64>)> {
+) -> Option<(&'a Lane<P>, Header<'a, P>)> {
     const { assert!(P::IS_CONFINED, "only the kernel may believe what stands in shared memory") };
     let stride = P::Stride::of::<P::Plain<u64>>();
     // SAFETY: the header lies before the record's bytes, in the same ring, and is the caller's until it is published.
-    let before = unsafe { &*place.byte_sub(stride.bytes::<P::Plain<u64>>()) };
+    let header = [2, 1].map(|words| unsafe { &*place.byte_sub(words * stride.bytes::<P::Plain<u64>>()) });
     // SAFETY: as above.
-    let address = unsafe { before.read(&site::READ_LANE) };
+    let address = unsafe { header[1].read(&site::READ_LANE) };
     // SAFETY: the address is that of the lane, or of something else in the shared memory, out of which none leads.
     let lane = unsafe { &*ptr::with_exposed_provenance::<Lane<P>>(address as usize) };
-    lane.is_owned_by(owner).then_some((lane, before))
+    lane.is_owned_by(owner).then_some((lane, header))
 }

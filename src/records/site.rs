@@ -46,15 +46,15 @@ sites! {
     CHECK_OWNER: Load = Site::load(Relaxed, "records.commit.check_owner")
         .of(Field::Owner)
         .why("the owner's own store is the last one as long as it has the lane");
-    /// Which lane a record is reserved in, where its producer has left it.
+    /// Which lane a record is reserved in, and where it ends, where its producer has left that.
     READ_LANE: Read = Site::read("records.commit.read_lane")
         .of(Field::Data)
         .why("the words behind the position are the owner's until they are published");
-    /// Where the next owner goes on if the record is published.
+    /// How large a record is that is reserved.
     WRITE_RESERVED: Write = Site::write("records.reserve.write_reserved")
         .of(Field::Reserved)
         .why("the owner's alone");
-    /// The same, when it is published.
+    /// The same, when it is committed.
     READ_RESERVED: Read = Site::read("records.commit.read_reserved")
         .of(Field::Reserved)
         .why("the owner's alone");
