@@ -351,6 +351,55 @@ fn a_lane_that_a_producer_has_kept_goes_to_the_next_with_all_that_it_has_publish
     });
 }
 
+/// The consumer of a log gives words back late: those that it has taken last when there are no more.
+#[test]
+fn a_consumer_that_gives_words_back_late_gives_all_of_them_back() {
+    Model {
+        name: "records, 1 lane: 1 producer x 4 that keeps it and waits for room, 1 consumer x 4 that gives back late",
+        preemption_bound: Some(2),
+        at_least: 3_000,
+        outcomes: &["pushed", "full", "1 drained", "nothing"],
+    }
+    .check(|outcomes| {
+        // 16 words. The first two records end with the ring; of the second one, which is small, the last one needs the words.
+        const SIZES: [usize; 4] = [6, 1, 6, 6];
+        let geometry = Geometry::with_lanes(1, 1, 128, 48).expect("it can be");
+        let log = Rc::new(records::Log::<Loom>::new_on(geometry, 5));
+        let producer = spawn(&log, outcomes, move |log, outcomes| {
+            let mut producer = log.producer(0).expect("nobody else has it");
+            for size in SIZES {
+                let data = vec![size as u64; size];
+                while producer.push_words(&data, 0).is_err() {
+                    outcomes.saw("full");
+                    loom::thread::yield_now();
+                }
+                outcomes.saw("pushed");
+            }
+        });
+        let consumer = spawn(&log, outcomes, move |log, outcomes| {
+            let mut consumer = log.consumer(0).expect("nobody else consumes").into_inner();
+            let mut seen = Vec::new();
+            while seen.len() < SIZES.len() {
+                let drained = consumer.drain_in_place(1, |record| {
+                    let words: Vec<_> = record.words().collect();
+                    assert!(words.iter().all(|word| *word == words.len() as u64), "{words:?}");
+                    seen.push(words.len());
+                });
+                match drained.expect("a sound lane") {
+                    0 => {
+                        outcomes.saw("nothing");
+                        loom::thread::yield_now();
+                    }
+                    records => saw_drained(records as usize, outcomes),
+                }
+            }
+            seen
+        });
+        join([producer]);
+        assert_eq!(join([consumer]), [SIZES]);
+    });
+}
+
 /// Records, and on what their consumer sleeps.
 struct Sleeping {
     log: Rc<Log<Least>>,

@@ -425,6 +425,23 @@ fn a_producer_that_keeps_its_lane_is_alone_in_it_until_it_is_dropped() {
 }
 
 #[test]
+fn the_consumer_of_a_log_gives_words_back_when_it_has_taken_a_quarter_of_the_lane_or_all_that_there_is() {
+    let log = Log::new(Geometry::with_lanes(1, 1, 16 * 8, 8).expect("it can be"));
+    let left = || log.records().bytes() / 8;
+    let push = |count| (0..count).for_each(|_| log.push(b"x", 0).expect("room"));
+    // Three words each.
+    push(3);
+    let mut consumer = log.consumer(0).expect("nobody else consumes");
+    assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 9), "less than a quarter, and there are more");
+    assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 3), "more than a quarter");
+    assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 0), "there is no more");
+    push(2);
+    assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 6));
+    drop(consumer);
+    assert_eq!(left(), 3, "it is gone");
+}
+
+#[test]
 fn words_of_a_producer_that_keeps_its_lane_come_out_as_its_bytes_do() {
     let log = Log::new(Geometry::with_lanes(1, 1, 1 << 16, 4096).expect("it can be"));
     let mut producer = log.producer(0).expect("nobody has the lane");

@@ -15,8 +15,9 @@ use crate::status::Corruption;
 
 /// The consumer of a shard. Several of them share the shards between them.
 ///
-/// What it has handed over is free for producers when an operation ends. If its process dies before, whoever consumes the
-/// shard next gets those records again: each comes at least once, and exactly once if nobody dies.
+/// What it has handed over is free for producers when an operation ends, but for that of a [`LogConsumer`](super::LogConsumer). If
+/// its process dies before, whoever consumes the shard next gets those records again: each comes at least once, and exactly once if
+/// nobody dies.
 pub struct Consumer<'a, P: Platform> {
     shard: usize,
     right: &'a P::Word,
@@ -95,6 +96,17 @@ impl<'a, P: Platform> Records<'a, P> {
 }
 
 impl<P: Platform> Consumer<'_, P> {
+    /// The same, which gives words back when it has taken all that there is, or more than a quarter of the lane.
+    ///
+    /// Producers that wait for room take the line of `consumed`, so that a store for each record takes it from them each time.
+    #[must_use]
+    pub(super) fn giving_back_late(mut self) -> Self {
+        for reader in self.lanes.iter_mut().flatten() {
+            reader.slack = reader.ring.capacity() / 4;
+        }
+        self
+    }
+
     /// The shard.
     pub fn shard(&self) -> usize {
         self.shard
@@ -167,8 +179,7 @@ impl<P: Platform> Consumer<'_, P> {
     /// What is wrong.
     pub fn verify(&mut self) -> Result<(), Corruption> {
         for reader in self.lanes.iter_mut().flatten() {
-            let mut ahead =
-                LaneReader { ring: reader.ring, position: reader.position, published: reader.published };
+            let mut ahead = LaneReader { ..*reader };
             while let Some(record) = ahead.look()? {
                 ahead.position = record.end();
             }
@@ -179,6 +190,7 @@ impl<P: Platform> Consumer<'_, P> {
 
 impl<P: Platform> Drop for Consumer<'_, P> {
     fn drop(&mut self) {
+        self.lanes.iter_mut().flatten().for_each(LaneReader::give_back);
         self.right.store(0, &site::RELEASE_CONSUMER);
     }
 }
@@ -196,12 +208,27 @@ pub(super) struct LaneReader<'a, P: Platform> {
     position: u64,
     /// What was published when it looked last.
     published: u64,
+    /// What it has given back up to.
+    freed: u64,
+    /// How many words it may have taken, and not given back, while there are more to be taken.
+    slack: u64,
 }
 
 impl<'a, P: Platform> LaneReader<'a, P> {
     fn resume(ring: LaneRing<'a, P>) -> Self {
         let position = ring.lane.back.consumed.load(&site::RESUME);
-        LaneReader { ring, position, published: position }
+        LaneReader { ring, position, published: position, freed: position, slack: 0 }
+    }
+
+    /// Gives back what was taken.
+    #[inline(always)]
+    fn give_back(&mut self) {
+        if self.freed != self.position {
+            self.freed = self.position;
+            // SAFETY: we are the consumer, and the records before the position have been handed over, and are borrowed no longer
+            // than that took.
+            unsafe { self.ring.lane.free(self.position) };
+        }
     }
 
     fn is_drained(&self) -> bool {
@@ -248,23 +275,19 @@ impl<'a, P: Platform> LaneReader<'a, P> {
     }
 }
 
-/// What is read of a lane between two stores of its consumer's position.
-pub(super) struct Batch<'r, 'a, P: Platform> {
-    reader: &'r mut LaneReader<'a, P>,
-    first: u64,
-}
+/// What an operation takes of a lane. What is given back of it is given back with one store.
+pub(super) struct Batch<'r, 'a, P: Platform>(&'r mut LaneReader<'a, P>);
 
 impl<'r, 'a, P: Platform> Batch<'r, 'a, P> {
     #[inline(always)]
     pub(super) fn begin(reader: &'r mut LaneReader<'a, P>) -> Self {
-        let first = reader.position;
-        Batch { reader, first }
+        Batch(reader)
     }
 
     /// The next record of the lane. There is none behind what is damaged.
     #[inline(always)]
     pub(super) fn look_past(&mut self, damaged: &mut Option<Corruption>) -> Option<Record<'a, P>> {
-        self.reader.look().unwrap_or_else(|corruption| {
+        self.0.look().unwrap_or_else(|corruption| {
             *damaged = Some(corruption);
             None
         })
@@ -273,7 +296,7 @@ impl<'r, 'a, P: Platform> Batch<'r, 'a, P> {
     /// The records before that position have been handed over.
     #[inline(always)]
     pub(super) fn taken_to(&mut self, position: u64) {
-        self.reader.position = position;
+        self.0.position = position;
     }
 }
 
@@ -281,11 +304,9 @@ impl<P: Platform> Drop for Batch<'_, '_, P> {
     /// Also if somebody to whom a record is handed over panics.
     #[inline(always)]
     fn drop(&mut self) {
-        let LaneReader { ring, position, .. } = *self.reader;
-        if position != self.first {
-            // SAFETY: we are the consumer, and the records before the position have been handed over, and are borrowed no
-            // longer than that took.
-            unsafe { ring.lane.free(position) };
+        let LaneReader { position, published, freed, slack, .. } = *self.0;
+        if position == published || position.wrapping_sub(freed) > slack {
+            self.0.give_back();
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::platform::{Platform, Word};
 use crate::status::Corruption;
 
 impl<P: Platform> Records<'_, P> {
-    /// How many bytes are published and not consumed, headers and padding with them: approximate while others go on, and
-    /// never more than there are.
+    /// How many bytes are published and not given back by a consumer, headers and padding with them: approximate while others go
+    /// on, and never more than there are.
     pub fn bytes(&self) -> u64 {
         let bytes = |lane: &Lane<P>| {
             let (consumed, published) = lane.between();
@@ -17,7 +17,7 @@ impl<P: Platform> Records<'_, P> {
         self.lanes().iter().map(bytes).fold(0, u64::saturating_add).min(self.geometry.words() * 8)
     }
 
-    /// Whether nothing is published that is not consumed.
+    /// Whether nothing is published that is not given back.
     pub fn is_empty(&self) -> bool {
         self.bytes() == 0
     }

@@ -119,7 +119,7 @@ impl<P: Heap> Log<P> {
     ///
     /// If there is no such shard.
     pub fn consumer(&self, shard: usize) -> Result<LogConsumer<'_, P>, ConsumerTaken> {
-        self.records().consumer(shard).map(LogConsumer)
+        self.records().consumer(shard).map(|consumer| LogConsumer(consumer.giving_back_late()))
     }
 }
 
@@ -176,6 +176,9 @@ impl<P: Heap> LogProducer<'_, P> {
 }
 
 /// The consumer of a shard of a [`Log`].
+///
+/// What it has handed over of a lane is free for producers when an operation has handed over all that there was, or more than a
+/// quarter of the lane since then, and when it is dropped: to say so for each record would hold up the producers that wait for it.
 #[derive(Debug)]
 pub struct LogConsumer<'a, P: Heap = Native>(Consumer<'a, P>);
 

@@ -79,7 +79,23 @@ struct {
 		return 0;                                                        \
 	}                                                                        \
                                                                                  \
+	/* The same, built elsewhere first and copied: volatile, or LLVM would write the words only once. */ \
+	static __always_inline _Bool copy_##bytes(__u64 key, __u64 value)        \
+	{                                                                        \
+		struct arenaq_lane __arena *lane = records_##bytes.queue.lanes;  \
+		__u64 at = __sync_fetch_and_add(&place.word, 2 + (bytes) / 8);   \
+		__u64 __arena *words = lane->words + (at & lane->mask);          \
+		BUILT(bytes);                                                    \
+                                                                                 \
+		fill_##bytes(payload, key, value);                               \
+		words[0] = words[1] = at;                                        \
+		_Pragma("unroll") for (int word = 0; word < (bytes) / 8; word++) \
+			words[2 + word] = ((volatile __u64 *)payload->words)[word]; \
+		return 0;                                                        \
+	}                                                                        \
+                                                                                 \
 	PROGRAM(push_add_and_write_##bytes, write_##bytes(key, value))           \
+	PROGRAM(push_add_and_copy_##bytes, copy_##bytes(key, value))             \
 	PROGRAM(push_records_##bytes, in_place_##bytes(key, value))              \
 	PROGRAM(push_scratch_##bytes, in_scratch_##bytes(key, value))            \
 	PROGRAM(push_mpmc_##bytes, to_mpmc_##bytes(key, value))                  \

@@ -190,7 +190,11 @@ fn arithmetic(text: &mut String, all: &[Results]) -> std::fmt::Result {
             };
             let (locked, s) = (ceiling.locked, if ceiling.locked == 1 { "" } else { "s" });
             let written = ceiling.written.map_or_else(String::new, |written| {
-                format!(" (with the words of a record written, and nothing else, {} ns)", figure(written))
+                format!(
+                    " (with the words of a record {}, and nothing else, {} ns)",
+                    written.how,
+                    figure(written.takes)
+                )
             });
             writeln!(
                 lines,

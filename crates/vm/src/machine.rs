@@ -19,8 +19,8 @@ const COMMAND_LINE: &str = "loglevel=5 oops=panic panic=-1 lsm=landlock,lockdown
 
 /// The guest's memory beyond its files. A queue of the default capacity takes a few MiB of it.
 const MEMORY_MIB: u64 = 768;
-/// More for each processor: what the kernel, and a pool, have for each of them.
-const MEMORY_FOR_CPU_MIB: u64 = 8;
+/// More for each processor: what the kernel, a pool, and records have for each of them.
+const MEMORY_FOR_CPU_MIB: u64 = 40;
 
 /// How a line of the guest's status begins that is no exit code.
 const CANNOT: &str = "cannot ";

@@ -17,7 +17,7 @@ use libbpf_rs::{Map, MapCore, MapFlags, PerfBuffer, PerfBufferBuilder, RingBuffe
 use super::object::{Loaded, MapSize, Mapped, Program, Run};
 use super::seen::Seen;
 use super::size::Size;
-use super::typed::{Drain, RECORDS, SCRATCH, Typed, WRITTEN};
+use super::typed::{COPIED, Drain, RECORDS, SCRATCH, Typed, WRITTEN};
 use crate::results::Role;
 
 /// How events travel.
@@ -57,6 +57,8 @@ pub enum Via {
     LockedRmw,
     /// Nowhere: the same, and the words of a record written to the place that it gives.
     AddAndWrite,
+    /// Nowhere: the same, with words that are built elsewhere and copied there.
+    AddAndCopy,
 }
 
 impl Via {
@@ -80,6 +82,7 @@ impl Via {
             Via::EmptyLoop => "empty-loop",
             Via::LockedRmw => "locked-rmw",
             Via::AddAndWrite => "add-and-write",
+            Via::AddAndCopy => "add-and-copy",
         }
     }
 
@@ -99,7 +102,7 @@ impl Via {
             // Ring buffer and queue map take a spin lock; the perf buffer is the CPU's own.
             Via::RingbufReserve | Via::RingbufOutput | Via::QueueMap => Role::LockingPeer,
             Via::PerfOutput => Role::Peer,
-            Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite => Role::Limit,
+            Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite | Via::AddAndCopy => Role::Limit,
         }
     }
 
@@ -109,8 +112,11 @@ impl Via {
         match size.fixed() {
             Some(bytes) => bytes <= 16 || self.typed().is_some() || self.role() != Role::Ours,
             None => {
-                !matches!(self, Via::MpmcTyped | Via::MpscTyped | Via::QueueMap | Via::AddAndWrite)
-                    && self.carries(Size::Bytes(1024))
+                let is_of_one_size = matches!(
+                    self,
+                    Via::MpmcTyped | Via::MpscTyped | Via::QueueMap | Via::AddAndWrite | Via::AddAndCopy
+                );
+                !is_of_one_size && self.carries(Size::Bytes(1024))
             }
         }
     }
@@ -123,6 +129,7 @@ impl Via {
             Via::Records => Some(RECORDS),
             Via::RecordsScratch => Some(SCRATCH),
             Via::AddAndWrite => Some(WRITTEN),
+            Via::AddAndCopy => Some(COPIED),
             _ => None,
         }
     }
@@ -138,6 +145,7 @@ impl Via {
             Via::Records => Typed::program(RECORDS, size),
             Via::RecordsScratch => Typed::program(SCRATCH, size),
             Via::AddAndWrite => Typed::program(WRITTEN, size),
+            Via::AddAndCopy => Typed::program(COPIED, size),
             Via::MpmcNotify => "push_mpmc_notify".to_owned(),
             Via::MpscNotify => "push_mpsc_notify".to_owned(),
             Via::EmptyLoop => "empty_loop".to_owned(),
@@ -171,6 +179,7 @@ impl Via {
             | Via::Records
             | Via::RecordsScratch
             | Via::AddAndWrite
+            | Via::AddAndCopy
             | Via::EmptyLoop
             | Via::LockedRmw => Vec::new(),
         }
@@ -289,7 +298,7 @@ impl Channel {
             Via::RingbufReserve | Via::RingbufOutput => Source::Ring(self.ring(Rc::clone(&seen))?),
             Via::PerfOutput => Source::Perf(self.perf(Rc::clone(&seen))?),
             Via::QueueMap => Source::Map(self.loaded.map("queue")?),
-            Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite => {
+            Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite | Via::AddAndCopy => {
                 bail!("{} delivers nothing", self.via.name())
             }
         };

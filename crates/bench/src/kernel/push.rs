@@ -49,7 +49,7 @@ fn alone_here(channel: &Channel, batches: usize) -> anyhow::Result<f64> {
 /// The consumer, which is there from the start: without one, a perf event output has nowhere to go.
 fn resting(channel: &Channel) -> anyhow::Result<Option<Consumer<'_>>> {
     match channel.via {
-        Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite => Ok(None),
+        Via::EmptyLoop | Via::LockedRmw | Via::AddAndWrite | Via::AddAndCopy => Ok(None),
         _ => channel.consumer(Waiting::Spin, false).map(Some),
     }
 }

@@ -28,6 +28,8 @@ pub(super) const SCRATCH: &str = "scratch";
 
 /// No queue: one locked instruction, which gives a place, and the writing of as many words as a record has.
 pub(super) const WRITTEN: &str = "add_and_write";
+/// The same, with words that are built elsewhere and copied.
+pub(super) const COPIED: &str = "add_and_copy";
 
 /// How large a shard is whose first lane, which has half of it, has room for so many records.
 pub(super) fn shard_bytes(size: Size, records: u64) -> u64 {
@@ -43,7 +45,7 @@ impl Typed {
     /// If the kernel refuses, or there is no such queue.
     pub(super) fn load(kind: &str, size: Size, capacity: u64) -> anyhow::Result<(Loaded, Typed)> {
         // Those that are built in scratch memory go to the same records, and what only writes does so in their memory.
-        let is_records = matches!(kind, RECORDS | SCRATCH | WRITTEN);
+        let is_records = matches!(kind, RECORDS | SCRATCH | WRITTEN | COPIED);
         let queue = format!("{}_{size}", if is_records { RECORDS } else { kind });
         let program = Typed::program(kind, size);
         let mut queues = Queues::of(&open(Instructions::AcquireRelease, &program)?)?;

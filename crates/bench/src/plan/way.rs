@@ -59,6 +59,7 @@ impl Way {
             Via::EmptyLoop,
             Via::LockedRmw,
             Via::AddAndWrite,
+            Via::AddAndCopy,
             Via::Mpmc,
             Via::Mpsc,
             Via::MpmcUncounted,

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use arenaq::platform::Native;
-use arenaq::records::{Consumer, Geometry, LANES, Log, LogProducer, Records};
+use arenaq::records::{Consumer, Geometry, LANES, Log, LogConsumer, LogProducer, Records};
 use bytemuck::cast_slice;
 
 use crate::user::queue::{Element, Ends, Pop, Push, Queue};
@@ -26,7 +26,9 @@ pub(crate) struct Shards<'q> {
 impl<'q> Shards<'q> {
     fn of(log: &'q Log) -> anyhow::Result<Self> {
         let shards = log.records().geometry().shards();
-        let shards = (0..shards).map(|shard| log.records().consumer(shard)).collect::<Result<_, _>>()?;
+        let shards = (0..shards)
+            .map(|shard| log.consumer(shard).map(LogConsumer::into_inner))
+            .collect::<Result<_, _>>()?;
         Ok(Shards { shards, next: 0, taken: 0 })
     }
 
