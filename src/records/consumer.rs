@@ -305,7 +305,8 @@ impl<P: Platform> Drop for Batch<'_, '_, P> {
     #[inline(always)]
     fn drop(&mut self) {
         let LaneReader { position, published, freed, slack, .. } = *self.0;
-        if position == published || position.wrapping_sub(freed) > slack {
+        let taken = position.wrapping_sub(freed);
+        if taken > 0 && (taken > slack || position == published) {
             self.0.give_back();
         }
     }
