@@ -344,12 +344,20 @@ impl<P: Platform> Record<'_, P> {
     /// The record's 64-bit words, as they come. What is behind the record's last byte is anything.
     #[inline(always)]
     pub fn words(&self) -> impl Iterator<Item = u64> + use<'_, P> {
-        (0..self.size.div_ceil(8)).map(|index| {
-            let position = self.position.wrapping_add(HEADER).wrapping_add(index);
-            // SAFETY: the record is published, and not freed as long as it is borrowed; all its words are before the end
-            // of the ring.
-            unsafe { self.ring.word(position).read(&site::READ_DATA) }
-        })
+        // SAFETY: it has so many.
+        (0..self.size.div_ceil(8)).map(|index| unsafe { self.word(index) })
+    }
+
+    /// The word of that index.
+    ///
+    /// # Safety
+    ///
+    /// The record has one.
+    #[inline(always)]
+    unsafe fn word(&self, index: u64) -> u64 {
+        let position = self.position.wrapping_add(HEADER).wrapping_add(index);
+        // SAFETY: the record is published, and not freed as long as it is borrowed; all its words are before the end of the ring.
+        unsafe { self.ring.word(position).read(&site::READ_DATA) }
     }
 }
 
@@ -373,18 +381,18 @@ impl Record<'_, Native> {
             return None;
         }
         let mut value = T::zeroed();
-        let mut to = (&raw mut value).cast::<u8>();
-        let mut left = size_of::<T>();
-        for word in self.words() {
-            let length = left.min(size_of::<u64>());
-            // SAFETY: there is room for what is left of the value, of which any bytes are one.
+        let to = (&raw mut value).cast::<u64>();
+        // What is known when this is compiled: so there is no loop of a small value, and no call for what is left of a word.
+        let (whole, rest) = (size_of::<T>() / size_of::<u64>(), size_of::<T>() % size_of::<u64>());
+        for index in 0..whole {
+            // SAFETY: the value has so many whole words, and any bytes are one. The record has as many words.
+            unsafe { to.add(index).write_unaligned(self.word(index as u64)) };
+        }
+        if rest > 0 {
+            // SAFETY: as above, and the record has one word more, of which the value has room for that many bytes.
             unsafe {
-                to.copy_from_nonoverlapping(word.to_ne_bytes().as_ptr(), length);
-                to = to.add(length);
-            }
-            left -= length;
-            if left == 0 {
-                break;
+                let word = self.word(whole as u64).to_ne_bytes();
+                to.add(whole).cast::<u8>().copy_from_nonoverlapping(word.as_ptr(), rest);
             }
         }
         Some(value)
