@@ -120,7 +120,7 @@ fn account(lives: &[Vec<KeyValue>], counters: &Counters) -> usize {
     twice
 }
 
-/// How many consumers of each queue are killed: more than these with the environment variable `ARENAQ_KILLS`.
+/// How many consumers of each queue are killed: these, or as many as the environment variable `ARENAQ_KILLS` says.
 fn kills(few: usize) -> usize {
     std::env::var("ARENAQ_KILLS").map_or(few, |kills| kills.parse().expect("ARENAQ_KILLS is a number"))
 }
@@ -280,7 +280,11 @@ fn consumers_of_an_mpmc_queue_are_killed_in_turn_and_those_who_live_take_over() 
             let seen = SEEN.load(Ordering::Relaxed);
             support::wait_for("the others to go on", || SEEN.load(Ordering::Relaxed) > seen + CAPACITY);
         }
-        lives.extend(consumers.map(Consumer::kill));
+        lives.extend(consumers.map(|consumer| {
+            // One that has come just now is no consumer yet, whose death is counted.
+            consumer.wait_for_events();
+            consumer.kill()
+        }));
     });
     lives.push(Consumer::start(&folder, &["--until-empty"], &SEEN).wait());
 

@@ -85,9 +85,10 @@ impl Arch {
     pub(crate) fn machine(self) -> &'static [&'static str] {
         match self {
             Arch::X86_64 => &["-cpu", "max"],
-            // Eight processors are the limit of the older interrupt controller. The architecture's own cipher for pointers
-            // takes most of the time of an emulated kernel; QEMU has a faster one.
-            Arch::Arm64 => &["-machine", "virt,gic-version=3", "-cpu", "max,pauth-impdef=on"],
+            // Eight processors are the limit of the older interrupt controller. A server's processor that is widely used, with the
+            // atomic instructions of 8.1 and without the cipher for pointers of 8.3: an emulated kernel is a quarter faster on it than on
+            // `max`, which has everything.
+            Arch::Arm64 => &["-machine", "virt,gic-version=3", "-cpu", "neoverse-n1"],
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::accelerator::Accelerator;
 use crate::arch::Arch;
 use crate::boot::Boot;
+use crate::crash;
 use crate::guest;
 use crate::image::{Flavour, Image};
 use crate::machine::{Machine, Output};
@@ -72,7 +73,11 @@ pub fn check(kernel: &str, arch: Arch, arenaq: &Path) -> anyhow::Result<()> {
     println!("Linux {}, {} processors, {}", machine.image.release, machine.cpus, machine.accelerator);
     for queue in QUEUES {
         let start = Instant::now();
-        let summary = run(&machine, queue).with_context(|| format!("the queue {queue}"))?;
+        let (summary, crash) = crash::twice(|| run(&machine, queue));
+        if let Some(crash) = crash {
+            println!("{queue}: {crash}");
+        }
+        let summary = summary.with_context(|| format!("the queue {queue}"))?;
         println!("{queue}: {summary} ({:.1} s with the boot)", start.elapsed().as_secs_f64());
     }
     Ok(())

@@ -31,6 +31,7 @@ pub mod arch;
 pub mod archive;
 pub mod boot;
 pub mod console;
+mod crash;
 pub mod files;
 pub mod guest;
 pub mod image;

@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 use crate::accelerator::Accelerator;
 use crate::boot::Boot;
 use crate::console;
+use crate::crash::CRASHED;
 use crate::image::Image;
 use crate::initramfs::{Init, PORTS, Root};
 use crate::interrupt::{is_interrupted, watch};
 use anyhow::{Context, anyhow, bail};
 
-/// An oops ends the guest, and a panic ends QEMU. The list of LSMs is the same on every kernel, with bpf in it.
-const COMMAND_LINE: &str = "loglevel=5 oops=panic panic=-1 lsm=landlock,lockdown,yama,integrity,apparmor,bpf";
+/// An oops ends the guest, and a panic ends QEMU. A kernel that does not come on for a minute, as one whose emulated clock has
+/// stopped, panics. The list of LSMs is the same on every kernel, with bpf in it.
+const COMMAND_LINE: &str = "loglevel=5 oops=panic panic=-1 rcupdate.rcu_cpu_stall_timeout=60 sysctl.kernel.panic_on_rcu_stall=1 \
+                            sysctl.kernel.hung_task_timeout_secs=60 sysctl.kernel.hung_task_panic=1 \
+                            lsm=landlock,lockdown,yama,integrity,apparmor,bpf";
 
 /// The guest's memory beyond its files. A queue of the default capacity takes a few MiB of it.
 const MEMORY_MIB: u64 = 768;
@@ -24,9 +28,6 @@ const MEMORY_FOR_CPU_MIB: u64 = 40;
 
 /// How a line of the guest's status begins that is no exit code.
 const CANNOT: &str = "cannot ";
-
-/// How an error of [`Machine::run`] begins if the guest's kernel gave up.
-pub(crate) const CRASHED: &str = "the guest's kernel crashed";
 
 const POLL: Duration = Duration::from_millis(50);
 
