@@ -130,7 +130,7 @@ fn examine(arguments: &KernelsArgs, list: &List, arch: Arch) -> anyhow::Result<V
         jobs: arguments.jobs.unwrap_or_else(jobs),
     };
     matrix.examine(|kernel| {
-        print!("{}", report::notes(&kernel));
+        print!("{}", report::notes(kernel));
         if kernel.failed(&steps) {
             bad.push(kernel.subject.release.clone());
         }
@@ -141,7 +141,7 @@ fn examine(arguments: &KernelsArgs, list: &List, arch: Arch) -> anyhow::Result<V
             println!("nothing is kept of {}, which is none of Debian's kernels", kernel.subject.release);
             return Ok(());
         }
-        println!("wrote {}", store.keep(&kernel)?.display());
+        println!("wrote {}", store.keep(kernel)?.display());
         render(list)
     })?;
     if !is_part && arguments.only.is_empty() && circumstance.is_none() {

@@ -13,7 +13,7 @@ use crate::boot::Boot;
 use crate::crash;
 use crate::guest;
 use crate::image::{Flavour, Image};
-use crate::machine::{Machine, Output};
+use crate::machine::{Ended, Machine, Output};
 
 /// The structures that are tried.
 pub(crate) const QUEUES: [&str; 3] = ["mpsc", "mpmc", "records"];
@@ -73,21 +73,22 @@ pub fn check(kernel: &str, arch: Arch, arenaq: &Path) -> anyhow::Result<()> {
     println!("Linux {}, {} processors, {}", machine.image.release, machine.cpus, machine.accelerator);
     for queue in QUEUES {
         let start = Instant::now();
-        let (summary, crash) = crash::twice(|| run(&machine, queue));
+        let command = command(queue, machine.accelerator);
+        let (ended, crash) = crash::twice(|| machine.run(&command, Output::Kept));
         if let Some(crash) = crash {
             println!("{queue}: {crash}");
         }
+        let summary = ended.and_then(|ended| read(&ended, machine.accelerator));
         let summary = summary.with_context(|| format!("the queue {queue}"))?;
         println!("{queue}: {summary} ({:.1} s with the boot)", start.elapsed().as_secs_f64());
     }
     Ok(())
 }
 
-/// Runs one queue in a guest.
-pub(crate) fn run(machine: &Machine, queue: &str) -> anyhow::Result<Summary> {
-    let wanted = operations(machine.accelerator);
-    let operations = wanted.to_string();
-    let command = guest::command([
+/// The command that creates the files, as the guest runs it.
+pub(crate) fn command(queue: &str, accelerator: Accelerator) -> Vec<String> {
+    let operations = operations(accelerator).to_string();
+    guest::command([
         "run",
         "--queue",
         queue,
@@ -98,14 +99,17 @@ pub(crate) fn run(machine: &Machine, queue: &str) -> anyhow::Result<Summary> {
         "--operations",
         &operations,
         "--json",
-    ]);
-    let ended = machine.run(&command, Output::Kept)?;
+    ])
+}
+
+/// What it has printed.
+pub(crate) fn read(ended: &Ended, accelerator: Accelerator) -> anyhow::Result<Summary> {
     if ended.code != 0 {
         bail!("arenaq ended with exit code {}: {}{}", ended.code, ended.stderr, ended.stdout);
     }
     let summary: Summary = serde_json::from_str(&ended.stdout)
         .with_context(|| format!("what `arenaq run --json` printed: {}", ended.stdout))?;
-    summary.check(wanted)?;
+    summary.check(operations(accelerator))?;
     Ok(summary)
 }
 

@@ -11,4 +11,5 @@ pub mod matrix;
 mod outcome;
 pub mod programs;
 pub mod report;
+mod several;
 pub mod store;

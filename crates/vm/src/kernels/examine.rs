@@ -17,9 +17,10 @@ use crate::guest;
 use crate::kernels::load::{self, Loaded};
 use crate::kernels::outcome::Outcome;
 use crate::kernels::programs::{Programs, place};
-use crate::machine::{Ended, Machine, Output};
+use crate::kernels::several;
+use crate::machine::{Ended, Machine};
 
-/// What is done on every kernel. Each step has a guest of its own, so that a crash spoils only one.
+/// What is done on every kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// `arenaq doctor`.
@@ -47,6 +48,12 @@ impl Step {
     /// Only `arenaq load`, if there is an object for it.
     pub fn loads(programs: &Programs) -> Vec<Step> {
         if programs.has_object { load::OBJECTS.map(Step::Load).to_vec() } else { Vec::new() }
+    }
+
+    /// Those that a guest takes one after the other: what is done quickly together, for a boot takes longer than most of it, and each
+    /// test program alone.
+    pub(crate) fn guests(steps: &[Step]) -> impl Iterator<Item = &[Step]> {
+        steps.chunk_by(|one, other| ![one, other].iter().any(|step| matches!(step, Step::Test(_))))
     }
 
     /// Only the test programs.
@@ -132,9 +139,9 @@ pub(crate) enum Shown {
     Test(String, Tried<Outcome>),
 }
 
-/// A step that is being taken, in a guest of its own.
+/// Steps that are being taken, in one guest.
 pub(crate) struct Attempt<'a> {
-    pub(crate) step: &'a Step,
+    pub(crate) steps: &'a [Step],
     pub(crate) machine: &'a Machine,
     /// The tests that are left out.
     pub(crate) skips: &'a [String],
@@ -143,48 +150,71 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Does it.
-    pub(crate) fn take(&mut self) -> Shown {
-        let (step, machine) = (self.step, self.machine);
-        match step {
-            Step::Doctor => Shown::Doctor(self.json(&guest::command(["doctor", "--json"]))),
-            Step::Verifier => Shown::Verifier(self.json(&guest::command(["verifier", "--json"]))),
-            Step::Files(queue) => Shown::Files(queue, self.twice(|| files::run(machine, queue))),
-            Step::Load(object) => Shown::Load(*object, self.twice(|| load::run(machine, *object))),
-            Step::Test(name) => {
-                // One test after the other: most spin on several processors, and guests run side by side already.
-                let test = [&*place(name), "--nocapture", "--test-threads=1"];
-                let mut command: Vec<_> =
-                    fewer(machine.accelerator).iter().chain(&test).map(|&word| word.to_owned()).collect();
-                command.extend(self.skips.iter().flat_map(|test| ["--skip".to_owned(), test.clone()]));
-                let ended = self.command(&command);
-                let read = |ended| Outcome::read(&ended).map_err(|error| format!("{error:#}"));
-                Shown::Test(name.clone(), ended.and_then(read))
+    /// Does it. If the guest does not get to the end, each step has a guest of its own.
+    pub(crate) fn take(&mut self) -> Vec<Shown> {
+        match self.guest() {
+            Ok(ended) => {
+                self.steps.iter().zip(ended).map(|(step, ended)| self.shown(step, Ok(ended))).collect()
+            }
+            Err(error) if let [step] = self.steps => vec![self.shown(step, Err(error))],
+            Err(_) => {
+                let mut shown = Vec::new();
+                for step in self.steps.chunks(1) {
+                    let mut alone = Attempt { steps: step, complaints: Vec::new(), ..*self };
+                    shown.extend(alone.take());
+                    self.complaints.extend(alone.complaints);
+                }
+                shown
             }
         }
     }
 
-    fn command(&mut self, command: &[String]) -> Tried<Ended> {
-        let (step, machine) = (self.step, self.machine);
-        let ended = self.twice(|| machine.run(command, Output::Kept))?;
-        let complaints = complaints(&ended.console);
-        self.complaints.extend(complaints.into_iter().map(|line| format!("{step}: {line}")));
-        Ok(ended)
+    /// Runs the commands, [once more](crash::twice) if the guest's kernel crashed, and remembers what it complained of.
+    fn guest(&mut self) -> Tried<Vec<Ended>> {
+        let commands: Vec<_> = self.steps.iter().map(|step| self.command(step)).collect();
+        let (ended, crash) = crash::twice(|| several::run(self.machine, &commands));
+        let console = ended.iter().flatten().next().map_or("", |ended| &ended.console);
+        let steps = self.steps.iter().map(Step::to_string).collect::<Vec<_>>().join(", ");
+        let complaints = crash.into_iter().chain(complaints(console));
+        self.complaints.extend(complaints.map(|line| format!("{steps}: {line}")));
+        ended.map_err(|error| format!("{error:#}"))
     }
 
-    /// Tries [once more](crash::twice) if the guest's kernel crashed, and remembers that it did.
-    fn twice<T>(&mut self, run: impl Fn() -> anyhow::Result<T>) -> Tried<T> {
-        let (tried, complaint) = crash::twice(run);
-        self.complaints.extend(complaint.map(|line| format!("{}: {line}", self.step)));
-        tried.map_err(|error| format!("{error:#}"))
+    fn command(&self, step: &Step) -> Vec<String> {
+        match step {
+            Step::Doctor => guest::command(["doctor", "--json"]),
+            Step::Verifier => guest::command(["verifier", "--json"]),
+            Step::Files(queue) => files::command(queue, self.machine.accelerator),
+            Step::Load(object) => load::command(*object),
+            Step::Test(name) => {
+                // One test after the other: most spin on several processors, and guests run side by side already.
+                let test = [&*place(name), "--nocapture", "--test-threads=1"];
+                let fewer = fewer(self.machine.accelerator);
+                let mut command: Vec<_> = fewer.iter().chain(&test).map(|&word| word.to_owned()).collect();
+                command.extend(self.skips.iter().flat_map(|test| ["--skip".to_owned(), test.clone()]));
+                command
+            }
+        }
     }
 
-    fn json<T: DeserializeOwned>(&mut self, command: &[String]) -> Tried<T> {
-        let ended = self.command(command)?;
-        serde_json::from_str(&ended.stdout)
-            .with_context(|| format!("exit code {}, {}{}", ended.code, ended.stderr, ended.stdout))
-            .map_err(|error| format!("{error:#}"))
+    fn shown(&self, step: &Step, ended: Tried<Ended>) -> Shown {
+        fn tried<T>(ended: Tried<Ended>, read: impl FnOnce(&Ended) -> anyhow::Result<T>) -> Tried<T> {
+            read(&ended?).map_err(|error| format!("{error:#}"))
+        }
+        let accelerator = self.machine.accelerator;
+        match step {
+            Step::Doctor => Shown::Doctor(tried(ended, json)),
+            Step::Verifier => Shown::Verifier(tried(ended, json)),
+            Step::Files(queue) => Shown::Files(queue, tried(ended, |ended| files::read(ended, accelerator))),
+            Step::Load(object) => Shown::Load(*object, tried(ended, |ended| load::read(ended, *object))),
+            Step::Test(name) => Shown::Test(name.clone(), tried(ended, Outcome::read)),
+        }
     }
+}
+
+fn json<T: DeserializeOwned>(ended: &Ended) -> anyhow::Result<T> {
+    serde_json::from_str(&ended.stdout)
+        .with_context(|| format!("exit code {}, {}{}", ended.code, ended.stderr, ended.stdout))
 }
 
 /// What goes before a test's command: where a process takes a second to start, fewer consumers are killed.
@@ -232,8 +262,7 @@ impl Examined {
     }
 
     /// Keeps what a step has shown, and says it in a few words.
-    pub(crate) fn keep(&mut self, shown: Shown, complaints: Vec<String>) -> String {
-        self.complaints.extend(complaints);
+    pub(crate) fn keep(&mut self, shown: Shown) -> String {
         match shown {
             Shown::Doctor(doctor) => {
                 self.doctor = doctor;
@@ -347,10 +376,10 @@ pub(crate) mod tests {
         let steps = ["b", "a", "c"].map(|name| Step::Test(name.to_owned()));
         let mut examined = Examined::new(subject("7.3.4"));
         for name in ["c", "a", "b"] {
-            examined.keep(Shown::Test(name.to_owned(), Err(String::new())), Vec::new());
+            examined.keep(Shown::Test(name.to_owned(), Err(String::new())));
         }
         for object in [Some("tso"), None] {
-            examined.keep(Shown::Load(object, Err(String::new())), Vec::new());
+            examined.keep(Shown::Load(object, Err(String::new())));
         }
         examined.sort(&[&steps[..], &[Step::Load(None), Step::Load(Some("tso"))]].concat());
         let tests: Vec<_> = examined.tests.iter().map(|(name, _)| &**name).collect();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::guest;
-use crate::machine::{Ended, Machine, Output};
+use crate::machine::Ended;
 
 /// Where the guest has the object of the example `opensnoop`. It is also the file that is opened.
 pub(crate) const OBJECT: &str = "/opensnoop.bpf.o";
@@ -52,20 +52,12 @@ pub(crate) fn command(instructions: Option<&str>) -> Vec<String> {
     guest::command(options.chain(["--", "/bin/busybox", "sh", "-c", &opens]))
 }
 
-/// Runs it in a guest.
+/// What it has printed.
 ///
 /// # Errors
 ///
 /// The command fails, an open is missing, or the account does not add up.
-pub(crate) fn run(machine: &Machine, instructions: Option<&str>) -> anyhow::Result<Loaded> {
-    let loaded = read(&machine.run(&command(instructions), Output::Kept)?)?;
-    if let Some(wanted) = instructions {
-        ensure!(loaded.instructions == wanted, "the object {} ran, not {wanted}", loaded.instructions);
-    }
-    Ok(loaded)
-}
-
-fn read(ended: &Ended) -> anyhow::Result<Loaded> {
+pub(crate) fn read(ended: &Ended, wanted: Option<&str>) -> anyhow::Result<Loaded> {
     if ended.code != 0 {
         bail!("arenaq ended with exit code {}: {}", ended.code, ended.stderr);
     }
@@ -88,6 +80,9 @@ fn read(ended: &Ended) -> anyhow::Result<Loaded> {
         elements.len()
     );
     ensure!(loaded.command_status == Some(0), "the command ended with {:?}", loaded.command_status);
+    if let Some(wanted) = wanted {
+        ensure!(loaded.instructions == wanted, "the object {} ran, not {wanted}", loaded.instructions);
+    }
     Ok(loaded)
 }
 
@@ -117,15 +112,18 @@ mod tests {
 
     #[test]
     fn an_account_is_exact_or_says_what_is_missing() {
-        assert_eq!(read(&ended(OPENS, 0)).expect("exact").to_string(), "1000 opens, object tso");
+        assert_eq!(read(&ended(OPENS, 0), None).expect("exact").to_string(), "1000 opens, object tso");
         for (opens, dropped, why) in
             [(OPENS - 1, 1, "999 opens"), (OPENS, 3, "the account is"), (0, 0, "0 opens")]
         {
-            let error = read(&ended(opens, dropped)).expect_err("inexact").to_string();
+            let error = read(&ended(opens, dropped), None).expect_err("inexact").to_string();
             assert!(error.contains(why), "{error}");
         }
         let failed = Ended { code: 3, stderr: "refused".to_owned(), ..ended(OPENS, 0) };
-        assert!(read(&failed).expect_err("it failed").to_string().contains("refused"));
+        assert!(read(&failed, None).expect_err("it failed").to_string().contains("refused"));
+        assert!(read(&ended(OPENS, 0), Some("tso")).is_ok());
+        let other = read(&ended(OPENS, 0), Some("full-barrier")).expect_err("another").to_string();
+        assert!(other.contains("the object tso ran"), "{other}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Every step on every kernel.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,23 +39,62 @@ pub struct Matrix<'a> {
     pub jobs: NonZeroUsize,
 }
 
+/// A kernel that is being examined.
+struct Row {
+    machine: Machine,
+    /// When its first guest was started.
+    begin: OnceLock<Instant>,
+    examined: Mutex<Examined>,
+    /// How many of its guests have not ended.
+    left: AtomicUsize,
+}
+
 impl Matrix<'_> {
     /// Takes each step on each kernel, and shows on the terminal how each ended. A step that fails is a result. What is
-    /// known of a kernel is handed over at once.
+    /// known of a kernel is handed over when its last guest has ended; those of the next one run already by then.
     ///
     /// # Errors
     ///
     /// The user interrupts it, or `take` fails.
-    pub fn examine(&self, mut take: impl FnMut(Examined) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub fn examine(&self, mut take: impl FnMut(&Examined) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let bar = bar(self.images.len() * self.steps.len());
-        for (image, why) in self.images {
-            take(self.kernel(image, why, &bar)?)?;
-        }
+        let guests: Vec<&[Step]> = Step::guests(self.steps).collect();
+        let rows: Vec<Row> =
+            self.images.iter().map(|(image, why)| self.row(image, why, guests.len())).collect();
+        let all = Mutex::new(rows.iter().flat_map(|row| guests.iter().map(move |steps| (row, *steps))));
+        let is_over = AtomicBool::new(false);
+        let goes_on = || !is_interrupted() && !is_over.load(Ordering::Relaxed);
+        let next = || all.lock().unwrap_or_else(PoisonError::into_inner).next().filter(|_| goes_on());
+        let (ended, rows_that_ended) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.get() {
+                let (ended, next, goes_on, bar) = (ended.clone(), &next, &goes_on, &bar);
+                scope.spawn(move || {
+                    while let Some((row, steps)) = next() {
+                        self.guest(row, steps, bar);
+                        if row.left.fetch_sub(1, Ordering::AcqRel) == 1 && goes_on() {
+                            // Nobody takes it any more if taking one has failed.
+                            let _ = ended.send(row);
+                        }
+                    }
+                });
+            }
+            drop(ended);
+            let taken = rows_that_ended.iter().try_for_each(|row: &Row| {
+                let mut examined = row.examined.lock().unwrap_or_else(PoisonError::into_inner);
+                examined.sort(self.steps);
+                examined.seconds = row.begin.get().map_or(0.0, |begin| begin.elapsed().as_secs_f64());
+                bar.suspend(|| take(&examined))
+            });
+            is_over.store(true, Ordering::Relaxed);
+            taken
+        })?;
+        ensure!(!is_interrupted(), "interrupted");
         bar.finish_and_clear();
         Ok(())
     }
 
-    fn kernel(&self, image: &Image, why: &str, bar: &ProgressBar) -> anyhow::Result<Examined> {
+    fn row(&self, image: &Image, why: &str, guests: usize) -> Row {
         let cpus = self.circumstance.and_then(|it| it.cpus).unwrap_or(CPUS);
         let machine = Machine {
             image: image.clone(),
@@ -67,44 +107,43 @@ impl Matrix<'_> {
                 .and_then(|it| it.minutes)
                 .map_or(TIME_LIMIT, |minutes| Duration::from_secs(60 * minutes)),
         };
-        let examined = Mutex::new(Examined::new(Subject {
+        let subject = Subject {
             release: image.release.clone(),
             arch: image.arch,
             why: why.to_owned(),
             circumstance: self.circumstance.map(|it| it.name.clone()),
             accelerator: self.accelerator.to_string(),
             cpus,
-        }));
-        let begin = Instant::now();
-        let steps = Mutex::new(self.steps.iter());
-        let next =
-            || steps.lock().unwrap_or_else(PoisonError::into_inner).next().filter(|_| !is_interrupted());
-        let work = || {
-            while let Some(step) = next() {
-                bar.set_message(format!("{}: {step}", image.release));
-                let start = Instant::now();
-                let mut attempt =
-                    Attempt { step, machine: &machine, skips: &self.programs.skips, complaints: Vec::new() };
-                let shown = attempt.take();
-                let took = start.elapsed().as_secs_f64();
-                let mut examined = examined.lock().unwrap_or_else(PoisonError::into_inner);
-                let outcome = examined.keep(shown, attempt.complaints);
-                bar.suspend(|| {
-                    println!("{:<32} {:<16} {outcome}, {took:.1} s", image.release, step.to_string());
-                });
-                bar.inc(1);
-            }
         };
-        thread::scope(|scope| {
-            for _ in 0..self.jobs.get() {
-                scope.spawn(work);
-            }
-        });
-        ensure!(!is_interrupted(), "interrupted");
-        let mut examined = examined.into_inner().unwrap_or_else(PoisonError::into_inner);
-        examined.sort(self.steps);
-        examined.seconds = begin.elapsed().as_secs_f64();
-        Ok(examined)
+        Row {
+            machine,
+            begin: OnceLock::new(),
+            examined: Mutex::new(Examined::new(subject)),
+            left: AtomicUsize::new(guests),
+        }
+    }
+
+    /// Takes these steps in one guest.
+    fn guest(&self, row: &Row, steps: &[Step], bar: &ProgressBar) {
+        let release = &row.machine.image.release;
+        let [first, ..] = steps else { return };
+        bar.set_message(format!("{release}: {first}"));
+        let start = Instant::now();
+        row.begin.get_or_init(|| start);
+        let mut attempt =
+            Attempt { steps, machine: &row.machine, skips: &self.programs.skips, complaints: Vec::new() };
+        let shown = attempt.take();
+        let took = start.elapsed().as_secs_f64();
+        let mut examined = row.examined.lock().unwrap_or_else(PoisonError::into_inner);
+        examined.complaints.extend(attempt.complaints);
+        for (step, shown) in steps.iter().zip(shown) {
+            let outcome = examined.keep(shown);
+            let together = if steps.len() > 1 { " together" } else { "" };
+            bar.suspend(|| {
+                println!("{release:<32} {:<16} {outcome}, {took:.1} s{together}", step.to_string());
+            });
+            bar.inc(1);
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::version::Version;
 
 const INTRODUCTION: &str = "# Kernels
 
-What works on which kernel. `cargo xtask kernels` boots each kernel in a virtual machine, once for each result, and writes this file
-from what it keeps in [`kernels/`](kernels). [`vm.md`](vm.md) says how. A row alone is made anew by
+What works on which kernel. `cargo xtask kernels` boots each kernel in virtual machines, one for each test program and one for all else, and
+writes this file from what it keeps in [`kernels/`](kernels). [`vm.md`](vm.md) says how. A row alone is made anew by
 
 ```console
 $ cargo xtask kernels --arch arm64 --only 6.18
@@ -31,7 +31,8 @@ const LEGEND: &str = "
 - *tests*: passed, failed and skipped tests of `harness/tests`. Those of `elements.rs` push and pop elements of 8 to 4,096 bytes through
   typed queues of both kinds, from C in the kernel and from Rust outside it, with every object that the kernel can run; those of
   `records.rs` push records of every size up to that. Under emulation `pinned.rs` kills 8 consumers in place of 30 and more.
-- *took*: how long the row took, with a boot for each result, and how the guest's instructions were run.
+- *took*: how long the row took from its first guest to the end of its last, beside which those of the next row run already, and how the
+  guest's instructions were run.
 ";
 
 const KERNELS: &str = "
