@@ -155,8 +155,9 @@ fn circumstance(examined: &Examined, list: &List) -> Vec<String> {
 }
 
 fn took(examined: &Examined) -> String {
-    let minutes = (examined.seconds / 60.0).floor();
-    format!("{minutes:.0} min {:.0} s, {}", examined.seconds - 60.0 * minutes, examined.subject.accelerator)
+    let seconds = examined.seconds.round();
+    let minutes = (seconds / 60.0).floor();
+    format!("{minutes:.0} min {:.0} s, {}", seconds - 60.0 * minutes, examined.subject.accelerator)
 }
 
 /// The kernel as the head of a column: `6.18.15, arm64`.
@@ -461,5 +462,14 @@ mod tests {
         assert!(text.ends_with(table), "{text}");
         assert!(!text.contains("no rustc"), "a guest has no compiler");
         assert!(text.contains("crowd\n\n- nothing\n"), "what was not to be tried is not missing:\n{text}");
+    }
+
+    #[test]
+    fn a_minute_has_less_than_sixty_seconds() {
+        let mut examined = Examined::new(subject("7.3.4"));
+        for (seconds, text) in [(239.7, "4 min 0 s"), (239.4, "3 min 59 s"), (59.9, "1 min 0 s")] {
+            examined.seconds = seconds;
+            assert_eq!(super::took(&examined), format!("{text}, emulation"));
+        }
     }
 }
