@@ -157,7 +157,9 @@ impl Attempt<'_> {
                 self.steps.iter().zip(ended).map(|(step, ended)| self.shown(step, Ok(ended))).collect()
             }
             Err(error) if let [step] = self.steps => vec![self.shown(step, Err(error))],
-            Err(_) => {
+            Err(error) => {
+                let line = error.lines().next().unwrap_or_default();
+                self.complaints.push(format!("{}: {line}; each was tried alone", self.steps_together()));
                 let mut shown = Vec::new();
                 for step in self.steps.chunks(1) {
                     let mut alone = Attempt { steps: step, complaints: Vec::new(), ..*self };
@@ -174,10 +176,14 @@ impl Attempt<'_> {
         let commands: Vec<_> = self.steps.iter().map(|step| self.command(step)).collect();
         let (ended, crash) = crash::twice(|| several::run(self.machine, &commands));
         let console = ended.iter().flatten().next().map_or("", |ended| &ended.console);
-        let steps = self.steps.iter().map(Step::to_string).collect::<Vec<_>>().join(", ");
+        let steps = self.steps_together();
         let complaints = crash.into_iter().chain(complaints(console));
         self.complaints.extend(complaints.map(|line| format!("{steps}: {line}")));
         ended.map_err(|error| format!("{error:#}"))
+    }
+
+    fn steps_together(&self) -> String {
+        self.steps.iter().map(Step::to_string).collect::<Vec<_>>().join(", ")
     }
 
     fn command(&self, step: &Step) -> Vec<String> {
