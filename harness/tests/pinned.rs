@@ -281,7 +281,7 @@ fn consumers_of_an_mpmc_queue_are_killed_in_turn_and_those_who_live_take_over() 
             support::wait_for("the others to go on", || SEEN.load(Ordering::Relaxed) > seen + CAPACITY);
         }
         lives.extend(consumers.map(|consumer| {
-            // One that has come just now is no consumer yet, whose death is counted.
+            // One that has just been started may be no consumer yet: its death would not be counted.
             consumer.wait_for_events();
             consumer.kill()
         }));
