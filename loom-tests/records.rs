@@ -1,5 +1,5 @@
 //! The records: owners of a lane that follow each other, laps with padding, a consumer that frees words, consumers that
-//! follow each other, and owners that die. And the ring of one producer and one consumer, which is a lane without owner.
+//! follow each other, and owners that die. And the ring of one producer and one consumer, which has the positions of a lane.
 
 use std::num::NonZero;
 use std::rc::Rc;

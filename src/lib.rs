@@ -20,7 +20,7 @@
 //! | [`mpsc`] | Vyukov's unbounded intrusive queue: many producers, one consumer, a list of nodes |
 //! | [`pool`] | the nodes of the second: blocks of them on a free list with an ABA tag, and a magazine for each processor |
 //! | [`records`] | records of any size, without a lock: what the BPF ring buffer is used for |
-//! | [`spsc`] | one lane of them: a ring of one producer and one consumer |
+//! | [`spsc`] | the two positions of a lane: a ring of one producer and one consumer |
 //! | [`eventcount`] | how a consumer sleeps until there is something, and a producer knows that it must wake it |
 //! | [`arena`] | queues by their names, in memory that is shared with others whom nobody trusts |
 //! | [`drops`] | what found no room, counted by its reason |

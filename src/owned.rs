@@ -1,33 +1,68 @@
 //! What the queues in plain Rust have in common: memory of their own, and elements that come and go in batches.
 
-use alloc::boxed::Box;
+use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use alloc::vec::{self, Vec};
 use core::iter::FusedIterator;
 use core::ptr::NonNull;
 
-/// An array of shared memory on the heap.
+use crate::layout::CacheLine;
+
+/// An array of shared memory on the heap, from the beginning of a cache line on: where elements fill lines, none lies in more of them
+/// than it must.
 ///
 /// It is not a `Box`: to move a box says that nobody else has a pointer to what is in it, and here the queue has some.
-pub(crate) struct Array<S>(NonNull<[S]>);
+pub(crate) struct Array<S> {
+    first: NonNull<S>,
+    length: usize,
+}
 
 impl<S> Array<S> {
     /// So many values.
+    ///
+    /// # Panics
+    ///
+    /// If no memory can be so large, or `make` panics; what it has made is leaked then.
     pub(crate) fn new(length: u64, mut make: impl FnMut() -> S) -> Self {
-        let values: Box<[S]> = (0..length).map(|_| make()).collect();
-        Array(NonNull::from(Box::leak(values)))
+        let length = usize::try_from(length).expect("so many values that they have no address");
+        let layout = Self::layout(length);
+        let first = if layout.size() == 0 {
+            NonNull::dangling()
+        } else {
+            // SAFETY: it is not empty.
+            let memory = unsafe { alloc(layout) };
+            NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout)).cast::<S>()
+        };
+        for index in 0..length {
+            // SAFETY: the memory is for so many values, aligned as they are, and nobody else has it.
+            unsafe { first.add(index).write(make()) };
+        }
+        Array { first, length }
+    }
+
+    fn layout(length: usize) -> Layout {
+        Layout::array::<S>(length)
+            .and_then(|layout| layout.align_to(align_of::<CacheLine<()>>()))
+            .expect("more bytes than have addresses")
     }
 
     /// Where the first value is. The others follow, and all may be changed as long as the array lives.
     #[inline(always)]
     pub(crate) fn first(&self) -> *mut S {
-        self.0.as_ptr().cast()
+        self.first.as_ptr()
     }
 }
 
 impl<S> Drop for Array<S> {
     fn drop(&mut self) {
-        // SAFETY: it was a box, and whoever has the array has given up all pointers into it.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        let layout = Self::layout(self.length);
+        // SAFETY: whoever has the array has given up all pointers into it. There are so many values, in memory of that layout, which
+        // was allocated if it is not empty.
+        unsafe {
+            NonNull::slice_from_raw_parts(self.first, self.length).drop_in_place();
+            if layout.size() > 0 {
+                dealloc(self.first.as_ptr().cast(), layout);
+            }
+        }
     }
 }
 

@@ -173,6 +173,18 @@ pub trait Plain<T> {
     /// holds a valid `T`.
     unsafe fn read(&self, site: &'static Site<Read>) -> T;
 
+    /// [`read`](Self::read) of one of many values in a row, of which most were written a while ago, in memory that nobody damages:
+    /// with as few loads as there can be.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    unsafe fn read_of_many(&self, site: &'static Site<Read>) -> T {
+        // SAFETY: passed on to the caller.
+        unsafe { self.read(site) }
+    }
+
     /// Moves `value` in. What was there is not dropped.
     ///
     /// # Safety

@@ -219,6 +219,12 @@ impl<T> Plain<T> for NativePlain<T> {
     }
 
     #[inline(always)]
+    unsafe fn read_of_many(&self, _site: &'static Site<Read>) -> T {
+        // SAFETY: as in `read`, which has more loads for the sake of what was written just now.
+        unsafe { self.0.get().cast::<T>().read() }
+    }
+
+    #[inline(always)]
     unsafe fn write(&self, value: T, _site: &'static Site<Write>) {
         // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no other
         // access runs at the same time.

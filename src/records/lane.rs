@@ -197,34 +197,19 @@ impl<P: Platform> Lane<P> {
         self.back.consumed.load(&site::LOAD_CONSUMED)
     }
 
-    /// How many of a ring's cells from the owner's position on are free: at least `wanted`, if there are so many. The positions
-    /// are no further apart than the capacity; `seen` is what `consumed` was when the owner looked last.
-    ///
-    /// An owner that has the lane for many records keeps that, and its position, to itself. In the lane they lie in a line that the
-    /// consumer takes when it polls: a store there waits in the store buffer, and a load holds up the push.
-    #[inline(always)]
-    pub(crate) fn room(&self, seen: &mut u64, position: u64, wanted: u64, capacity: u64) -> u64 {
-        let free = capacity - position.wrapping_sub(*seen);
-        if free >= wanted {
-            return free;
-        }
-        *seen = self.consumed();
-        capacity - position.wrapping_sub(*seen)
-    }
-
     /// Everything before that position can be consumed.
     ///
     /// # Safety
     ///
     /// The caller is the owner, and has written whole records up to there.
     #[inline(always)]
-    pub(crate) unsafe fn publish(&self, end: u64) {
+    pub(super) unsafe fn publish(&self, end: u64) {
         self.published.store(end, &site::PUBLISH);
     }
 
     /// How far the consumer can read.
     #[inline(always)]
-    pub(crate) fn published(&self) -> u64 {
+    pub(super) fn published(&self) -> u64 {
         self.published.load(&site::LOAD_PUBLISHED)
     }
 
@@ -234,12 +219,12 @@ impl<P: Platform> Lane<P> {
     ///
     /// The caller is the consumer, and reads none of them any more.
     #[inline(always)]
-    pub(crate) unsafe fn free(&self, position: u64) {
+    pub(super) unsafe fn free(&self, position: u64) {
         self.back.consumed.store(position, &site::FREE_WORDS);
     }
 
     /// Both positions, the consumer's first, for who looks at them, or is alone with them.
-    pub(crate) fn between(&self) -> (u64, u64) {
+    pub(super) fn between(&self) -> (u64, u64) {
         let consumed = self.back.consumed.load(&site::INSPECT_POSITION);
         (consumed, self.published.load(&site::INSPECT_POSITION))
     }

@@ -1,6 +1,7 @@
 //! Runs other programs.
 
 use std::collections::HashMap;
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -140,6 +141,13 @@ pub(crate) fn build_harness_for(arch: Arch, release: bool) -> anyhow::Result<Pat
 /// Compiles a program of a package and returns its path.
 pub(crate) fn build(package: &str, program: &str, release: bool) -> anyhow::Result<PathBuf> {
     Compiled::by(&arguments(package, program, release), package)?.executable("bin", program)
+}
+
+/// [`build`] for measuring, with flags for rustc behind those of the environment.
+pub(crate) fn build_with(flags: &str, package: &str, program: &str) -> anyhow::Result<PathBuf> {
+    let flags = env::var("RUSTFLAGS").map_or(flags.to_owned(), |theirs| format!("{theirs} {flags}"));
+    let command = cargo(arguments(package, program, true)).env("RUSTFLAGS", flags);
+    Compiled::from(&command, package)?.executable("bin", program)
 }
 
 fn arguments(package: &str, program: &str, release: bool) -> Vec<String> {

@@ -18,6 +18,8 @@ const METHOD: &str = "\
 - Threads are pinned: producers from the first CPU on, consumers from the last one back. Where there are more
   threads than CPUs they share them evenly.
 - What one thread does alone is timed by the CPU time that it had, everything else by the clock.
+- The compiler puts the beginning of each loop, also of a peer's, at a cache line: else where the linker puts a short loop decides
+  how fast it is, by a tenth for one thread, and by more where two threads hand over single elements.
 - Each run of a queue of userspace is a process of its own, so one that hangs or crashes is ended and said to.
   Every element is accounted for: a queue that loses one has failed.
 - In the kernel nothing is attached: programs run because userspace runs them, on the CPU of the thread that does. Only

@@ -1,4 +1,4 @@
-//! `arenaq::spsc`: a lane of the records without its owner word.
+//! `arenaq::spsc`: the ring of two threads, with the positions of a lane of the records.
 
 use anyhow::ensure;
 use arenaq::spsc::{Consumer, Producer, ring};
