@@ -1,8 +1,6 @@
 //! The ratios that are promised, and whether a run has seen them.
 
-use std::collections::BTreeMap;
-
-use crate::results::{Results, Role};
+use crate::results::{Apart, Group, Results, Role};
 use crate::statistics::Summary;
 
 /// What a figure must be.
@@ -34,6 +32,8 @@ pub struct Seen {
     pub goal: Goal,
     /// The figure; `None` if it was not measured.
     pub value: Option<Summary>,
+    /// In which rounds of it the CPUs were apart.
+    pub apart: Option<Apart>,
 }
 
 impl Bound {
@@ -203,7 +203,14 @@ pub fn seen(results: &Results) -> Vec<Seen> {
     let figures = results.figures();
     let fixed =
         fixed().filter(|goal| results.groups.iter().any(|group| goal.figure.starts_with(&group.name)));
-    fixed.chain(in_userspace(results)).map(|goal| look(goal, &figures)).collect()
+    let look = |goal: Goal| {
+        let value = figures.get(&goal.figure).copied();
+        let is_its =
+            |group: &&Group| goal.figure.strip_prefix(&group.name).is_some_and(|rest| rest.starts_with('.'));
+        let apart = results.groups.iter().find(is_its).and_then(|group| results.apart(group));
+        Seen { goal, value, apart }
+    };
+    fixed.chain(in_userspace(results)).map(look).collect()
 }
 
 /// In each shape nobody without locks is ahead of the best of ours; nobody is ahead of the single lane where there is one
@@ -239,11 +246,6 @@ fn in_userspace(results: &Results) -> Vec<Goal> {
         }
     }
     goals
-}
-
-fn look(goal: Goal, figures: &BTreeMap<String, Summary>) -> Seen {
-    let value = figures.get(&goal.figure).copied();
-    Seen { goal, value }
 }
 
 impl Seen {

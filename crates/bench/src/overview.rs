@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::ceiling::Ceiling;
 use crate::goals::{self, Bound, Goal, Seen};
 use crate::plot::figure;
-use crate::results::Results;
+use crate::results::{Apart, Results};
 
 const METHOD: &str = "\
 ## How it is measured
@@ -144,7 +144,9 @@ fn promises(text: &mut String, all: &[Results]) -> std::fmt::Result {
     writeln!(
         text,
         "A ratio says how many times as good as the peer ours is. Each cell is the median of the rounds, the quartiles, \
-         and whether the promise is kept on that processor.\n"
+         and whether the promise is kept on that processor. *Apart* says that in those rounds, or in all, the host had the CPUs \
+         of the virtual machine further apart than in others of the run: a cache line took more than twice as long from the one \
+         to the other as it did in a quarter of the rounds.\n"
     )?;
     let names = ["must be"].into_iter().chain(all.iter().map(|results| results.machine.processor.as_str()));
     header(text, "promise", names.chain(["kept"]))?;
@@ -224,7 +226,12 @@ fn cell(seen: Option<&Seen>) -> String {
     let Some(seen) = seen else { return "not measured".to_owned() };
     seen.value.map_or("not measured".to_owned(), |value| {
         let quartiles = format!("{} to {}", figure(value.low), figure(value.high));
-        format!("{} ({quartiles}): {}", figure(value.median), seen.verdict())
+        let apart = match seen.apart {
+            None => String::new(),
+            Some(Apart { rounds, of, .. }) if rounds == of => ", *apart*".to_owned(),
+            Some(Apart { rounds, of, .. }) => format!(", *apart* in {rounds} of {of}"),
+        };
+        format!("{} ({quartiles}): {}{apart}", figure(value.median), seen.verdict())
     })
 }
 

@@ -155,7 +155,19 @@ impl Session {
         metrics: &[Metric],
         candidates: Vec<Candidate<'_>>,
     ) {
-        self.groups.extend(measure(name, limit, metrics, candidates, &self.progress));
+        self.groups.extend(measure(name, limit, metrics, candidates, || None, &self.progress));
+    }
+
+    /// [`measure`](Self::measure), for threads on several CPUs.
+    fn measure_across(
+        &mut self,
+        name: &str,
+        limit: Option<&str>,
+        metrics: &[Metric],
+        candidates: Vec<Candidate<'_>>,
+    ) {
+        let transfer = || Limit::LineTransfer.run(Duration::from_millis(3)).ok();
+        self.groups.extend(measure(name, limit, metrics, candidates, transfer, &self.progress));
     }
 
     fn skip(&mut self, what: &str, why: &anyhow::Error, groups: usize) {

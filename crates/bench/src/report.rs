@@ -9,7 +9,7 @@ use std::fmt::Write;
 use self::why::why;
 use crate::ceiling::{self, Ceiling};
 use crate::plot::{Plot, figure};
-use crate::results::{Entry, Group, Results, Role, Unit};
+use crate::results::{Apart, Entry, Group, Results, Role, Unit};
 use crate::statistics::Summary;
 
 /// What the ends of our candidates' names say, for those that were measured.
@@ -51,6 +51,7 @@ pub fn document(results: &Results, plots: &[Plot]) -> Result<String, std::fmt::E
     introduction(&mut text, results)?;
     names(&mut text, results)?;
     limits(&mut text, results)?;
+    moved(&mut text, results)?;
     kernel(&mut text, results, plots)?;
     opens::section(&mut text, results)?;
     user(&mut text, results)?;
@@ -104,6 +105,24 @@ fn limits(text: &mut String, results: &Results) -> std::fmt::Result {
     let Some(group) = results.group("limits") else { return Ok(()) };
     writeln!(text, "\n## Limits\n")?;
     table(text, group)
+}
+
+/// What was measured while the CPUs were further apart than elsewhere in this run.
+fn moved(text: &mut String, results: &Results) -> std::fmt::Result {
+    let mut rows = results.groups.iter().filter_map(|group| Some((group, results.apart(group)?))).peekable();
+    if rows.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\n## When the CPUs were apart\n\nThe host moves the CPUs of a virtual machine. In these rounds a cache line took more than \
+         twice as long from the one to the other as it did in a quarter of all: whoever hands over the most lines lost the most.\n"
+    )?;
+    writeln!(text, "| table | rounds | a cache line |\n|---|---:|---:|")?;
+    for (group, Apart { rounds, of, transfer }) in rows {
+        writeln!(text, "| {} | {rounds} of {of} | {} ns |", group.name, figure(transfer))?;
+    }
+    Ok(())
 }
 
 /// A median and its noise.

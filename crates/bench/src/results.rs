@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Limit;
 use crate::machine::Machine;
 use crate::statistics::{Summary, ratios};
 
@@ -94,6 +95,21 @@ pub struct Group {
     pub limit: Option<String>,
     /// Who was measured.
     pub entries: Vec<Entry>,
+    /// What a cache line took from CPU to CPU when each round began, in nanoseconds, where no candidate says that. Empty where one CPU
+    /// is enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transfers: Vec<f64>,
+}
+
+/// Rounds in which the host had the CPUs of the virtual machine further apart than in others of the same run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Apart {
+    /// How many rounds.
+    pub rounds: usize,
+    /// Of so many.
+    pub of: usize,
+    /// What a cache line took from CPU to CPU in them, in nanoseconds: the median.
+    pub transfer: f64,
 }
 
 /// One candidate in a group.
@@ -130,6 +146,14 @@ impl Group {
             ratios(&other.rounds, &one.rounds)
         };
         Summary::of(&values)
+    }
+
+    /// What a cache line took from CPU to CPU, round by round; of one CPU there is nothing.
+    fn transfers(&self) -> &[f64] {
+        match self.entry(Limit::LineTransfer.name()) {
+            Some(entry) if self.limit.as_ref() == Some(&entry.candidate) => &entry.rounds,
+            _ => &self.transfers,
+        }
     }
 
     /// The best of those with a role that `takes_part`.
@@ -206,6 +230,16 @@ impl Results {
         self.groups.iter().flat_map(Group::figures).collect()
     }
 
+    /// The rounds of a group in which a cache line took more than twice as long from CPU to CPU as in a quarter of all rounds.
+    pub fn apart(&self, group: &Group) -> Option<Apart> {
+        let all: Vec<_> = self.groups.iter().flat_map(Group::transfers).copied().collect();
+        let near = Summary::of(&all)?.low;
+        let transfers = group.transfers();
+        let far: Vec<_> = transfers.iter().copied().filter(|transfer| *transfer > 2.0 * near).collect();
+        let transfer = Summary::of(&far)?.median;
+        Some(Apart { rounds: far.len(), of: transfers.len(), transfer })
+    }
+
     /// The group of a name.
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)
@@ -214,7 +248,7 @@ impl Results {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Entry, Group, Role, Unit};
+    use super::{Apart, Entry, Group, Results, Role, Unit};
 
     pub(crate) fn entry(candidate: &str, role: Role, rounds: &[f64]) -> Entry {
         Entry { candidate: candidate.to_owned(), role, rounds: rounds.to_vec(), failure: None }
@@ -233,6 +267,7 @@ pub(crate) mod tests {
                 hung,
                 entry("rmw", Role::Limit, &[2.0, 4.0, 6.0]),
             ],
+            transfers: Vec::new(),
         }
     }
 
@@ -250,6 +285,22 @@ pub(crate) mod tests {
         assert_eq!(median("user.1-1.16.mpmc*limit"), Some(5.0));
         assert_eq!(median("user.1-1.16.slow*limit"), Some(20.0));
         assert_eq!(median("user.1-1.16.slow/mpmc"), None, "only ours is compared");
+    }
+
+    #[test]
+    fn rounds_whose_cpus_the_host_has_moved_apart_are_told_from_others() {
+        let near = Group { transfers: vec![30.0, 32.0, 59.0], ..group(Unit::EventsPerSecond) };
+        let moved = Group { transfers: vec![31.0, 170.0, 180.0], ..near.clone() };
+        let mut by_candidate =
+            Group { transfers: Vec::new(), limit: Some("line-transfer".to_owned()), ..near.clone() };
+        by_candidate.entries.push(entry("line-transfer", Role::Limit, &[100.0, 90.0, 80.0]));
+        let alone = Group { transfers: Vec::new(), ..near.clone() };
+        let groups = vec![near, moved, by_candidate, alone];
+        let results = Results { machine: Default::default(), quick: false, groups, skipped: Vec::new() };
+        let apart: Vec<_> = results.groups.iter().map(|group| results.apart(group)).collect();
+        let moved = Apart { rounds: 2, of: 3, transfer: 175.0 };
+        let by_candidate = Apart { rounds: 3, of: 3, transfer: 90.0 };
+        assert_eq!(apart, [None, Some(moved), Some(by_candidate), None]);
     }
 
     #[test]

@@ -80,19 +80,23 @@ impl Progress {
     }
 }
 
-/// Measures the candidates in turns. Who fails once is not measured again, and says why.
+/// Measures the candidates in turns. Who fails once is not measured again, and says why. `transfer` looks at the beginning of each round
+/// what a cache line takes from CPU to CPU, if that matters.
 pub fn measure(
     name: &str,
     limit: Option<&str>,
     metrics: &[Metric],
     mut candidates: Vec<Candidate<'_>>,
+    transfer: impl Fn() -> Option<f64>,
     progress: &Progress,
 ) -> Vec<Group> {
     let mut samples: Vec<Vec<Vec<f64>>> = candidates.iter().map(|_| Vec::new()).collect();
     let mut failures: Vec<Option<String>> = candidates.iter().map(|_| None).collect();
     let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let mut transfers = Vec::new();
     progress.begin(name);
     for _ in 0..progress.rounds {
+        transfers.extend(transfer());
         fastrand::shuffle(&mut order);
         for &turn in &order {
             let candidate = &mut candidates[turn];
@@ -113,6 +117,7 @@ pub fn measure(
         name: metric.suffix.map_or_else(|| name.to_owned(), |suffix| format!("{name}.{suffix}")),
         unit: metric.unit,
         limit: limit.map(str::to_owned),
+        transfers: transfers.clone(),
         entries: candidates
             .iter()
             .zip(samples.iter().zip(&failures))
@@ -147,13 +152,14 @@ mod tests {
             })
         };
         let candidates = vec![candidate("a"), candidate("b"), candidate("c")];
-        let groups = measure("g", None, &[NS], candidates, &Progress::new(1, 5));
+        let groups = measure("g", None, &[NS], candidates, || Some(2.0), &Progress::new(1, 5));
         for round in ran.borrow().chunks(3) {
             let mut names = round.to_vec();
             names.sort_unstable();
             assert_eq!(names, ["a", "b", "c"]);
         }
         assert!(groups[0].entries.iter().all(|entry| entry.rounds.len() == 5));
+        assert_eq!(groups[0].transfers, [2.0; 5]);
     }
 
     #[test]
@@ -164,7 +170,7 @@ mod tests {
             anyhow::bail!("hung")
         });
         let fine = Candidate::new("fine", Role::Ours, || Ok(vec![1.0]));
-        let groups = measure("g", None, &[NS], vec![failing, fine], &Progress::new(1, 3));
+        let groups = measure("g", None, &[NS], vec![failing, fine], || None, &Progress::new(1, 3));
         assert_eq!(groups[0].entries[0].failure.as_deref(), Some("hung"));
         assert_eq!(groups[0].entries[1].rounds, [1.0, 1.0, 1.0]);
         assert_eq!(tries, 1);
@@ -177,7 +183,7 @@ mod tests {
             Metric { suffix: Some("p99"), unit: Unit::Microseconds },
         ];
         let candidate = Candidate::new("a", Role::Ours, || Ok(vec![1.0, 2.0]));
-        let groups = measure("latency", None, &metrics, vec![candidate], &Progress::new(1, 1));
+        let groups = measure("latency", None, &metrics, vec![candidate], || None, &Progress::new(1, 1));
         assert_eq!(groups[0].name, "latency.p50");
         assert_eq!(groups[1].name, "latency.p99");
         assert_eq!(groups[1].entries[0].rounds, [2.0]);

@@ -75,7 +75,7 @@ impl Session {
         let channels = self.channels(&name, Way::contending(size), size, 2 * push::BATCH);
         let batches = self.effort.batches;
         let candidates = candidates(&channels, |_, channel| Ok(vec![push::contended(channel, batches)?]));
-        self.measure(&name, Some(Via::LockedRmw.name()), NS, candidates);
+        self.measure_across(&name, Some(Via::LockedRmw.name()), NS, candidates);
     }
 
     pub(super) fn throughput(
@@ -99,7 +99,7 @@ impl Session {
         ];
         // Who waits for room loses nothing.
         let metrics = if refused == Refused::Lose { &metrics[..] } else { &metrics[..1] };
-        self.measure(name, None, metrics, candidates);
+        self.measure_across(name, None, metrics, candidates);
     }
 
     fn latency(&mut self) {
@@ -113,7 +113,7 @@ impl Session {
             Metric { suffix: Some("median"), unit: Unit::Microseconds },
             Metric { suffix: Some("p99.9"), unit: Unit::Microseconds },
         ];
-        self.measure("kernel.latency", None, &metrics, candidates);
+        self.measure_across("kernel.latency", None, &metrics, candidates);
     }
 
     fn idle(&mut self) {

@@ -52,7 +52,7 @@ impl Session {
                 Metric { suffix: Some("consuming"), unit: Unit::Nanoseconds },
                 Metric { suffix: Some("lost"), unit: Unit::Percent },
             ];
-            self.measure(&format!("opens.{threads}"), None, &metrics, candidates);
+            self.measure_across(&format!("opens.{threads}"), None, &metrics, candidates);
         }
     }
 }
