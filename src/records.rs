@@ -98,6 +98,12 @@ const fn words(size: u64) -> u64 {
     HEADER + size.div_ceil(8)
 }
 
+/// [`words`] of a size that a record can have: nothing overflows, which is ten instructions less for each record that is consumed.
+#[inline(always)]
+const fn words_of_record(size: u64) -> u64 {
+    HEADER + ((size + 7) >> 3)
+}
+
 /// The records, as one process or program uses them: the shared lanes and words, and the geometry, which is its own.
 ///
 /// Any number of copies; each can push, from any thread.

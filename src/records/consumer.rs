@@ -8,7 +8,7 @@ use core::num::NonZero;
 use bytemuck::AnyBitPattern;
 use thiserror::Error;
 
-use super::{HEADER, LANES, LaneRing, PADDING, RECORD, Records, site, words};
+use super::{HEADER, LANES, LaneRing, PADDING, RECORD, Records, site, words_of_record};
 use crate::payload::MAX_SIZE;
 use crate::platform::{Native, Plain, Platform, Word};
 use crate::status::Corruption;
@@ -135,11 +135,14 @@ impl<P: Platform> Consumer<'_, P> {
         let mut left = limit;
         let mut damaged = None;
         for _ in 0..LANES {
-            if let Some(reader) = &mut self.lanes[self.next] {
+            // The remainder changes nothing, and tells the compiler so.
+            if let Some(reader) = &mut self.lanes[self.next % LANES] {
                 let before = left;
                 let mut batch = Batch::begin(reader);
                 while left > 0 {
-                    let Some(record) = batch.look_past(&mut damaged) else { break };
+                    let Some(next) = batch.look_past(&mut damaged) else { break };
+                    // SAFETY: it was seen just now.
+                    let record = unsafe { batch.record(next) };
                     let end = record.end();
                     hand_over(record);
                     batch.taken_to(end);
@@ -180,8 +183,9 @@ impl<P: Platform> Consumer<'_, P> {
     pub fn verify(&mut self) -> Result<(), Corruption> {
         for reader in self.lanes.iter_mut().flatten() {
             let mut ahead = LaneReader { ..*reader };
-            while let Some(record) = ahead.look()? {
-                ahead.position = record.end();
+            while let Some(next) = ahead.look()? {
+                // SAFETY: it was seen just now.
+                ahead.position = unsafe { ahead.record(next) }.end();
             }
         }
         Ok(())
@@ -235,44 +239,64 @@ impl<'a, P: Platform> LaneReader<'a, P> {
         self.position == self.published && self.ring.lane.published() == self.position
     }
 
-    /// The next record, if there is one. It stays the next one until the position is moved behind it.
+    /// Looks at what is published, when all is taken that was. Whether there is more.
     #[inline(always)]
-    fn look(&mut self) -> Result<Option<Record<'a, P>>, Corruption> {
+    fn look_again(&mut self) -> Result<bool, Corruption> {
+        let published = self.ring.lane.published();
+        let available = published.wrapping_sub(self.position);
+        if available == 0 {
+            return Ok(false);
+        }
+        if available > self.ring.capacity() {
+            return Err(Corruption::Positions { enqueue: published, dequeue: self.position });
+        }
+        self.published = published;
+        Ok(true)
+    }
+
+    /// The header of the next record, if there is one. It stays the next one until the position is moved behind it.
+    #[inline(always)]
+    fn look(&mut self) -> Result<Option<Header>, Corruption> {
         loop {
-            if self.position == self.published {
-                self.published = self.ring.lane.published();
-            }
-            let available = self.published.wrapping_sub(self.position);
-            if available == 0 {
+            if self.position == self.published && !self.look_again()? {
                 return Ok(None);
             }
-            if available > self.ring.capacity() {
-                return Err(Corruption::Positions { enqueue: self.published, dequeue: self.position });
-            }
-            let piece = available.min(self.ring.before_end(self.position));
+            let available = self.published.wrapping_sub(self.position);
+            let before_end = self.ring.before_end(self.position);
             // SAFETY: it was published, and its producer's writes happen before the load that has told us so; until we free
             // it nobody writes there.
             let header = unsafe { self.ring.word(self.position).read(&site::READ_HEADER) };
-            if header == PADDING && piece < available {
-                self.position = self.position.wrapping_add(piece);
-                continue;
-            }
             let size = header ^ RECORD;
-            // The first comparison keeps the second from overflowing.
-            if size > self.ring.largest || words(size) > piece {
+            // The first comparison keeps the sum from overflowing.
+            if size <= self.ring.largest && words_of_record(size) <= available.min(before_end) {
+                // SAFETY: as above, and before the end of the ring.
+                let stamp = unsafe { self.ring.word(self.position.wrapping_add(1)).read(&site::READ_HEADER) };
+                return Ok(Some(Header { size, stamp }));
+            }
+            // Something is published behind padding.
+            if header != PADDING || before_end >= available {
                 return Err(Corruption::Header { position: self.position, header });
             }
-            // SAFETY: as above, and before the end of the ring.
-            let stamp = unsafe { self.ring.word(self.position.wrapping_add(1)).read(&site::READ_HEADER) };
-            return Ok(Some(Record {
-                ring: self.ring,
-                position: self.position,
-                size,
-                stamp,
-                borrowed: PhantomData,
-            }));
+            self.position = self.position.wrapping_add(before_end);
         }
     }
+
+    /// The record that begins at the position.
+    ///
+    /// # Safety
+    ///
+    /// [`look`](Self::look) has seen that header there, and the position has not moved since.
+    #[inline(always)]
+    unsafe fn record(&self, Header { size, stamp }: Header) -> Record<'a, P> {
+        Record { ring: self.ring, position: self.position, size, stamp, borrowed: PhantomData }
+    }
+}
+
+/// The two words of a record before its data.
+#[derive(Clone, Copy)]
+pub(super) struct Header {
+    size: u64,
+    pub(super) stamp: u64,
 }
 
 /// What an operation takes of a lane. What is given back of it is given back with one store.
@@ -284,13 +308,24 @@ impl<'r, 'a, P: Platform> Batch<'r, 'a, P> {
         Batch(reader)
     }
 
-    /// The next record of the lane. There is none behind what is damaged.
+    /// The header of the lane's next record. There is none behind what is damaged.
     #[inline(always)]
-    pub(super) fn look_past(&mut self, damaged: &mut Option<Corruption>) -> Option<Record<'a, P>> {
+    pub(super) fn look_past(&mut self, damaged: &mut Option<Corruption>) -> Option<Header> {
         self.0.look().unwrap_or_else(|corruption| {
             *damaged = Some(corruption);
             None
         })
+    }
+
+    /// The record with that header.
+    ///
+    /// # Safety
+    ///
+    /// It is what [`look_past`](Self::look_past) has returned last, and the record has not been taken since.
+    #[inline(always)]
+    pub(super) unsafe fn record(&self, header: Header) -> Record<'a, P> {
+        // SAFETY: the position moves when something is taken, and when padding is passed, before a header is returned.
+        unsafe { self.0.record(header) }
     }
 
     /// The records before that position have been handed over.
@@ -325,7 +360,7 @@ impl<P: Platform> Record<'_, P> {
     /// Where the next one is.
     #[inline(always)]
     pub(super) fn end(&self) -> u64 {
-        self.position.wrapping_add(words(self.size))
+        self.position.wrapping_add(words_of_record(self.size))
     }
 
     /// How many bytes it has.
