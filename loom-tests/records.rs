@@ -633,6 +633,57 @@ fn elements_of_the_ring_of_two_threads_come_once_and_in_order_and_are_dropped_on
 }
 
 #[test]
+fn elements_of_two_producers_with_a_ring_each_come_once_and_in_their_order() {
+    Model {
+        name: "fan-in: 2 producers x 2, 1 consumer x 3, and what is left; capacity 2",
+        preemption_bound: Some(2),
+        at_least: 20_000,
+        outcomes: &["popped", "nothing", "left"],
+    }
+    .check(|outcomes| {
+        let (producers, rings): (Vec<_>, Vec<_>) =
+            [0, 1].into_iter().map(|_| spsc::ring_on::<Track<u64>, Loom>(2, u64::MAX)).unzip();
+        let mut consumer: spsc::FanIn<_, Loom> = rings.into_iter().collect();
+        let shared = Rc::new(Turn::new());
+        let producing: Vec<_> = (0..)
+            .zip(producers)
+            .map(|(number, mut producer)| {
+                spawn(&shared, outcomes, move |turn, _| {
+                    for serial in [1, 2] {
+                        turn.take();
+                        assert!(
+                            producer.push(Track::new(10 * number + serial)).is_ok(),
+                            "there is room for two"
+                        );
+                    }
+                })
+            })
+            .collect();
+        let consuming = spawn(&shared, outcomes, move |turn, outcomes| {
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                turn.take();
+                let popped = consumer.pop().map(Track::into_inner);
+                outcomes.saw(if popped.is_some() { "popped" } else { "nothing" });
+                seen.extend(popped);
+            }
+            (consumer, seen)
+        });
+        producing.into_iter().for_each(|producer| join([producer]).into_iter().for_each(drop));
+        let [(mut consumer, mut seen)] = join([consuming]);
+        while seen.len() < 4 {
+            outcomes.saw("left");
+            seen.push(consumer.pop().expect("every ring was looked at").into_inner());
+        }
+        assert!(consumer.is_empty());
+        for number in [0, 1] {
+            let of_one: Vec<_> = seen.iter().copied().filter(|element| element / 10 == number).collect();
+            assert_eq!(of_one, [10 * number + 1, 10 * number + 2]);
+        }
+    });
+}
+
+#[test]
 fn a_slice_that_goes_around_the_end_of_the_ring_of_two_threads_is_published_with_one_store() {
     Model {
         name: "spsc: slices of 1 and 2, 2 drains of 2; capacity 2",

@@ -186,29 +186,36 @@ fn boxes_in_an_mpsc_queue_are_dropped_once_with_few_preemptions() {
     mpsc(test_name!(), Schedules::Pct);
 }
 
+#[expect(clippy::vec_box, reason = "a box is what the queues carry")]
+fn produce_into(
+    run: &Run,
+    elements: Vec<Box<Element>>,
+    producer: &mut spsc::Producer<Box<Element>, Shuttle>,
+) {
+    let producer = RefCell::new(producer);
+    produce(
+        run,
+        elements,
+        |one| producer.borrow_mut().push(one),
+        |many| {
+            let room = producer.borrow().capacity().min(many.len());
+            let mut batch = many.drain(..room);
+            let pushed = producer.borrow_mut().push_from(&mut batch);
+            // What was not asked for stays.
+            let rest: Vec<_> = batch.collect();
+            many.splice(0..0, rest);
+            pushed
+        },
+    );
+}
+
 fn spsc(test: &str, schedules: Schedules) {
     check(test, schedules, MAIN / 4, &EXPECTED, |run| {
         let tally = Tally::default();
         let (mut producer, mut consumer) = spsc::ring_on::<Box<Element>, Shuttle>(2, u64::MAX - 2);
         let producing = {
             let (run, elements) = (run.clone(), elements(&tally, 0));
-            thread::spawn(move || {
-                let producer = RefCell::new(&mut producer);
-                produce(
-                    &run,
-                    elements,
-                    |one| producer.borrow_mut().push(one),
-                    |many| {
-                        let room = producer.borrow().capacity().min(many.len());
-                        let mut batch = many.drain(..room);
-                        let pushed = producer.borrow_mut().push_from(&mut batch);
-                        // What was not asked for stays.
-                        let rest: Vec<_> = batch.collect();
-                        many.splice(0..0, rest);
-                        pushed
-                    },
-                );
-            })
+            thread::spawn(move || produce_into(&run, elements, &mut producer))
         };
         let consuming = {
             let run = run.clone();
@@ -228,6 +235,50 @@ fn spsc(test: &str, schedules: Schedules) {
         [producing, consuming].into_iter().for_each(|thread| thread.join().expect("a thread of the model"));
         tally.account_of(1);
     });
+}
+
+fn fan_in(test: &str, schedules: Schedules) {
+    check(test, schedules, MAIN / 4, &EXPECTED, |run| {
+        let tally = Tally::default();
+        let mut consumer = spsc::FanIn::new();
+        let producing: Vec<_> = (0..PRODUCERS)
+            .map(|number| {
+                let (mut producer, ring) = spsc::ring_on::<Box<Element>, Shuttle>(2, u64::MAX - 2);
+                consumer.add(ring);
+                let (run, elements) = (run.clone(), elements(&tally, number));
+                thread::spawn(move || produce_into(&run, elements, &mut producer))
+            })
+            .collect();
+        let consuming = {
+            let run = run.clone();
+            thread::spawn(move || {
+                let consumer = RefCell::new(consumer);
+                consume(
+                    &run,
+                    || consumer.borrow_mut().pop(),
+                    |limit| {
+                        let mut drained = Vec::new();
+                        consumer.borrow_mut().drain(limit, |element| drained.push(element));
+                        drained
+                    },
+                );
+            })
+        };
+        for thread in producing.into_iter().chain([consuming]) {
+            thread.join().expect("a thread of the model");
+        }
+        tally.account();
+    });
+}
+
+#[test]
+fn boxes_in_a_ring_for_each_producer_are_dropped_once_in_random_schedules() {
+    fan_in(test_name!(), Schedules::Random);
+}
+
+#[test]
+fn boxes_in_a_ring_for_each_producer_are_dropped_once_with_few_preemptions() {
+    fan_in(test_name!(), Schedules::Pct);
 }
 
 #[test]

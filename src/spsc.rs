@@ -16,11 +16,16 @@
 //! assert_eq!(consumer.pop().as_deref(), Some("d"));
 //! assert_eq!(consumer.pop(), None);
 //! ```
+//!
+//! Where there are several producers, each can have such a ring: [`fan_in`].
+
+mod fan_in;
 
 use core::fmt;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::slice;
 
+pub use self::fan_in::{FanIn, fan_in};
 use crate::mpmc::Capacity;
 use crate::owned::Array;
 use crate::platform::{Heap, Native, Plain, Word};

@@ -368,6 +368,134 @@ proptest! {
             prop_assert!(drained > 0 || drain == 0 || there == 0);
         }
     }
+
+    #[test]
+    fn several_rings_give_what_is_in_any_of_them_each_in_its_order(
+        capacities in prop::collection::vec(1usize..9, 0..5),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), 0usize..9, 0usize..70), 1..60),
+    ) {
+        let (mut producers, rings): (Vec<_>, Vec<_>) =
+            capacities.iter().map(|capacity| spsc::ring::<(usize, u64)>(*capacity)).unzip();
+        let mut consumer: spsc::FanIn<_> = rings.into_iter().collect();
+        let mut pushed = vec![0; producers.len()];
+        let mut next = vec![0; producers.len()];
+        for (producer, push, take) in steps {
+            if !producers.is_empty() {
+                let number = producer.index(producers.len());
+                let serial = &mut pushed[number];
+                for _ in 0..push {
+                    *serial += u64::from(producers[number].push((number, *serial)).is_ok());
+                }
+            }
+            let there = (pushed.iter().sum::<u64>() - next.iter().sum::<u64>()) as usize;
+            prop_assert_eq!((consumer.len(), consumer.is_empty()), (there, there == 0));
+            let mut comes = |(number, serial): (usize, u64)| {
+                assert_eq!(serial, next[number]);
+                next[number] += 1;
+            };
+            if take % 2 == 0 {
+                for popped in 0..take {
+                    let element = consumer.pop();
+                    prop_assert_eq!(element.is_some(), popped < there);
+                    element.into_iter().for_each(&mut comes);
+                }
+            } else {
+                // All that is there: how much that is was just asked for.
+                prop_assert_eq!(consumer.drain(take, &mut comes), take.min(there));
+            }
+        }
+    }
+}
+
+/// Its serial number, and which producer has pushed it.
+type Numbered = Box<(u64, usize)>;
+
+#[test]
+fn each_of_several_producers_with_a_ring_comes_in_its_order_and_whole() {
+    const CAPACITIES: [usize; 3] = [1, 8, 100];
+    let each = times(50_000, 200);
+    let (producers, rings): (Vec<_>, Vec<_>) =
+        CAPACITIES.into_iter().map(|capacity| spsc::ring::<Numbered>(capacity)).unzip();
+    let mut consumer: spsc::FanIn<Numbered> = rings.into_iter().collect();
+    let mut next = [0; CAPACITIES.len()];
+    thread::scope(|scope| {
+        for (number, mut producer) in producers.into_iter().enumerate() {
+            scope.spawn(move || {
+                for serial in 0..each {
+                    let mut element = Box::new((serial, number));
+                    while let Err(full) = producer.push(element) {
+                        element = full;
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        let mut take = |element: Numbered| {
+            let (serial, producer) = *element;
+            assert_eq!(serial, next[producer], "of producer {producer}");
+            next[producer] += 1;
+        };
+        let mut left = each * CAPACITIES.len() as u64;
+        while left > 0 {
+            let taken = match left % 3 {
+                0 => consumer.pop().map_or(0, |element| {
+                    take(element);
+                    1
+                }),
+                _ => consumer.drain(7, &mut take),
+            };
+            left -= taken as u64;
+            if taken == 0 {
+                thread::yield_now();
+            }
+        }
+    });
+    assert_eq!(next, [each; CAPACITIES.len()]);
+    assert!(consumer.is_empty() && consumer.pop().is_none());
+}
+
+#[test]
+fn no_ring_waits_for_ever_whatever_comes_from_another() {
+    let (mut producers, mut consumer) = spsc::fan_in(3, 4);
+    producers[2].push("waits").expect("room");
+    let mut pop_with_more = || {
+        producers[0].push("more").expect("room");
+        consumer.pop().expect("there is more")
+    };
+    let until = (1..).find(|_| pop_with_more() == "waits").expect("it comes");
+    assert!((2..=65).contains(&until), "it came as number {until}");
+
+    while consumer.pop().is_some() {}
+    producers[1].push("waits").expect("room");
+    let mut seen = Vec::new();
+    while seen.last() != Some(&"waits") {
+        producers[2].push("more").expect("room");
+        assert_eq!(consumer.drain(1, |element| seen.push(element)), 1);
+    }
+    assert!(seen.len() <= 3, "{seen:?}");
+}
+
+#[test]
+fn what_is_in_rings_outlives_their_consumer_and_one_of_no_ring_has_nothing() {
+    let (mut producers, mut consumer) = spsc::fan_in(2, 4);
+    for (number, producer) in producers.iter_mut().enumerate() {
+        assert_eq!(producer.push_slice(&[number, 10 + number]), 2);
+    }
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        consumer.drain(9, |element| assert_ne!(element, 1, "it breaks on the second ring's first"));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(consumer.len(), 1, "what was handed over is gone, and nothing else");
+    let rest = consumer.into_rings().into_iter().map(|mut ring| ring.pop()).collect::<Vec<_>>();
+    assert_eq!(rest, [None, Some(11)]);
+
+    let (none, mut nobody) = spsc::fan_in::<u64>(0, 4);
+    assert!(none.is_empty() && nobody.is_empty() && nobody.len() == 0);
+    assert_eq!((nobody.pop(), nobody.drain(9, |element| panic!("{element}"))), (None, 0));
+    let (mut late, ring) = spsc::ring(4);
+    late.push(7).expect("room");
+    nobody.add(ring);
+    assert_eq!(nobody.pop(), Some(7));
 }
 
 #[test]

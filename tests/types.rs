@@ -32,6 +32,8 @@ assert_not_impl_any!(SingleConsumer<'static, Native, u64, Counted>: Clone);
 assert_not_impl_any!(SingleProducer<'static, Native, u64, Counted>: Clone);
 assert_not_impl_any!(spsc::Consumer<u64>: Clone);
 assert_not_impl_any!(spsc::Producer<u64>: Clone);
+assert_impl_all!(spsc::FanIn<u64>: Send);
+assert_not_impl_any!(spsc::FanIn<u64>: Clone);
 
 // Elements cross threads and are never shared.
 assert_impl_all!(mpmc::Queue<Cell<u64>>: Send, Sync);
@@ -40,6 +42,7 @@ assert_not_impl_any!(mpmc::Consumer<'static, Native, Rc<u64>>: Send);
 assert_not_impl_any!(mpsc::Consumer<'static, Native, Rc<u64>>: Send);
 assert_not_impl_any!(spsc::Consumer<Rc<u64>>: Send);
 assert_not_impl_any!(spsc::Producer<Rc<u64>>: Send);
+assert_not_impl_any!(spsc::FanIn<Rc<u64>>: Send);
 
 // Those who push.
 assert_impl_all!(MpscProducer<'static, u64>: Copy, Send, Sync);

@@ -237,12 +237,12 @@ fn in_userspace(results: &Results) -> Vec<Goal> {
             add("spsc-owned", "rtrb", "the single lane against rtrb");
         }
         let is_lanes_own = shape.starts_with("2-1.") || shape.starts_with("4-1.");
-        if is_lanes_own && group.entry("records-kept").is_some() {
-            add(
-                "records-kept",
-                "best-peer",
-                "a lane for each producer against the best peer, with locks or without",
-            );
+        let of_each = [("records-kept", "a lane of records"), ("spsc-fan-in", "a ring of elements")];
+        for (lanes, what) in of_each.into_iter().filter(|(lanes, _)| group.entry(lanes).is_some()) {
+            if is_lanes_own {
+                let what = format!("{what} for each producer against the best peer, with locks or without");
+                add(lanes, "best-peer", &what);
+            }
         }
     }
     goals
@@ -299,6 +299,8 @@ mod tests {
         assert_eq!(goals(&lanes), ["user.2-1.64.best-ours/best-lock-free-peer"]);
         lanes.entries[0].candidate = "records-kept".to_owned();
         assert_eq!(goals(&lanes)[1..], ["user.2-1.64.records-kept/best-peer"]);
+        lanes.entries[0].candidate = "spsc-fan-in".to_owned();
+        assert_eq!(goals(&lanes)[1..], ["user.2-1.64.spsc-fan-in/best-peer"]);
         lanes.name = "user.1-1.64".to_owned();
         lanes.entries[0].candidate = "spsc-owned".to_owned();
         assert_eq!(goals(&lanes)[1..], ["user.1-1.64.spsc-owned/rtrb"]);

@@ -404,6 +404,12 @@ fn user(text: &mut String, results: &Results) -> std::fmt::Result {
              a cell but the element.\n"
         )?;
     }
+    if all.iter().flat_map(|(_, group)| &group.entries).any(|entry| entry.candidate == "spsc-fan-in") {
+        writeln!(
+            text,
+            "*spsc-fan-in* (`arenaq::spsc::fan_in`) is such a ring for each producer, and a consumer that goes round.\n"
+        )?;
+    }
     if all.iter().flat_map(|(_, group)| &group.entries).any(|entry| entry.candidate == "records-kept") {
         writeln!(
             text,

@@ -97,6 +97,7 @@ pub const ALL: &[Contender] = &[
     Contender::of::<owned::Mpmc>("mpmc-owned", Role::Ours),
     Contender::of::<owned::Mpsc>("mpsc-owned", Role::Ours).one_consumer(),
     Contender::of::<spsc::Spsc>("spsc-owned", Role::Ours).one_producer().one_consumer(),
+    Contender::of::<spsc::Rings>("spsc-fan-in", Role::Ours).one_consumer(),
     Contender::of::<records::Lanes>("records", Role::Ours).one_consumer(),
     Contender::of::<records::KeptLanes>("records-kept", Role::Ours).one_consumer(),
     Contender::of::<crossbeam::Array>("crossbeam-array", Role::Peer),

@@ -1,7 +1,7 @@
-//! `arenaq::spsc`: the ring of two threads, with the positions of a lane of the records.
+//! `arenaq::spsc`: the ring of two threads, with the positions of a lane of the records, and one such lane for each producer.
 
 use anyhow::ensure;
-use arenaq::spsc::{Consumer, Producer, ring};
+use arenaq::spsc::{Consumer, FanIn, Producer, fan_in, ring};
 
 use crate::user::queue::{Element, Ends, Pop, Push, Queue};
 
@@ -22,6 +22,23 @@ impl<T: Element> Queue<T> for Spsc {
     }
 }
 
+/// A ring for each producer.
+pub(crate) struct Rings;
+
+impl<T: Element> Queue<T> for Rings {
+    type Producer<'q> = Producer<T>;
+    type Consumer<'q> = FanIn<T>;
+
+    fn with<R>(
+        ends: Ends,
+        body: impl for<'q> FnOnce(Vec<Producer<T>>, Vec<FanIn<T>>) -> R,
+    ) -> anyhow::Result<R> {
+        ensure!(ends.consumers == 1, "it has one consumer");
+        let (producers, consumer) = fan_in(ends.producers, ends.capacity);
+        Ok(body(producers, vec![consumer]))
+    }
+}
+
 impl<T: Element> Push<T> for Producer<T> {
     #[inline]
     fn push(&mut self, value: T) -> bool {
@@ -38,6 +55,18 @@ impl<T: Element> Pop<T> for Consumer<T> {
     #[inline]
     fn pop(&mut self) -> Option<T> {
         Consumer::pop(self)
+    }
+
+    #[inline]
+    fn pop_many(&mut self, limit: usize, take: impl FnMut(T)) -> usize {
+        self.drain(limit, take)
+    }
+}
+
+impl<T: Element> Pop<T> for FanIn<T> {
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        FanIn::pop(self)
     }
 
     #[inline]
