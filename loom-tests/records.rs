@@ -637,7 +637,7 @@ fn elements_of_two_producers_with_a_ring_each_come_once_and_in_their_order() {
     Model {
         name: "fan-in: 2 producers x 2, 1 consumer x 3, and what is left; capacity 2",
         preemption_bound: Some(2),
-        at_least: 20_000,
+        at_least: 42_000,
         outcomes: &["popped", "nothing", "left"],
     }
     .check(|outcomes| {

@@ -414,8 +414,7 @@ type Numbered = Box<(u64, usize)>;
 fn each_of_several_producers_with_a_ring_comes_in_its_order_and_whole() {
     const CAPACITIES: [usize; 3] = [1, 8, 100];
     let each = times(50_000, 200);
-    let (producers, rings): (Vec<_>, Vec<_>) =
-        CAPACITIES.into_iter().map(|capacity| spsc::ring::<Numbered>(capacity)).unzip();
+    let (producers, rings): (Vec<_>, Vec<_>) = CAPACITIES.into_iter().map(spsc::ring::<Numbered>).unzip();
     let mut consumer: spsc::FanIn<Numbered> = rings.into_iter().collect();
     let mut next = [0; CAPACITIES.len()];
     thread::scope(|scope| {
@@ -490,8 +489,8 @@ fn what_is_in_rings_outlives_their_consumer_and_one_of_no_ring_has_nothing() {
     assert_eq!(rest, [None, Some(11)]);
 
     let (none, mut nobody) = spsc::fan_in::<u64>(0, 4);
-    assert!(none.is_empty() && nobody.is_empty() && nobody.len() == 0);
-    assert_eq!((nobody.pop(), nobody.drain(9, |element| panic!("{element}"))), (None, 0));
+    assert!(none.is_empty() && nobody.is_empty());
+    assert_eq!((nobody.len(), nobody.pop(), nobody.drain(9, |element| panic!("{element}"))), (0, None, 0));
     let (mut late, ring) = spsc::ring(4);
     late.push(7).expect("room");
     nobody.add(ring);

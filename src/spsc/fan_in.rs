@@ -72,24 +72,33 @@ impl<T, P: Heap> FanIn<T, P> {
 
     /// Whether nothing can be popped.
     pub fn is_empty(&mut self) -> bool {
-        self.rings.iter_mut().all(|ring| ring.is_empty())
+        self.rings.iter_mut().all(Consumer::is_empty)
     }
 
-    /// Dequeues the oldest element of a ring, or returns `None` if each was found empty. Wait-free: a look at each at most.
+    /// Dequeues the oldest element of a ring, or returns `None` if each was found empty. Wait-free.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         if self.taken == TURN {
             self.go_on();
         }
-        for _ in 0..self.rings.len() {
-            let value = self.rings[self.current].pop();
-            if value.is_some() {
-                self.taken += 1;
-                return value;
-            }
-            self.go_on();
+        if self.rings.get_mut(self.current)?.is_empty() && !self.find_another() {
+            return None;
         }
-        None
+        self.taken += 1;
+        self.rings[self.current].pop()
+    }
+
+    /// Goes on to a ring that has something. Whether there is one.
+    ///
+    /// It takes no element, so that there is one place where one is read: two places would hand it over in memory, by halves, and who
+    /// takes it as a whole would wait for both.
+    #[cold]
+    fn find_another(&mut self) -> bool {
+        // Ends at the current one, where there most likely is something next.
+        (0..self.rings.len()).any(|_| {
+            self.go_on();
+            !self.rings[self.current].is_empty()
+        })
     }
 
     /// Dequeues up to `limit` elements, of one ring after the other what [`Consumer::drain`] finds there. Returns how many.
