@@ -17,7 +17,7 @@
 //! assert_eq!(consumer.pop(), None);
 //! ```
 //!
-//! Where there are several producers, each can have such a ring: [`fan_in`].
+//! Where there are several producers, each can have such a ring: [`fan_in()`].
 
 mod fan_in;
 
