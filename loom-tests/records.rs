@@ -641,24 +641,19 @@ fn elements_of_two_producers_with_a_ring_each_come_once_and_in_their_order() {
         outcomes: &["popped", "nothing", "left"],
     }
     .check(|outcomes| {
-        let (producers, rings): (Vec<_>, Vec<_>) =
-            [0, 1].into_iter().map(|_| spsc::ring_on::<Track<u64>, Loom>(2, u64::MAX)).unzip();
-        let mut consumer: spsc::FanIn<_, Loom> = rings.into_iter().collect();
+        let mut consumer = spsc::FanIn::new();
         let shared = Rc::new(Turn::new());
-        let producing: Vec<_> = (0..)
-            .zip(producers)
-            .map(|(number, mut producer)| {
-                spawn(&shared, outcomes, move |turn, _| {
-                    for serial in [1, 2] {
-                        turn.take();
-                        assert!(
-                            producer.push(Track::new(10 * number + serial)).is_ok(),
-                            "there is room for two"
-                        );
-                    }
-                })
+        let producing = [0, 1].map(|number| {
+            let (mut producer, ring) = spsc::ring_on::<Track<u64>, Loom>(2, u64::MAX);
+            consumer.add(ring);
+            spawn(&shared, outcomes, move |turn, _| {
+                for serial in [1, 2] {
+                    turn.take();
+                    let pushed = producer.push(Track::new(10 * number + serial));
+                    assert!(pushed.is_ok(), "there is room for two");
+                }
             })
-            .collect();
+        });
         let consuming = spawn(&shared, outcomes, move |turn, outcomes| {
             let mut seen = Vec::new();
             for _ in 0..3 {
@@ -669,7 +664,7 @@ fn elements_of_two_producers_with_a_ring_each_come_once_and_in_their_order() {
             }
             (consumer, seen)
         });
-        producing.into_iter().for_each(|producer| join([producer]).into_iter().for_each(drop));
+        join(producing);
         let [(mut consumer, mut seen)] = join([consuming]);
         while seen.len() < 4 {
             outcomes.saw("left");

@@ -18,11 +18,13 @@ use arenaq_libbpf::checksum;
 use crossbeam_utils::Backoff;
 use support::{ALL_KINDS, kernel, kernel_with};
 
-/// How many interrupted pushes are enough, how many of the pushes that interrupted came out at least, of how many tasks, and how long
-/// to wait for all that.
+/// How many interrupted pushes are enough.
 const ENOUGH: u64 = 500;
+/// How many of the pushes that interrupted them come out at least: the others find the queue full.
 const INTERRUPTS: u64 = ENOUGH / 10;
+/// How many tasks are interrupted.
 const TASKS: usize = 2;
+/// How long to wait for all that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came out.

@@ -236,12 +236,11 @@ fn in_userspace(results: &Results) -> Vec<Goal> {
         if group.entry("spsc-owned").is_some() {
             add("spsc-owned", "rtrb", "the single lane against rtrb");
         }
-        let is_lanes_own = shape.starts_with("2-1.") || shape.starts_with("4-1.");
-        let of_each = [("records-kept", "a lane of records"), ("spsc-fan-in", "a ring of elements")];
-        for (lanes, what) in of_each.into_iter().filter(|(lanes, _)| group.entry(lanes).is_some()) {
-            if is_lanes_own {
-                let what = format!("{what} for each producer against the best peer, with locks or without");
-                add(lanes, "best-peer", &what);
+        let has_lanes = shape.starts_with("2-1.") || shape.starts_with("4-1.");
+        for (ours, lane) in [("records-kept", "a lane of records"), ("spsc-fan-in", "a ring of elements")] {
+            if has_lanes && group.entry(ours).is_some() {
+                let what = format!("{lane} for each producer against the best peer, with locks or without");
+                add(ours, "best-peer", &what);
             }
         }
     }
