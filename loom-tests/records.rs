@@ -124,6 +124,23 @@ impl<P: Platform> Log<P> {
         }
     }
 
+    /// Pops so often.
+    fn pop(&self, times: usize, outcomes: &Outcomes) -> Vec<u64> {
+        self.turn.take();
+        let mut consumer = self.records(1).consumer(0).expect("nobody else consumes");
+        let mut pop = || {
+            self.turn.take();
+            let popped = model::pop("records.pop", || {
+                let popped =
+                    consumer.pop_in_place(|record| record.words().next().expect("a record of one word"));
+                popped.expect("a sound lane").ok_or(PopError::Empty)
+            });
+            outcomes.saw(if popped.is_ok() { "popped" } else { "nothing" });
+            popped.ok()
+        };
+        (0..times).filter_map(|_| pop()).collect()
+    }
+
     /// Everything that was pushed was seen or is still there, once; and each lane is as good as new.
     fn account(&self, pushed: impl IntoIterator<Item = u64>, seen: impl IntoIterator<Item = u64>) {
         self.records(1).verify().expect("sound lanes");
@@ -237,6 +254,26 @@ fn whoever_finds_a_lane_taken_takes_the_next() {
         let consumer = spawn(&log, outcomes, |log, outcomes| log.consume(1, 2, outcomes));
         let [seen] = join([consumer]);
         log.account(join(producers).into_iter().flatten(), seen);
+    });
+}
+
+#[test]
+fn a_record_is_popped_whichever_lane_it_is_in() {
+    Model {
+        name: "records, 2 lanes: 2 producers x 1, 1 consumer x 2, one by one",
+        preemption_bound: Some(3),
+        at_least: 6_000,
+        outcomes: &["pushed", "popped", "nothing"],
+    }
+    .check(|outcomes| {
+        let log = Log::<Loom>::new(2);
+        let producers =
+            [1, 2].map(|value| spawn(&log, outcomes, move |log, outcomes| log.push(value, outcomes)));
+        let consumer = spawn(&log, outcomes, |log, outcomes| log.pop(2, outcomes));
+        let (pushed, [seen]) = (join(producers).into_iter().flatten(), join([consumer]));
+        let left = log.pop(3, &Outcomes::default());
+        assert!(log.records(1).is_empty());
+        log.account(pushed, seen.into_iter().chain(left));
     });
 }
 
@@ -380,17 +417,20 @@ fn a_consumer_that_gives_words_back_late_gives_all_of_them_back() {
             let mut consumer = log.consumer(0).expect("nobody else consumes").into_inner();
             let mut seen = Vec::new();
             while seen.len() < SIZES.len() {
-                let drained = consumer.drain_in_place(1, |record| {
+                let popped = consumer.pop_in_place(|record| {
                     let words: Vec<_> = record.words().collect();
                     assert!(words.iter().all(|word| *word == words.len() as u64), "{words:?}");
-                    seen.push(words.len());
+                    words.len()
                 });
-                match drained.expect("a sound lane") {
-                    0 => {
+                match popped.expect("a sound lane") {
+                    None => {
                         outcomes.saw("nothing");
                         loom::thread::yield_now();
                     }
-                    records => saw_drained(records as usize, outcomes),
+                    Some(size) => {
+                        seen.push(size);
+                        saw_drained(1, outcomes);
+                    }
                 }
             }
             seen

@@ -37,15 +37,13 @@ impl Queue for Lane {
     fn consumer(&self) -> Box<dyn FnMut() -> Outcome + '_> {
         let mut consumer = self.0.consumer(0).expect("every model consumes in one thread").into_inner();
         Box::new(move || {
-            let mut popped = Outcome::Empty;
-            let drain = || {
-                consumer.drain_in_place(1, |record| {
-                    let words: Vec<_> = record.words().collect();
-                    popped = Outcome::Popped(Item { producer: words[0], serial: words[1] });
+            let pop = || {
+                consumer.pop_in_place(|record| {
+                    let [producer, serial] = record.read().expect("a record is an item");
+                    Outcome::Popped(Item { producer, serial })
                 })
             };
-            operation("records.drain", drain).expect("a sound lane");
-            popped
+            operation("records.pop", pop).expect("a sound lane").unwrap_or(Outcome::Empty)
         })
     }
 

@@ -256,6 +256,15 @@ pub const PATHS: &[Path] = &[
         "(load_consumed (write_padding )?)?(write_data )*write_header write_header publish ",
         "",
     ),
+    path("records.pop", "empty", "(load_published )+", ""),
+    // Where it is not the turn of the lane that has a record, its header is read again when it is.
+    path(
+        "records.pop",
+        "popped",
+        "(load_published )*(read_header )?(read_header read_header (free_words )?)?read_header read_header (read_data )*\
+         (free_words )?",
+        "",
+    ),
     path("records.drain", "empty", "(load_published )+", ""),
     // Of each lane: padding, the header, and the words of each record, and one store for all of them.
     path(
@@ -305,5 +314,6 @@ pub const BOUNDS: &[(&str, u64, u64)] = &[
     // No attempt is repeated: the other lanes, and at most that many words.
     ("records.push", LANES as u64 + 12 + BATCH, 0),
     ("records.push_kept", 5 + BATCH, 0),
+    ("records.pop", LANES as u64 + 9, 0),
     ("records.drain", LANES as u64 * 2 + BATCH * (4 + BATCH), 0),
 ];

@@ -28,6 +28,8 @@ pub use self::shuttle::Shuttle;
 pub use self::traced::{Identify, Traced};
 pub use self::untyped::{Opaque, Untyped};
 
+use bytemuck::Pod;
+
 use crate::ordering::{Add, CompareExchange, Fence, FetchAdd, Load, Read, Site, Store, Swap, Write};
 
 /// A place where the algorithms run.
@@ -206,6 +208,23 @@ pub trait Plain<T> {
         for (memory, value) in row.iter().zip(values) {
             // SAFETY: passed on to the caller.
             unsafe { memory.write(*value, site) };
+        }
+    }
+
+    /// [`read`](Self::read) of memory that lies in a row. Words are read once, whoever writes there meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// As there, for all of it; and `to` can be written so often, where nothing of the row lies. It need not be aligned.
+    #[inline(always)]
+    unsafe fn read_row(row: &[Self], to: *mut T, site: &'static Site<Read>)
+    where
+        Self: Sized,
+        T: Pod,
+    {
+        for (index, memory) in row.iter().enumerate() {
+            // SAFETY: passed on to the caller.
+            unsafe { to.add(index).write_unaligned(memory.read(site)) };
         }
     }
 }

@@ -116,6 +116,45 @@ fn a_record_is_read_as_a_type_and_its_tail_as_bytes() {
     assert_eq!(seen[1], (None, Some([1, 2, 3]), Vec::new()), "too small for the struct");
 }
 
+#[test]
+fn a_value_of_any_size_is_read_whole_from_wherever_in_the_ring_its_record_begins() {
+    #[repr(C, align(16))]
+    #[derive(Clone, Copy, Pod, Zeroable)]
+    struct Aligned([u8; 48]);
+
+    fn reads<T: Pod>(log: &Log, consumer: &mut Consumer<'_, Native>) {
+        for number in 0..times(300, 3) {
+            let bytes: Vec<u8> =
+                (0..size_of::<T>() as u64 + number % 40).map(|index| (number + 7 * index) as u8).collect();
+            log.push(&bytes, number).expect("an empty lane has room for any record");
+            let drained = consumer.drain_in_place(1, |record| {
+                let value: T = record.read().expect("the record is large enough");
+                assert_eq!(bytemuck::bytes_of(&value), &bytes[..size_of::<T>()]);
+                let aligned = record.read().map(|Aligned(value)| value);
+                assert_eq!(aligned.as_ref().map(<[u8; 48]>::as_slice), bytes.get(..48));
+                let mut copy = b"behind".to_vec();
+                record.copy_to(&mut copy);
+                assert_eq!(copy.strip_prefix(b"behind"), Some(&*bytes));
+            });
+            assert_eq!(drained, Ok(1));
+        }
+    }
+
+    let log = Log::new(Geometry::new(1, 1 << 17, 4096).expect("it can be"));
+    let mut consumer = log.consumer(0).expect("nobody else consumes").into_inner();
+    reads::<[u8; 0]>(&log, &mut consumer);
+    reads::<[u8; 1]>(&log, &mut consumer);
+    reads::<[u8; 7]>(&log, &mut consumer);
+    reads::<[u8; 8]>(&log, &mut consumer);
+    reads::<[u8; 9]>(&log, &mut consumer);
+    reads::<[u8; 15]>(&log, &mut consumer);
+    reads::<[u8; 16]>(&log, &mut consumer);
+    reads::<[u8; 24]>(&log, &mut consumer);
+    reads::<[u8; 31]>(&log, &mut consumer);
+    reads::<[[u8; 19]; 16]>(&log, &mut consumer);
+    reads::<[[u8; 31]; 128]>(&log, &mut consumer);
+}
+
 /// One producer interrupts another one before any of its accesses, and is interrupted itself, as deep as there are lanes.
 #[test]
 fn a_producer_that_interrupts_others_at_any_access_loses_nothing_and_the_next_one_is_counted_as_busy() {
@@ -202,7 +241,7 @@ fn one_consumes_a_shard_and_who_comes_after_a_death_gets_what_was_not_given_back
 }
 
 #[test]
-fn a_panic_in_a_drain_leaves_the_record_and_those_behind_it() {
+fn a_panic_in_a_drain_or_a_pop_leaves_the_record_and_those_behind_it() {
     let log = Log::new(Geometry::new(1, 1 << 12, 64).expect("it can be"));
     for number in 0..4u8 {
         log.push(&[number], 0).expect("room");
@@ -210,6 +249,10 @@ fn a_panic_in_a_drain_leaves_the_record_and_those_behind_it() {
     let mut consumer = log.consumer(0).expect("nobody else consumes");
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         consumer.drain(9, |bytes, _| assert_ne!(bytes, [2], "on purpose"));
+    }));
+    assert!(panicked.is_err());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        consumer.pop(|bytes, _| assert_ne!(bytes, [2], "on purpose"));
     }));
     assert!(panicked.is_err());
     let mut seen = Vec::new();
@@ -560,7 +603,7 @@ fn the_consumer_of_a_log_gives_words_back_when_it_has_taken_a_quarter_of_the_lan
     push(3);
     let mut consumer = log.consumer(0).expect("nobody else consumes");
     assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 9), "less than a quarter, and there are more");
-    assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 3), "more than a quarter");
+    assert_eq!((consumer.pop(|_, _| ()), left()), (Some(()), 3), "more than a quarter");
     assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 0), "there is no more");
     push(2);
     assert_eq!((consumer.drain(1, |_, _| ()), left()), (1, 6));
@@ -585,7 +628,8 @@ fn words_of_a_producer_that_keeps_its_lane_come_out_as_its_bytes_do() {
 /// Somebody fills the first lane again whenever something of it was taken.
 #[test]
 fn no_lane_waits_for_ever_however_small_the_limit() {
-    for limit in [1, 5, 64, 100] {
+    // None: one by one.
+    for limit in [None, Some(1), Some(5), Some(64), Some(100)] {
         let log = Log::new(Geometry::with_lanes(1, 3, 1 << 14, 8).expect("it can be"));
         let [mut first, _, mut last] = [(); 3].map(|()| log.producer(0).expect("there are three lanes"));
         last.push(b"last", 1).expect("room");
@@ -593,10 +637,14 @@ fn no_lane_waits_for_ever_however_small_the_limit() {
         let (mut before, mut has_come) = (0, false);
         while !has_come {
             while first.push(b"first", 0).is_ok() {}
-            consumer.drain(limit, |_, stamp| {
+            let count = |_: &[u8], stamp| {
                 has_come |= stamp == 1;
                 before += u64::from(!has_come);
-            });
+            };
+            match limit {
+                None => assert!(consumer.pop(count).is_some()),
+                Some(limit) => assert!(consumer.drain(limit, count) > 0),
+            }
             assert!(before < 200, "{before} of the first lane have come, and none of the last");
         }
     }
@@ -650,7 +698,32 @@ fn damaged(words: &[u64], at: usize, value: u64) {
             }
         }
     }
-    assert!(seen as u64 <= 3 * 8 * geometry.words());
+    for _ in 0..geometry.words() {
+        match consumer.pop_in_place(|record| record.read::<[u8; 64]>()) {
+            Ok(Some(_)) => (),
+            Ok(None) => return,
+            Err(corruption) => {
+                assert!(matches!(corruption, Corruption::Header { .. } | Corruption::Positions { .. }));
+                return;
+            }
+        }
+    }
+    panic!("more records than there are words");
+}
+
+#[test]
+fn a_damaged_lane_keeps_nothing_in_other_lanes_and_is_told_when_nothing_else_is_left() {
+    let mut memory = Memory::<Native>::new(Geometry::with_lanes(1, 2, 1 << 10, 8).expect("it can be"), 0);
+    let lanes = [(); 2].map(|()| memory.records().lane().expect("there are two"));
+    for (lane, number) in lanes.into_iter().zip(0..) {
+        lane.reserve(8).expect("room").commit(number);
+    }
+    memory.words[0] = Plain::new(7);
+    let mut consumer = memory.records().consumer(0).expect("nobody else consumes");
+    let mut pop = || consumer.pop_in_place(|record| record.stamp());
+    assert_eq!(pop(), Ok(Some(1)));
+    let damaged = Err(Corruption::Header { position: 0, header: 7 });
+    assert_eq!((pop(), pop()), (damaged, damaged));
 }
 
 proptest! {
@@ -669,15 +742,15 @@ proptest! {
     }
 
     #[test]
-    fn records_of_any_sizes_and_drains_of_any_length_are_a_queue(
-        steps in prop::collection::vec((any::<bool>(), 0..=64usize), 1..times(200, 30) as usize),
+    fn records_of_any_sizes_popped_one_by_one_or_drained_are_a_queue(
+        steps in prop::collection::vec((any::<bool>(), 0..=64usize, any::<bool>()), 1..times(200, 30) as usize),
         start in prop_oneof![any::<u64>(), (u64::MAX - 300)..=u64::MAX],
     ) {
         let geometry = Geometry::with_lanes(1, 1, 1 << 9, 64).expect("it can be");
         let log = Log::<Native>::new_on(geometry, start);
         let mut consumer = log.consumer(0).expect("nobody else consumes");
         let mut model = std::collections::VecDeque::new();
-        for (number, (push, size)) in steps.into_iter().enumerate() {
+        for (number, (push, size, one_by_one)) in steps.into_iter().enumerate() {
             if push {
                 let record = vec![number as u8; size];
                 match log.push(&record, number as u64) {
@@ -687,10 +760,13 @@ proptest! {
                 }
             } else {
                 let length = (size as u64).min(model.len() as u64);
-                let drained = consumer.drain(size as u64, |bytes, stamp| {
-                    assert_eq!(model.pop_front(), Some((bytes.to_vec(), stamp)));
-                });
-                prop_assert_eq!(drained, length);
+                let mut check = |bytes: &[u8], stamp| assert_eq!(model.pop_front(), Some((bytes.to_vec(), stamp)));
+                let taken = if one_by_one {
+                    (0..size).map_while(|_| consumer.pop(&mut check)).count() as u64
+                } else {
+                    consumer.drain(size as u64, check)
+                };
+                prop_assert_eq!(taken, length);
             }
         }
     }

@@ -7,6 +7,8 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicU64};
 
+use bytemuck::Pod;
+
 /// Userspace. A site's ordering is a constant, so each access compiles to the instruction that it would be
 /// without the trait.
 #[derive(Clone, Copy, Debug)]
@@ -242,7 +244,41 @@ impl<T> Plain<T> for NativePlain<T> {
         // is all in cells.
         unsafe { values.as_ptr().copy_to_nonoverlapping(row.as_ptr().cast_mut().cast::<T>(), length) }
     }
+
+    /// Two words with a load.
+    #[inline(always)]
+    unsafe fn read_row(row: &[Self], to: *mut T, site: &'static Site<Read>)
+    where
+        T: Pod,
+    {
+        let is_half =
+            const { 2 * size_of::<T>() == size_of::<Pair>() && align_of::<T>() == align_of::<Pair>() };
+        let pairs = if is_half { row.len() / 2 } else { 0 };
+        for pair in 0..pairs {
+            // SAFETY: the row has so many pairs, aligned as pairs, which race with nothing by the caller's promise, and `to` has room
+            // for them. All bytes of a `Pod` are initialized, and none is a part of a pointer. Volatile: the compiler reads none of
+            // them again.
+            unsafe {
+                let two = row.as_ptr().cast::<Pair>().add(pair).read_volatile();
+                to.cast::<Pair>().add(pair).write_unaligned(two);
+            }
+        }
+        for (index, memory) in row.iter().enumerate().skip(2 * pairs) {
+            // SAFETY: passed on to the caller.
+            unsafe { to.add(index).write_unaligned(memory.read(site)) };
+        }
+    }
 }
+
+/// Two words that are loaded, and stored, at once. Who has the copy may read it with loads of any width: a processor forwards what lies
+/// in its store buffer to a load if one store has all that the load wants.
+#[repr(C, packed(8))]
+#[derive(Clone, Copy)]
+struct Pair(
+    #[cfg(target_arch = "x86_64")] core::arch::x86_64::__m128i,
+    #[cfg(target_arch = "aarch64")] core::arch::aarch64::uint64x2_t,
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))] [u64; 2],
+);
 
 /// Whether a `T` is 1 to 4 words, each at the address of a word.
 const fn is_few_words<T>() -> bool {

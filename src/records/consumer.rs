@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::num::NonZero;
+use core::slice;
 
 use bytemuck::AnyBitPattern;
 use thiserror::Error;
@@ -140,12 +142,8 @@ impl<P: Platform> Consumer<'_, P> {
                 let before = left;
                 let mut batch = Batch::begin(reader);
                 while left > 0 {
-                    let Some(next) = batch.look_past(&mut damaged) else { break };
-                    // SAFETY: it was seen just now.
-                    let record = unsafe { batch.record(next) };
-                    let end = record.end();
-                    hand_over(record);
-                    batch.taken_to(end);
+                    let Some(record) = batch.look_past(&mut damaged) else { break };
+                    batch.take(record, &mut hand_over);
                     left -= 1;
                 }
                 self.in_a_row += before - left;
@@ -153,13 +151,70 @@ impl<P: Platform> Consumer<'_, P> {
                     break;
                 }
             }
-            self.next = (self.next + 1) % LANES;
-            self.in_a_row = 0;
+            self.turn();
             if left == 0 {
                 break;
             }
         }
         damaged.map_or(Ok(limit - left), Err)
+    }
+
+    /// Hands over the next record, in place, and returns what comes of it, or `None` if there is none. Its words are free then.
+    ///
+    /// It takes from the lanes by turns, as [`drain_in_place`](Self::drain_in_place) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Corruption`] if a lane has what no producer writes, and no other one has a record.
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. That record is handed over again by the next operation then.
+    #[inline]
+    pub fn pop_in_place<R>(
+        &mut self,
+        hand_over: impl FnOnce(Record<'_, P>) -> R,
+    ) -> Result<Option<R>, Corruption> {
+        // Twice, and not until there is one, for somebody may damage it again and again just after it was seen.
+        for _ in 0..2 {
+            // The remainder changes nothing, and tells the compiler so.
+            if let Some(reader) = &mut self.lanes[self.next % LANES]
+                && let Ok(Some(record)) = reader.look()
+            {
+                let handed_over = Batch::begin(reader).take(record, hand_over);
+                self.in_a_row += 1;
+                if self.in_a_row >= ROW {
+                    self.turn();
+                }
+                return Ok(Some(handed_over));
+            }
+            if !self.turn_to_a_record()? {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Some lane that has a record has its turn. Whether there is one.
+    #[cold]
+    fn turn_to_a_record(&mut self) -> Result<bool, Corruption> {
+        let mut damaged = None;
+        for _ in 0..LANES {
+            self.turn();
+            // A batch, for it gives back padding that has no record behind it yet.
+            let reader = self.lanes[self.next % LANES].as_mut();
+            if reader.and_then(|reader| Batch::begin(reader).look_past(&mut damaged)).is_some() {
+                return Ok(true);
+            }
+        }
+        damaged.map_or(Ok(false), Err)
+    }
+
+    /// The next lane has its turn.
+    #[inline(always)]
+    fn turn(&mut self) {
+        self.next = (self.next + 1) % LANES;
+        self.in_a_row = 0;
     }
 
     /// Whether nothing is published that was not handed over.
@@ -183,9 +238,8 @@ impl<P: Platform> Consumer<'_, P> {
     pub fn verify(&mut self) -> Result<(), Corruption> {
         for reader in self.lanes.iter_mut().flatten() {
             let mut ahead = LaneReader { ..*reader };
-            while let Some(next) = ahead.look()? {
-                // SAFETY: it was seen just now.
-                ahead.position = unsafe { ahead.record(next) }.end();
+            while let Some(record) = ahead.look()? {
+                ahead.position = record.end;
             }
         }
         Ok(())
@@ -212,6 +266,8 @@ pub(super) struct LaneReader<'a, P: Platform> {
     position: u64,
     /// What was published when it looked last.
     published: u64,
+    /// Up to where words can be read in a row: that, or the end of the ring if it comes before.
+    row_end: u64,
     /// What it has given back up to.
     freed: u64,
     /// How many words it may have taken, and not given back, while there are more to be taken.
@@ -221,7 +277,7 @@ pub(super) struct LaneReader<'a, P: Platform> {
 impl<'a, P: Platform> LaneReader<'a, P> {
     fn resume(ring: LaneRing<'a, P>) -> Self {
         let position = ring.lane.back.consumed.load(&site::RESUME);
-        LaneReader { ring, position, published: position, freed: position, slack: 0 }
+        LaneReader { ring, position, published: position, row_end: position, freed: position, slack: 0 }
     }
 
     /// Gives back what was taken.
@@ -239,64 +295,54 @@ impl<'a, P: Platform> LaneReader<'a, P> {
         self.position == self.published && self.ring.lane.published() == self.position
     }
 
-    /// Looks at what is published, when all is taken that was. Whether there is more.
+    /// Goes on where no more words can be read in a row: at the beginning of the ring, or with what is published now. Whether there
+    /// is more.
     #[inline(always)]
     fn look_again(&mut self) -> Result<bool, Corruption> {
-        let published = self.ring.lane.published();
-        let available = published.wrapping_sub(self.position);
-        if available == 0 {
-            return Ok(false);
+        if self.position == self.published {
+            let published = self.ring.lane.published();
+            let available = published.wrapping_sub(self.position);
+            if available == 0 {
+                return Ok(false);
+            }
+            if available > self.ring.capacity() {
+                return Err(Corruption::Positions { enqueue: published, dequeue: self.position });
+            }
+            self.published = published;
         }
-        if available > self.ring.capacity() {
-            return Err(Corruption::Positions { enqueue: published, dequeue: self.position });
-        }
-        self.published = published;
+        let available = self.published.wrapping_sub(self.position);
+        self.row_end = self.position.wrapping_add(available.min(self.ring.before_end(self.position)));
         Ok(true)
     }
 
-    /// The header of the next record, if there is one. It stays the next one until the position is moved behind it.
+    /// The next record, if there is one. It stays the next one until the position is moved behind it, and is one no longer.
     #[inline(always)]
-    fn look(&mut self) -> Result<Option<Header>, Corruption> {
+    fn look(&mut self) -> Result<Option<Record<'a, P>>, Corruption> {
         loop {
-            if self.position == self.published && !self.look_again()? {
+            if self.position == self.row_end && !self.look_again()? {
                 return Ok(None);
             }
-            let available = self.published.wrapping_sub(self.position);
-            let before_end = self.ring.before_end(self.position);
+            let available = self.row_end.wrapping_sub(self.position);
+            let first = self.ring.place(self.position);
             // SAFETY: it was published, and its producer's writes happen before the load that has told us so; until we free
             // it nobody writes there.
-            let header = unsafe { self.ring.word(self.position).read(&site::READ_HEADER) };
+            let header = unsafe { (*first).read(&site::READ_HEADER) };
             let size = header ^ RECORD;
             // The first comparison keeps the sum from overflowing.
-            if size <= self.ring.largest && words_of_record(size) <= available.min(before_end) {
-                // SAFETY: as above, and before the end of the ring.
-                let stamp = unsafe { self.ring.word(self.position.wrapping_add(1)).read(&site::READ_HEADER) };
-                return Ok(Some(Header { size, stamp }));
+            if size <= self.ring.largest && words_of_record(size) <= available {
+                // SAFETY: as many words lie there in a row, also before the end of the ring, and what is true of the first is of each.
+                let (stamp, words) =
+                    unsafe { ((*first.add(1)).read(&site::READ_HEADER), first.add(HEADER as usize)) };
+                let end = self.position.wrapping_add(words_of_record(size));
+                return Ok(Some(Record { words, size, stamp, end, borrowed: PhantomData }));
             }
             // Something is published behind padding.
-            if header != PADDING || before_end >= available {
+            if header != PADDING || self.row_end == self.published {
                 return Err(Corruption::Header { position: self.position, header });
             }
-            self.position = self.position.wrapping_add(before_end);
+            self.position = self.row_end;
         }
     }
-
-    /// The record that begins at the position.
-    ///
-    /// # Safety
-    ///
-    /// [`look`](Self::look) has seen that header there, and the position has not moved since.
-    #[inline(always)]
-    unsafe fn record(&self, Header { size, stamp }: Header) -> Record<'a, P> {
-        Record { ring: self.ring, position: self.position, size, stamp, borrowed: PhantomData }
-    }
-}
-
-/// The two words of a record before its data.
-#[derive(Clone, Copy)]
-pub(super) struct Header {
-    size: u64,
-    pub(super) stamp: u64,
 }
 
 /// What an operation takes of a lane. What is given back of it is given back with one store.
@@ -308,30 +354,22 @@ impl<'r, 'a, P: Platform> Batch<'r, 'a, P> {
         Batch(reader)
     }
 
-    /// The header of the lane's next record. There is none behind what is damaged.
+    /// The lane's next record, which is to be taken before anything else of the lane. There is none behind what is damaged.
     #[inline(always)]
-    pub(super) fn look_past(&mut self, damaged: &mut Option<Corruption>) -> Option<Header> {
+    pub(super) fn look_past(&mut self, damaged: &mut Option<Corruption>) -> Option<Record<'a, P>> {
         self.0.look().unwrap_or_else(|corruption| {
             *damaged = Some(corruption);
             None
         })
     }
 
-    /// The record with that header.
-    ///
-    /// # Safety
-    ///
-    /// It is what [`look_past`](Self::look_past) has returned last, and the record has not been taken since.
+    /// Hands the lane's next record over.
     #[inline(always)]
-    pub(super) unsafe fn record(&self, header: Header) -> Record<'a, P> {
-        // SAFETY: the position moves when something is taken, and when padding is passed, before a header is returned.
-        unsafe { self.0.record(header) }
-    }
-
-    /// The records before that position have been handed over.
-    #[inline(always)]
-    pub(super) fn taken_to(&mut self, position: u64) {
-        self.0.position = position;
+    pub(super) fn take<R>(&mut self, record: Record<'a, P>, hand_over: impl FnOnce(Record<'_, P>) -> R) -> R {
+        let end = record.end;
+        let handed_over = hand_over(record);
+        self.0.position = end;
+        handed_over
     }
 }
 
@@ -347,22 +385,25 @@ impl<P: Platform> Drop for Batch<'_, '_, P> {
     }
 }
 
+/// A value in whole words.
+#[repr(C, align(8))]
+struct InWords<T>(MaybeUninit<T>);
+
 /// A record, in place.
 pub struct Record<'r, P: Platform = Native> {
-    ring: LaneRing<'r, P>,
-    position: u64,
+    /// Where its words lie, in a row before the end of the ring. They are published, and not freed as long as they are borrowed.
+    words: *const P::Plain<u64>,
     size: u64,
     stamp: u64,
+    /// Where the next one is.
+    end: u64,
     borrowed: PhantomData<&'r [u8]>,
 }
 
-impl<P: Platform> Record<'_, P> {
-    /// Where the next one is.
-    #[inline(always)]
-    pub(super) fn end(&self) -> u64 {
-        self.position.wrapping_add(words_of_record(self.size))
-    }
+// SAFETY: any thread may read its words, which nobody writes as long as they are borrowed.
+unsafe impl<P: Platform> Send for Record<'_, P> {}
 
+impl<P: Platform> Record<'_, P> {
     /// How many bytes it has.
     #[inline(always)]
     pub fn size(&self) -> usize {
@@ -379,31 +420,29 @@ impl<P: Platform> Record<'_, P> {
     /// The record's 64-bit words, as they come. What is behind the record's last byte is anything.
     #[inline(always)]
     pub fn words(&self) -> impl Iterator<Item = u64> + use<'_, P> {
-        // SAFETY: it has so many.
-        (0..self.size.div_ceil(8)).map(|index| unsafe { self.word(index) })
+        // SAFETY: the record is published, and not freed as long as it is borrowed.
+        self.row().iter().map(|word| unsafe { word.read(&site::READ_DATA) })
     }
 
-    /// The word of that index.
-    ///
-    /// # Safety
-    ///
-    /// The record has one.
+    /// Where they lie.
     #[inline(always)]
-    unsafe fn word(&self, index: u64) -> u64 {
-        let position = self.position.wrapping_add(HEADER).wrapping_add(index);
-        // SAFETY: the record is published, and not freed as long as it is borrowed; all its words are before the end of the ring.
-        unsafe { self.ring.word(position).read(&site::READ_DATA) }
+    fn row(&self) -> &[P::Plain<u64>] {
+        // SAFETY: so many lie in a row before the end of the ring, for as long as they are borrowed. They change through shared
+        // references only.
+        unsafe { slice::from_raw_parts(self.words, self.size().div_ceil(size_of::<u64>())) }
     }
-}
 
-impl Record<'_, Native> {
     /// Copies the record's bytes, behind what `to` has already.
     #[inline]
     pub fn copy_to(&self, to: &mut Vec<u8>) {
+        let row = self.row();
+        to.reserve(row.len() * size_of::<u64>());
         let before = to.len();
-        to.reserve(8 * self.size().div_ceil(8));
-        self.words().for_each(|word| to.extend_from_slice(&word.to_ne_bytes()));
-        to.truncate(before + self.size());
+        // SAFETY: as in `words`; there is room for all words, which have as many bytes and a few more, and are written then.
+        unsafe {
+            P::Plain::read_row(row, to.as_mut_ptr().add(before).cast(), &site::READ_DATA);
+            to.set_len(before + self.size());
+        }
     }
 
     /// The value at the beginning of the record, or `None` if the record is too small for one.
@@ -415,24 +454,18 @@ impl Record<'_, Native> {
         if size_of::<T>() > self.size() {
             return None;
         }
-        let mut value = T::zeroed();
-        let to = (&raw mut value).cast::<u64>();
-        // What is known when this is compiled: so there is no loop of a small value, and no call for what is left of a word.
-        let (whole, rest) = (size_of::<T>() / size_of::<u64>(), size_of::<T>() % size_of::<u64>());
-        for index in 0..whole {
-            // SAFETY: the value has so many whole words, and any bytes are one. The record has as many words.
-            unsafe { to.add(index).write_unaligned(self.word(index as u64)) };
+        let mut value = InWords(MaybeUninit::<T>::uninit());
+        // The record is no smaller than the value, and has no fewer words.
+        let row = &self.row()[..size_of::<T>().div_ceil(size_of::<u64>())];
+        // SAFETY: as in `words`; `InWords` has as many words. All of them are written then, and any bytes are a `T`.
+        unsafe {
+            P::Plain::read_row(row, (&raw mut value).cast(), &site::READ_DATA);
+            Some(value.0.assume_init())
         }
-        if rest > 0 {
-            // SAFETY: as above, and the record has one word more, of which the value has room for that many bytes.
-            unsafe {
-                let word = self.word(whole as u64).to_ne_bytes();
-                to.add(whole).cast::<u8>().copy_from_nonoverlapping(word.as_ptr(), rest);
-            }
-        }
-        Some(value)
     }
+}
 
+impl Record<'_, Native> {
     /// The record's bytes, in place.
     ///
     /// # Safety
@@ -440,10 +473,8 @@ impl Record<'_, Native> {
     /// Nobody writes there as long as they are borrowed: no producer does, and nobody else who has the memory.
     #[inline(always)]
     pub unsafe fn bytes(&self) -> &[u8] {
-        // Not by a reference to the first word, which would be to that word alone.
-        let first = self.ring.place(self.position.wrapping_add(HEADER));
         // SAFETY: the record's words lie in a row before the end of the ring, and do not change by the caller's promise.
-        unsafe { core::slice::from_raw_parts(first.cast_const().cast(), self.size()) }
+        unsafe { slice::from_raw_parts(self.words.cast(), self.size()) }
     }
 }
 

@@ -196,6 +196,31 @@ impl LogConsumer<'_> {
         });
         intact(drained)
     }
+
+    /// Hands over the next record, with its stamp, in place, and returns what comes of it, or `None` if there is none.
+    ///
+    /// ```
+    /// use arenaq::records::{Geometry, Log};
+    ///
+    /// let log = Log::new(Geometry::new(1, 1 << 16, 256)?);
+    /// let mut consumer = log.consumer(0)?;
+    /// log.push(b"tick", 7).expect("room");
+    /// assert_eq!(consumer.pop(|tick, stamp| (tick.to_vec(), stamp)), Some((b"tick".to_vec(), 7)));
+    /// assert_eq!(consumer.pop(|_, _| ()), None);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `hand_over` does. That record is handed over again by the next operation then.
+    #[inline]
+    pub fn pop<R>(&mut self, hand_over: impl FnOnce(&[u8], u64) -> R) -> Option<R> {
+        let popped = self.0.pop_in_place(|record| {
+            // SAFETY: as in `drain`.
+            hand_over(unsafe { record.bytes() }, record.stamp())
+        });
+        intact(popped)
+    }
 }
 
 impl<'a, P: Heap> LogConsumer<'a, P> {
@@ -206,9 +231,9 @@ impl<'a, P: Heap> LogConsumer<'a, P> {
 }
 
 /// Memory that is the log's own is not damaged.
-fn intact(drained: Result<u64, Corruption>) -> u64 {
-    match drained {
-        Ok(records) => records,
+fn intact<T>(taken: Result<T, Corruption>) -> T {
+    match taken {
+        Ok(taken) => taken,
         Err(corruption) => unreachable!("{corruption}"),
     }
 }

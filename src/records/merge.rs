@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::consumer::{Batch, Header};
+use super::consumer::Batch;
 use super::{Consumer, Record};
 use crate::platform::Platform;
 use crate::status::Corruption;
@@ -63,20 +63,17 @@ impl<'a, P: Platform> Merge<'a, P> {
         let mut damaged = None;
         let mut handed_over = 0;
         while handed_over < limit {
-            let mut first: Option<(usize, Header)> = None;
+            let mut first: Option<(usize, Record<'_, P>)> = None;
             for (number, batch) in batches.iter_mut().enumerate() {
-                let Some(next) = batch.look_past(&mut damaged) else { continue };
-                let is_first = first.is_none_or(|(_, first)| next.stamp < first.stamp);
-                if next.stamp <= horizon && is_first {
-                    first = Some((number, next));
+                let Some(record) = batch.look_past(&mut damaged) else { continue };
+                let is_first = first.as_ref().is_none_or(|(_, first)| record.stamp() < first.stamp());
+                if record.stamp() <= horizon && is_first {
+                    first = Some((number, record));
                 }
             }
-            let Some((number, next)) = first else { break };
-            // SAFETY: nothing was taken of that lane since it was seen, in this turn of the loop.
-            let record = unsafe { batches[number].record(next) };
-            let (stamp, end) = (record.stamp(), record.end());
-            hand_over(record);
-            batches[number].taken_to(end);
+            let Some((number, record)) = first else { break };
+            let stamp = record.stamp();
+            batches[number].take(record, &mut hand_over);
             self.late += u64::from(stamp < self.last);
             self.last = self.last.max(stamp);
             handed_over += 1;

@@ -59,11 +59,12 @@ measured! {
     8u32 twin_mpsc_pop(consumer: &mut twin::Consumer<'_>) -> Result<KeyValue, PopError> = consumer.pop();
     9u32 arenaq_records_push(records: &Records<'_, Native>, value: KeyValue) -> Result<(), PushError> =
         records.push_words(&[value.key, value.value], 0);
-    10u32 arenaq_records_pop(consumer: &mut records::Consumer<'_, Native>) -> Result<KeyValue, PopError> = {
-        let mut first = Err(PopError::Empty);
-        let drained = consumer.drain_in_place(1, |record| first = record.read().ok_or(PopError::Invalid));
-        drained.map_err(|_| PopError::Corrupt).and(first)
-    };
+    10u32 arenaq_records_pop(consumer: &mut records::Consumer<'_, Native>) -> Result<KeyValue, PopError> =
+        match consumer.pop_in_place(|record| record.read()) {
+            Ok(Some(value)) => value.ok_or(PopError::Invalid),
+            Ok(None) => Err(PopError::Empty),
+            Err(_) => Err(PopError::Corrupt),
+        };
 }
 
 /// What is measured: how the function is called in between what is not.

@@ -89,15 +89,15 @@ impl RecordsRight {
     ) -> Result<u64, Corruption> {
         let mut drained = 0;
         while drained < limit {
-            let handed_over = consumer.drain_in_place(1, |record| {
+            let handed_over = consumer.pop_in_place(|record| {
                 let known_by = fingerprint_of_record(record.stamp(), record.size(), record.words());
                 hand_over(&record);
                 self.teller.count(known_by);
             })?;
-            if handed_over == 0 {
+            if handed_over.is_none() {
                 break;
             }
-            drained += handed_over;
+            drained += 1;
         }
         Ok(drained)
     }

@@ -95,9 +95,19 @@ impl<T: Element> Push<T> for LogProducer<'_> {
 impl<T: Element> Pop<T> for Shards<'_> {
     #[inline]
     fn pop(&mut self) -> Option<T> {
-        let mut value = None;
-        self.pop_many(1, |taken| value = Some(taken));
-        value
+        for _ in 0..self.shards.len() {
+            let popped =
+                self.shards[self.next].pop_in_place(|record| record.read().expect("a record is an element"));
+            if let Some(value) = popped.expect("the log's own memory is sound") {
+                self.taken += 1;
+                if self.taken == BURST {
+                    self.go_on();
+                }
+                return Some(value);
+            }
+            self.go_on();
+        }
+        None
     }
 
     /// From one shard after the other, and no more than a burst from one while others wait.
