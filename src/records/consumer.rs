@@ -140,10 +140,10 @@ impl<P: Platform> Consumer<'_, P> {
             // The remainder changes nothing, and tells the compiler so.
             if let Some(reader) = &mut self.lanes[self.next % LANES] {
                 let before = left;
-                let mut batch = Batch::begin(reader);
+                let batch = Batch(reader);
                 while left > 0 {
-                    let Some(record) = batch.look_past(&mut damaged) else { break };
-                    batch.take(record, &mut hand_over);
+                    let Some(record) = batch.0.look_past(&mut damaged) else { break };
+                    batch.0.take(record, &mut hand_over);
                     left -= 1;
                 }
                 self.in_a_row += before - left;
@@ -181,7 +181,7 @@ impl<P: Platform> Consumer<'_, P> {
             if let Some(reader) = &mut self.lanes[self.next % LANES]
                 && let Ok(Some(record)) = reader.look()
             {
-                let handed_over = Batch::begin(reader).take(record, hand_over);
+                let handed_over = Batch(reader).0.take(record, hand_over);
                 self.in_a_row += 1;
                 if self.in_a_row >= ROW {
                     self.turn();
@@ -197,13 +197,14 @@ impl<P: Platform> Consumer<'_, P> {
 
     /// Some lane that has a record has its turn. Whether there is one.
     #[cold]
+    #[inline(never)]
     fn turn_to_a_record(&mut self) -> Result<bool, Corruption> {
         let mut damaged = None;
         for _ in 0..LANES {
             self.turn();
             // A batch, for it gives back padding that has no record behind it yet.
             let reader = self.lanes[self.next % LANES].as_mut();
-            if reader.and_then(|reader| Batch::begin(reader).look_past(&mut damaged)).is_some() {
+            if reader.and_then(|reader| Batch(reader).0.look_past(&mut damaged)).is_some() {
                 return Ok(true);
             }
         }
@@ -291,6 +292,16 @@ impl<'a, P: Platform> LaneReader<'a, P> {
         }
     }
 
+    /// Gives back what was taken, if that is enough, or all that there is.
+    #[inline(always)]
+    pub(super) fn settle(&mut self) {
+        let LaneReader { position, published, freed, slack, .. } = *self;
+        let taken = position.wrapping_sub(freed);
+        if taken > 0 && (taken > slack || position == published) {
+            self.give_back();
+        }
+    }
+
     fn is_drained(&self) -> bool {
         self.position == self.published && self.ring.lane.published() == self.position
     }
@@ -343,45 +354,34 @@ impl<'a, P: Platform> LaneReader<'a, P> {
             self.position = self.row_end;
         }
     }
-}
 
-/// What an operation takes of a lane. What is given back of it is given back with one store.
-pub(super) struct Batch<'r, 'a, P: Platform>(&'r mut LaneReader<'a, P>);
-
-impl<'r, 'a, P: Platform> Batch<'r, 'a, P> {
-    #[inline(always)]
-    pub(super) fn begin(reader: &'r mut LaneReader<'a, P>) -> Self {
-        Batch(reader)
-    }
-
-    /// The lane's next record, which is to be taken before anything else of the lane. There is none behind what is damaged.
+    /// [`look`](Self::look), where what is damaged is told later. There is nothing behind it.
     #[inline(always)]
     pub(super) fn look_past(&mut self, damaged: &mut Option<Corruption>) -> Option<Record<'a, P>> {
-        self.0.look().unwrap_or_else(|corruption| {
+        self.look().unwrap_or_else(|corruption| {
             *damaged = Some(corruption);
             None
         })
     }
 
-    /// Hands the lane's next record over.
+    /// Hands the next record over.
     #[inline(always)]
     pub(super) fn take<R>(&mut self, record: Record<'a, P>, hand_over: impl FnOnce(Record<'_, P>) -> R) -> R {
         let end = record.end;
         let handed_over = hand_over(record);
-        self.0.position = end;
+        self.position = end;
         handed_over
     }
 }
 
+/// What an operation takes of a lane. What is given back of it is given back with one store, also if somebody to whom a record is
+/// handed over panics.
+struct Batch<'r, 'a, P: Platform>(&'r mut LaneReader<'a, P>);
+
 impl<P: Platform> Drop for Batch<'_, '_, P> {
-    /// Also if somebody to whom a record is handed over panics.
     #[inline(always)]
     fn drop(&mut self) {
-        let LaneReader { position, published, freed, slack, .. } = *self.0;
-        let taken = position.wrapping_sub(freed);
-        if taken > 0 && (taken > slack || position == published) {
-            self.0.give_back();
-        }
+        self.0.settle();
     }
 }
 

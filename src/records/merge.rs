@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::consumer::Batch;
+use super::consumer::LaneReader;
 use super::{Consumer, Record};
 use crate::platform::Platform;
 use crate::status::Corruption;
@@ -58,22 +58,22 @@ impl<'a, P: Platform> Merge<'a, P> {
         limit: u64,
         mut hand_over: impl FnMut(Record<'_, P>),
     ) -> Result<u64, Corruption> {
-        let lanes = self.consumers.iter_mut().flat_map(|consumer| consumer.lanes.iter_mut().flatten());
-        let mut batches: Vec<_> = lanes.map(Batch::begin).collect();
+        let mut lanes = Lanes(&mut self.consumers);
         let mut damaged = None;
         let mut handed_over = 0;
         while handed_over < limit {
             let mut first: Option<(usize, Record<'_, P>)> = None;
-            for (number, batch) in batches.iter_mut().enumerate() {
-                let Some(record) = batch.look_past(&mut damaged) else { continue };
+            for (number, reader) in lanes.readers().enumerate() {
+                let Some(record) = reader.look_past(&mut damaged) else { continue };
                 let is_first = first.as_ref().is_none_or(|(_, first)| record.stamp() < first.stamp());
                 if record.stamp() <= horizon && is_first {
                     first = Some((number, record));
                 }
             }
             let Some((number, record)) = first else { break };
+            let Some(reader) = lanes.readers().nth(number) else { break };
             let stamp = record.stamp();
-            batches[number].take(record, &mut hand_over);
+            reader.take(record, &mut hand_over);
             self.late += u64::from(stamp < self.last);
             self.last = self.last.max(stamp);
             handed_over += 1;
@@ -84,6 +84,22 @@ impl<'a, P: Platform> Merge<'a, P> {
     /// The consumers, each for itself.
     pub fn into_consumers(self) -> Vec<Consumer<'a, P>> {
         self.consumers
+    }
+}
+
+/// The lanes of all shards, of which an operation takes. What is given back of each is given back with one store, also if somebody to
+/// whom a record is handed over panics.
+struct Lanes<'r, 'a, P: Platform>(&'r mut [Consumer<'a, P>]);
+
+impl<'a, P: Platform> Lanes<'_, 'a, P> {
+    fn readers(&mut self) -> impl Iterator<Item = &mut LaneReader<'a, P>> {
+        self.0.iter_mut().flat_map(|consumer| consumer.lanes.iter_mut().flatten())
+    }
+}
+
+impl<P: Platform> Drop for Lanes<'_, '_, P> {
+    fn drop(&mut self) {
+        self.readers().for_each(LaneReader::settle);
     }
 }
 

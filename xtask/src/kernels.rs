@@ -21,6 +21,7 @@ use duct::cmd;
 
 use crate::command::{Compiled, build_harness, cargo, root};
 use crate::cross::{Name, chosen, compiling};
+use crate::machine;
 use crate::vm::Wish;
 
 /// Where the result is, in the workspace, and what it is made from.
@@ -109,6 +110,9 @@ fn examine(arguments: &KernelsArgs, list: &List, arch: Arch) -> anyhow::Result<V
         .into_iter()
         .map(|entry| Ok((Image::find(&entry.version, arch, flavour)?, entry.why)))
         .collect::<anyhow::Result<_>>()?;
+    if arch == Arch::Arm64 && !is_part && circumstance.is_none() {
+        machine::check(arch)?;
+    }
     println!("compiling the harness and its tests for {arch}");
     let (arenaq, tests) = compile(tests, arch)?;
     let object = if circumstance.is_none() { Some(object(&arenaq, arch)?) } else { None };
