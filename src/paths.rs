@@ -257,20 +257,19 @@ pub const PATHS: &[Path] = &[
         "",
     ),
     path("records.pop", "empty", "(load_published )+", ""),
-    // Where it is not the turn of the lane that has a record, its header is read again when it is.
+    // Padding is read up to twice, and given back before the record behind it is handed over. A record's stamp is read if somebody asks.
     path(
         "records.pop",
         "popped",
-        "(load_published )*(read_header )?(read_header read_header (free_words )?)?read_header read_header (read_data )*\
-         (free_words )?",
+        "(load_published )*(read_header )?(read_header )?read_header (free_words )?(read_header )?(read_data )*(free_words )?",
         "",
     ),
     path("records.drain", "empty", "(load_published )+", ""),
-    // Of each lane: padding, the header, and the words of each record, and one store for all of them.
+    // Of each lane: padding, the header, the stamp if somebody asks, and the words of each record, and one store for all of them.
     path(
         "records.drain",
         "drained",
-        "(((load_published )?(read_header )?read_header read_header (read_data )*)*(load_published )?(free_words )?)+",
+        "(((load_published )?(read_header )?read_header (read_header )?(read_data )*)*(load_published )?(free_words )?)+",
         "",
     ),
 ];

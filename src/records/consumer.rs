@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::num::NonZero;
+use core::ptr::NonNull;
 use core::slice;
 
 use bytemuck::AnyBitPattern;
@@ -97,7 +98,7 @@ impl<'a, P: Platform> Records<'a, P> {
     }
 }
 
-impl<P: Platform> Consumer<'_, P> {
+impl<'a, P: Platform> Consumer<'a, P> {
     /// The same, which gives words back when it has taken all that there is, or more than a quarter of the lane.
     ///
     /// Producers that wait for room take the line of `consumed`, so that a store for each record takes it from them each time.
@@ -170,45 +171,48 @@ impl<P: Platform> Consumer<'_, P> {
     /// # Panics
     ///
     /// If `hand_over` does. That record is handed over again by the next operation then.
-    #[inline]
+    // Inlined: who gets a value in memory that was stored there by parts, and loads it as a whole, waits for all of the stores.
+    #[inline(always)]
     pub fn pop_in_place<R>(
         &mut self,
         hand_over: impl FnOnce(Record<'_, P>) -> R,
     ) -> Result<Option<R>, Corruption> {
-        // Twice, and not until there is one, for somebody may damage it again and again just after it was seen.
-        for _ in 0..2 {
-            // The remainder changes nothing, and tells the compiler so.
-            if let Some(reader) = &mut self.lanes[self.next % LANES]
-                && let Ok(Some(record)) = reader.look()
-            {
-                let handed_over = Batch(reader).0.take(record, hand_over);
-                self.in_a_row += 1;
-                if self.in_a_row >= ROW {
-                    self.turn();
-                }
-                return Ok(Some(handed_over));
-            }
-            if !self.turn_to_a_record()? {
-                break;
-            }
+        let mut damaged = None;
+        let Some(record) = self.look().or_else(|| self.turn_to_a_record(&mut damaged)) else {
+            return damaged.map_or(Ok(None), Err);
+        };
+        // The record is of the lane that has its turn.
+        let Some(reader) = &mut self.lanes[self.next % LANES] else { return Ok(None) };
+        let handed_over = Batch(reader).0.take(record, hand_over);
+        self.in_a_row += 1;
+        if self.in_a_row >= ROW {
+            self.turn();
         }
-        Ok(None)
+        Ok(Some(handed_over))
     }
 
-    /// Some lane that has a record has its turn. Whether there is one.
+    /// The next record of the lane that has its turn, if it can be had without more ado.
+    #[inline(always)]
+    fn look(&mut self) -> Option<Record<'a, P>> {
+        // The remainder changes nothing, and tells the compiler so.
+        self.lanes[self.next % LANES].as_mut().and_then(LaneReader::look_once)
+    }
+
+    /// The next record of the lane that has its turn, behind padding if there is some, or of the first one after it that has one, whose
+    /// turn it is then.
     #[cold]
     #[inline(never)]
-    fn turn_to_a_record(&mut self) -> Result<bool, Corruption> {
-        let mut damaged = None;
+    fn turn_to_a_record(&mut self, damaged: &mut Option<Corruption>) -> Option<Record<'a, P>> {
         for _ in 0..LANES {
-            self.turn();
             // A batch, for it gives back padding that has no record behind it yet.
             let reader = self.lanes[self.next % LANES].as_mut();
-            if reader.and_then(|reader| Batch(reader).0.look_past(&mut damaged)).is_some() {
-                return Ok(true);
+            let record = reader.and_then(|reader| Batch(reader).0.look_past(damaged));
+            if record.is_some() {
+                return record;
             }
+            self.turn();
         }
-        damaged.map_or(Ok(false), Err)
+        None
     }
 
     /// The next lane has its turn.
@@ -240,7 +244,7 @@ impl<P: Platform> Consumer<'_, P> {
         for reader in self.lanes.iter_mut().flatten() {
             let mut ahead = LaneReader { ..*reader };
             while let Some(record) = ahead.look()? {
-                ahead.position = record.end;
+                ahead.position = ahead.behind(&record);
             }
         }
         Ok(())
@@ -333,26 +337,44 @@ impl<'a, P: Platform> LaneReader<'a, P> {
             if self.position == self.row_end && !self.look_again()? {
                 return Ok(None);
             }
-            let available = self.row_end.wrapping_sub(self.position);
-            let first = self.ring.place(self.position);
-            // SAFETY: it was published, and its producer's writes happen before the load that has told us so; until we free
-            // it nobody writes there.
-            let header = unsafe { (*first).read(&site::READ_HEADER) };
-            let size = header ^ RECORD;
-            // The first comparison keeps the sum from overflowing.
-            if size <= self.ring.largest && words_of_record(size) <= available {
-                // SAFETY: as many words lie there in a row, also before the end of the ring, and what is true of the first is of each.
-                let (stamp, words) =
-                    unsafe { ((*first.add(1)).read(&site::READ_HEADER), first.add(HEADER as usize)) };
-                let end = self.position.wrapping_add(words_of_record(size));
-                return Ok(Some(Record { words, size, stamp, end, borrowed: PhantomData }));
+            match self.read() {
+                Ok(record) => return Ok(Some(record)),
+                // Something is published behind padding.
+                Err(PADDING) if self.row_end != self.published => self.position = self.row_end,
+                Err(header) => return Err(Corruption::Header { position: self.position, header }),
             }
-            // Something is published behind padding.
-            if header != PADDING || self.row_end == self.published {
-                return Err(Corruption::Header { position: self.position, header });
-            }
-            self.position = self.row_end;
         }
+    }
+
+    /// What [`look`](Self::look) finds, but for what lies behind padding, and for what is wrong.
+    #[inline(always)]
+    fn look_once(&mut self) -> Option<Record<'a, P>> {
+        let is_more = self.position != self.row_end || self.look_again().is_ok_and(|is_more| is_more);
+        if is_more { self.read().ok() } else { None }
+    }
+
+    /// The record at the position, or what stands there instead of its header. Some word is published there.
+    #[inline(always)]
+    fn read(&self) -> Result<Record<'a, P>, u64> {
+        let available = self.row_end.wrapping_sub(self.position);
+        let first = self.ring.place(self.position);
+        // SAFETY: it was published, and its producer's writes happen before the load that has told us so; until we free
+        // it nobody writes there.
+        let header = unsafe { (*first).read(&site::READ_HEADER) };
+        let size = header ^ RECORD;
+        // The first comparison keeps the sum from overflowing.
+        if size > self.ring.largest || words_of_record(size) > available {
+            return Err(header);
+        }
+        // SAFETY: as many words lie there in a row, also before the end of the ring, and what is true of the first is of each.
+        let words = unsafe { NonNull::new_unchecked(first.add(HEADER as usize)) };
+        Ok(Record { words, size, borrowed: PhantomData })
+    }
+
+    /// The position behind the next record.
+    #[inline(always)]
+    fn behind(&self, record: &Record<'_, P>) -> u64 {
+        self.position.wrapping_add(words_of_record(record.size))
     }
 
     /// [`look`](Self::look), where what is damaged is told later. There is nothing behind it.
@@ -367,7 +389,7 @@ impl<'a, P: Platform> LaneReader<'a, P> {
     /// Hands the next record over.
     #[inline(always)]
     pub(super) fn take<R>(&mut self, record: Record<'a, P>, hand_over: impl FnOnce(Record<'_, P>) -> R) -> R {
-        let end = record.end;
+        let end = self.behind(&record);
         let handed_over = hand_over(record);
         self.position = end;
         handed_over
@@ -391,12 +413,10 @@ struct InWords<T>(MaybeUninit<T>);
 
 /// A record, in place.
 pub struct Record<'r, P: Platform = Native> {
-    /// Where its words lie, in a row before the end of the ring. They are published, and not freed as long as they are borrowed.
-    words: *const P::Plain<u64>,
+    /// Where its words lie, behind its header, in a row before the end of the ring. They are published, and not freed as long as they
+    /// are borrowed.
+    words: NonNull<P::Plain<u64>>,
     size: u64,
-    stamp: u64,
-    /// Where the next one is.
-    end: u64,
     borrowed: PhantomData<&'r [u8]>,
 }
 
@@ -411,10 +431,11 @@ impl<P: Platform> Record<'_, P> {
         self.size as usize
     }
 
-    /// What its producer has given it to be told from others, and put in order.
+    /// What its producer has given it to be told from others, and put in order. It is read where it is, each time.
     #[inline(always)]
     pub fn stamp(&self) -> u64 {
-        self.stamp
+        // SAFETY: the header's second word lies before the record's first one; else as in `words`.
+        unsafe { self.words.sub(1).as_ref().read(&site::READ_HEADER) }
     }
 
     /// The record's 64-bit words, as they come. What is behind the record's last byte is anything.
@@ -429,7 +450,7 @@ impl<P: Platform> Record<'_, P> {
     fn row(&self) -> &[P::Plain<u64>] {
         // SAFETY: so many lie in a row before the end of the ring, for as long as they are borrowed. They change through shared
         // references only.
-        unsafe { slice::from_raw_parts(self.words, self.size().div_ceil(size_of::<u64>())) }
+        unsafe { slice::from_raw_parts(self.words.as_ptr(), self.size().div_ceil(size_of::<u64>())) }
     }
 
     /// Copies the record's bytes, behind what `to` has already.
@@ -474,13 +495,15 @@ impl Record<'_, Native> {
     #[inline(always)]
     pub unsafe fn bytes(&self) -> &[u8] {
         // SAFETY: the record's words lie in a row before the end of the ring, and do not change by the caller's promise.
-        unsafe { slice::from_raw_parts(self.words.cast(), self.size()) }
+        unsafe { slice::from_raw_parts(self.words.cast().as_ptr(), self.size()) }
     }
 }
 
 impl<P: Platform> fmt::Debug for Record<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Record { size, stamp, .. } = self;
-        f.debug_struct("Record").field("size", size).field("stamp", stamp).finish_non_exhaustive()
+        f.debug_struct("Record")
+            .field("size", &self.size)
+            .field("stamp", &self.stamp())
+            .finish_non_exhaustive()
     }
 }

@@ -62,17 +62,16 @@ impl<'a, P: Platform> Merge<'a, P> {
         let mut damaged = None;
         let mut handed_over = 0;
         while handed_over < limit {
-            let mut first: Option<(usize, Record<'_, P>)> = None;
+            let mut first: Option<(u64, usize, Record<'_, P>)> = None;
             for (number, reader) in lanes.readers().enumerate() {
                 let Some(record) = reader.look_past(&mut damaged) else { continue };
-                let is_first = first.as_ref().is_none_or(|(_, first)| record.stamp() < first.stamp());
-                if record.stamp() <= horizon && is_first {
-                    first = Some((number, record));
+                let stamp = record.stamp();
+                if stamp <= horizon && first.as_ref().is_none_or(|(earliest, ..)| stamp < *earliest) {
+                    first = Some((stamp, number, record));
                 }
             }
-            let Some((number, record)) = first else { break };
+            let Some((stamp, number, record)) = first else { break };
             let Some(reader) = lanes.readers().nth(number) else { break };
-            let stamp = record.stamp();
             reader.take(record, &mut hand_over);
             self.late += u64::from(stamp < self.last);
             self.last = self.last.max(stamp);

@@ -93,7 +93,8 @@ impl<T: Element> Push<T> for LogProducer<'_> {
 }
 
 impl<T: Element> Pop<T> for Shards<'_> {
-    #[inline]
+    /// Inlined, as the others are without being told, for they are smaller.
+    #[inline(always)]
     fn pop(&mut self) -> Option<T> {
         for _ in 0..self.shards.len() {
             let popped =
