@@ -72,7 +72,7 @@ const ELEMENTS: &str = "
 ## Verifier cost of elements of any size
 
 As above, for a program that looks an element up in a map and pushes it to a typed queue, or pops it from there, and does nothing else.
-The verifier follows the copy word by word, on each path that leads to it: there are three ways to a node of an MPSC queue. Of records,
+The verifier follows the copy word by word, a load and a store each; more than 512 bytes are copied in a loop. Of records,
 a program that takes one of that size and gives it away.
 ";
 
