@@ -672,6 +672,20 @@ fn elements_of_every_shape_come_out_as_they_went_in<K: Kind>() {
     come_out_as_they_went_in::<K, _>(&[(Box::new(1), 1u8, "a"), (Box::new(2), 2, "b")]);
     come_out_as_they_went_in::<K, _>(&[Event::Text("a".into(), 1), Event::Boxed(Box::new(Event::Small(1)))]);
     come_out_as_they_went_in::<K, _>(&[Event::Small(7), Event::None]);
+    // 48 to 128 bytes that are whole pairs of words are read in pairs: the same, in one of the words of a pair or in both.
+    let texts = [1, 2, 3, 4, 5].map(|length| "a".repeat(length));
+    let [first, second, ..] = texts.clone();
+    let small = (first.clone(), "b", 1u8);
+    let middle = (first, second, "b");
+    let large = (texts.clone(), 1u8);
+    let larger = (texts, "b");
+    let sizes = [size_of_val(&small), size_of_val(&middle), size_of_val(&large), size_of_val(&larger)];
+    assert_eq!(sizes, [48, 64, 128, 136]);
+    come_out_as_they_went_in::<K, _>(&[Some(small), None]);
+    come_out_as_they_went_in::<K, _>(&[Ok(middle), Err(7u8)]);
+    come_out_as_they_went_in::<K, _>(&[Ok(large), Err(7u64)]);
+    come_out_as_they_went_in::<K, _>(&[larger.clone(), larger]);
+    come_out_as_they_went_in::<K, _>(&[[1u64; 8], [2; 8]]);
     // As large as nobody would have them.
     come_out_as_they_went_in::<K, _>(&[[1u64; 8192], [2; 8192]]);
 }

@@ -211,8 +211,11 @@ impl<T> Plain<T> for NativePlain<T> {
     #[inline(always)]
     unsafe fn read(&self, _site: &'static Site<Read>) -> T {
         if const { is_few_words::<T>() } {
-            // SAFETY: as below, and a `T` is a whole number of words at the address of one.
-            unsafe { read_word_by_word(self.0.get().cast::<T>()) }
+            // SAFETY: as below, and a `T` is a whole number of words at the address of one, which may be anything.
+            unsafe { read_by_parts::<T, MaybeUninit<u64>>(self.0.get().cast::<T>()) }
+        } else if const { is_few_pairs::<T>() } {
+            // SAFETY: as below, and a `T` is a whole number of pairs at the address of one, which may be anything.
+            unsafe { read_by_parts::<T, Pair>(self.0.get().cast::<T>()) }
         } else {
             // SAFETY: valid and aligned because the pointer comes from `self`; the caller promises that no
             // write runs at the same time, so this read races with nothing, and that a `T` is there.
@@ -256,8 +259,7 @@ impl<T> Plain<T> for NativePlain<T> {
         let pairs = if is_half { row.len() / 2 } else { 0 };
         for pair in 0..pairs {
             // SAFETY: the row has so many pairs, aligned as pairs, which race with nothing by the caller's promise, and `to` has room
-            // for them. All bytes of a `Pod` are initialized, and none is a part of a pointer. Volatile: the compiler reads none of
-            // them again.
+            // for them. Volatile: the compiler reads none of them again.
             unsafe {
                 let two = row.as_ptr().cast::<Pair>().add(pair).read_volatile();
                 to.cast::<Pair>().add(pair).write_unaligned(two);
@@ -270,14 +272,14 @@ impl<T> Plain<T> for NativePlain<T> {
     }
 }
 
-/// Two words that are loaded, and stored, at once. Who has the copy may read it with loads of any width: a processor forwards what lies
-/// in its store buffer to a load if one store has all that the load wants.
+/// Two words that are loaded, and stored, at once, whatever they are. Who has the copy may read it with loads of any width: a processor
+/// forwards what lies in its store buffer to a load if one store has all that the load wants.
 #[repr(C, packed(8))]
 #[derive(Clone, Copy)]
 struct Pair(
-    #[cfg(target_arch = "x86_64")] core::arch::x86_64::__m128i,
-    #[cfg(target_arch = "aarch64")] core::arch::aarch64::uint64x2_t,
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))] [u64; 2],
+    #[cfg(target_arch = "x86_64")] MaybeUninit<core::arch::x86_64::__m128i>,
+    #[cfg(target_arch = "aarch64")] MaybeUninit<core::arch::aarch64::uint64x2_t>,
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))] MaybeUninit<[u64; 2]>,
 );
 
 /// Whether a `T` is 1 to 4 words, each at the address of a word.
@@ -285,29 +287,38 @@ const fn is_few_words<T>() -> bool {
     matches!(size_of::<T>(), 8 | 16 | 24 | 32) && align_of::<T>() == align_of::<u64>()
 }
 
-/// Reads a `T` as [`is_few_words`] has it, with a load for each word.
+/// Whether a `T` is 3 to 8 pairs of words, each at the address of a word: no more than there are registers for.
+const fn is_few_pairs<T>() -> bool {
+    matches!(size_of::<T>(), 48 | 64 | 80 | 96 | 112 | 128) && align_of::<T>() >= align_of::<Pair>()
+}
+
+/// Reads a `T` with a load for each of its parts: [few words](is_few_words) each for itself, and [more](is_few_pairs) in pairs.
 ///
 /// A processor forwards what lies in its store buffer to a load only if one store has all that the load
 /// wants. Small payloads are written field by field. The compiler would read two fields with one wide load,
 /// which then waits until both stores have left the buffer: that is most of what a push and a pop by one
 /// thread take.
 ///
-/// And the compiler reads no word a second time: what has been checked is what is used, whoever writes there meanwhile.
+/// Larger payloads are mostly copied into the queue as a whole. In pairs they stay in registers until they are where they belong. What is
+/// read as a whole is copied to the stack first, for between the read and that stands the store that frees the memory.
+///
+/// And the compiler reads no part a second time: what has been checked is what is used, whoever writes there meanwhile.
 ///
 /// # Safety
 ///
-/// As for [`core::ptr::read`].
+/// As for [`core::ptr::read`]; a `T` is a whole number of `Part`s, and aligned as they are; and any bytes are a `Part`, also
+/// uninitialized ones.
 #[inline(always)]
-unsafe fn read_word_by_word<T>(from: *const T) -> T {
+unsafe fn read_by_parts<T, Part>(from: *const T) -> T {
     let mut value = MaybeUninit::<T>::uninit();
-    let to: *mut MaybeUninit<u64> = value.as_mut_ptr().cast();
-    let from: *const MaybeUninit<u64> = from.cast();
-    for word in 0..size_of::<T>() / size_of::<u64>() {
-        // SAFETY: both have so many words, aligned as words, and the caller promises that `from` may be read.
-        // As `MaybeUninit` a word keeps what it is, also a part of a pointer. Volatile: the compiler does not
+    let to: *mut Part = value.as_mut_ptr().cast();
+    let from: *const Part = from.cast();
+    for part in 0..size_of::<T>() / size_of::<Part>() {
+        // SAFETY: both have so many parts, aligned as parts, and the caller promises that `from` may be read.
+        // A part may be anything, and keeps what it is, also a part of a pointer. Volatile: the compiler does not
         // merge volatile loads.
-        unsafe { to.add(word).write(from.add(word).read_volatile()) };
+        unsafe { to.add(part).write(from.add(part).read_volatile()) };
     }
-    // SAFETY: every word was copied from a valid `T`.
+    // SAFETY: every part was copied from a valid `T`.
     unsafe { value.assume_init() }
 }
