@@ -61,9 +61,13 @@ impl Limit {
 fn repeat(duration: Duration, mut stride: impl FnMut()) -> f64 {
     let mut accesses = 0;
     let (start, before) = (Instant::now(), cpu::time());
-    while start.elapsed() < duration {
+    // At least once, however late this thread comes to run.
+    loop {
         stride();
         accesses += STRIDE;
+        if start.elapsed() >= duration {
+            break;
+        }
     }
     cpu::time().saturating_sub(before).as_nanos() as f64 / accesses as f64
 }
@@ -121,7 +125,8 @@ fn line_transfer(cpus: [usize; 2], duration: Duration) -> anyhow::Result<f64> {
 fn ask(word: &AtomicU64, stop: &AtomicBool, duration: Duration) -> f64 {
     let start = Instant::now();
     let mut trips = 0u64;
-    while start.elapsed() < duration {
+    // At least once, however late this thread comes to run.
+    loop {
         for _ in 0..64 {
             let asked = 2 * trips + 1;
             word.store(asked, Ordering::Release);
@@ -129,6 +134,9 @@ fn ask(word: &AtomicU64, stop: &AtomicBool, duration: Duration) -> f64 {
                 std::hint::spin_loop();
             }
             trips += 1;
+        }
+        if start.elapsed() >= duration {
+            break;
         }
     }
     start.elapsed().as_nanos() as f64 / (2 * trips) as f64

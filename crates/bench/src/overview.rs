@@ -12,12 +12,14 @@ const METHOD: &str = "\
 ## How it is measured
 
 - Candidates take turns. In each round every candidate of a table runs once, in an order that changes from round
-  to round. What disturbs the machine then disturbs all, and a ratio is the median of the rounds' ratios.
+  to round. What disturbs the machine then disturbs all, and a ratio is the median of the rounds' ratios. Opening a
+  file takes a hundred times as long as telling of it, and differs more from one moment to the next: *opens* has many short rounds.
 - A number is the median over the rounds, with the distance between the quartiles in percent of it. A difference
   smaller than that says nothing.
 - Threads are pinned: producers from the first CPU on, consumers from the last one back. Where there are more
   threads than CPUs they share them evenly.
-- What one thread does alone is timed by the CPU time that it had, everything else by the clock.
+- What one thread does alone is timed by the CPU time that it had, everything else by the clock. CPUs that push at once, and nothing
+  else, do so for 10 µs: they spin until all are there, as a thread that has to be woken comes when the others have ended.
 - The compiler puts the beginning of each loop, also of a peer's, at a cache line: else where the linker puts a short loop decides
   how fast it is, by a tenth for one thread, and by more where two threads hand over single elements.
 - Each run of a queue of userspace is a process of its own, so one that hangs or crashes is ended and said to.

@@ -52,6 +52,9 @@ struct Effort {
     batches: usize,
     /// How many files one run opens.
     opens: u64,
+    /// The rounds of opens. The call takes a hundred times as long as what is measured, and differs more from one moment to the next:
+    /// a small difference is not seen by few long runs, but by many short ones that follow each other.
+    opens_rounds: usize,
 }
 
 impl Effort {
@@ -61,7 +64,8 @@ impl Effort {
         deliver: Duration::from_millis(150),
         latency: Duration::from_secs(1),
         batches: 40,
-        opens: 200_000,
+        opens: 20_000,
+        opens_rounds: 150,
     };
     const QUICK: Effort = Effort {
         rounds: 3,
@@ -70,6 +74,7 @@ impl Effort {
         latency: Duration::from_millis(200),
         batches: 10,
         opens: 20_000,
+        opens_rounds: 3,
     };
 }
 
@@ -108,14 +113,16 @@ const NS: &[Metric] = &[Metric { suffix: None, unit: Unit::Nanoseconds }];
 pub fn run(parts: &[Part], quick: bool) -> Results {
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     let machine = Machine::here();
-    let groups = parts.iter().map(|part| part.groups()).sum();
+    let rounds = parts.iter().map(|part| part.groups() * part.rounds(effort)).sum();
     let mut session = Session {
         effort,
-        progress: Progress::new(groups, effort.rounds),
+        rounds: effort.rounds,
+        progress: Progress::new(rounds),
         groups: Vec::new(),
         skipped: Vec::new(),
     };
     for part in parts {
+        session.rounds = part.rounds(effort);
         match part {
             Part::Limits => session.limits(),
             Part::User => session.user(),
@@ -138,10 +145,17 @@ impl Part {
             Part::Growth => 2 * PRODUCERS.len() + CAPACITIES.len(),
         }
     }
+
+    /// How many rounds each of them has.
+    fn rounds(self, effort: Effort) -> usize {
+        if self == Part::Opens { effort.opens_rounds } else { effort.rounds }
+    }
 }
 
 struct Session {
     effort: Effort,
+    /// Of each group of the part that is measured.
+    rounds: usize,
     progress: Progress,
     groups: Vec<Group>,
     skipped: Vec<Skipped>,
@@ -155,7 +169,7 @@ impl Session {
         metrics: &[Metric],
         candidates: Vec<Candidate<'_>>,
     ) {
-        self.groups.extend(measure(name, limit, metrics, candidates, || None, &self.progress));
+        self.groups.extend(measure(name, limit, metrics, candidates, self.rounds, || None, &self.progress));
     }
 
     /// [`measure`](Self::measure), for threads on several CPUs.
@@ -167,13 +181,13 @@ impl Session {
         candidates: Vec<Candidate<'_>>,
     ) {
         let transfer = || Limit::LineTransfer.run(Duration::from_millis(3)).ok();
-        self.groups.extend(measure(name, limit, metrics, candidates, transfer, &self.progress));
+        self.groups.extend(measure(name, limit, metrics, candidates, self.rounds, transfer, &self.progress));
     }
 
     fn skip(&mut self, what: &str, why: &anyhow::Error, groups: usize) {
         self.progress.say(&format!("!! SKIPPED: {what}: {why:#}"));
         self.skipped.push(Skipped { what: what.to_owned(), why: format!("{why:#}") });
-        (0..groups).for_each(|_| self.progress.skip());
+        self.progress.skip(groups * self.rounds);
     }
 
     fn limits(&mut self) {

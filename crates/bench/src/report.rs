@@ -82,8 +82,11 @@ fn introduction(text: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(text, "| kernel | Linux {}, {} |", machine.kernel, machine.architecture)?;
     writeln!(text, "| compiler | {} |", machine.rustc)?;
     writeln!(text, "| load before the run | {:.2} |", machine.load)?;
-    let rounds = results.groups.iter().flat_map(|group| &group.entries).map(|entry| entry.rounds.len()).max();
-    writeln!(text, "| rounds | {} |\n", rounds.unwrap_or(0))
+    let rounds = |opens: bool| {
+        let groups = results.groups.iter().filter(|group| group.name.starts_with("opens.") == opens);
+        groups.flat_map(|group| &group.entries).map(|entry| entry.rounds.len()).max().unwrap_or(0)
+    };
+    writeln!(text, "| rounds | {}, and {} of *opens* |\n", rounds(false), rounds(true))
 }
 
 fn names(text: &mut String, results: &Results) -> std::fmt::Result {

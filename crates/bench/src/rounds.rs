@@ -50,16 +50,15 @@ impl<'a> Candidate<'a> {
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    rounds: usize,
 }
 
 impl Progress {
-    /// For a number of groups, each of so many rounds.
-    pub fn new(groups: usize, rounds: usize) -> Progress {
-        let bar = ProgressBar::new((groups * rounds) as u64).with_finish(ProgressFinish::AndClear);
+    /// For so many rounds, of all groups together.
+    pub fn new(rounds: usize) -> Progress {
+        let bar = ProgressBar::new(rounds as u64).with_finish(ProgressFinish::AndClear);
         let style = ProgressStyle::with_template("{elapsed:>4} of {duration} [{wide_bar}] {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Progress { bar, rounds }
+        Progress { bar }
     }
 
     /// Where there is no terminal, a line for each group takes the place of the bar.
@@ -74,9 +73,17 @@ impl Progress {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
-    /// Goes over a group that cannot be measured.
-    pub fn skip(&self) {
-        self.bar.inc(self.rounds as u64);
+    /// Goes over rounds that cannot be measured.
+    pub fn skip(&self, rounds: usize) {
+        self.bar.inc(rounds as u64);
+    }
+}
+
+/// What is not a number cannot be compared, nor be written as JSON.
+fn finite(values: Vec<f64>) -> anyhow::Result<Vec<f64>> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => anyhow::bail!("measured {value}"),
+        None => Ok(values),
     }
 }
 
@@ -87,6 +94,7 @@ pub fn measure(
     limit: Option<&str>,
     metrics: &[Metric],
     mut candidates: Vec<Candidate<'_>>,
+    rounds: usize,
     transfer: impl Fn() -> Option<f64>,
     progress: &Progress,
 ) -> Vec<Group> {
@@ -95,14 +103,14 @@ pub fn measure(
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     let mut transfers = Vec::new();
     progress.begin(name);
-    for _ in 0..progress.rounds {
+    for _ in 0..rounds {
         transfers.extend(transfer());
         fastrand::shuffle(&mut order);
         for &turn in &order {
             let candidate = &mut candidates[turn];
             progress.bar.set_message(format!("{name}: {}", candidate.name));
             if failures[turn].is_none() {
-                match (candidate.run)() {
+                match (candidate.run)().and_then(finite) {
                     Ok(values) => samples[turn].push(values),
                     Err(error) => {
                         progress.say(&format!("{name}: {}: {error:#}", candidate.name));
@@ -152,7 +160,7 @@ mod tests {
             })
         };
         let candidates = vec![candidate("a"), candidate("b"), candidate("c")];
-        let groups = measure("g", None, &[NS], candidates, || Some(2.0), &Progress::new(1, 5));
+        let groups = measure("g", None, &[NS], candidates, 5, || Some(2.0), &Progress::new(5));
         for round in ran.borrow().chunks(3) {
             let mut names = round.to_vec();
             names.sort_unstable();
@@ -170,10 +178,18 @@ mod tests {
             anyhow::bail!("hung")
         });
         let fine = Candidate::new("fine", Role::Ours, || Ok(vec![1.0]));
-        let groups = measure("g", None, &[NS], vec![failing, fine], || None, &Progress::new(1, 3));
+        let groups = measure("g", None, &[NS], vec![failing, fine], 3, || None, &Progress::new(3));
         assert_eq!(groups[0].entries[0].failure.as_deref(), Some("hung"));
         assert_eq!(groups[0].entries[1].rounds, [1.0, 1.0, 1.0]);
         assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_a_failure() {
+        let endless = Candidate::new("endless", Role::Peer, || Ok(vec![1.0 / 0.0]));
+        let groups = measure("g", None, &[NS], vec![endless], 3, || None, &Progress::new(3));
+        assert_eq!(groups[0].entries[0].failure.as_deref(), Some("measured inf"));
+        assert!(groups[0].entries[0].rounds.is_empty());
     }
 
     #[test]
@@ -183,7 +199,7 @@ mod tests {
             Metric { suffix: Some("p99"), unit: Unit::Microseconds },
         ];
         let candidate = Candidate::new("a", Role::Ours, || Ok(vec![1.0, 2.0]));
-        let groups = measure("latency", None, &metrics, vec![candidate], || None, &Progress::new(1, 1));
+        let groups = measure("latency", None, &metrics, vec![candidate], 1, || None, &Progress::new(1));
         assert_eq!(groups[0].name, "latency.p50");
         assert_eq!(groups[1].name, "latency.p99");
         assert_eq!(groups[1].entries[0].rounds, [2.0]);

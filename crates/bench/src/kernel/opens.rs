@@ -145,13 +145,17 @@ fn consume(watch: &Watch, cpu: usize, start: &Barrier, producing: &AtomicUsize) 
     loop {
         // Read before the events are taken: what came before the last producer went is found by a look after that.
         let is_over = producing.load(Ordering::Acquire) == 0;
-        if watcher.take()? > 0 {
-            ended = Instant::now();
-        } else if is_over {
-            let used = cpu::time().saturating_sub(before);
-            return Ok(Consumed { events: watcher.events(), letters: watcher.letters(), used, ended });
-        } else {
+        let seen = watcher.events();
+        if watcher.take()? == 0 {
+            if is_over {
+                let used = cpu::time().saturating_sub(before);
+                return Ok(Consumed { events: seen, letters: watcher.letters(), used, ended });
+            }
             watcher.wait()?;
+        }
+        // Who waits for records may have been handed some.
+        if watcher.events() > seen {
+            ended = Instant::now();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a push alone takes: nothing reads meanwhile, and what was pushed is taken between the runs.
 
+use std::hint;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,7 +80,7 @@ pub fn contended(channel: &Channel, batches: usize) -> anyhow::Result<f64> {
     let mut consumer = resting(channel)?;
     let mut times = Vec::with_capacity(batches);
     for batch in 0..=batches {
-        let start = Barrier::new(cpus.len());
+        let start = Start::of(cpus.len());
         let runs = thread::scope(|scope| {
             let threads: Vec<_> = cpus
                 .iter()
@@ -104,12 +106,34 @@ pub fn contended(channel: &Channel, batches: usize) -> anyhow::Result<f64> {
     Ok(Summary::of(&times).context("no batch")?.median)
 }
 
+/// All CPUs begin together. A thread that sleeps at a barrier takes longer to wake than it then takes to push its share, and the
+/// CPUs would push one after another: here the last that comes finds the others running.
+struct Start {
+    ready: Barrier,
+    running: AtomicUsize,
+    cpus: usize,
+}
+
+impl Start {
+    fn of(cpus: usize) -> Start {
+        Start { ready: Barrier::new(cpus), running: AtomicUsize::new(0), cpus }
+    }
+
+    fn wait(&self) {
+        self.ready.wait();
+        self.running.fetch_add(1, Ordering::AcqRel);
+        while self.running.load(Ordering::Acquire) < self.cpus {
+            hint::spin_loop();
+        }
+    }
+}
+
 /// One CPU's part; when it began and when it ended.
 fn push_share(
     channel: &Channel,
     cpu: usize,
     share: u64,
-    start: &Barrier,
+    start: &Start,
 ) -> anyhow::Result<(Instant, Instant)> {
     let ready = cpu::pin(cpu).and_then(|()| channel.producer());
     start.wait();

@@ -15,12 +15,11 @@ pub(super) fn section(text: &mut String, results: &Results) -> std::fmt::Result 
     writeln!(text, "\n## opensnoop: every file that is opened\n")?;
     writeln!(
         text,
-        "{} opens of a file, each told by a program behind the system call (`raw_tp/sys_exit`, which is on every kernel): an \
+        "Threads open a file of their own again and again, and each open is told by a program behind the system call (`raw_tp/sys_exit`, which is on every kernel): an \
          event of 304 bytes with the file's name. The queues and *ringbuf-reserve* send all of it, *records* and \
          *ringbuf-output* as much as the name is long. *polled*: nobody is woken, and the consumer looks again after a \
          millisecond. *woken*: the consumer sleeps, the ring buffer's by its default policy, ours with `arenaq_notify`. \
-         *untold* is the opens alone. Each event is accounted for, as come or as refused, with its whole name.\n",
-        if results.quick { "20,000" } else { "200,000" }
+         *untold* is the opens alone. Each event is accounted for, as come or as refused, with its whole name.\n"
     )?;
     for (threads, tables) in threads {
         let s = if threads == "1" { "" } else { "s" };
