@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::ensure;
 use clap::Args;
 
 use crate::command::check;
@@ -45,7 +46,7 @@ pub(crate) struct MiriArgs {
 pub(crate) fn run(arguments: &MiriArgs) -> anyhow::Result<()> {
     require("miri")?;
     require("rust-src")?;
-    let mut table = Vec::new();
+    let (mut table, mut total) = (Vec::new(), 0);
     for (model, flag) in MODELS {
         let alone = if arguments.threads { &[][..] } else { &ALONE[..] };
         let programs = THREADS.iter().map(|program| (program, arguments.seeds));
@@ -67,10 +68,13 @@ pub(crate) fn run(arguments: &MiriArgs) -> anyhow::Result<()> {
             let begin = Instant::now();
             let said = check(&cargo(words).env("MIRIFLAGS", flags.trim()))?;
             let seconds = begin.elapsed().as_secs_f64();
-            table.push(format!("{model:<16} {name:<12} {seeds:>5} {:>6} {seconds:>8.0}", passed(&said)));
+            let ran = passed(&said);
+            total += ran;
+            table.push(format!("{model:<16} {name:<12} {seeds:>5} {ran:>6} {seconds:>8.0}"));
         }
     }
     println!("\n{:<16} {:<12} {:>5} {:>6} {:>8}", "model", "program", "seeds", "passed", "seconds");
     table.iter().for_each(|line| println!("{line}"));
+    ensure!(total > 0, "no test has run: --test and --only leave none");
     Ok(())
 }
