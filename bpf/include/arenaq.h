@@ -576,7 +576,7 @@ struct arenaq_scratch {
 		_Static_assert((most) > 0 && (most) <= ARENAQ_MAX_ELEMENT,                               \
 			       "a record has from 1 to 4096 bytes");                                     \
 	};                                                                                               \
-	static inline __attribute__((always_inline, overloadable)) void *arenaq_scratch_of(              \
+	static inline __attribute__((always_inline, overloadable, unused)) void *arenaq_scratch_of(      \
 		struct arenaq_records_##name __arena *of)                                                \
 	{                                                                                                \
 		(void)of;                                                                                \
@@ -668,12 +668,18 @@ static inline __attribute__((always_inline, overloadable)) void arenaq_discard_o
  */
 #define arenaq_reserve(log, size) ((void __arena *)arenaq_records_reserve((__u64)&(log)->queue, (size)))
 
+/* A pointer into the arena: what arenaq_begin() gives, which is none, does not compile. */
+static inline __attribute__((always_inline)) int arenaq_commit_reserved(__u64 queue, void __arena *record, __u64 stamp)
+{
+	return arenaq_records_commit(queue, (__u64)record, stamp);
+}
+
 /* Publishes what arenaq_reserve() has given. CORRUPT, and counted, if somebody has written before it. */
 #define arenaq_commit(log, p) arenaq_commit_at(log, p, 0)
 
 #define arenaq_commit_at(log, p, stamp)                                                                 \
 	({                                                                                              \
-		int __status = arenaq_records_commit((__u64)&(log)->queue, (__u64)(p), (stamp));        \
+		int __status = arenaq_commit_reserved((__u64)&(log)->queue, (p), (stamp));              \
                                                                                                         \
 		(p) = 0;                                                                                \
 		__status;                                                                               \

@@ -10,7 +10,7 @@ use std::{fmt, fs};
 
 use arenaq::structures::Kind;
 use arenaq_bpf_build::{Instructions, Pipeline};
-use arenaq_libbpf::{Declared, Queues, log};
+use arenaq_libbpf::{Declared, Queues, Refusal, log};
 use libbpf_rs::ObjectBuilder;
 use serde::Serialize;
 
@@ -112,8 +112,8 @@ pub fn build(options: &Options) -> Result<Built, Error> {
         let files = pipeline.dependencies(program, instructions[0])?;
         output::write(path, rule::rule(&object, &files).as_bytes())?;
     }
+    let (queues, warning) = queues(&bytes)?;
     output::write(&object, &bytes)?;
-    let (queues, warning) = queues(&bytes);
     let instructions = instructions.into_iter().map(Instructions::name).collect();
     Ok(Built { object, instructions, queues, warning })
 }
@@ -146,13 +146,14 @@ fn pipeline(options: &Options, folder: &Path) -> Result<Pipeline, Error> {
 }
 
 /// The queues that an object declares. One without any may be made for something else.
-fn queues(object: &[u8]) -> (Vec<Queue>, Option<String>) {
+fn queues(object: &[u8]) -> Result<(Vec<Queue>, Option<String>), Error> {
     let open = || ObjectBuilder::default().open_memory(object);
-    let (found, _) = log::capture(|| open().map(|open| Queues::of(&open)));
-    match found {
-        Ok(Ok(queues)) => (queues.iter().map(Queue::from).collect(), None),
-        Ok(Err(arenaq_libbpf::Error::NoQueues | arenaq_libbpf::Error::NoArena)) => (Vec::new(), None),
-        Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
-        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    let (found, messages) = log::capture(|| open().map(|open| Queues::of(&open)));
+    match found
+        .map_err(|error| Refusal::new(&error, messages).explain("reading the object that clang has made"))?
+    {
+        Ok(queues) => Ok((queues.iter().map(Queue::from).collect(), None)),
+        Err(arenaq_libbpf::Error::NoQueues | arenaq_libbpf::Error::NoArena) => Ok((Vec::new(), None)),
+        Err(error) => Ok((Vec::new(), Some(error.to_string()))),
     }
 }

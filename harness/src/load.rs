@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arenaq::structures::{Consumers, Kind};
-use arenaq_libbpf::{Declared, Instructions, Loaded, Queues, log, require, select};
+use arenaq_libbpf::{Declared, Instructions, Loaded, Queues, Refusal, log, require, select};
 use libbpf_rs::{ObjectBuilder, OpenObject};
 
 use self::attach::{attach, detach};
@@ -142,8 +142,9 @@ impl Prepared {
     /// The object for this kernel.
     fn open(&self) -> Result<OpenObject, Error> {
         let object = select(&self.file, self.instructions)?.object;
-        let (open, _) = log::capture(|| ObjectBuilder::default().name(&self.name)?.open_memory(object));
-        open.map_err(Error::bpf("reading the object"))
+        let (open, messages) =
+            log::capture(|| ObjectBuilder::default().name(&self.name)?.open_memory(object));
+        Ok(open.map_err(|error| Refusal::new(&error, messages).explain("reading the object"))?)
     }
 
     fn load(&self, options: &Options, command: Option<u32>) -> Result<(Loaded, Taps), Error> {

@@ -240,6 +240,24 @@ fn an_element_of_another_type_an_element_too_large_and_a_pop_that_there_is_not_d
 }
 
 #[test]
+fn records_that_were_begun_are_not_committed_and_those_that_were_reserved_are_not_submitted() {
+    let records = "ARENAQ_RECORDS(log, 1 << 16, 64);";
+    let begun = "struct event *e = arenaq_begin(&log); if (!e) return 0; e->time = 1;";
+    let reserved =
+        "struct event __arena *e = arenaq_reserve(&log, sizeof(*e)); if (!e) return 0; e->time = 1;";
+    let program = |does: String| declaring(records, &format!("{does} (void)event; (void)other;"));
+    for (taken, right, wrong) in [
+        (begun, "arenaq_submit(&log, e, 8);", "arenaq_commit(&log, e);"),
+        (reserved, "arenaq_commit(&log, e);", "arenaq_submit(&log, e, 8);"),
+    ] {
+        object(&PIPELINE.1, "right.bpf.c", &program(format!("{taken} {right}"))).expect("it compiles");
+        let error =
+            object(&PIPELINE.1, "wrong.bpf.c", &program(format!("{taken} {wrong}"))).expect_err(wrong);
+        assert!(error.to_string().contains("address space"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn queues_of_any_declaration_are_found_with_what_their_type_says() {
     let declarations = "
         typedef struct event event_t;

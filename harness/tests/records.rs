@@ -107,6 +107,19 @@ fn push(loaded: &Loaded, name: &str, first: u64, count: u64, size: u64) -> Push 
 }
 
 #[test]
+fn who_takes_records_for_a_queue_of_elements_is_told_what_they_are() {
+    let Some(_guard) = kernel("records as elements") else { return };
+    let loaded = load(objects()[0], &["submit"]);
+    for error in [loaded.receiver::<u64>("log").err(), loaded.receiver_bytes("log").err()] {
+        let error = error.expect("they are no elements").to_string();
+        assert!(error.contains("`log` has records") && error.contains("`records`"), "{error}");
+    }
+    let error = loaded.receiver::<u64>("none").expect_err("there is none").to_string();
+    assert!(error.contains("the arena has no queue `none`"), "{error}");
+    loaded.records("log").expect("nobody has them");
+}
+
+#[test]
 fn every_byte_of_a_record_of_any_size_comes_from_the_kernel() {
     let Some(_guard) = kernel("records from the kernel") else { return };
     for instructions in objects() {

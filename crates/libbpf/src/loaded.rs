@@ -182,7 +182,7 @@ impl Loaded {
         // is made of this, and gives nothing of it away.
         let shared: &'static Shared = unsafe { &*Arc::as_ptr(&kept) };
         let arena = shared.mapping.arena()?;
-        let queue = Named::find(&shared.queues, name)?;
+        let queue = Named::find_in(&arena, &shared.queues, name)?;
         let (ends, tally) = (&shared.ends[queue.number], shared.tally()?.of(queue.number)?);
         let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(&shared.object)?);
         let (end, teller, right) = ends.acquire::<T>(arena, queue, tally)?;

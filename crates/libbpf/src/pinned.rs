@@ -266,7 +266,7 @@ impl Pinned {
         // drops it behind all that is made of this, and gives nothing of it away.
         let attached: &'static Attached = unsafe { &*Arc::as_ptr(&self.0) };
         let arena = attached.mapping.arena()?;
-        let queue = Named::find(&attached.queues, name)?;
+        let queue = Named::find_in(&arena, &attached.queues, name)?;
         let doorbell = attached.doorbell()?;
         let (events, tally) = (arena.event_count_of(name).ok(), attached.tally.of(queue.number)?);
         let lock = &attached.locks[queue.number];

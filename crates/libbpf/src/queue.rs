@@ -3,6 +3,8 @@
 use arenaq::arena::{Arena, ArenaError, Name, QueueInfo};
 use arenaq::structures::{Consumers, Kind};
 
+use crate::error::Error;
+
 /// The name of the MPMC queue of pairs in an arena: that of the variable which is its head.
 pub const MPMC: &str = "ds_vyukhov";
 /// The name of the MPSC queue of pairs.
@@ -74,6 +76,24 @@ impl Named {
             name: name.into(),
             has: queues.iter().map(|queue| queue.name).collect(),
         })
+    }
+
+    /// The same, where somebody may take records for a queue.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if they are records, [`Error::Arena`] if the arena has nothing of that name.
+    pub(crate) fn find_in<'q>(
+        arena: &Arena<'_>,
+        queues: &'q [Named],
+        name: &str,
+    ) -> Result<&'q Named, Error> {
+        if arena.queues().any(|queue| queue.kind == Kind::Records && queue.name.as_str() == name) {
+            return Err(Error::Usage(format!(
+                "`{name}` has records, and no elements of one type: take them with `records`"
+            )));
+        }
+        Ok(Named::find(queues, name)?)
     }
 
     pub(crate) fn as_str(&self) -> &str {

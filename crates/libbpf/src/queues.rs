@@ -326,7 +326,7 @@ impl Queues {
         let kept: &'static Object = unsafe { &*ptr::from_ref(object) };
         let arena = self.attach(kept)?;
         let queues = Named::all(&arena);
-        let queue = Named::find(&queues, name)?;
+        let queue = Named::find_in(&arena, &queues, name)?;
         let (events, doorbell) = (arena.event_count_of(name).ok(), Doorbell::of(object)?);
         let end = T::of_this_process(&arena, queue)?;
         Ok(Receiver::of(Parts { end, events, doorbell, known: None }, object))

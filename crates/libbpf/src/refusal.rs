@@ -36,6 +36,16 @@ pub enum Cause {
     NoArena,
     /// The arena has fewer pages than the program's variables need.
     SmallArena,
+    /// The arena is not for userspace.
+    UnmappableArena,
+    /// The program has variables in an arena, and no arena.
+    UndeclaredArena,
+    /// The program calls functions of arenaq that are not in the object.
+    Unlinked,
+    /// The program uses what a call returned, which may be NULL.
+    Unchecked,
+    /// The program calls functions that are for programs under the GPL.
+    License,
     /// No memory, or a limit of it.
     NoMemory,
     /// Something else.
@@ -54,6 +64,11 @@ impl Cause {
             (&["kernel BTF is missing"], Cause::NoBtf),
             (&["Error loading vmlinux BTF"], Cause::NoBtf),
             (&[SMALL_ARENA], Cause::SmallArena),
+            (&[UNMAPPABLE_ARENA], Cause::UnmappableArena),
+            (&["the ARENA map should be explicitly declared"], Cause::UndeclaredArena),
+            (&["failed to find BTF for extern 'arenaq_"], Cause::Unlinked),
+            (&["cannot call GPL-restricted function"], Cause::License),
+            (&["invalid mem access 'map_value_or_null'"], Cause::Unchecked),
             (&["map 'arena': failed to create: -EINVAL"], Cause::NoArena),
             (&["map 'arena': failed to create: -EOPNOTSUPP"], Cause::NoArena),
             (&["-- BEGIN PROG LOAD LOG --"], Cause::Rejected),
@@ -95,6 +110,25 @@ impl Cause {
             }
             Cause::SmallArena => {
                 "Give the map `arena` more pages (max_entries): the variables of the program do not fit."
+            }
+            Cause::UnmappableArena => {
+                "Give the map `arena` the flag BPF_F_MMAPABLE, as the beginning of arenaq.h shows: userspace consumes there."
+            }
+            Cause::UndeclaredArena => {
+                "The program has queues or records, and no arena for them: declare the map `arena`, as the beginning of \
+                 arenaq.h shows."
+            }
+            Cause::Unlinked => {
+                "arenaq's functions are not in the object: make it with `arenaq build`, or with arenaq-bpf-build, which \
+                 link them."
+            }
+            Cause::Unchecked => {
+                "The program uses what a call has returned, and does not ask whether that is NULL: `arenaq_begin` returns NULL \
+                 if the processor's lanes are taken, and the line that is shown may be arenaq.h's."
+            }
+            Cause::License => {
+                "The program calls a function that is for programs under the GPL: say so in the section `license`, as in \
+                 `char LICENSE[] SEC(\"license\") = \"GPL\";`."
             }
             Cause::NoMemory => return no_memory(),
             Cause::Other => "`arenaq doctor` says what this kernel allows.",
@@ -162,8 +196,15 @@ pub fn try_load(open: impl FnOnce() -> libbpf_rs::Result<OpenObject>) -> Result<
 /// and writes the variables behind the arena's end.
 const SMALL_ARENA: &str = "too small to hold global __arena variables";
 
+/// The kernel says of it what it says of an arena if it knows of none: `EINVAL`.
+const UNMAPPABLE_ARENA: &str = "without BPF_F_MMAPABLE";
+
 fn check_arena(open: &OpenObject) -> libbpf_rs::Result<()> {
     for map in open.maps().filter(|map| map.map_type() == MapType::Arena) {
+        if map.map_flags() & libbpf_sys::BPF_F_MMAPABLE == 0 {
+            let text = format!("an arena {UNMAPPABLE_ARENA}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
+        }
         let variables = map.initial_value().map_or(0, <[u8]>::len) as u64;
         let pages = map.max_entries();
         if u64::from(pages) * procfs::page_size() < variables {
@@ -270,6 +311,28 @@ mod tests {
                 Cause::NoJit,
             ),
             (Errno::INVAL, "libbpf: map 'arena': failed to create: -EINVAL\n", Cause::NoArena),
+            (
+                Errno::NOENT,
+                "libbpf: elf: sec '.addr_space.1': to use global __arena variables the ARENA map should be explicitly \
+                 declared in SEC(\".maps\")\n",
+                Cause::UndeclaredArena,
+            ),
+            (
+                Errno::NOENT,
+                "libbpf: failed to find BTF for extern 'arenaq_records_reserve': -2\n",
+                Cause::Unlinked,
+            ),
+            (
+                Errno::ACCESS,
+                "libbpf: prog 'p': -- BEGIN PROG LOAD LOG --\nR0 invalid mem access 'map_value_or_null'\n-- END PROG LOAD LOG --\n",
+                Cause::Unchecked,
+            ),
+            (
+                Errno::INVAL,
+                "libbpf: prog 'p': -- BEGIN PROG LOAD LOG --\ncannot call GPL-restricted function from non-GPL compatible \
+                 program\n-- END PROG LOAD LOG --\n",
+                Cause::License,
+            ),
             (Errno::INVAL, "libbpf: map 'counters': failed to create: -EINVAL\n", Cause::Other),
             (Errno::NOMEM, "libbpf: map 'arena': failed to create: -ENOMEM\n", Cause::NoMemory),
             (

@@ -532,3 +532,59 @@ int on_exit(struct bpf_raw_tracepoint_args *context)
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(!lines(&outcome).0.is_empty(), "{outcome:?}");
 }
+
+/// A program with one thing wrong, and what it is told.
+#[test]
+fn what_is_wrong_with_a_program_is_said_and_what_to_do() {
+    let Some(_guard) = kernel("programs with something wrong") else { return };
+    let program = |arena: &str, licence: &str, body: &str| {
+        format!(
+            r#"#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+{arena}
+#define ARENAQ_NO_ALLOC
+#include "arenaq.h"
+char LICENSE[] SEC("license") = "{licence}";
+struct event {{ __u64 time; }};
+ARENAQ_RECORDS(log, 1 << 14, 64, struct event);
+SEC("raw_tp/sys_exit")
+int on_exit(void *context)
+{{
+	struct event *event = arenaq_begin(&log);
+	{body}
+	return 0;
+}}
+"#
+        )
+    };
+    let arena = |flags: &str| {
+        format!(
+            "struct {{ __uint(type, BPF_MAP_TYPE_ARENA); __uint(max_entries, 1); {flags} }} arena SEC(\".maps\");"
+        )
+    };
+    let (mappable, right) = (arena("__uint(map_flags, BPF_F_MMAPABLE);"), "if (!event) return 0;");
+    let ends = "event->time = 1; arenaq_submit(&log, event, 8);";
+
+    let place = Place::with("my.bpf.c", &program("", "GPL", &format!("{right} {ends}")));
+    let built = place.run(&["build", "my.bpf.c"]);
+    assert_eq!(built.code, Some(3), "{built:?}");
+    assert!(built.stderr.contains("declare the map `arena`"), "{built:?}");
+    assert!(!place.path("my.bpf.o").exists(), "{built:?}");
+
+    for (arena, licence, body, says) in [
+        (arena(""), "GPL", format!("{right} {ends}"), "BPF_F_MMAPABLE"),
+        (mappable.clone(), "GPL", ends.to_owned(), "`arenaq_begin` returns NULL"),
+        (mappable, "Proprietary", format!("{right} bpf_trace_printk(\"\", 1); {ends}"), "under the GPL"),
+    ] {
+        let place = Place::with("my.bpf.c", &program(&arena, licence, &body));
+        let built = place.run(&["build", "my.bpf.c"]);
+        assert_eq!((built.code, &*built.stderr), (Some(0), ""), "{says}");
+        let outcome = run(&place, &["--", "true"]);
+        assert_eq!(outcome.code, Some(3), "{outcome:?}");
+        assert!(outcome.stderr.contains(says), "{says}: {outcome:?}");
+        if let Some((_, log)) = outcome.stderr.split_once("The whole log is in ") {
+            let log = log.lines().next().expect("a path").trim_end_matches('.');
+            std::fs::remove_file(log).expect("it is ours");
+        }
+    }
+}
