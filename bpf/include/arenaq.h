@@ -668,7 +668,7 @@ static inline __attribute__((always_inline, overloadable)) void arenaq_discard_o
  */
 #define arenaq_reserve(log, size) ((void __arena *)arenaq_records_reserve((__u64)&(log)->queue, (size)))
 
-/* A pointer into the arena: what arenaq_begin() gives, which is none, does not compile. */
+/* The record is a pointer into the arena. What arenaq_begin() gives is not, and does not compile. */
 static inline __attribute__((always_inline)) int arenaq_commit_reserved(__u64 queue, void __arena *record, __u64 stamp)
 {
 	return arenaq_records_commit(queue, (__u64)record, stamp);

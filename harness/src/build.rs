@@ -89,8 +89,8 @@ impl fmt::Display for Built {
 ///
 /// # Errors
 ///
-/// [`Error::Build`] if clang or LLVM are missing or refuse, [`Error::Usage`] if there is no such program or nothing can be
-/// written where the object should go.
+/// [`Error::Build`] if clang or LLVM are missing or refuse, [`Error::Library`] if libbpf cannot read what they have made, and nothing
+/// is written then; [`Error::Usage`] if there is no such program or nothing can be written where the object should go.
 pub fn build(options: &Options) -> Result<Built, Error> {
     let program = &options.program;
     check_program(program)?;
@@ -108,11 +108,11 @@ pub fn build(options: &Options) -> Result<Built, Error> {
     };
     let instructions = options.instructions.map_or(Instructions::ALL.to_vec(), |only| vec![only]);
     let bytes = fs::read(&made).map_err(Error::system(format!("reading {}", made.display())))?;
+    let (queues, warning) = queues(&bytes)?;
     if let Some(path) = &options.dependencies {
         let files = pipeline.dependencies(program, instructions[0])?;
         output::write(path, rule::rule(&object, &files).as_bytes())?;
     }
-    let (queues, warning) = queues(&bytes)?;
     output::write(&object, &bytes)?;
     let instructions = instructions.into_iter().map(Instructions::name).collect();
     Ok(Built { object, instructions, queues, warning })
@@ -149,9 +149,8 @@ fn pipeline(options: &Options, folder: &Path) -> Result<Pipeline, Error> {
 fn queues(object: &[u8]) -> Result<(Vec<Queue>, Option<String>), Error> {
     let open = || ObjectBuilder::default().open_memory(object);
     let (found, messages) = log::capture(|| open().map(|open| Queues::of(&open)));
-    match found
-        .map_err(|error| Refusal::new(&error, messages).explain("reading the object that clang has made"))?
-    {
+    let refused = |error| Refusal::new(&error, messages).explain("reading the object that clang has made");
+    match found.map_err(refused)? {
         Ok(queues) => Ok((queues.iter().map(Queue::from).collect(), None)),
         Err(arenaq_libbpf::Error::NoQueues | arenaq_libbpf::Error::NoArena) => Ok((Vec::new(), None)),
         Err(error) => Ok((Vec::new(), Some(error.to_string()))),

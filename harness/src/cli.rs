@@ -53,7 +53,7 @@ pub(crate) const EXIT_CODES: [(&str, &str); 7] = [
     ("2", "wrong usage"),
     (
         "3",
-        "refused by the kernel, or for lack of privileges; for `doctor`, `run` cannot work here; for `build`, there is no clang or LLVM",
+        "refused by the kernel, or for lack of privileges; for `doctor`, `run` cannot work here; for `build`, there is no clang or LLVM, or libbpf cannot read what they make",
     ),
     ("4", "the command cannot be started: no such program, no right to run it, no interpreter"),
     ("5", "the command failed by itself; its events are accounted for"),

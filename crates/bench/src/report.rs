@@ -84,9 +84,11 @@ fn introduction(text: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(text, "| load before the run | {:.2} |", machine.load)?;
     let rounds = |opens: bool| {
         let groups = results.groups.iter().filter(|group| group.name.starts_with("opens.") == opens);
-        groups.flat_map(|group| &group.entries).map(|entry| entry.rounds.len()).max().unwrap_or(0)
+        groups.flat_map(|group| &group.entries).map(|entry| entry.rounds.len()).max()
     };
-    writeln!(text, "| rounds | {}, and {} of *opens* |\n", rounds(false), rounds(true))
+    let opens = rounds(true).map(|rounds| format!("{rounds} of *opens*"));
+    let rounds: Vec<_> = rounds(false).map(|rounds| rounds.to_string()).into_iter().chain(opens).collect();
+    writeln!(text, "| rounds | {} |\n", rounds.join(", "))
 }
 
 fn names(text: &mut String, results: &Results) -> std::fmt::Result {

@@ -571,6 +571,14 @@ int on_exit(void *context)
     assert!(built.stderr.contains("declare the map `arena`"), "{built:?}");
     assert!(!place.path("my.bpf.o").exists(), "{built:?}");
 
+    let reserved = program(&mappable, "GPL", "if (event) { event->time = 1; arenaq_commit(&log, event); }")
+        .replace(
+            "struct event *event = arenaq_begin(&log)",
+            "struct event __arena *event = arenaq_reserve(&log, 8)",
+        );
+    let built = Place::with("my.bpf.c", &reserved).run(&["build", "my.bpf.c"]);
+    assert_eq!((built.code, &*built.stderr), (Some(0), ""), "nothing is wrong with that one");
+
     for (arena, licence, body, says) in [
         (arena(""), "GPL", format!("{right} {ends}"), "BPF_F_MMAPABLE"),
         (mappable.clone(), "GPL", ends.to_owned(), "`arenaq_begin` returns NULL"),
